@@ -1,0 +1,56 @@
+# The developer's interface; `make help` lists it. Everything is installed into .venv from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+DEMO_RUN := demo-$(shell date +%Y%m%d-%H%M%S)
+DEMO_MINUTES ?= 1.5
+DEMO_ROUNDS ?= 100
+CHAMPION := checkpoints/champion.safetensors
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint lock clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+install: .venv/.installed ## install the pinned packages and this project into .venv
+
+.venv/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (the first time takes a minute or two)"
+	@$(PIP) install -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## train a short self-play run, evaluate it and the champion: 6 minutes at most
+	$(BIN)/python cli.py train --preset demo --minutes $(DEMO_MINUTES) --run $(DEMO_RUN)
+	$(BIN)/python cli.py evaluate runs/$(DEMO_RUN)/checkpoints/latest.safetensors \
+		--against weak,strong --rounds $(DEMO_ROUNDS) --json runs/$(DEMO_RUN)/evaluation.json
+	$(BIN)/python cli.py evaluate $(CHAMPION) \
+		--against weak,strong --rounds $(DEMO_ROUNDS) --json runs/$(DEMO_RUN)/champion.json
+	@echo
+	@echo "The run lies in runs/$(DEMO_RUN): settings, metrics.jsonl, tensorboard/, league/, checkpoints/."
+	@echo "The results: runs/$(DEMO_RUN)/evaluation.json and runs/$(DEMO_RUN)/champion.json."
+
+test: check ## run every check and every test; ends with pytest's summary
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lint: install ## correct what ruff can correct, then check style and types
+	$(BIN)/ruff check --fix .
+	$(BIN)/mypy
+
+lock: ## renew requirements.lock from pyproject.toml's ranges, in a fresh .venv (torch keeps its pin)
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(PIP) install "$$(grep '^torch==' requirements.lock)" hatchling editables --editable '.[dev,render]'
+	(echo "# Exact versions of all that pyproject.toml asks for; \`make lock\` renews them."; \
+		$(PIP) freeze --all --exclude pip --exclude-editable | tr A-Z a-z | sed 's/+[a-z0-9.]*$$//') > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean: ## remove .venv and caches; runs/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

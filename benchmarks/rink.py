@@ -1,0 +1,158 @@
+"""Steps per second of the rink, alone and beside the course's `hockey` package where it is installed.
+
+    python benchmarks/rink.py [--steps 20000] [--repeats 5] [--json FILE]
+
+One process, one thread. Times are processor time, and every figure is the best of the repeats: other programs
+on the machine only ever slow a run down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from competitor.errors import EngineError
+from competitor.rink import BasicOpponent, RinkBatch, make_rink, simulation
+from competitor.rink.bindings import step_world
+from competitor.rink.engines import check_engine
+
+RINKS = 32
+
+
+def random_actions(engine: str, steps: int) -> float:
+    """Seconds for so many steps with random actions, with both observations after each."""
+    env = make_rink(engine)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 8))
+    begin = time.process_time()
+    for action in actions:
+        done = env.step(action)[2]
+        env.obs_agent_two()
+        if done:
+            env.reset()
+    return time.process_time() - begin
+
+
+def basic_opponents(engine: str, steps: int) -> float:
+    """Seconds for so many steps of the strong against the weak opponent, their own thinking included."""
+    np.random.seed(0)
+    env = make_rink(engine)
+    opponent = BasicOpponent
+    if engine == "hockey":
+        opponent = importlib.import_module("hockey.hockey_env").BasicOpponent
+    one, two = opponent(weak=False), opponent(weak=True)
+    obs, obs_two = env.reset(seed=0)[0], env.obs_agent_two()
+    begin = time.process_time()
+    for _ in range(steps):
+        obs, _, done, _, _ = env.step(np.hstack([one.act(obs), two.act(obs_two)]))
+        if done:
+            obs, _ = env.reset()
+        obs_two = env.obs_agent_two()
+    return time.process_time() - begin
+
+
+def batch(engine: str, steps: int) -> float:
+    """Seconds for so many steps on all rinks together, with a fresh rink for every round."""
+    rinks = RinkBatch(RINKS, engine=engine)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps // RINKS, RINKS, 8))
+    seed = 0
+    begin = time.process_time()
+    for action in actions:
+        for index in np.flatnonzero(rinks.done).tolist():
+            rinks.reset(index, one_starting=seed % 2 == 0, seed=seed)
+            seed += 1
+        rinks.step(action)
+    return time.process_time() - begin
+
+
+CASES: dict[str, Callable[[str, int], float]] = {
+    "random actions, both views": random_actions,
+    "two basic opponents, both views": basic_opponents,
+    f"RinkBatch of {RINKS}, random actions": batch,
+}
+
+
+def engine_microseconds(case: Callable[[str, int], float], steps: int) -> float:
+    """What Box2D itself takes of one step: the part that no Python code can save."""
+    inside = 0.0
+
+    def timed(*arguments: Any) -> None:
+        nonlocal inside
+        begin = time.process_time()
+        step_world(*arguments)
+        inside += time.process_time() - begin
+
+    with patch.object(simulation, "step_world", timed):
+        case("builtin", steps)
+    return 1e6 * inside / steps
+
+
+def measure(steps: int, repeats: int, engines: list[str]) -> list[dict[str, Any]]:
+    """One entry per case: steps per second by engine, and the ratio if there are two."""
+    results = []
+    for name, case in CASES.items():
+        rates = {engine: max(steps / case(engine, steps) for _ in range(repeats)) for engine in engines}
+        rounded = {engine: round(rate) for engine, rate in rates.items()}
+        entry: dict[str, Any] = {"case": name, "steps_per_s": rounded}
+        entry["step_us"] = round(1e6 / rates["builtin"], 2)
+        entry["box2d_us"] = round(min(engine_microseconds(case, steps) for _ in range(repeats)), 2)
+        entry["ratio"] = round(rates["builtin"] / rates["hockey"], 2) if "hockey" in rates else None
+        results.append(entry)
+    return results
+
+
+def table_of(results: list[dict[str, Any]]) -> Table:
+    compared = results[0]["ratio"] is not None
+    table = Table(title="The rink, steps per second")
+    table.add_column("case")
+    for title in ("built-in", "us/step", "of it Box2D", *(("hockey", "ratio") if compared else ())):
+        table.add_column(title, justify="right")
+    for entry in results:
+        rates = entry["steps_per_s"]
+        cells = [f"{rates['builtin']:,}", f"{entry['step_us']:.1f}", f"{entry['box2d_us']:.1f}"]
+        if compared:
+            cells += [f"{rates['hockey']:,}", f"{entry['ratio']:.1f}"]
+        table.add_row(entry["case"], *cells)
+    if not compared:
+        table.caption = "The hockey package is not installed: nothing to compare with."
+    return table
+
+
+def installed_engines() -> list[str]:
+    try:
+        check_engine("hockey")
+    except EngineError:
+        return ["builtin"]
+    return ["builtin", "hockey"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=20_000, help="environment steps of one run")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each case, of which the best counts")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    results = measure(arguments.steps, arguments.repeats, installed_engines())
+    Console().print(table_of(results))
+    if arguments.json:
+        machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+        arguments.json.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

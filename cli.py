@@ -1,0 +1,252 @@
+"""The command line of hockey-dreamer. It parses, builds and calls; the work is done in `competitor`.
+
+Heavy imports stand inside the commands, so that help and mistakes in the command line answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from competitor.errors import EXIT_INTERRUPTED, exit_code, message
+from competitor.interrupts import raise_interrupt, stopping_on_signals
+from competitor.version import code_version
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+RUNS = Path("runs")
+CONFIG = click.option("--config", "config_path", type=FILE, help="A file laid over the shipped config.toml.")
+SET = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting.")
+SEED = click.option("--seed", type=click.IntRange(min=0), help="Seed of all random choices.")
+ENGINE = click.option("--engine", type=click.Choice(["builtin", "hockey"]), help="Which rink to play on.")
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"hockey-dreamer {code_version()}")
+        context.exit()
+
+
+def _file_of(name: str) -> str:
+    """The file of the shipped agent for `champion`; every other name as it is."""
+    from competitor.config import shipped
+
+    return str(shipped("checkpoints/champion.safetensors")) if name == "champion" else name
+
+
+@click.group(name="hockey-dreamer", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, callback=_show_version, help="Show the version.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
+    """Train and evaluate an agent that learns laser hockey by dreaming (DreamerV3)."""
+
+
+@cli.command()
+@CONFIG
+@click.option("--preset", help="Settings to start from: default, seed, debug, ...  [default: default]")
+@SET
+@SEED
+@ENGINE
+@click.option("--run", "name", help="Name of the new run in runs/.  [default: date, time and preset]")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes.")
+def train(
+    config_path: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    engine: str | None,
+    name: str | None,
+    resume: Path | None,
+    minutes: float | None,
+) -> int:
+    """Train by self-play. Ctrl-C saves everything and stops.
+
+    \b
+    Examples:
+      cli.py train --run first --minutes 60
+      cli.py train --resume runs/first
+      cli.py train --preset debug
+      cli.py train --set training.rinks=16 --set league.past=0.5
+    """
+    if resume is not None and (config_path or preset or name):
+        raise click.UsageError("--resume uses the run's own settings: drop --config, --preset and --run")
+    from competitor.config import as_overrides, load_config
+    from competitor.progress import make_display
+    from competitor.rink import make_rink
+    from competitor.run import default_name
+    from competitor.selfplay import Trainer
+
+    overrides += as_overrides({"run.seed": seed, "rink.engine": engine, "training.minutes": minutes})
+    if resume is not None:
+        trainer = Trainer.resume(resume, overrides)
+    else:
+        chosen = preset or "default"
+        config = load_config(config_path, chosen, overrides)
+        make_rink(config.rink.engine).close()  # a missing engine is told before a run directory exists
+        trainer = Trainer.start(config, RUNS / (name or default_name(chosen, datetime.now())), preset=chosen)
+    click.echo(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
+    with stopping_on_signals(trainer.stop) as signals, make_display() as display:
+        outcome = trainer.train(display)
+    ended = "interrupted" if signals else "finished"
+    click.echo(f"{ended} after {outcome.environment_steps:,} environment steps, {outcome.updates:,} updates")
+    click.echo(f"all is saved in {outcome.run}; continue with: {outcome.resume_command}")
+    return EXIT_INTERRUPTED if signals else 0
+
+
+@cli.command()
+@click.argument("player", metavar="CHECKPOINT")
+@click.option("--against", default="weak,strong", show_default=True, help="Opponents, separated by commas.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds per opponent.")
+@click.option("--sampled", is_flag=True, help="Sample the actions, as in training.")
+@click.option("--cross", is_flag=True, help="Everybody plays everybody, rated together.")
+@click.option("--json", "json_path", type=FILE, help="Write the results here too.")
+@click.option("--record", "record_dir", type=FOLDER, help="Keep every round as a file in this folder.")
+@SEED
+@ENGINE
+@CONFIG
+@SET
+def evaluate(
+    player: str,
+    against: str,
+    rounds: int | None,
+    sampled: bool,
+    cross: bool,
+    json_path: Path | None,
+    record_dir: Path | None,
+    seed: int | None,
+    engine: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Play a checkpoint against opponents in paired rounds and show how good it is.
+
+    CHECKPOINT and opponents: a file, champion (the shipped agent), weak, strong, random, or module:Class.
+
+    \b
+    Examples:
+      cli.py evaluate champion
+      cli.py evaluate runs/first/checkpoints/latest.safetensors --rounds 1000 --json result.json
+      cli.py evaluate strong --against weak,random --record rounds/
+      cli.py evaluate champion --against strong,runs/first/checkpoints/best
+    """
+    if cross and record_dir:
+        raise click.UsageError("--cross keeps no rounds: leave out --record")
+    from competitor.config import as_overrides, load_config
+    from competitor.cross_table import CrossTable, cross_table
+    from competitor.evaluation import EvaluationReport
+    from competitor.evaluation import evaluate as play
+    from competitor.players import make_player
+    from competitor.report import print_cross_table, print_report
+    from competitor.round_counter import round_counter
+    from dreamer.files import atomic_write_text
+
+    shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
+    config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
+    how, rink = config.evaluation, config.rink
+    deterministic = how.deterministic and not sampled
+    names = [player, *(name.strip() for name in against.split(",") if name.strip())]
+    players = [
+        make_player(
+            _file_of(name), seed=how.seed + place, deterministic=deterministic, keep_mode=rink.keep_mode
+        )
+        for place, name in enumerate(names)
+    ]
+    opponents = dict(zip(names[1:], players[1:], strict=True))
+    settings: dict[str, Any] = {**how.model_dump(), **rink.model_dump(), "deterministic": deterministic}
+    result: CrossTable | EvaluationReport
+    with round_counter() as count:
+        if cross:
+            result = cross_table({player: players[0], **opponents}, on_progress=count, **settings)
+        else:
+            result = play(players[0], opponents, record_dir=record_dir, on_progress=count, **settings)
+    print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
+    if json_path:
+        atomic_write_text(json_path, result.to_json())
+        click.echo(f"results written to {json_path}")
+    return EXIT_INTERRUPTED if result.partial else 0
+
+
+@cli.command()
+@click.argument("recording", metavar="FILE", type=FILE)
+@click.option("--gif", type=FILE, help="Draw the round into this animation.")
+@click.option("--window", is_flag=True, help="Show the round in a window.")
+@ENGINE
+def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) -> None:
+    """Play a recorded round again and check that it goes exactly as recorded.
+
+    \b
+    Examples:
+      cli.py replay rounds/champion-weak-00000-won.npz
+      cli.py replay rounds/champion-weak-00000-won.npz --gif round.gif
+    """
+    from competitor.errors import RecordingError
+    from competitor.recording import load_recording, play_back, verify_recording, write_gif
+
+    round_ = load_recording(recording)
+    about = round_.about
+    engine = engine or about.engine
+    checked = verify_recording(recording, engine)
+    if not checked.identical:
+        raise RecordingError(f"{recording} does not replay on the engine {engine}: {checked.difference}")
+    result = {1: "won", 0: "drew", -1: "lost"}[about.result]
+    click.echo(f"{about.player} {result} against {about.opponent} in {about.steps} steps; replays exactly")
+    if gif:
+        click.echo(f"{gif}: {write_gif(round_, gif)} frames")
+    if window:
+        for rink in play_back(round_, engine):
+            rink.render("human")
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+def info(checkpoint: Path) -> None:
+    """Show what a checkpoint is: its model card, checked against the weights.
+
+    \b
+    Example:
+      cli.py info champion
+    """
+    from competitor.card import print_card
+    from dreamer.checkpoint import load_checkpoint
+
+    path = Path(_file_of(str(checkpoint)))
+    print_card(path, *load_checkpoint(path))
+
+
+def main() -> None:
+    """Run the command line; ends the process with the exit code that competitor/errors.py documents."""
+    # Threads that spin while they wait make an update tens of times slower as soon as another process is busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, raise_interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors become one line on stderr."""
+    try:
+        return int(cli.main(arguments, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        code = exit_code(error)
+        if code is None or "--debug" in arguments:
+            traceback.print_exc()
+        else:
+            click.echo(f"error: {message(error)}", err=True)
+        return code or 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""One line for a wrong setting: where it stands, key and value, what was expected, the nearest valid key."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from competitor.errors import ConfigError
+
+KINDS = {
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "a text",
+    "array": "a list of numbers",
+}
+BOUNDS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "above",
+    "maximum": "and at most",
+    "exclusiveMaximum": "and below",
+}
+LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of settings: its name for the user and its tables, `values[section][key]`."""
+
+    name: str
+    values: dict[str, Any]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the known name most like `name`, or an empty string."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def check_layer(layer: Layer) -> None:
+    """Raises ConfigError for what the models would not see: keys outside sections, and infinite numbers."""
+    for section, table in layer.values.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{layer.name}: {section} = {_show(table)}, expected a section [{section}]")
+        for key, value in table.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{layer.name}: {section}.{key} = {value}, expected a finite number")
+
+
+def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> str:
+    """The first problem of `error` in one line; `layers` in the order in which they were laid."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = [str(part) for part in first["loc"]][:2]
+    source, value = _find(path, layers)
+    text = f"{source}: {_problem(first, path, value, model)}"
+    return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
+
+
+def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel]) -> str:
+    key = ".".join(path)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        what = f"section [{key}]" if isinstance(value, dict) else f"key {key} = {_show(value)}"
+        return f"unknown {what}{nearest(key, _known(model, len(path)))}"
+    if kind == "missing":
+        return f"{key} is missing, expected {expected(model, path)}"
+    if kind == "value_error":
+        return f"section [{key}]: {problem['ctx']['error']}"
+    return f"{key} = {_show(value)}, expected {expected(model, path)}"
+
+
+def expected(model: type[BaseModel], path: Sequence[str]) -> str:
+    """What the setting at `path` (section, key) has to be, such as `an integer of at least 1`."""
+    section = model.model_fields[path[0]].annotation
+    if len(path) == 1 or section is None:
+        return f"a section [{path[0]}] with its keys"
+    schema: dict[str, Any] = section.model_json_schema()["properties"][path[1]]
+    if "enum" in schema or "const" in schema:
+        return "one of " + ", ".join(_show(choice) for choice in schema.get("enum", [schema.get("const")]))
+    bounds = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
+    return " ".join([KINDS.get(schema.get("type", ""), "another kind of value"), *bounds])
+
+
+def _known(model: type[BaseModel], depth: int) -> list[str]:
+    if depth == 1:
+        return list(model.model_fields)
+    return [f"{name}.{key}" for name in model.model_fields for key in keys(model, name)]
+
+
+def keys(model: type[BaseModel], section: str) -> list[str]:
+    """The keys of a section as config.toml writes them."""
+    annotation: Any = model.model_fields[section].annotation
+    return [field.alias or name for name, field in annotation.model_fields.items()]
+
+
+def _find(path: Sequence[str], layers: Sequence[Layer]) -> tuple[str, object]:
+    """The last layer that sets `path`, by its name, and what it sets there."""
+    for layer in reversed(layers):
+        value: Any = layer.values
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            return layer.name, value
+    return layers[0].name, None
+
+
+def _show(value: object) -> str:
+    """A value as TOML writes it, cut to a readable length."""
+    text = "a table"
+    if not isinstance(value, dict):
+        text = " ".join(tomli_w.dumps({"value": value}).removeprefix("value = ").split())
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,115 @@
+"""What can go wrong outside the network's mathematics, and with which exit code the command ends.
+
+::
+
+    CompetitorError                      1   anything without a code of its own
+    ├── FatalError                           trying again cannot help: a person has to change something
+    │   ├── ConfigError                  3   config.toml, a preset or --set is wrong
+    │   ├── PlayerError                  5   unknown opponent, or a player class that cannot play
+    │   ├── EngineError                  6   the chosen rink engine is not installed
+    │   ├── ResumeError                  9   the run cannot be continued (another model, parts missing)
+    │   └── RecordingError              10   a recorded round is damaged or of another format
+    └── TransientError                       the same command may work later
+        └── StorageError                 7   the disk is full or refuses to be written
+
+Codes of errors that are not in this tree: 2 a wrong command line (click), 4 a checkpoint that cannot be used
+and 8 training that diverged (both raised by `dreamer`), 130 interrupted by Ctrl-C or SIGTERM.
+
+Every message is one line that a user can act on: what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+from dreamer.errors import CheckpointError, DivergenceError, DreamerError, ReplayError
+
+EXIT_INTERRUPTED = 130
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class CompetitorError(Exception):
+    """Base of all errors of this package; `str(error)` is one line for the user."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class FatalError(CompetitorError):
+    """Repeating the same command gives the same error."""
+
+
+class TransientError(CompetitorError):
+    """Repeating the same command later may work."""
+
+
+class ConfigError(FatalError):
+    """A setting is unknown, of the wrong type or out of its bounds."""
+
+    exit_code = 3
+
+
+class PlayerError(FatalError):
+    """An opponent or player that does not exist or does not behave like one."""
+
+    exit_code = 5
+
+
+class EngineError(FatalError):
+    """The rink engine asked for is not there."""
+
+    exit_code = 6
+
+
+class ResumeError(FatalError):
+    """A run directory that cannot be continued as asked."""
+
+    exit_code = 9
+
+
+class RecordingError(FatalError):
+    """A file of recorded rounds that cannot be read or does not replay."""
+
+    exit_code = 10
+
+
+class StorageError(TransientError):
+    """A file could not be written: no space left, a quota, a read-only directory."""
+
+    exit_code = 7
+
+
+_CODES_OF_DREAMER: dict[type[DreamerError], int] = {
+    CheckpointError: 4,
+    DivergenceError: 8,
+    ReplayError: ResumeError.exit_code,
+    DreamerError: CompetitorError.exit_code,
+}
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Exit code of the command that `error` ends; None if it is a mistake of the program, not of a user."""
+    if isinstance(error, CompetitorError):
+        return error.exit_code
+    if isinstance(error, OSError) or _disk_is_full(error):
+        return StorageError.exit_code
+    for kind, code in _CODES_OF_DREAMER.items():
+        if isinstance(error, kind):
+            return code
+    return None
+
+
+def message(error: BaseException) -> str:
+    """What to tell the user about `error`, in one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            return True
+        error = error.__cause__
+    return False

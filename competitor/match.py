@@ -1,0 +1,334 @@
+"""Many rounds at once between two players: the one place where rounds are played locally."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competitor.players import Array, Player, SeededPlayer
+from competitor.rink import Mode, RinkBatch
+from dreamer.replay import Episode
+
+# A round without a goal ends by time after 251 steps (rink-spec); one more observation than steps.
+MOST_STEPS = 251
+PLAYER_A, PLAYER_B = 0, 1
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One round to be played by the table's player (A) against `opponent` (B)."""
+
+    one_starting: bool
+    seed: int
+    mode: Mode = Mode.NORMAL
+    seat: int = 0
+    """Where A sits: 0 at player one (left), 1 at player two."""
+    opponent: str = ""
+    """B's key in the table's opponents."""
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """How much each signal of the rink counts in the reward that is learned from."""
+
+    goal: float = 10.0
+    closeness: float = 0.0
+    touch: float = 0.0
+    direction: float = 0.0
+
+    def rewards(self, info: NDArray[np.float64]) -> Array:
+        """Return the rewards (steps,) of one view's info (steps, 4: closeness, touch, direction, winner)."""
+        weights = np.array([self.closeness, self.touch, self.direction, 0.0])
+        rewards: NDArray[np.float64] = info @ weights
+        rewards[-1] += self.goal * info[-1, 3]
+        return rewards.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A finished round. Axis 0 of every array is the view: 0 player one, 1 player two.
+
+    obs (2, steps + 1, 18) float32, the last one after the last action; actions (2, steps, 4) float32, each in
+    its player's own frame; info (2, steps, 4) float64 (closeness, touch, direction, winner) after each
+    action.
+    """
+
+    pairing: Pairing
+    obs: Array
+    actions: Array
+    info: NDArray[np.float64]
+
+    @property
+    def steps(self) -> int:
+        """Return the number of steps played."""
+        return int(self.actions.shape[1])
+
+    @property
+    def winner(self) -> int:
+        """Return +1 when player one scored, -1 when player two did, 0 when time ran out."""
+        return int(np.sign(self.info[0, -1, 3]))
+
+    @property
+    def result(self) -> int:
+        """Return +1 when A scored, -1 when B did, 0 when time ran out."""
+        return self.winner if self.pairing.seat == 0 else -self.winner
+
+    def episode(self, view: int, weights: RewardWeights) -> Episode:
+        """Return what the player at `view` lived through; a goal is terminal, running out of time is not."""
+        return Episode(
+            obs=self.obs[view],
+            action=self.actions[view],
+            reward=weights.rewards(self.info[view]),
+            terminal=self.winner != 0,
+        )
+
+
+@dataclass(frozen=True)
+class RunningRound:
+    """A round that is not over yet: where it is played, how it began and the actions (2, steps, 4) so far."""
+
+    rink: int
+    pairing: Pairing
+    actions: Array
+
+
+@dataclass
+class _Seats:
+    """Who sits where on each rink: the running pairing and its opponent, None while the rink is idle."""
+
+    pairings: list[Pairing | None]
+    opponents: list[Player | None]
+    of_a: NDArray[np.intp]
+    steps: NDArray[np.intp]
+    is_first: NDArray[np.bool_]
+    running: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, rinks: int) -> _Seats:
+        return cls(
+            pairings=[None] * rinks,
+            opponents=[None] * rinks,
+            of_a=np.zeros(rinks, dtype=np.intp),
+            steps=np.zeros(rinks, dtype=np.intp),
+            is_first=np.zeros(rinks, dtype=np.bool_),
+            running=np.zeros(rinks, dtype=np.bool_),
+        )
+
+
+@dataclass
+class _Film:
+    """What has happened so far on each rink, in arrays as long as the longest round."""
+
+    obs: Array
+    actions: Array
+    info: NDArray[np.float64]
+
+    @classmethod
+    def blank(cls, rinks: int, features: int, action_size: int) -> _Film:
+        return cls(
+            obs=np.zeros((2, rinks, MOST_STEPS + 1, features), dtype=np.float32),
+            actions=np.zeros((2, rinks, MOST_STEPS, action_size), dtype=np.float32),
+            info=np.zeros((2, rinks, MOST_STEPS, 4)),
+        )
+
+    def cut(self, rink: int, steps: int, pairing: Pairing) -> Round:
+        """Return the round that just ended on `rink` after `steps` steps, as arrays of its own."""
+        return Round(
+            pairing=pairing,
+            obs=self.obs[:, rink, : steps + 1].copy(),
+            actions=self.actions[:, rink, :steps].copy(),
+            info=self.info[:, rink, :steps].copy(),
+        )
+
+
+class RoundTable:
+    """Plays rounds of one player against its opponents on many rinks at once.
+
+    Each player acts once per step for all its rinks (slot = rink); who has no running round is not asked.
+    The schedule is asked for the next pairing the moment a rink is free; once exhausted the rink stays idle.
+    `opponents` may change between steps: a running round keeps the player it began with.
+    Raises PlayerError from a player that fails, EngineError from an engine that is not installed.
+    """
+
+    def __init__(
+        self,
+        rinks: int,
+        player: Player,
+        opponents: Mapping[str, Player],
+        schedule: Iterator[Pairing],
+        *,
+        engine: str = "builtin",
+        keep_mode: bool = True,
+        running: Sequence[RunningRound] | None = None,
+    ) -> None:
+        self._player = player
+        self._opponents = opponents
+        self._schedule = schedule
+        self._batch = RinkBatch(rinks, engine=engine, keep_mode=keep_mode)
+        self._action_size = 4 if keep_mode else 3
+        self._film = _Film.blank(rinks, self._batch.obs.shape[2], self._action_size)
+        self._seats = _Seats.empty(rinks)
+        self._ready: list[Player] = []
+        self._all_rinks = np.arange(rinks)
+        player.reset(rinks)
+        if running is not None:
+            self._take_up(running)
+            return
+        for rink in range(rinks):
+            self._seat_next(rink)
+
+    def running_rounds(self) -> list[RunningRound]:
+        """Return what `running` of a new table needs to go on from here.
+
+        Players whose chance is not the round's (a sampling dreamer) need their own state put back afterwards.
+        """
+        rounds = []
+        for rink in np.flatnonzero(self._seats.running).tolist():
+            pairing = self._seats.pairings[rink]
+            assert pairing is not None
+            actions = self._film.actions[:, rink, : self._seats.steps[rink]]
+            rounds.append(RunningRound(rink, pairing, actions.copy()))
+        return rounds
+
+    def _take_up(self, rounds: Sequence[RunningRound]) -> None:
+        """Play unfinished rounds up to where they stopped, with the actions they had.
+
+        They are aligned at their ends. The players are asked as if it were play, so that a basic opponent's
+        phase comes out as it was; what they answer is not used.
+        """
+        longest = max((running.actions.shape[1] for running in rounds), default=0)
+        for time in range(longest + 1):
+            for running in rounds:
+                if running.actions.shape[1] == longest - time:
+                    self._seat(running.rink, running.pairing)
+            if time < longest:
+                self._relive(rounds, time - longest)
+
+    def _relive(self, rounds: Sequence[RunningRound], step_from_end: int) -> None:
+        rinks = np.flatnonzero(self._seats.running)
+        actions = self._actions()
+        for running in rounds:
+            if self._seats.running[running.rink]:
+                actions[:, running.rink] = running.actions[:, step_from_end]
+        self._batch.step(np.concatenate(tuple(actions), axis=1))
+        self._record(rinks, actions)
+
+    @property
+    def active(self) -> int:
+        """Return how many rinks have a running round."""
+        return int(self._seats.running.sum())
+
+    def step(self) -> list[Round]:
+        """Play one step on every running rink; return the rounds that it finished, in rink order."""
+        rinks = np.flatnonzero(self._seats.running)
+        if not rinks.size:
+            return []
+        actions = self._actions()
+        self._batch.step(np.concatenate(tuple(actions), axis=1))
+        self._record(rinks, actions)
+        ended = rinks[self._batch.done[rinks]]
+        finished = [self._finish(int(rink)) for rink in ended]
+        for rink in ended:
+            self._seat_next(int(rink))
+        return finished
+
+    def _actions(self) -> Array:
+        """Ask every player; return the actions (2, rinks, 4) by side of the rink."""
+        seats, batch = self._seats, self._batch
+        actions = np.zeros((2, len(self._all_rinks), self._action_size), dtype=np.float32)
+        for player, rinks in self._askings():
+            sides = seats.of_a[rinks] if player is self._player else 1 - seats.of_a[rinks]
+            obs = np.full(batch.obs.shape[1:], np.nan, dtype=np.float32)
+            obs[rinks] = batch.obs[sides, rinks]
+            is_first = np.zeros(len(self._all_rinks), dtype=np.bool_)
+            is_first[rinks] = seats.is_first[rinks]
+            actions[sides, rinks] = player.act(obs, is_first)[rinks, : self._action_size]
+        return actions
+
+    def _askings(self) -> Iterator[tuple[Player, NDArray[np.intp]]]:
+        """Yield every player that has running rounds, with their rinks."""
+        running = np.flatnonzero(self._seats.running)
+        yield self._player, running
+        rinks_of: dict[int, list[int]] = {}
+        for rink in running.tolist():
+            rinks_of.setdefault(id(self._seats.opponents[rink]), []).append(rink)
+        for rinks in rinks_of.values():
+            opponent = self._seats.opponents[rinks[0]]
+            assert opponent is not None
+            yield opponent, np.array(rinks, dtype=np.intp)
+
+    def _record(self, rinks: NDArray[np.intp], actions: Array) -> None:
+        """Write down the step just played: the batch overwrites its arrays at the next one."""
+        seats, film = self._seats, self._film
+        times = seats.steps[rinks]
+        film.actions[:, rinks, times] = actions[:, rinks]
+        film.info[:, rinks, times] = self._batch.info[:, rinks]
+        film.obs[:, rinks, times + 1] = self._batch.obs[:, rinks]
+        seats.steps[rinks] += 1
+        seats.is_first[rinks] = False
+
+    def _finish(self, rink: int) -> Round:
+        pairing = self._seats.pairings[rink]
+        assert pairing is not None
+        return self._film.cut(rink, int(self._seats.steps[rink]), pairing)
+
+    def _seat_next(self, rink: int) -> None:
+        """Start the schedule's next round on `rink`, or leave it idle when there is none."""
+        pairing = next(self._schedule, None)
+        if pairing is not None:
+            self._seat(rink, pairing)
+            return
+        self._seats.pairings[rink] = self._seats.opponents[rink] = None
+        self._seats.running[rink] = False
+
+    def _seat(self, rink: int, pairing: Pairing) -> None:
+        seats = self._seats
+        seats.pairings[rink] = pairing
+        seats.running[rink] = seats.is_first[rink] = True
+        seats.opponents[rink] = opponent = self._prepared(self._opponents[pairing.opponent])
+        seats.of_a[rink] = pairing.seat
+        seats.steps[rink] = 0
+        self._batch.reset(rink, one_starting=pairing.one_starting, seed=pairing.seed, mode=pairing.mode)
+        self._film.obs[:, rink, 0] = self._batch.obs[:, rink]
+        for who, player in ((PLAYER_A, self._player), (PLAYER_B, opponent)):
+            if isinstance(player, SeededPlayer):
+                player.begin_round(rink, (pairing.seed, who))
+
+    def _prepared(self, opponent: Player) -> Player:
+        """Make an opponent ready for all rinks at its first round; forget those that left."""
+        if opponent is self._player:
+            raise ValueError("a player cannot be its own opponent: use a second object")
+        if not any(opponent is ready for ready in self._ready):
+            kept = [*self._opponents.values(), *self._seats.opponents]
+            self._ready = [ready for ready in self._ready if any(ready is player for player in kept)]
+            self._ready.append(opponent)
+            opponent.reset(len(self._all_rinks))
+        return opponent
+
+
+def play_rounds(
+    player: Player,
+    opponent: Player,
+    pairings: Iterable[Pairing],
+    *,
+    rinks: int,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+    on_round: Callable[[Round], None] | None = None,
+) -> list[Round]:
+    """Play all `pairings` against `opponent`, whatever key they name; return the rounds in that order."""
+    order = [replace(pairing, opponent=opponent.name) for pairing in pairings]
+    slots = max(1, min(rinks, len(order)))
+    table = RoundTable(
+        slots, player, {opponent.name: opponent}, iter(order), engine=engine, keep_mode=keep_mode
+    )
+    rounds: dict[int, Round] = {}
+    while table.active:
+        for played in table.step():
+            rounds[id(played.pairing)] = played
+            if on_round is not None:
+                on_round(played)
+    return [rounds[id(pairing)] for pairing in order]

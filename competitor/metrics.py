@@ -1,0 +1,111 @@
+"""The record of a run: one JSON object per line in metrics.jsonl, and the same numbers for TensorBoard.
+
+Every line has `kind` ("train" or "evaluation"), `environment_steps`, `updates` and `seconds`; the other keys
+are numbers. Lines are only ever added, except when a run is resumed: what a killed run wrote after its last
+save will be written again, so it is dropped first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from torch.utils.tensorboard import SummaryWriter
+
+from dreamer.files import atomic_write_text
+
+METRICS_NAME = "metrics.jsonl"
+
+
+class Averages:
+    """Running means of metrics between two lines of the record; exactly restorable."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take in one update's metrics; numbers that are not finite are left out."""
+        for key, value in metrics.items():
+            if math.isfinite(value):
+                self.sums[key] = self.sums.get(key, 0.0) + value
+                self.counts[key] = self.counts.get(key, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means so far; starts anew."""
+        means = {key: total / self.counts[key] for key, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def to_json(self) -> dict[str, Any]:
+        """Sums and counts as JSON values."""
+        return {"sums": self.sums, "counts": self.counts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `to_json` gave."""
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+
+class MetricsWriter:
+    """Writes the record of one run; use it as a context manager.
+
+    directory: the run directory. resumed_at: environment steps and updates of the save that training
+    continues from; None for a new run.
+    """
+
+    def __init__(self, directory: Path, *, resumed_at: tuple[int, int] | None = None) -> None:
+        self.path = directory / METRICS_NAME
+        directory.mkdir(parents=True, exist_ok=True)
+        if resumed_at is not None:
+            drop_after(self.path, *resumed_at)
+        self._file: TextIO = self.path.open("a", encoding="utf-8")
+        purge = None if resumed_at is None else resumed_at[0] + 1
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=purge)
+
+    def write(self, kind: str, position: Mapping[str, float], values: Mapping[str, float]) -> None:
+        """Add a line; `position` holds environment_steps, updates and seconds."""
+        finite = {key: value for key, value in values.items() if math.isfinite(value)}
+        self._file.write(json.dumps({"kind": kind, **position, **finite}) + "\n")
+        self._file.flush()
+        for key, value in finite.items():
+            self._board.add_scalar(f"{kind}/{key}", value, int(position["environment_steps"]))
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._board.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def drop_after(path: Path, environment_steps: int, updates: int) -> None:
+    """Remove the lines of `path` after that point, and a last line cut short by a kill."""
+    if not path.exists():
+        return
+    lines = read_lines(path)
+    limits = {"environment_steps": environment_steps, "updates": updates}
+    kept = [line for line in lines if all(line[key] <= limit for key, limit in limits.items())]
+    atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a line cut short by a kill is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "environment_steps" in line:
+            lines.append(line)
+    return lines

@@ -1,0 +1,143 @@
+"""Evaluation results as tables on the screen."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from competitor.cross_table import CrossTable
+from competitor.evaluation import EvaluationReport
+from competitor.results import SprtReport, Tally
+
+
+def print_report(report: EvaluationReport, console: Console | None = None) -> None:
+    """Print the report, one line per opponent: the score, the difference, how the rounds divide up."""
+    console = console or Console()
+    for table in (_score_table(report), _elo_table(report), _split_table(report)):
+        console.print(table)
+    for result in report.results:
+        if result.sprt is not None:
+            _print_line(console, f"SPRT against {result.opponent}: {_sprt(result.sprt)}")
+    for note in report.notes:
+        _print_line(console, f"note: {note}")
+    rounds = sum(result.rounds for result in report.results)
+    _print_line(
+        console,
+        f"{rounds} rounds in {report.seconds:.1f} s on {report.rinks} rinks; seed {report.seed}, "
+        f"engine {report.engine}. Errors are 95 %, from pairs of rounds.",
+    )
+
+
+def print_cross_table(table: CrossTable, console: Console | None = None) -> None:
+    """Print the standings from best to worst, and everybody's points against everybody."""
+    console = console or Console()
+    names = [standing.name for standing in table.standings]
+    partial = ", partial" if table.partial else ""
+    title = f"Cross table: points in % ({table.policy} policy{partial})"
+    numbers = [str(place) for place in range(1, len(names) + 1)]
+    grid = _table(title, ["player", "rating", "rounds", "points", *numbers])
+    for number, standing in zip(numbers, table.standings, strict=True):
+        grid.add_row(
+            f"{number} {_short(standing.name)}",
+            f"{standing.rating:+.0f} ± {standing.error95:.0f}",
+            str(standing.rounds),
+            f"{100 * standing.score:.1f}",
+            *(_score(table, standing.name, other) for other in names),
+        )
+    console.print(grid)
+    _print_line(console, "Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.")
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(".safetensors")
+
+
+def _print_line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    """Return an empty table: names to the left and folded where space is short, numbers to the right."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
+    return table
+
+
+def _score_table(report: EvaluationReport) -> Table:
+    partial = ", partial" if report.partial else ""
+    title = f"{_short(report.checkpoint)} ({report.policy} policy{partial})"
+    table = _table(title, ["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"])
+    for result in report.results:
+        low, high = result.ci95
+        table.add_row(
+            _short(result.opponent),
+            str(result.rounds),
+            _tally(Tally(result.wins, result.draws, result.losses)),
+            f"{100 * result.win_rate:.1f} %",
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            f"{result.goals_for}:{result.goals_against}",
+            f"{result.mean_steps:.0f}",
+        )
+    return table
+
+
+def _elo_table(report: EvaluationReport) -> Table:
+    columns = ["opponent", "Elo", "normalised Elo", "LOS", "pairs 0 to 1"]
+    table = _table("The difference", columns)
+    for result in report.results:
+        table.add_row(
+            _short(result.opponent),
+            f"{result.elo:+.0f} ± {result.elo_error95:.0f}",
+            f"{result.normalised_elo:+.0f} ± {result.normalised_elo_error95:.0f}",
+            f"{100 * result.los:.1f} %",
+            ", ".join(str(count) for count in result.pairs),
+        )
+    return table
+
+
+def _split_table(report: EvaluationReport) -> Table:
+    columns = ["opponent", "left seat", "right seat", "own start", "other's", "by goal", "by time"]
+    table = _table("The same rounds, divided (W/D/L; how they ended)", columns)
+    for result in report.results:
+        table.add_row(
+            _short(result.opponent),
+            _tally(result.by_seat["left"]),
+            _tally(result.by_seat["right"]),
+            _tally(result.by_starter["own"]),
+            _tally(result.by_starter["other"]),
+            str(result.terminations["goal"]),
+            str(result.terminations["time"]),
+        )
+    return table
+
+
+def _tally(tally: Tally) -> str:
+    return f"{tally.wins}/{tally.draws}/{tally.losses}"
+
+
+def _sprt(sprt: SprtReport) -> str:
+    low, high = sprt.bounds
+    meaning = {"H0": f"H0 accepted (Elo {sprt.elo0:g})", "H1": f"H1 accepted (Elo {sprt.elo1:g})"}
+    decision = meaning.get(sprt.decision, "not decided")
+    return (
+        f"LLR {sprt.llr:+.2f} in ({low:.2f}, {high:.2f}), H0 Elo {sprt.elo0:g}, H1 Elo {sprt.elo1:g}, "
+        f"alpha {sprt.alpha:g}, beta {sprt.beta:g}: {decision}"
+    )
+
+
+def _score(table: CrossTable, name: str, other: str) -> str:
+    """Return the points of `name` against `other` in percent; a meeting stands under one of the two only."""
+    forward = table.meetings.get(name, {}).get(other)
+    backward = table.meetings.get(other, {}).get(name)
+    if forward is not None:
+        return f"{100 * forward.score:.1f}"
+    return f"{100 * (1 - backward.score):.1f}" if backward is not None else "-"

@@ -1,0 +1,44 @@
+"""The numbers of the rink: sizes in units (60 pixels each), times in seconds.
+
+Source: the course's `hockey` environment 2.6; see docs/rink.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+SCALE = 60.0
+"""Pixels in one unit."""
+VIEW_WIDTH, VIEW_HEIGHT = 600, 480
+"""Size of a rendered frame in pixels."""
+WIDTH, HEIGHT = VIEW_WIDTH / SCALE, VIEW_HEIGHT / SCALE
+CENTER_X, CENTER_Y = WIDTH / 2, HEIGHT / 2
+
+FPS = 50
+TIME_STEP = 1.0 / FPS
+VELOCITY_ITERATIONS = 180
+POSITION_ITERATIONS = 60
+
+CENTER_ZONE = 0.5
+"""Half width of the strip at the centre line where players are slowed down."""
+GOAL_ZONE = 210 / SCALE
+"""Distance from the centre beyond which a player cannot push towards its own goal."""
+SIDE_MARGIN = 1.2
+"""Distance from the upper and lower edge beyond which a player cannot push further."""
+
+FORCE = 6000.0
+TORQUE = 400.0
+MAX_PLAYER_SPEED = 10.0
+MAX_PUCK_SPEED = 25.0
+MAX_ANGLE = math.pi / 3
+SHOOT_FORCE = 60.0
+
+KEEP_STEPS = 15
+"""Steps for which a player can hold the puck."""
+NORMAL_LIMIT = 250
+TRAINING_LIMIT = 80
+
+WIN_REWARD = 10.0
+
+OBSERVATION_SIZE = 18
+ACTION_SIZE = 4

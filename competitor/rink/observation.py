@@ -1,0 +1,84 @@
+"""What the players see of a simulation: 18 numbers each (16 without keep mode), and the infos.
+
+Index: 0-1 own x, y relative to the centre; 2 own angle; 3-4 own velocity; 5 own angular velocity; 6-11 the
+same of the opponent; 12-13 puck x, y; 14-15 puck velocity; 16 steps for which one can still keep the puck;
+17 the same of the opponent. Player two sees the rink rotated by 180 degrees, so that both play from left to
+right.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from struct import Struct
+
+import numpy as np
+
+from competitor.rink.constants import CENTER_X, CENTER_Y, KEEP_STEPS, MAX_PUCK_SPEED, OBSERVATION_SIZE
+from competitor.rink.rules import f32_pair
+from competitor.rink.simulation import Simulation
+
+OBS_MIRROR = np.array([1, -1, -1, 1, -1, -1] * 2 + [1, -1, 1, -1, 1, 1], np.float32)
+"""Signs (18,) of an observation when the rink is reflected up-down."""
+ACTION_MIRROR = np.array([1, -1, -1, 1], np.float32)
+"""Signs (4,) of an action when the rink is reflected up-down."""
+
+VIEW = Struct(f"{OBSERVATION_SIZE}f")
+"""The layout of a view in memory. Writing it also rounds the positions, which were subtracted as doubles."""
+pack_view = VIEW.pack_into
+
+INFO_KEYS = ("reward_closeness_to_puck", "reward_touch_puck", "reward_puck_direction", "winner")
+
+
+def write_view_one(rink: Simulation, buffer: memoryview, offset: int) -> None:
+    """Write player one's view, 18 float32 numbers, into a buffer of bytes at an offset in bytes.
+
+    Without keep mode only the first 16 are of use.
+    """
+    x1, y1, angle1, vx1, vy1, spin1, x2, y2, angle2, vx2, vy2, spin2, x, y, vx, vy = rink.state
+    score = rink.score
+    pack_view(
+        buffer, offset,
+        x1 - CENTER_X, y1 - CENTER_Y, angle1, vx1, vy1, spin1,
+        x2 - CENTER_X, y2 - CENTER_Y, angle2, vx2, vy2, spin2,
+        x - CENTER_X, y - CENTER_Y, vx, vy, score.held_1, score.held_2,
+    )  # fmt: skip
+
+
+def write_view_two(rink: Simulation, buffer: memoryview, offset: int) -> None:
+    """Write player two's view, like write_view_one."""
+    x1, y1, angle1, vx1, vy1, spin1, x2, y2, angle2, vx2, vy2, spin2, x, y, vx, vy = rink.state
+    score = rink.score
+    pack_view(
+        buffer, offset,
+        CENTER_X - x2, CENTER_Y - y2, angle2, -vx2, -vy2, spin2,
+        CENTER_X - x1, CENTER_Y - y1, angle1, -vx1, -vy1, spin1,
+        CENTER_X - x, CENTER_Y - y, -vx, -vy, score.held_2, score.held_1,
+    )  # fmt: skip
+
+
+def info_one(rink: Simulation) -> tuple[float, float, float, int]:
+    """Player one's closeness, touch and direction rewards of the last step, and the winner; see INFO_KEYS."""
+    state, score = rink.state, rink.score
+    x, vx = state[12], state[14]
+    closeness = 0.0
+    if x < CENTER_X and vx <= 0:
+        closeness = _closeness(state[0] - x, state[1] - state[13], rink.limit)
+    touch = 1.0 if score.held_1 == KEEP_STEPS else 0.0
+    return closeness, touch, vx / (rink.limit * MAX_PUCK_SPEED), score.winner
+
+
+def info_two(rink: Simulation) -> tuple[float, float, float, int]:
+    """Player two's rewards, like info_one; the winner is 1 if player two won."""
+    state, score = rink.state, rink.score
+    x, vx = state[12], state[14]
+    closeness = 0.0
+    if x > CENTER_X and vx >= 0:
+        closeness = _closeness(state[6] - x, state[7] - state[13], rink.limit)
+    touch = 1.0 if score.held_2 == KEEP_STEPS else 0.0
+    return closeness, touch, -vx / (rink.limit * MAX_PUCK_SPEED), -score.winner
+
+
+def _closeness(dx: float, dy: float, limit: int) -> float:
+    """Minus 30 for a whole round spent 250 pixels away from a puck that the player should fetch."""
+    dx, dy = f32_pair(dx, dy)
+    return sqrt(dx * dx + dy * dy) * (-30 / ((250 / 60) * limit / 2))

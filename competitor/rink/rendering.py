@@ -1,0 +1,183 @@
+"""Pictures of the rink, drawn with pygame: as an array, or in a window.
+
+pygame is an optional extra; it is imported when the first picture is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from math import cos, pi, sin
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competitor.errors import FatalError
+from competitor.rink.bodies import (
+    END_WALL,
+    GOAL_1_X,
+    GOAL_2_X,
+    PLAYER_SHAPE,
+    PLAYER_SIZE,
+    PUCK_RADIUS,
+    Point,
+    mirrored,
+)
+from competitor.rink.constants import (
+    CENTER_X,
+    CENTER_Y,
+    FPS,
+    HEIGHT,
+    SCALE,
+    VIEW_HEIGHT,
+    VIEW_WIDTH,
+)
+from competitor.rink.simulation import Simulation, State
+
+Colour = tuple[int, int, int]
+
+SURROUND: Colour = (38, 45, 56)
+BOARDS: Colour = (96, 108, 122)
+ICE: Colour = (240, 245, 249)
+LINE: Colour = (197, 208, 219)
+RED: Colour = (214, 69, 65)
+BLUE: Colour = (46, 107, 198)
+PUCK: Colour = (28, 30, 34)
+BLADE: Colour = (247, 190, 56)
+
+SMOOTHING = 2
+"""Everything is drawn this many times larger and then scaled down, which smooths the edges."""
+END_X, SIDE_Y = 245 / SCALE, HEIGHT / 2 - 0.5
+ICE_OUTLINE = [(-253, 205), (253, 205), (253, -205), (-253, -205)]
+CENTRE_LINE = [(0, 205), (0, -205)]
+GOAL_OUTLINE = [(-10, 75), (10, 75), (10, -75), (-10, -75)]
+BOARD_OUTLINE = [(-255, 10), (-255, -10), (255, -10), (255, 10)]
+
+
+class RenderError(FatalError):
+    """The rink cannot be drawn here."""
+
+
+def load_pygame() -> Any:
+    """The pygame module; raises RenderError with a sentence on how to get it."""
+    try:
+        return importlib.import_module("pygame")
+    except ImportError as error:
+        raise RenderError("drawing the rink needs pygame: install it with `pip install pygame`") from error
+
+
+class Canvas:
+    """Draws a rink; opens a window only when `show` is called. Raises RenderError without pygame."""
+
+    def __init__(self) -> None:
+        self._pygame = load_pygame()
+        self._surface = self._pygame.Surface((VIEW_WIDTH * SMOOTHING, VIEW_HEIGHT * SMOOTHING), depth=32)
+        self._empty_rink = self._surface.copy()
+        self._draw_rink(self._empty_rink)
+        self._window: Any = None
+        self._clock: Any = None
+        self._dismissed = False
+
+    def frame(self, rink: Simulation) -> NDArray[np.uint8]:
+        """The rink as an RGB picture (480, 600, 3)."""
+        pixels: NDArray[np.uint8] = self._pygame.surfarray.array3d(self._picture(rink))
+        return np.ascontiguousarray(pixels.swapaxes(0, 1))
+
+    def show(self, rink: Simulation) -> None:
+        """Show the rink in a window, at the speed of the game. A window that was closed stays closed."""
+        if self._dismissed:
+            return
+        if self._window is None:
+            self._open_window()
+        self._window.blit(self._picture(rink), (0, 0))
+        self._pygame.display.flip()
+        self._clock.tick(FPS)
+        if any(event.type == self._pygame.QUIT for event in self._pygame.event.get()):
+            self._dismissed = True
+            self.close()
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._pygame.display.quit()
+            self._window = None
+
+    def _open_window(self) -> None:
+        try:
+            self._pygame.display.init()
+            self._window = self._pygame.display.set_mode((VIEW_WIDTH, VIEW_HEIGHT))
+        except self._pygame.error as error:
+            raise RenderError(
+                f"no window can be opened here ({error}): render to rgb_array instead"
+            ) from error
+        self._pygame.display.set_caption("Laser hockey")
+        self._clock = self._pygame.time.Clock()
+
+    def _picture(self, rink: Simulation) -> Any:
+        state, score = rink.state, rink.score
+        self._surface.blit(self._empty_rink, (0, 0))
+        self._draw_player(state[0:3], RED, 1)
+        self._draw_player(state[6:9], BLUE, -1)
+        owner = RED if score.held_1 > 0 else BLUE if score.held_2 > 0 else LINE
+        self._draw_puck((state[12], state[13]), owner)
+        return self._pygame.transform.smoothscale(self._surface, (VIEW_WIDTH, VIEW_HEIGHT))
+
+    def _draw_rink(self, surface: Any) -> None:
+        draw = self._pygame.draw
+        surface.fill(SURROUND)
+        centre, width = (CENTER_X, CENTER_Y), 2 * SMOOTHING
+        draw.polygon(surface, ICE, _pixels(_placed(ICE_OUTLINE, centre)))
+        draw.line(surface, LINE, *_pixels(_placed(CENTRE_LINE, centre)), width)
+        draw.circle(surface, LINE, _pixel(centre), 100 * SMOOTHING, width)
+        draw.circle(surface, LINE, _pixel(centre), 5 * SMOOTHING)
+        for side, goal_x, colour in ((-1, GOAL_1_X, RED), (1, GOAL_2_X, BLUE)):
+            crease = [
+                (CENTER_X + side * (END_X - 1.25 * cos(t)), CENTER_Y + 1.25 * sin(t)) for t in _half_turn()
+            ]
+            draw.lines(surface, LINE, False, _pixels(crease), width)
+            draw.polygon(surface, colour, _pixels(_placed(GOAL_OUTLINE, (goal_x, CENTER_Y))))
+            self._draw_end_walls(surface, side)
+        for side in (-1, 1):
+            at = (CENTER_X, CENTER_Y + side * SIDE_Y)
+            draw.polygon(surface, BOARDS, _pixels(_placed(BOARD_OUTLINE, at)))
+
+    def _draw_end_walls(self, surface: Any, side: int) -> None:
+        for up in (-1, 1):
+            at = (CENTER_X + side * END_X, CENTER_Y + up * SIDE_Y)
+            self._pygame.draw.polygon(surface, BOARDS, _pixels(_placed(mirrored(END_WALL, -side, -up), at)))
+
+    def _draw_player(self, place: State, colour: Colour, side: int) -> None:
+        x, y, angle = place
+        shape = _placed(mirrored(PLAYER_SHAPE, x=side), (x, y), angle, PLAYER_SIZE)
+        dark: Colour = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
+        self._pygame.draw.polygon(self._surface, colour, _pixels(shape))
+        self._pygame.draw.polygon(self._surface, dark, _pixels(shape), 2 * SMOOTHING)
+        # The straight side hits the puck; a light edge shows which way the player faces.
+        self._pygame.draw.line(self._surface, BLADE, *_pixels(shape[1:3]), 3 * SMOOTHING)
+
+    def _draw_puck(self, at: Point, owner: Colour) -> None:
+        radius = round(PUCK_RADIUS * SCALE * SMOOTHING)
+        self._pygame.draw.circle(self._surface, PUCK, _pixel(at), radius)
+        self._pygame.draw.circle(self._surface, owner, _pixel(at), radius - 3 * SMOOTHING, 2 * SMOOTHING)
+
+
+def _half_turn() -> Iterable[float]:
+    return (pi * (step / 40 - 0.5) for step in range(41))
+
+
+def _placed(
+    points: Sequence[tuple[int, int]], at: Point, angle: float = 0.0, size: float = 1.0
+) -> list[Point]:
+    """A shape in pixels, put into the world at a place and angle."""
+    c, s, unit = cos(angle), sin(angle), size / SCALE
+    return [(at[0] + (c * x - s * y) * unit, at[1] + (s * x + c * y) * unit) for x, y in points]
+
+
+def _pixel(point: Point) -> Point:
+    """World coordinates, y up, to the enlarged picture, y down."""
+    return point[0] * SCALE * SMOOTHING, (HEIGHT - point[1]) * SCALE * SMOOTHING
+
+
+def _pixels(points: Iterable[Point]) -> list[Point]:
+    return [_pixel(point) for point in points]

@@ -1,0 +1,380 @@
+"""Self-play training: loops 1 to 3 of the seed document over many rinks at once.
+
+    warm-up rounds -> scale of the inputs -> [play one step on every rink -> make the updates it earned] ...
+
+Between two steps of play, on schedules counted in environment steps: evaluation against the basic opponents,
+snapshots for the league, and, counted in minutes, saves of everything that `--resume` needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from competitor.config import Config
+from competitor.errors import ResumeError
+from competitor.evaluation import EvaluationReport, evaluate
+from competitor.match import RewardWeights, Round, RoundTable
+from competitor.matchmaker import kind_of
+from competitor.metrics import MetricsWriter
+from competitor.players import BasicPlayer, DreamerPlayer, Player
+from competitor.rink import Mode
+from competitor.run import RunDirectory, storage
+from competitor.savepoint import TrainingState, new_state, read_state, write_state
+from competitor.status import Clock, OnProgress, Outcome, Speed, Status
+from competitor.version import code_version
+from competitor.warmup import play_warmup
+from dreamer.checkpoint import save_checkpoint
+from dreamer.errors import DivergenceError
+
+LOG_EVERY_UPDATES = 25
+MOST_SKIPPED_IN_A_ROW = 20
+FIXED_SECTIONS = ("rink", "reward", "model")
+FIXED_SETTINGS = (
+    ("run", "seed"),
+    ("training", "rinks"),
+    ("replay", "batch_size"),
+    ("replay", "sequence_length"),
+    ("replay", "context"),
+)
+
+
+@dataclass
+class _Latest:
+    """What the display shows beside the counters."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    evaluation: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """One training of one run. Make it with `start` or `resume`, then call `train` once.
+
+    The clock decides only when to save, when to stop and what is displayed: never what is learned.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunDirectory,
+        state: TrainingState,
+        *,
+        resumed: bool,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.config, self.run, self.state = config, run, state
+        self._resumed = resumed
+        self._clock = clock
+        self._weights = RewardWeights(**config.reward.model_dump())
+        self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
+        self._stop_requested = False
+        self._speed = Speed(clock)
+        self._latest = _Latest()
+        self._on_progress: OnProgress | None = None
+        self._began = self._saved_at = clock()
+        self._seconds_before = state.counters.seconds
+        if config.run.threads:
+            torch.set_num_threads(config.run.threads)
+
+    @classmethod
+    def start(
+        cls, config: Config, path: Path, *, preset: str = "default", clock: Clock = time.monotonic
+    ) -> Trainer:
+        """Make the run directory `path` and a training that has not begun.
+
+        Raises ConfigError when `path` exists, StorageError when it cannot be written, EngineError.
+        """
+        run = RunDirectory.create(path, config, preset=preset)
+        return cls(config, run, new_state(config, run), resumed=False, clock=clock)
+
+    @classmethod
+    def resume(cls, path: Path, overrides: Sequence[str] = (), *, clock: Clock = time.monotonic) -> Trainer:
+        """Continue the run at `path`, with settings changed by `overrides` (as for --set).
+
+        Raises ResumeError when it is no run, when its save is damaged, or when a setting would change that
+        cannot; ConfigError for a wrong override.
+        """
+        run = RunDirectory.open(path)
+        config = run.config(list(overrides))
+        _check_unchanged(run.config(), config)
+        save = run.current_save()
+        state = new_state(config, run) if save is None else read_state(save, config, run)
+        run.write_config(config)
+        return cls(config, run, state, resumed=True, clock=clock)
+
+    def stop(self) -> None:
+        """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""
+        self._stop_requested = True
+
+    def train(self, on_progress: OnProgress | None = None) -> Outcome:
+        """Train until a limit is reached or `stop` is called.
+
+        Raises DivergenceError when updates stay non-finite, StorageError when a file cannot be written.
+        """
+        self._on_progress = on_progress
+        self._began = self._saved_at = self._clock()
+        counters = self.state.counters
+        position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
+        with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
+            table = self.state.table or self._warm_up()
+            reason = self._loop(table, writer)
+            self.save()
+        return Outcome(
+            reason,
+            self.run.path,
+            counters.environment_steps,
+            self.state.agent.updates,
+            counters.rounds,
+            self._seconds(),
+        )
+
+    def save(self) -> None:
+        """Write a save for --resume and checkpoints/latest; remove snapshots that nobody needs any more."""
+        self.state.counters.seconds = self._seconds()
+        self.run.save(lambda directory: write_state(directory, self.state))
+        save_checkpoint(self.run.checkpoints / "latest", self.state.agent, self._card())
+        needed = {member.name for member in self.state.league.members} | set(self.state.roster.past)
+        for file in self.run.league.iterdir():
+            if file.name.split(".")[0] not in needed:
+                file.unlink()
+        self._saved_at = self._clock()
+
+    def _loop(self, table: RoundTable, writer: MetricsWriter) -> str:
+        while True:
+            self._make_updates(writer)
+            reason = self._reason_to_end()
+            if reason:
+                return reason
+            self._keep_schedules(table, writer)
+            self._collect(table)
+            self._report("training")
+
+    def _reason_to_end(self) -> str:
+        if self._stop_requested:
+            return "stopped"
+        if self.state.counters.environment_steps >= self.config.training.environment_steps:
+            return "steps"
+        return "minutes" if self._out_of_time() else ""
+
+    def _out_of_time(self) -> bool:
+        limit_s = 60.0 * self.config.training.minutes
+        return limit_s > 0 and self._clock() - self._began >= limit_s
+
+    def _seconds(self) -> float:
+        return self._seconds_before + self._clock() - self._began
+
+    def _warm_up(self) -> RoundTable:
+        """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
+        state, config = self.state, self.config
+        self._report("warm-up")
+        rounds = play_warmup(
+            config.training.warmup_rounds,
+            state.warmup_generator,
+            rinks=config.training.rinks,
+            engine=config.rink.engine,
+            keep_mode=config.rink.keep_mode,
+        )
+        for played in rounds:
+            self._remember(played)
+        steps = sum(played.steps for played in rounds)
+        state.counters.warmup_steps = state.counters.environment_steps = steps
+        # Counted from here on: who has not learned yet has no place in the league.
+        state.counters.next_evaluation = steps + config.training.evaluate_every_steps
+        state.counters.next_snapshot = steps + config.league.snapshot_every_steps
+        state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
+        table = state.open_table(config)
+        self.save()
+        return table
+
+    def _remember(self, played: Round) -> None:
+        for view in (0, 1):
+            self.state.replay.add(played.episode(view, self._weights))
+
+    def _collect(self, table: RoundTable) -> None:
+        """Loop 1: one step on every rink; finished rounds go into the replay from both sides."""
+        counters = self.state.counters
+        counters.environment_steps += table.active
+        counters.credit += table.active * self.config.training.train_ratio / self._steps_per_update
+        for played in table.step():
+            counters.rounds += 1
+            self._remember(played)
+            self.state.averages.add({"round/steps": played.steps})
+            if played.pairing.mode is Mode.NORMAL:
+                self.state.league.record(played.pairing.opponent, played.result)
+                self.state.averages.add({f"result/{kind_of(played.pairing.opponent)}": played.result})
+
+    def _make_updates(self, writer: MetricsWriter) -> None:
+        """Loops 2 and 3, as often as the steps collected so far have earned."""
+        while self.state.counters.credit >= 1.0 and not self._stop_requested and not self._out_of_time():
+            self.state.counters.credit -= 1.0
+            metrics = self.state.agent.train_step(self.state.replay.sample())
+            self._count_skipped(metrics)
+            self.state.averages.add(metrics)
+            if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
+                self._log(writer)
+            self._report("training")
+
+    def _count_skipped(self, metrics: dict[str, float]) -> None:
+        counters = self.state.counters
+        skipped = bool(metrics["skipped"])
+        counters.skipped += skipped
+        counters.skipped_in_a_row = counters.skipped_in_a_row + 1 if skipped else 0
+        if counters.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise DivergenceError(
+                f"training has diverged: {MOST_SKIPPED_IN_A_ROW} updates in a row were not finite and were "
+                f"left out; the last save is kept: continue with --resume {self.run.path} and lower learning "
+                "rates (--set optimizer.world_rate=...), or start a new run"
+            )
+
+    def _keep_schedules(self, table: RoundTable, writer: MetricsWriter) -> None:
+        """Everything that is due between two steps of play, in an order that a resumed run repeats."""
+        state, counters = self.state, self.state.counters
+        if counters.environment_steps >= counters.next_snapshot:
+            counters.next_snapshot = counters.environment_steps + self.config.league.snapshot_every_steps
+            self._snapshot()
+        if counters.environment_steps >= counters.next_evaluation:
+            counters.next_evaluation = counters.environment_steps + self.config.training.evaluate_every_steps
+            self._evaluate(writer)
+        if state.matchmaker.redraw_is_due:
+            state.matchmaker.redraw(played.pairing.opponent for played in table.running_rounds())
+        if self._clock() - self._saved_at >= 60.0 * self.config.training.checkpoint_every_minutes:
+            self.save()
+
+    def _snapshot(self) -> None:
+        """Take the learner into the league. Files of members that leave are removed after the next save."""
+        name = f"step-{self.state.counters.environment_steps:09d}"
+        save_checkpoint(self.run.league / name, self.state.agent, self._card())
+        self.state.league.add(name, self.state.counters.environment_steps)
+
+    def _evaluate(self, writer: MetricsWriter) -> None:
+        self._report("evaluation")
+        keep_mode = self.config.rink.keep_mode
+        opponents: dict[str, Player] = {
+            name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")
+        }
+        report = evaluate(
+            DreamerPlayer(self.state.agent, "learner", deterministic=True),
+            opponents,
+            rounds=self.config.training.evaluate_rounds,
+            seed=self.config.evaluation.seed,
+            rinks=self.config.evaluation.rinks,
+            engine=self.config.rink.engine,
+            keep_mode=keep_mode,
+        )
+        self._latest.evaluation = evaluation_metrics(report)
+        writer.write("evaluation", self._position(), self._latest.evaluation)
+        self._keep_best(report)
+
+    def _keep_best(self, report: EvaluationReport) -> None:
+        counters = self.state.counters
+        score = self._latest.evaluation["score"]
+        if counters.best_score is None or score > counters.best_score:
+            counters.best_score, counters.best_steps = score, counters.environment_steps
+            card = self._card() | {"results": report.to_dict()["results"]}
+            save_checkpoint(self.run.checkpoints / "best", self.state.agent, card)
+
+    def _position(self) -> dict[str, Any]:
+        counters = self.state.counters
+        return {
+            "environment_steps": counters.environment_steps,
+            "updates": self.state.agent.updates,
+            "seconds": round(self._seconds(), 1),
+        }
+
+    def _log(self, writer: MetricsWriter) -> None:
+        state = self.state
+        self._latest.metrics = state.averages.take()
+        line = dict(self._latest.metrics)
+        for kind, record in state.league.kinds.items():
+            line[f"win_rate/{kind}"] = record.win_rate
+            line[f"rounds/{kind}"] = record.games
+        line |= {
+            "rounds": state.counters.rounds,
+            "replay_steps": len(state.replay),
+            "skipped_updates": state.counters.skipped,
+            "rating": state.league.rating,
+            "members": len(state.league.members),
+            "steps_per_s": self._speed.steps_per_s,
+            "updates_per_s": self._speed.updates_per_s,
+        }
+        writer.write("train", self._position(), line)
+
+    def _card(self) -> dict[str, Any]:
+        """What a checkpoint tells about where it comes from."""
+        counters = self.state.counters
+        return {
+            "preset": self.run.preset,
+            "environment_steps": counters.environment_steps,
+            "rounds": counters.rounds,
+            "training_seconds": round(self._seconds(), 1),
+            "code_version": code_version(),
+            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _report(self, phase: str) -> None:
+        state, counters = self.state, self.state.counters
+        self._speed.update(counters.environment_steps, state.agent.updates)
+        if self._on_progress is None:
+            return
+        self._on_progress(
+            Status(
+                phase=phase,
+                environment_steps=counters.environment_steps,
+                environment_steps_limit=self.config.training.environment_steps,
+                rounds=counters.rounds,
+                updates=state.agent.updates,
+                skipped=counters.skipped,
+                replay_steps=len(state.replay),
+                seconds=self._seconds(),
+                seconds_left=self._seconds_left(),
+                steps_per_s=self._speed.steps_per_s,
+                updates_per_s=self._speed.updates_per_s,
+                kinds=state.league.kinds,
+                members=len(state.league.members),
+                rating=state.league.rating,
+                metrics=self._latest.metrics,
+                evaluation=self._latest.evaluation,
+            )
+        )
+
+    def _seconds_left(self) -> float | None:
+        estimates = []
+        if self.config.training.minutes:
+            estimates.append(60.0 * self.config.training.minutes - (self._clock() - self._began))
+        if self._speed.steps_per_s > 0:
+            steps = self.config.training.environment_steps - self.state.counters.environment_steps
+            estimates.append(steps / self._speed.steps_per_s)
+        return max(0.0, min(estimates)) if estimates else None
+
+
+def evaluation_metrics(report: EvaluationReport) -> dict[str, float]:
+    """What is logged of an evaluation; `score` is the mean over the opponents, a draw half a point."""
+    metrics = {"score": sum(result.score for result in report.results) / max(1, len(report.results))}
+    for result in report.results:
+        metrics |= {
+            f"{result.opponent}/win_rate": result.win_rate,
+            f"{result.opponent}/score": result.score,
+            f"{result.opponent}/draws": result.draws / max(1, result.rounds),
+            f"{result.opponent}/losses": result.losses / max(1, result.rounds),
+            f"{result.opponent}/rounds": result.rounds,
+            f"{result.opponent}/steps": result.mean_steps,
+        }
+    return metrics
+
+
+def _check_unchanged(before: Config, after: Config) -> None:
+    """Raise ResumeError when a setting differs that the saved weights, rounds or replay depend on."""
+    changed = [f"[{name}]" for name in FIXED_SECTIONS if getattr(before, name) != getattr(after, name)]
+    for section, key in FIXED_SETTINGS:
+        if getattr(getattr(before, section), key) != getattr(getattr(after, section), key):
+            changed.append(f"{section}.{key}")
+    if changed:
+        raise ResumeError(
+            f"{', '.join(changed)} cannot change when a run is resumed: start a new run instead"
+        )

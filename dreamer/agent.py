@@ -1,0 +1,119 @@
+"""The Dreamer agent: acts with the posterior, learns by the three loops."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dreamer.behavior import Behavior
+from dreamer.config import DreamerConfig
+from dreamer.learner import Learner
+from dreamer.networks import initialize
+from dreamer.replay import Batch
+from dreamer.sequence_model import State, features
+from dreamer.world_model import WorldModel
+
+
+class Dreamer(nn.Module):
+    """World model and behaviour in one module.
+
+    Acting: ``state, action = agent.act(state, obs, is_first)``; the state is a value that the caller keeps. Learning:
+    ``agent.train_step(batch)``. Each draws from a generator of its own, so that playing does not change learning.
+    """
+
+    def __init__(self, config: DreamerConfig, obs_size: int = 18, action_size: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.obs_size, self.action_size = config, obs_size, action_size
+        self.world_model = WorldModel(config, obs_size, action_size)
+        self.behavior = Behavior(self.world_model.dynamics.feature_size, action_size, config)
+        self._initialize(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.learning_generator = torch.Generator().manual_seed(seed + 1)
+        rates, behavior = config.optimizer, self.behavior
+        self.world_learner = Learner(rates, [(self.world_model, rates.world_rate)])
+        parts = [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)]
+        self.behavior_learner = Learner(rates, parts)
+        self.updates = 0
+        self.context: State | None = None
+
+    def initial_state(self, batch: int) -> State:
+        """States before anything was seen: h, z and the previous action, all zeros, (batch, ...)."""
+        state = self.world_model.dynamics.initial(batch)
+        return state | {"action": state["h"].new_zeros(batch, self.action_size)}
+
+    @torch.no_grad()
+    def act(
+        self, state: State, obs: Tensor, is_first: Tensor, *, deterministic: bool = False
+    ) -> tuple[State, Tensor]:
+        """One step of play for a batch of rounds: (next state, action (batch, action) in [-1, 1]).
+
+        obs (batch, obs), is_first (batch,) marks the rows where a round begins. Sampling noise, of the latent and, if
+        not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all.
+        """
+        embed = self.world_model.encode(obs)
+        dynamics = self.world_model.dynamics
+        posterior = dynamics.filter_step(
+            state, state["action"], embed, is_first, self.generator, deterministic=deterministic
+        )
+        dist = self.behavior.policy(features(posterior))
+        action = dist.mode() if deterministic else dist.sample(self.generator)
+        return {"h": posterior["h"], "z": posterior["z"], "action": action}, action
+
+    def fit_normalizer(self, observations: Tensor) -> None:
+        """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""
+        self.world_model.fit_normalizer(observations)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One update of world model, critic and actor on sequences (time, batch, ...) from EpisodeBuffer.sample.
+
+        Returns metrics by name. An update with a non-finite loss or gradient changes nothing and reports
+        ``skipped`` = 1.
+        """
+        norm, posteriors, metrics = self._learn_world(batch)
+        if norm is not None:
+            self._remember_context(posteriors)
+            behavior_norm, behavior_metrics = self._learn_behavior(batch, posteriors)
+            metrics |= behavior_metrics | {"grad/world": torch.tensor(norm)}
+            norm = behavior_norm
+        if norm is not None:
+            metrics["grad/behavior"] = torch.tensor(norm)
+            self.behavior.update_slow_value()
+        self.updates += 1
+        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(norm is None)}
+
+    def snapshot(self) -> "Dreamer":
+        """A frozen copy that plays on by itself; the original's learning does not touch it."""
+        twin = Dreamer(self.config, self.obs_size, self.action_size)
+        twin.load_state_dict(copy.deepcopy(self.state_dict()))
+        return twin.requires_grad_(False)
+
+    def _initialize(self, seed: int) -> None:
+        initialize(self, torch.Generator().manual_seed(seed))
+        self.world_model.reward_head.zero_output()
+        self.behavior.value.zero_output()
+        self.behavior.policy.soften_output()
+        self.behavior.synchronize()
+
+    def _learn_world(self, batch: Batch) -> tuple[float | None, State, dict[str, Tensor]]:
+        """Loop 2: fit the world model to what really happened."""
+        loss, posteriors, metrics = self.world_model.compute_loss(batch, self.context, self.learning_generator)
+        metrics["loss/world"] = loss.detach()
+        return self.world_learner.apply(loss), posteriors, metrics
+
+    def _learn_behavior(self, batch: Batch, posteriors: State) -> tuple[float | None, dict[str, Tensor]]:
+        """Loop 3: dream from real states and improve actor and critic there."""
+        settings, generator = self.config.behavior, self.learning_generator
+        start = self.world_model.get_start_states(posteriors, batch, settings.starts, generator)
+        dream = self.world_model.imagine(self.behavior.policy, start, settings.horizon, generator)
+        actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
+        loss = actor_loss + critic_loss
+        if settings.replay_value:
+            replayed = self.behavior.replay_value_loss(posteriors, batch)
+            metrics["loss/replay_value"] = replayed.detach()
+            loss = loss + settings.replay_value * replayed
+        return self.behavior_learner.apply(loss), metrics
+
+    def _remember_context(self, posteriors: State) -> None:
+        """The next window of every lane continues from here (see dreamer.replay)."""
+        if self.config.replay.context == "stream":
+            self.context = {key: posteriors[key][-1].detach() for key in ("h", "z")}

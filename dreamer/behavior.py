@@ -1,0 +1,159 @@
+"""The actor and the critic, which learn in imagination and never see an observation."""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dreamer.config import DreamerConfig
+from dreamer.distributions import ActionGrid, TanhNormal
+from dreamer.math_ops import ReturnScale, lambda_returns
+from dreamer.networks import build_mlp, scale_output
+from dreamer.replay import Batch
+from dreamer.sequence_model import ActionDist, State, features
+from dreamer.world_model import ScalarHead
+
+
+class Policy(nn.Module):
+    """The actor: features (..., hidden + latent) -> a distribution over actions in [-1, 1]."""
+
+    action_values: Tensor
+
+    def __init__(self, inputs: int, action_size: int, config: DreamerConfig) -> None:
+        super().__init__()
+        self.config, self.action_size = config.behavior, action_size
+        self.categorical = self.config.actor == "categorical"
+        self.register_buffer("action_values", torch.tensor(self.config.action_values), persistent=False)
+        each = len(self.config.action_values) if self.categorical else 2
+        model = config.model
+        self.unimix = model.unimix
+        self.net = build_mlp(inputs, action_size * each, model, units=model.head_units, layers=model.layers)
+
+    def soften_output(self) -> None:
+        """Start close to uniform: the first actions then explore instead of following random weights."""
+        scale_output(self.net, 0.01)
+
+    def forward(self, x: Tensor) -> ActionDist:
+        """The distribution of the action (..., action)."""
+        output: Tensor = self.net(x)
+        if self.categorical:
+            return ActionGrid(output.unflatten(-1, (self.action_size, -1)), self.action_values, self.unimix)
+        mean, std = output.chunk(2, -1)
+        spread = self.config.max_std - self.config.min_std
+        # A mean beyond +-5 is already at the bound; keeping it there keeps the log density finite.
+        return TanhNormal(5.0 * torch.tanh(mean / 5.0), self.config.min_std + spread * torch.sigmoid(std + 2.0))
+
+
+class ValueNetwork(ScalarHead):
+    """The critic: features (..., hidden + latent) -> the expected discounted return."""
+
+
+class Behavior(nn.Module):
+    """Actor, critic, the slow copy of the critic and the scale of the returns."""
+
+    def __init__(self, inputs: int, action_size: int, config: DreamerConfig) -> None:
+        super().__init__()
+        self.config = config.behavior
+        self.policy = Policy(inputs, action_size, config)
+        self.value = ValueNetwork(inputs, config)
+        self.value_target = ValueNetwork(inputs, config).requires_grad_(False)
+        self.return_scale = ReturnScale()
+
+    def synchronize(self) -> None:
+        """Make the slow critic an exact copy, once after initialisation."""
+        self.value_target.load_state_dict(self.value.state_dict())
+
+    @torch.no_grad()
+    def update_slow_value(self) -> None:
+        """Move the slow critic a small step towards the critic (exponential moving average)."""
+        fast, slow = list(self.value.parameters()), list(self.value_target.parameters())
+        torch._foreach_lerp_(slow, fast, self.config.slow_rate)
+
+    def train_step(
+        self, states: State, actions: Tensor, rewards: Tensor, continues: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """(actor loss, critic loss, lambda returns (horizon, batch), metrics) of a dream.
+
+        states (horizon + 1, batch, ...), actions, rewards, continues (horizon, batch, ...) as WorldModel.imagine
+        returns them. Steps after a dreamed end of the round weigh as little as it is likely to be over.
+        """
+        seen = features(states)
+        weights = torch.cumprod(torch.cat([torch.ones_like(continues[:1]), continues[:-1]]), 0)
+        output = self.value(seen)
+        with torch.no_grad():
+            slow_output = self.value_target(seen)
+            values = self.value.mean(slow_output if self.config.slow_target else output)
+            returns = self._returns(rewards, values, continues)
+            slow_values = self.value.mean(slow_output)
+        critic_loss = (weights * self._value_loss(output[:-1], returns, slow_values[:-1])).mean()
+        advantages = returns - self.value.mean(output[:-1]).detach()
+        actor_loss, metrics = self._actor_loss(seen[:-1], actions, advantages, returns, weights, generator)
+        metrics |= {"return/mean": returns.mean(), "value/mean": values.mean(), "loss/critic": critic_loss.detach()}
+        return actor_loss, critic_loss, returns, metrics
+
+    def replay_value_loss(self, posteriors: State, batch: Batch) -> Tensor:
+        """Ground the critic on real rewards: its loss on the replayed sequences, a scalar.
+
+        Lambda returns over the replayed rewards, bootstrapped with the critic's own values (DreamerV3, "replay value
+        loss"). Where a round ends by time the return is the value itself, where it ends for good the reward alone.
+        """
+        seen = features(posteriors).detach()
+        output = self.value(seen)
+        with torch.no_grad():
+            slow = self.value.mean(self.value_target(seen))
+            values = slow if self.config.slow_target else self.value.mean(output)
+            alive = (~batch["is_terminal"][1:]).to(values.dtype)
+            gamma, lambda_ = self.config.discount, self.config.lambda_
+            returns = replay_returns(batch["reward"][1:], values, alive, batch["is_last"], gamma, lambda_)
+        inside = (~batch["is_last"][:-1]).to(values.dtype)
+        loss: Tensor = (inside * self._value_loss(output[:-1], returns, slow[:-1])).mean()
+        return loss
+
+    def _returns(self, rewards: Tensor, values: Tensor, continues: Tensor) -> Tensor:
+        gamma, lambda_ = self.config.discount, self.config.lambda_
+        return lambda_returns(rewards, values[:-1], continues, values[-1], gamma, lambda_)
+
+    def _value_loss(self, output: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
+        """Fit the returns and stay close to the slow critic."""
+        loss = self.value.loss(output, returns)
+        if self.config.slow_regularization:
+            loss = loss + self.config.slow_regularization * self.value.loss(output, slow_values)
+        return loss
+
+    def _actor_loss(
+        self,
+        seen: Tensor,
+        actions: Tensor,
+        advantages: Tensor,
+        returns: Tensor,
+        weights: Tensor,
+        generator: Generator | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """REINFORCE with the critic as baseline, plus the entropy bonus."""
+        percentile = self.config.return_scale == "percentile"
+        scale = self.return_scale.update(returns) if percentile else torch.ones_like(returns[0, 0])
+        dist = self.policy(seen)
+        entropy = dist.entropy(generator)
+        gain = dist.log_prob(actions) * (advantages / scale) + self.config.entropy * entropy
+        metrics = {
+            "policy/entropy": entropy.detach().mean(),
+            "policy/saturation": (actions.abs() > 0.95).to(scale.dtype).mean(),
+            "return/scale": scale,
+        }
+        loss = -(weights * gain).mean()
+        return loss, metrics | {"loss/actor": loss.detach()}
+
+
+def replay_returns(
+    rewards: Tensor, values: Tensor, alive: Tensor, ends: Tensor, gamma: float, lambda_: float
+) -> Tensor:
+    """Lambda returns (time - 1, batch) along replayed sequences that may hold several rounds.
+
+    rewards, alive (time - 1, batch): of the step to the next entry, alive 0 at a terminal one. values, ends (time,
+    batch). Across the last entry of a round nothing is carried: its return is its own value.
+    """
+    assert rewards.shape == alive.shape == values[1:].shape == ends[1:].shape
+    target, targets = values[-1], []
+    for t in reversed(range(len(rewards))):
+        following = torch.where(ends[t + 1], values[t + 1], (1.0 - lambda_) * values[t + 1] + lambda_ * target)
+        target = rewards[t] + gamma * alive[t] * following
+        targets.append(target)
+    return torch.stack(targets[::-1])

@@ -1,0 +1,117 @@
+"""The settings of the mind, one model per section of config.toml. Every field is explained there."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Size = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A section of config.toml: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """Sizes and kinds of the networks."""
+
+    hidden: Size = 256
+    latent: Literal["categorical", "gaussian"] = "categorical"
+    groups: Size = 16
+    classes: Annotated[int, Field(ge=2)] = 16
+    gaussian_size: Size = 64
+    gaussian_min_std: Positive = 0.1
+    embedding: Size = 256
+    units: Size = 256
+    layers: Size = 2
+    head_units: Size = 256
+    norm: Literal["rms", "none"] = "rms"
+    activation: Literal["silu", "elu"] = "silu"
+    unimix: Share = 0.01
+    normalize: bool = True
+
+
+class LossConfig(Section):
+    """What the world model minimises."""
+
+    decoder: Literal["gaussian", "mse"] = "gaussian"
+    decoder_min_std: Positive = 0.01
+    heads: Literal["twohot", "mse"] = "twohot"
+    bins: Annotated[int, Field(ge=3)] = 63
+    bin_limit: Positive = 4.0
+    kl_dynamics: NonNegative = 1.0
+    kl_representation: NonNegative = 0.1
+    free_nats: NonNegative = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "LossConfig":
+        if self.bins % 2 == 0:
+            raise ValueError("bins must be odd, so that the middle bin is zero")
+        return self
+
+
+class BehaviorConfig(Section):
+    """How the actor and the critic learn from the dream."""
+
+    actor: Literal["categorical", "tanh_normal"] = "categorical"
+    action_values: Annotated[tuple[float, ...], Field(min_length=2)] = (-1.0, 0.0, 1.0)
+    min_std: Positive = 0.1
+    max_std: Positive = 1.0
+    horizon: Size = 15
+    starts: Size = 256
+    discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    lambda_: Share = Field(default=0.95, alias="lambda")
+    entropy: NonNegative = 3e-3
+    return_scale: Literal["percentile", "none"] = "percentile"
+    slow_rate: Share = 0.02
+    slow_target: bool = False
+    slow_regularization: NonNegative = 1.0
+    replay_value: NonNegative = 0.3
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _check(self) -> "BehaviorConfig":
+        if self.min_std >= self.max_std:
+            raise ValueError("min_std must be smaller than max_std")
+        if any(abs(value) > 1.0 for value in self.action_values):
+            raise ValueError("action_values must lie in [-1, 1]")
+        return self
+
+
+class OptimizerConfig(Section):
+    """How gradients become steps."""
+
+    kind: Literal["laprop", "adam"] = "laprop"
+    world_rate: Positive = 6e-4
+    actor_rate: Positive = 3e-4
+    critic_rate: Positive = 3e-4
+    clip: NonNegative = 0.3
+    warmup: Annotated[int, Field(ge=0)] = 500
+    beta1: Share = 0.9
+    beta2: Share = 0.99
+    epsilon: Positive = 1e-20
+
+
+class ReplayConfig(Section):
+    """What is remembered and how it is replayed."""
+
+    capacity: Size = 4_000_000
+    batch_size: Size = 64
+    sequence_length: Annotated[int, Field(ge=2)] = 16
+    context: Literal["stream", "zero"] = "stream"
+    mirror: bool = True
+
+
+class DreamerConfig(Section):
+    """Everything the agent is made from."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    behavior: BehaviorConfig = BehaviorConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    replay: ReplayConfig = ReplayConfig()

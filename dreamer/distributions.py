@@ -1,0 +1,201 @@
+"""The distributions of the agent: latents (Gaussian, categorical), actions (squashed Gaussian, factorised) and scalars.
+
+All batch axes lead; sampling takes its noise from the generator it is given.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from dreamer.math_ops import symexp, symlog
+
+
+class GaussianDist:
+    """Diagonal Gaussian latent: mean, std (..., size)."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean, self.std = mean, std
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """Reparametrised sample (..., size): gradients flow to mean and std."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + self.std * noise
+
+    def mode(self) -> Tensor:
+        """The mean (..., size)."""
+        return self.mean
+
+    def kl(self, other: "GaussianDist") -> Tensor:
+        """KL(self || other) in nats, summed over the latent: (...)."""
+        ratio = (self.std / other.std).square()
+        shift = ((self.mean - other.mean) / other.std).square()
+        return 0.5 * (ratio + shift - 1.0 - ratio.log()).sum(-1)
+
+    def detach(self) -> "GaussianDist":
+        """The same distribution without gradients."""
+        return GaussianDist(self.mean.detach(), self.std.detach())
+
+
+class CategoricalDist:
+    """Independent categoricals with one-hot samples: logits (..., groups, classes).
+
+    ``unimix`` mixes in that share of a uniform distribution, so that no probability, and no KL, degenerates.
+    """
+
+    def __init__(self, logits: Tensor, unimix: float = 0.0) -> None:
+        probs = torch.softmax(logits, -1)
+        self.probs = torch.add(probs * (1.0 - unimix), unimix / logits.shape[-1]) if unimix else probs
+        self._logits = None if unimix else logits
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Log probabilities (..., groups, classes); computed only where they are asked for."""
+        return torch.log(self.probs) if self._logits is None else torch.log_softmax(self._logits, -1)
+
+    def sample_index(self, generator: Generator | None = None) -> Tensor:
+        """Class indices (..., groups) by inversion: one uniform number per categorical."""
+        edges = self.probs.detach().cumsum(-1)
+        uniform = torch.rand(edges.shape[:-1] + (1,), generator=generator, device=edges.device)
+        return (uniform * edges[..., -1:] > edges[..., :-1]).sum(-1)
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """One-hot sample (..., groups, classes) with the straight-through gradient of the probabilities."""
+        one_hot = self._one_hot(self.sample_index(generator))
+        return one_hot + (self.probs - self.probs.detach()) if self.probs.requires_grad else one_hot
+
+    def mode(self) -> Tensor:
+        """One-hot of the likeliest class (..., groups, classes)."""
+        return self._one_hot(self.probs.argmax(-1))
+
+    def log_prob(self, index: Tensor) -> Tensor:
+        """Log probability of class indices (..., groups), summed over the groups: (...)."""
+        return self.log_probs.gather(-1, index[..., None]).squeeze(-1).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, summed over the groups: (...)."""
+        return -(self.probs * self.log_probs).sum((-2, -1))
+
+    def kl(self, other: "CategoricalDist") -> Tensor:
+        """KL(self || other) in nats, summed over the groups: (...)."""
+        return (self.probs * (self.log_probs - other.log_probs)).sum((-2, -1))
+
+    def detach(self) -> "CategoricalDist":
+        """The same distribution without gradients."""
+        copy = object.__new__(CategoricalDist)
+        copy.probs = self.probs.detach()
+        copy._logits = None if self._logits is None else self._logits.detach()
+        return copy
+
+    def _one_hot(self, index: Tensor) -> Tensor:
+        return torch.zeros_like(self.probs.detach()).scatter_(-1, index[..., None], 1.0)
+
+
+class TanhNormal:
+    """Squashed Gaussian for bounded actions: tanh(mean + std noise), mean and std (..., action).
+
+    Its entropy is that of the *squashed* variable. The entropy of the Gaussian under it would keep growing with the
+    deviation while the actions pile up at the bounds, and a minimum deviation far below 0.24 makes it negative.
+    """
+
+    LIMIT = 1.0 - 1e-6  # atanh of float32 values closer to 1 is not finite
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean, self.std = mean, std
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """Reparametrised action (..., action) in [-1, 1]."""
+        return torch.tanh(self._raw(generator))
+
+    def mode(self) -> Tensor:
+        """tanh of the mean (..., action): the median of the squashed variable."""
+        return torch.tanh(self.mean)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log density of actions (..., action), summed over the action: (...)."""
+        raw = torch.atanh(action.clamp(-self.LIMIT, self.LIMIT))
+        return (self._normal_log_prob(raw) - _log_tanh_slope(raw)).sum(-1)
+
+    def entropy(self, generator: Generator | None = None) -> Tensor:
+        """Differential entropy of the action, estimated from one reparametrised sample: (...).
+
+        H[tanh(X)] = H[X] + E[log tanh'(X)], so its gradient reaches mean and std and is zero at the uniform-like
+        optimum instead of pointing to ever larger deviations.
+        """
+        gaussian = 0.5 * math.log(2.0 * math.pi * math.e) + self.std.log()
+        return (gaussian + _log_tanh_slope(self._raw(generator))).sum(-1)
+
+    def _raw(self, generator: Generator | None) -> Tensor:
+        return self.mean + self.std * torch.empty_like(self.mean).normal_(generator=generator)
+
+    def _normal_log_prob(self, raw: Tensor) -> Tensor:
+        scaled = (raw - self.mean) / self.std
+        return -0.5 * scaled.square() - self.std.log() - 0.5 * math.log(2.0 * math.pi)
+
+
+class ActionGrid:
+    """A factorised categorical over a few values per action dimension: logits (..., action, values)."""
+
+    def __init__(self, logits: Tensor, values: Tensor, unimix: float) -> None:
+        self._dist = CategoricalDist(logits, unimix)
+        self._values = values
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """An action (..., action) made of grid values."""
+        return self._values[self._dist.sample_index(generator)]
+
+    def mode(self) -> Tensor:
+        """The likeliest value of every dimension (..., action)."""
+        return self._values[self._dist.probs.argmax(-1)]
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log probability of the grid values nearest to ``action`` (..., action), summed: (...)."""
+        return self._dist.log_prob((action[..., None] - self._values).abs().argmin(-1))
+
+    def entropy(self, generator: Generator | None = None) -> Tensor:
+        """Exact entropy in nats (...); ``generator`` is only there to look like TanhNormal."""
+        return self._dist.entropy()
+
+
+class TwoHot:
+    """A scalar as a distribution over bins that are evenly spaced in symlog space: logits (..., bins).
+
+    The mean is taken over the symexp of the bins (DreamerV3, "symexp two-hot loss"), so zero logits mean exactly 0.
+    """
+
+    def __init__(self, logits: Tensor, limit: float) -> None:
+        self.logits = logits
+        self._limit = limit
+
+    @property
+    def mean(self) -> Tensor:
+        """The expected scalar (...)."""
+        bins = logits_bins(self.logits.shape[-1], self._limit, self.logits.device)
+        probs = torch.softmax(self.logits, -1)
+        middle = bins.shape[0] // 2
+        # Paired from both ends: rounding then cancels exactly for symmetric probabilities.
+        paired = (probs[..., middle + 1 :] - probs[..., :middle].flip(-1)) * bins[middle + 1 :]
+        return paired.sum(-1)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Cross-entropy to the two bins around symlog(target), target (...): (...)."""
+        count = self.logits.shape[-1]
+        position = (symlog(target).clamp(-self._limit, self._limit) / self._limit + 1.0) * (count - 1) / 2
+        below = position.floor().clamp(max=count - 2)
+        above_share = position - below
+        log_probs = torch.log_softmax(self.logits, -1)
+        index = below.long()[..., None]
+        low = log_probs.gather(-1, index).squeeze(-1)
+        high = log_probs.gather(-1, index + 1).squeeze(-1)
+        return -((1.0 - above_share) * low + above_share * high)
+
+
+def logits_bins(count: int, limit: float, device: torch.device) -> Tensor:
+    """The scalar values (count,) of the bins; antisymmetric around the middle one, which is 0."""
+    return symexp(torch.linspace(-limit, limit, count, device=device))
+
+
+def _log_tanh_slope(x: Tensor) -> Tensor:
+    """log(1 - tanh(x)^2) without cancellation."""
+    return 2.0 * (math.log(2.0) - x - F.softplus(-2.0 * x))

@@ -1,0 +1,123 @@
+"""From gradients to steps: optimiser, clipping, warm-up, and what happens when a number is not finite.
+
+Nothing here knows what the losses mean.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dreamer.config import OptimizerConfig
+
+
+class LaProp(torch.optim.Optimizer):
+    """Momentum over normalised gradients (LaProp, arXiv 2002.04839); Adam normalises the momentum instead.
+
+    Decoupling the two lets epsilon be tiny and keeps steps bounded when gradients change scale suddenly.
+    """
+
+    def __init__(self, groups: list[dict[str, object]], beta1: float, beta2: float, epsilon: float) -> None:
+        super().__init__(groups, {"lr": 1e-3, "beta1": beta1, "beta2": beta2, "epsilon": epsilon})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Apply one update to every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._step_group(group, parameters)
+
+    def _step_group(self, group: dict[str, float], parameters: list[Tensor]) -> None:
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p] = {"count": torch.zeros(()), "square": torch.zeros_like(p), "mean": torch.zeros_like(p)}
+        states = [self.state[p] for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        squares, means = [s["square"] for s in states], [s["mean"] for s in states]
+        for state in states:
+            state["count"] += 1
+        count = float(states[0]["count"])
+        beta1, beta2 = group["beta1"], group["beta2"]
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
+        scale = torch._foreach_div(squares, 1.0 - beta2**count)
+        torch._foreach_sqrt_(scale)
+        torch._foreach_add_(scale, group["epsilon"])
+        torch._foreach_lerp_(means, torch._foreach_div(gradients, scale), 1.0 - beta1)
+        torch._foreach_add_(parameters, means, alpha=-group["lr"] / (1.0 - beta1**count))
+
+
+@torch.no_grad()
+def clip_adaptively(parameters: Sequence[nn.Parameter], limit: float, minimum: float = 1e-3) -> None:
+    """Adaptive gradient clipping (AGC, arXiv 2102.06171): each gradient's norm at most ``limit`` times its weight's.
+
+    ``minimum`` stands in for the norm of weights that start at zero.
+    """
+    with_gradient = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in with_gradient if p.grad is not None]
+    weight_norms = torch.stack(torch._foreach_norm(with_gradient)).clamp(min=minimum)
+    gradient_norms = torch.stack(torch._foreach_norm(gradients)).clamp(min=1e-12)
+    factors = (limit * weight_norms / gradient_norms).clamp(max=1.0)
+    torch._foreach_mul_(gradients, factors.tolist())
+
+
+class Learner:
+    """Steps a set of modules, each with its own learning rate, in one optimiser."""
+
+    def __init__(self, config: OptimizerConfig, modules: Iterable[tuple[nn.Module, float]]) -> None:
+        self.config = config
+        self.parameters: list[nn.Parameter] = []
+        groups: list[dict[str, object]] = []
+        for module, rate in modules:
+            trained = [p for p in module.parameters() if p.requires_grad]
+            self.parameters += trained
+            groups.append({"params": trained, "lr": rate, "rate": rate})
+        self.optimizer = self._make_optimizer(groups)
+        self.steps = 0
+
+    def apply(self, loss: Tensor) -> float | None:
+        """One optimiser step along the gradient of ``loss`` (a scalar).
+
+        Returns the global gradient norm before clipping, or None when a number was not finite: then the gradients
+        are dropped and the weights stay what they were.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not torch.isfinite(loss) or not torch.isfinite(norm):
+            self.optimizer.zero_grad(set_to_none=True)
+            return None
+        if self.config.clip:
+            clip_adaptively(self.parameters, self.config.clip)
+        self._set_rates()
+        self.optimizer.step()
+        self.steps += 1
+        return float(norm)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's memory, by parameter number and name."""
+        states = [self.optimizer.state[p] for p in self.parameters]
+        return {f"{i}.{key}": value for i, state in enumerate(states) for key, value in state.items()}
+
+    def load_state_tensors(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """Put back what ``state_tensors`` gave; raises ValueError if it belongs to other parameters."""
+        self.steps = steps
+        for key, value in tensors.items():
+            number, name = key.split(".")
+            parameter = self.parameters[int(number)]
+            if value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"optimiser state {key} has shape {tuple(value.shape)}")
+            self.optimizer.state[parameter][name] = value
+
+    def _make_optimizer(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
+        c = self.config
+        if c.kind == "laprop":
+            return LaProp(groups, c.beta1, c.beta2, c.epsilon)
+        return torch.optim.Adam(groups, betas=(c.beta1, c.beta2), eps=c.epsilon)
+
+    def _set_rates(self) -> None:
+        """Linear warm-up: the second-moment estimates are noise at first, and so would be full steps."""
+        warmth = min(1.0, (self.steps + 1) / self.config.warmup) if self.config.warmup else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * warmth

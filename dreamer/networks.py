@@ -1,0 +1,78 @@
+"""The bricks: perceptrons with RMS norm, and the recurrent cell."""
+
+import torch
+from torch import Tensor, nn
+
+from dreamer.config import ModelConfig
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * scale (arXiv 1910.07467), in the fewest passes that plain torch allows on a CPU."""
+
+    def __init__(self, size: int, epsilon: float = 1e-4) -> None:
+        super().__init__()
+        self.scale, self.epsilon = nn.Parameter(torch.ones(size)), epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., size) -> the same shape."""
+        mean_square = torch.linalg.vecdot(x, x)[..., None] / x.shape[-1]
+        return x * torch.rsqrt(mean_square + self.epsilon) * self.scale
+
+
+def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, layers: int) -> nn.Sequential:
+    """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``."""
+    blocks: list[nn.Module] = []
+    for width in [inputs, *[units] * (layers - 1)]:
+        blocks += build_block(width, units, config)
+    return nn.Sequential(*blocks, nn.Linear(units, outputs))
+
+
+def build_block(inputs: int, outputs: int, config: ModelConfig) -> list[nn.Module]:
+    """One hidden layer; with a norm the bias is left out, the norm's scale stands in for it."""
+    activation = ACTIVATIONS[config.activation]()
+    if config.norm == "none":
+        return [nn.Linear(inputs, outputs), activation]
+    return [nn.Linear(inputs, outputs, bias=False), RMSNorm(outputs), activation]
+
+
+def scale_output(mlp: nn.Sequential, scale: float) -> nn.Sequential:
+    """Multiply the initial weights of the last layer by ``scale``; 0 makes the first predictions exactly 0."""
+    last = mlp[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.mul_(scale)
+        last.bias.zero_()
+    return mlp
+
+
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
+    """Truncated normal weights with the variance of the mean of fan-in and fan-out, zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            deviation = (2.0 / (layer.in_features + layer.out_features)) ** 0.5
+            nn.init.trunc_normal_(layer.weight, 0, deviation, -2 * deviation, 2 * deviation, generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class RecurrentCell(nn.Module):
+    """A GRU cell whose three gates come from one product and are normalised together (as in Dreamer's GRU).
+
+    The update gate is biased by -1 towards keeping the memory, which helps long rounds.
+    """
+
+    def __init__(self, inputs: int, hidden: int, norm: bool) -> None:
+        super().__init__()
+        self.product = nn.Linear(inputs + hidden, 3 * hidden, bias=not norm)
+        self.norm = RMSNorm(3 * hidden) if norm else nn.Identity()
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """x (batch, inputs), h (batch, hidden) -> the next h (batch, hidden)."""
+        gates: Tensor = self.norm(self.product(torch.cat([x, h], -1)))
+        reset, candidate, update = gates.chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        return torch.lerp(h, candidate, torch.sigmoid(update - 1.0))
+
+

@@ -1,0 +1,182 @@
+"""The dreaming core: a recurrent state-space model (RSSM).
+
+A latent state is a dict of tensors with leading batch axes: ``h`` (hidden) is the deterministic memory, ``z`` the
+stochastic part, flattened; beside them stand the parameters of the distribution that z was drawn from (``logits``, or
+``mean`` and ``std``). It is always passed in and out, never kept.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from dreamer.config import LossConfig, ModelConfig
+from dreamer.distributions import CategoricalDist, GaussianDist
+from dreamer.networks import RecurrentCell, build_block, build_mlp
+
+State = dict[str, Tensor]
+
+
+class ActionDist(Protocol):
+    """What a policy answers with."""
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """An action (..., action) in [-1, 1]."""
+
+    def mode(self) -> Tensor:
+        """The preferred action (..., action)."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log probability or density of an action: (...)."""
+
+    def entropy(self, generator: Generator | None = None) -> Tensor:
+        """Entropy in nats: (...)."""
+
+
+def features(state: State) -> Tensor:
+    """What every head sees: [h, z], (..., hidden + latent)."""
+    return torch.cat([state["h"], state["z"]], -1)
+
+
+def stack(states: list[State]) -> State:
+    """States of successive steps as one state with a leading time axis."""
+    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
+
+
+class SequenceModel(nn.Module):
+    """RSSM with a categorical or a Gaussian latent behind one interface."""
+
+    def __init__(self, config: ModelConfig, loss: LossConfig, action_size: int) -> None:
+        super().__init__()
+        self.config, self.loss = config, loss
+        categorical = config.latent == "categorical"
+        self.latent_size = config.groups * config.classes if categorical else config.gaussian_size
+        stats_size = self.latent_size if categorical else 2 * self.latent_size
+        self.feature_size = config.hidden + self.latent_size
+        self.input_net = nn.Sequential(*build_block(self.latent_size + action_size, config.units, config))
+        self.cell = RecurrentCell(config.units, config.hidden, norm=config.norm == "rms")
+        self.prior_net = build_mlp(config.hidden, stats_size, config, units=config.units, layers=1)
+        joined = config.hidden + config.embedding
+        self.posterior_net = build_mlp(joined, stats_size, config, units=config.units, layers=1)
+
+    def initial(self, batch: int) -> State:
+        """The state before anything was seen: zeros, (batch, ...)."""
+        like = self.cell.product.weight
+        return {"h": like.new_zeros(batch, self.config.hidden), "z": like.new_zeros(batch, self.latent_size)}
+
+    def prior_step(self, state: State, action: Tensor, generator: Generator | None = None) -> State:
+        """Dream one step: the next state from memory and action (batch, action) alone."""
+        h = self._advance(state, action)
+        return self._drawn(h, self.prior_net(h), generator)
+
+    def posterior_step(
+        self, state: State, action: Tensor, embed: Tensor, is_first: Tensor, generator: Generator | None = None
+    ) -> tuple[State, State]:
+        """Live one step: (posterior, prior) after ``action`` led to the observation behind ``embed``.
+
+        action (batch, action) is the previous one, embed (batch, embedding), is_first (batch,) marks rows whose
+        state and action are forgotten first.
+        """
+        posterior = self.filter_step(state, action, embed, is_first, generator)
+        return posterior, self._drawn(posterior["h"], self.prior_net(posterior["h"]), generator)
+
+    def filter_step(
+        self,
+        state: State,
+        action: Tensor,
+        embed: Tensor,
+        is_first: Tensor,
+        generator: Generator | None = None,
+        *,
+        deterministic: bool = False,
+    ) -> State:
+        """The posterior half of ``posterior_step``; deterministic takes the mode of z instead of a sample."""
+        keep = (~is_first).to(embed.dtype)[:, None]
+        state = {"h": state["h"] * keep, "z": state["z"] * keep}
+        h = self._advance(state, action * keep)
+        output = self.posterior_net(torch.cat([h, embed], -1))
+        return self._drawn(h, output, generator, deterministic=deterministic)
+
+    def observe_sequence(
+        self,
+        embeds: Tensor,
+        actions: Tensor,
+        is_first: Tensor,
+        state: State | None = None,
+        generator: Generator | None = None,
+    ) -> tuple[State, State]:
+        """Filter whole sequences: (posteriors, priors), both (time, batch, ...).
+
+        embeds (time, batch, embedding), actions (time, batch, action) that led there, is_first (time, batch), state
+        (batch, ...) the context before the first step, zeros if None. Priors carry parameters only, no sample.
+        """
+        assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
+        state = self.initial(embeds.shape[1]) if state is None else state
+        posteriors = []
+        for embed, action, first in zip(embeds, actions, is_first, strict=True):
+            state = self.filter_step(state, action, embed, first, generator)
+            posteriors.append(state)
+        stacked = stack(posteriors)
+        return stacked, {"h": stacked["h"], **self._stats(self.prior_net(stacked["h"]))}
+
+    @torch.no_grad()
+    def imagine_sequence(
+        self,
+        policy: Callable[[Tensor], ActionDist],
+        start_state: State,
+        horizon: int,
+        generator: Generator | None = None,
+    ) -> tuple[State, Tensor]:
+        """Dream ``horizon`` steps: states (horizon + 1, batch, ...) with the start first, actions (horizon, batch, action).
+
+        Only the prior is used; nothing observed reaches the dream after its start.
+        """
+        state = {"h": start_state["h"], "z": start_state["z"]}
+        states, actions = [state], []
+        for _ in range(horizon):
+            action = policy(features(state)).sample(generator)
+            dreamed = self.prior_step(state, action, generator)
+            state = {"h": dreamed["h"], "z": dreamed["z"]}
+            states.append(state)
+            actions.append(action)
+        return stack(states), torch.stack(actions)
+
+    def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:
+        """(loss, KL) per step (time, batch), in nats.
+
+        Two one-sided terms: the prior learns towards the posterior (kl_dynamics) faster than the posterior is pulled
+        back to the prior (kl_representation); each is clipped below at free_nats, where its gradient ends (KL
+        balancing and free bits, DreamerV3 eq. 3-5).
+        """
+        posterior, prior = self.dist(posteriors), self.dist(priors)
+        dynamics = posterior.detach().kl(prior)
+        representation = posterior.kl(prior.detach())
+        free = self.loss.free_nats
+        loss = self.loss.kl_dynamics * dynamics.clamp(min=free)
+        return loss + self.loss.kl_representation * representation.clamp(min=free), dynamics.detach()
+
+    def dist(self, state: State) -> "GaussianDist | CategoricalDist":
+        """The distribution that z was drawn from."""
+        if self.config.latent == "categorical":
+            return CategoricalDist(state["logits"], self.config.unimix)
+        return GaussianDist(state["mean"], state["std"])
+
+    def _advance(self, state: State, action: Tensor) -> Tensor:
+        h: Tensor = self.cell(self.input_net(torch.cat([state["z"], action], -1)), state["h"])
+        return h
+
+    def _stats(self, output: Tensor) -> State:
+        if self.config.latent == "categorical":
+            return {"logits": output.unflatten(-1, (self.config.groups, self.config.classes))}
+        mean, std = output.chunk(2, -1)
+        return {"mean": mean, "std": F.softplus(std) + self.config.gaussian_min_std}
+
+    def _drawn(
+        self, h: Tensor, output: Tensor, generator: Generator | None, *, deterministic: bool = False
+    ) -> State:
+        stats = self._stats(output)
+        dist = self.dist(stats)
+        z = dist.mode() if deterministic else dist.sample(generator)
+        return {"h": h, "z": z.flatten(-2) if self.config.latent == "categorical" else z, **stats}

@@ -1,0 +1,113 @@
+"""RinkBatch: the same game as HockeyEnv, on many rinks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from competitor.rink import HockeyEnv, Mode, RinkBatch
+from competitor.rink.observation import INFO_KEYS
+
+MODES = [Mode.NORMAL, Mode.TRAIN_SHOOTING, Mode.TRAIN_DEFENSE]
+
+
+def test_batch_equals_single_environments() -> None:
+    random = np.random.default_rng(0)
+    batch = RinkBatch(6)
+    envs = [HockeyEnv(mode=MODES[index % 3]) for index in range(6)]
+    for index, env in enumerate(envs):
+        env.reset(one_starting=index < 3, seed=index)
+        batch.reset(index, one_starting=index < 3, seed=index, mode=MODES[index % 3])
+    for _ in range(250):
+        actions = random.uniform(-1.2, 1.2, (6, 8))
+        playing = np.flatnonzero(~batch.done)
+        batch.step(actions)
+        for index in playing:
+            env = envs[index]
+            obs, _, done, _, info = env.step(actions[index])
+            assert_array_equal(batch.obs[0, index], np.float32(obs))
+            assert_array_equal(batch.obs[1, index], np.float32(env.obs_agent_two()))
+            assert_array_equal(batch.info[0, index], [info[key] for key in INFO_KEYS])
+            two = env.get_info_agent_two()
+            assert_array_equal(batch.info[1, index], [two[key] for key in INFO_KEYS])
+            assert batch.done[index] == done
+
+
+def test_a_round_depends_on_its_arguments_only() -> None:
+    moves = np.random.default_rng(1).uniform(-1, 1, (100, 1, 8))
+    batch = RinkBatch(1)
+
+    def play(seed: int) -> Any:
+        batch.reset(0, one_starting=False, seed=seed)
+        seen = [batch.obs.copy()]
+        for move in moves:
+            batch.step(move)
+            seen.append(batch.obs.copy())
+        return np.array(seen)
+
+    first, _, again = play(4), play(5), play(4)
+    assert_array_equal(first, again)
+
+
+def test_idle_rinks_are_left_alone() -> None:
+    batch = RinkBatch(3)
+    assert batch.done.all()
+    batch.reset(1, one_starting=True, seed=0)
+    assert batch.done.tolist() == [True, False, True]
+    before = batch.obs.copy()
+    actions = np.full((3, 8), np.nan)
+    actions[1] = 0.5
+    batch.step(actions)
+    assert_array_equal(batch.obs[:, [0, 2]], before[:, [0, 2]])
+    assert (batch.obs[:, 1] != before[:, 1]).any()
+
+
+def test_ended_rounds_keep_their_last_step_until_reset() -> None:
+    batch = RinkBatch(1)
+    batch.reset(0, one_starting=True, seed=0, mode="TRAIN_SHOOTING")
+    for _ in range(81):
+        batch.step(np.zeros((1, 8)))
+    assert batch.done.all()
+    before, info = batch.obs.copy(), batch.info.copy()
+    batch.step(np.ones((1, 8)))
+    assert_array_equal(batch.obs, before)
+    assert_array_equal(batch.info, info)
+    batch.reset(0, one_starting=True, seed=0)
+    assert not batch.done.any()
+    assert not batch.info.any()
+
+
+def test_arrays_stay_the_same_objects() -> None:
+    batch = RinkBatch(2)
+    arrays = batch.obs, batch.info, batch.done
+    batch.reset(0, one_starting=True, seed=0)
+    batch.step(np.zeros((2, 8)))
+    assert all(one is other for one, other in zip(arrays, (batch.obs, batch.info, batch.done), strict=True))
+    assert (batch.obs.dtype, batch.info.dtype, batch.done.dtype) == (np.float32, np.float64, np.bool_)
+
+
+def test_bad_actions() -> None:
+    batch = RinkBatch(2)
+    batch.reset(1, one_starting=True, seed=0)
+    with pytest.raises(ValueError, match=r"\(2, 8\)"):
+        batch.step(np.zeros((2, 6)))
+    actions = np.zeros((2, 8))
+    actions[1, 3] = np.nan
+    with pytest.raises(ValueError, match="rink 1"):
+        batch.step(actions)
+
+
+def test_without_keep_mode() -> None:
+    batch = RinkBatch(2, keep_mode=False)
+    batch.reset(0, one_starting=True, seed=0)
+    batch.step(np.zeros((2, 6)))
+    assert batch.obs.shape == (2, 2, 16)
+
+
+@pytest.mark.parametrize("index", [2, -3])
+def test_unknown_rink(index: int) -> None:
+    with pytest.raises(IndexError):
+        RinkBatch(2).reset(index, one_starting=True, seed=0)

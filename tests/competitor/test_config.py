@@ -1,0 +1,195 @@
+"""config.toml and its models agree, layers win in order, and a wrong setting is told in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from competitor.config import Config, load_config, parse_override, preset_names, shipped
+from competitor.config_errors import keys
+from competitor.errors import ConfigError
+from dreamer.config import DreamerConfig
+
+SETTING = re.compile(r"^(?P<key>\w+) = (?P<value>[^#]+?) *(?P<comment># .+)?$")
+
+
+def settings_in_file() -> dict[str, str]:
+    """`section.key` -> comment (or an empty string) of every setting above the presets of config.toml."""
+    found: dict[str, str] = {}
+    section = ""
+    for line in shipped("config.toml").read_text().split("# --- presets")[0].splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif match := SETTING.match(line):
+            found[f"{section}.{match['key']}"] = match["comment"] or ""
+    return found
+
+
+def all_keys() -> set[str]:
+    return {f"{section}.{key}" for section in Config.model_fields for key in keys(Config, section)}
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_every_setting_stands_in_the_file_with_a_comment() -> None:
+    found = settings_in_file()
+    assert set(found) == all_keys()
+    assert [key for key, comment in found.items() if len(comment) < 12] == []
+
+
+def test_no_comment_is_used_twice() -> None:
+    comments = list(settings_in_file().values())
+    assert len(comments) == len(set(comments))
+
+
+def test_file_and_agent_have_the_same_defaults() -> None:
+    assert load_config().dreamer == DreamerConfig()
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_are_valid(preset: str) -> None:
+    assert isinstance(load_config(preset=preset), Config)
+
+
+def test_the_promised_presets_exist() -> None:
+    assert {"default", "seed", "debug"} <= set(preset_names())
+
+
+def test_seed_preset_has_the_sizes_of_the_seed_document() -> None:
+    config = load_config(preset="seed")
+    assert (config.model.hidden, config.model.latent, config.model.gaussian_size) == (256, "gaussian", 64)
+    assert (config.model.embedding, config.loss.decoder, config.loss.heads) == (256, "mse", "mse")
+    assert (config.behavior.horizon, config.behavior.lambda_) == (15, 0.95)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_written_settings_are_read_back_equal(preset: str, tmp_path: Path) -> None:
+    config = load_config(preset=preset)
+    assert load_config(write(tmp_path / "config.toml", config.to_toml())) == config
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    mine = write(
+        tmp_path / "mine.toml",
+        "[training]\nrinks = 5\nwarmup_rounds = 6\nevaluate_rounds = 7\n"
+        "[presets.quick.training]\nwarmup_rounds = 60\nevaluate_rounds = 70\n",
+    )
+    training = load_config(mine, "quick", ["training.evaluate_rounds=700"]).training
+    assert (training.rinks, training.warmup_rounds, training.evaluate_rounds) == (5, 60, 700)
+    assert training.train_ratio == load_config().training.train_ratio
+    assert "quick" in preset_names(mine)
+
+
+def test_a_file_of_ones_own_may_change_a_shipped_preset(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.toml", "[presets.debug.training]\nrinks = 3\n")
+    config = load_config(mine, "debug")
+    assert config.training.rinks == 3
+    assert config.model == load_config(preset="debug").model
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("run.seed=3", {"run": {"seed": 3}}),
+        ("rink.engine=hockey", {"rink": {"engine": "hockey"}}),
+        ("rink.engine='hockey'", {"rink": {"engine": "hockey"}}),
+        (" rink.keep_mode = false ", {"rink": {"keep_mode": False}}),
+        ("replay.capacity=1_000", {"replay": {"capacity": 1000}}),
+        ("behavior.action_values=[-1, 1]", {"behavior": {"action_values": [-1, 1]}}),
+        ("rink.engine=a\nseed=3", {"rink": {"engine": "a\nseed=3"}}),
+        ("reward.goal=", {"reward": {"goal": ""}}),
+    ],
+)
+def test_overrides(text: str, expected: dict[str, dict[str, object]]) -> None:
+    assert parse_override(text) == expected
+
+
+def test_whole_numbers_are_taken_for_fractions_and_arrays_for_tuples() -> None:
+    config = load_config(overrides=["reward.goal=1", "behavior.action_values=[-1, 1]"])
+    assert config.reward.goal == 1.0
+    assert config.behavior.action_values == (-1.0, 1.0)
+
+
+WRONG = [
+    ("training.rink=4", "unknown key training.rink = 4; did you mean 'training.rinks'?"),
+    ("trainnig.rinks=4", "unknown section [trainnig]; did you mean 'training'?"),
+    ("behavior.lamda=0.9", "unknown key behavior.lamda = 0.9; did you mean 'behavior.lambda'?"),
+    ("training.rinks=four", 'training.rinks = "four", expected an integer of at least 1'),
+    ("training.rinks=0", "training.rinks = 0, expected an integer of at least 1"),
+    ("training.rinks=2.5", "training.rinks = 2.5, expected an integer of at least 1"),
+    ("training.rinks='4'", 'training.rinks = "4", expected an integer of at least 1'),
+    ("training.rinks=true", "training.rinks = true, expected an integer of at least 1"),
+    ("rink.keep_mode=1", "rink.keep_mode = 1, expected true or false"),
+    ("rink.engine=hokey", 'rink.engine = "hokey", expected one of "builtin", "hockey"'),
+    ("model.hidden='256'", 'model.hidden = "256", expected an integer of at least 1'),
+    ("behavior.lambda=2", "behavior.lambda = 2, expected a number of at least 0.0 and at most 1.0"),
+    ("behavior.action_values=['a', 1]", "expected a list of numbers"),
+    ("reward.goal=nan", "reward.goal = nan, expected a finite number"),
+    ("optimizer.clip=inf", "optimizer.clip = inf, expected a finite number"),
+    ("run.seed=2020-01-01", "expected an integer of at least 0 and below 2147483648"),
+    ("training.shooting_share=0.97", "shooting_share and defense_share together must be at most 1"),
+    ("training.rinks", "expected section.key=value"),
+    ("rinks=3", "expected section.key=value"),
+    ("a.b.c=3", "expected section.key=value"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), WRONG)
+def test_wrong_overrides_are_told(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=[override])
+    assert str(caught.value).startswith(f"--set {override}: ")
+    assert message in str(caught.value)
+
+
+def test_nobody_to_play_against_is_an_error() -> None:
+    nobody = ["league.weak=0", "league.strong=0", "league.self=0"]
+    with pytest.raises(ConfigError, match="at least one of weak, strong and self"):
+        load_config(overrides=nobody)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training]\nrink = 4", "mine.toml: unknown key training.rink = 4"),
+        ("training = 4", "mine.toml: training = 4, expected a section [training]"),
+        ("[training\n", "is not valid TOML"),
+        ("presets = 3", "presets must be tables"),
+        ("[presets.default.run]\nseed = 3", "'default' is the file itself"),
+        ("[presets.debug.training]\nrinks = 'x'", 'preset debug in mine.toml: training.rinks = "x"'),
+        ("[training]\nminutes = -1\ncheckpoint_every_minutes = 0", "(and 1 more)"),
+    ],
+)
+def test_wrong_files_are_told(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path / "mine.toml", text), "debug")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_unreadable_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no configuration file"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        load_config(tmp_path / "binary.toml")
+
+
+def test_unknown_preset_is_told_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown preset 'sed'; did you mean 'seed'"):
+        load_config(preset="sed")
+    with pytest.raises(ConfigError, match="unknown preset 'xyz'; there are debug, default"):
+        load_config(preset="xyz")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load_config().run.seed = 3  # type: ignore[misc]

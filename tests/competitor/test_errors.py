@@ -1,0 +1,109 @@
+"""Every error has its documented exit code and a message of one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import competitor.errors as errors
+from competitor import __version__
+from competitor.interrupts import stopping_on_signals
+from competitor.version import code_version
+from dreamer.errors import CheckpointError, DivergenceError, ReplayError
+
+
+def classes(base: type[errors.CompetitorError]) -> Iterator[type[errors.CompetitorError]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from classes(kind)
+
+
+def test_codes_are_distinct_and_drawn_in_the_tree() -> None:
+    own = [kind for kind in classes(errors.CompetitorError) if "exit_code" in vars(kind)]
+    codes = [kind.exit_code for kind in own]
+    assert len(codes) == len(set(codes))
+    assert not {0, 1, 2, 4, 8, errors.EXIT_INTERRUPTED} & set(codes)
+    for kind in own:
+        assert f"{kind.__name__} " in str(errors.__doc__)
+        assert f" {kind.exit_code}  " in str(errors.__doc__)
+
+
+def test_transient_and_fatal_are_apart() -> None:
+    assert not set(classes(errors.FatalError)) & set(classes(errors.TransientError))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("x"), 3),
+        (CheckpointError("x"), 4),
+        (errors.PlayerError("x"), 5),
+        (errors.EngineError("x"), 6),
+        (errors.StorageError("x"), 7),
+        (OSError(errno.EACCES, "Permission denied", "/x"), 7),
+        (DivergenceError("x"), 8),
+        (errors.ResumeError("x"), 9),
+        (ReplayError("x"), 9),
+        (errors.RecordingError("x"), 10),
+        (errors.CompetitorError("x"), 1),
+        (ZeroDivisionError("a mistake of ours"), None),
+    ],
+)
+def test_exit_codes(error: Exception, code: int | None) -> None:
+    assert errors.exit_code(error) == code
+
+
+def test_a_full_disk_behind_a_checkpoint_error_is_a_storage_error() -> None:
+    error = CheckpointError("cannot be written")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert errors.exit_code(error) == 7
+
+
+def test_messages_are_one_line() -> None:
+    assert errors.message(errors.ConfigError("a\n  b")) == "a b"
+    assert errors.message(OSError(errno.EACCES, "Permission denied", "/x")) == "/x: Permission denied"
+    assert errors.message(errors.ConfigError()) == "ConfigError"
+
+
+def test_first_signal_asks_and_second_interrupts() -> None:
+    asked: list[str] = []
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        stopping_on_signals(lambda: asked.append("stop")) as received,
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (asked, received) == (["stop"], [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGINT)
+    assert asked == ["stop"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+
+
+def test_version_names_the_commit_of_a_checkout(tmp_path: Path) -> None:
+    assert code_version(tmp_path) == __version__
+    git(tmp_path, "init")
+    assert code_version(tmp_path) == __version__
+    (tmp_path / "file").write_text("one")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-m", "first")
+    clean = code_version(tmp_path)
+    assert clean.startswith(f"{__version__}+g")
+    (tmp_path / "file").write_text("two")
+    assert code_version(tmp_path) == f"{clean}.dirty"
+
+
+def test_version_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_version(tmp_path) == __version__

@@ -1,0 +1,141 @@
+import pytest
+import torch
+from tests.dreamer.tiny import noise_source, tiny_config
+
+from dreamer.networks import initialize
+from dreamer.sequence_model import SequenceModel, features
+
+LATENTS = pytest.mark.parametrize("latent", ["categorical", "gaussian"])
+
+
+def make_model(latent: str = "categorical", **loss: float) -> SequenceModel:
+    config = tiny_config(model={"latent": latent}, loss=loss)
+    model = SequenceModel(config.model, config.loss, action_size=2)
+    initialize(model, noise_source(1))
+    return model
+
+
+def sequences(time: int = 7, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    random = noise_source(2)
+    embeds = torch.randn(time, batch, 16, generator=random)
+    actions = torch.rand(time, batch, 2, generator=random)
+    return embeds, actions, torch.zeros(time, batch, dtype=torch.bool)
+
+
+@LATENTS
+def test_shapes_and_keys_of_states(latent: str) -> None:
+    model = make_model(latent)
+    state = model.initial(3)
+    posterior, prior = model.posterior_step(state, torch.zeros(3, 2), torch.zeros(3, 16), torch.ones(3).bool())
+    size = 16 if latent == "categorical" else 8
+    for reached in (posterior, prior, model.prior_step(state, torch.zeros(3, 2))):
+        assert reached["h"].shape == (3, 16) and reached["z"].shape == (3, size)
+        assert reached.keys() - {"h", "z"} == ({"logits"} if latent == "categorical" else {"mean", "std"})
+    assert features(posterior).shape == (3, 16 + size)
+
+
+@LATENTS
+def test_observing_a_sequence_is_stepping_through_it(latent: str) -> None:
+    model = make_model(latent)
+    embeds, actions, is_first = sequences()
+    is_first[0] = is_first[4, 1] = True
+    posteriors, priors = model.observe_sequence(embeds, actions, is_first, None, noise_source())
+    random, state = noise_source(), model.initial(3)
+    for t in range(7):
+        state = model.filter_step(state, actions[t], embeds[t], is_first[t], random)
+        torch.testing.assert_close(state["z"], posteriors["z"][t])
+    key = "logits" if latent == "categorical" else "mean"
+    assert priors[key].shape == posteriors[key].shape
+
+
+def test_is_first_forgets_state_and_action_in_the_middle_of_a_sequence() -> None:
+    model = make_model()
+    embeds, actions, is_first = sequences()
+    is_first[4, 1] = True
+    whole, _ = model.observe_sequence(embeds, actions, is_first, None)
+    fresh, _ = model.observe_sequence(embeds[4:5], torch.zeros(1, 3, 2), torch.ones(1, 3).bool(), None)
+    torch.testing.assert_close(whole["h"][4, 1], fresh["h"][0, 1])
+    torch.testing.assert_close(whole["logits"][4, 1], fresh["logits"][0, 1])
+    assert not torch.allclose(whole["h"][4, 0], fresh["h"][0, 0])  # the other rows remember
+
+
+def test_context_continues_a_sequence() -> None:
+    model = make_model()
+    embeds, actions, is_first = sequences()
+    random = noise_source()
+    first, _ = model.observe_sequence(embeds[:4], actions[:4], is_first[:4], None, random)
+    context = {key: first[key][-1] for key in ("h", "z")}
+    second, _ = model.observe_sequence(embeds[4:], actions[4:], is_first[4:], context, random)
+    whole, _ = model.observe_sequence(embeds, actions, is_first, None, noise_source())
+    torch.testing.assert_close(second["h"], whole["h"][4:])
+
+
+class FixedPolicy:
+    """A policy that always pushes right, and remembers the features it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    def __call__(self, x: torch.Tensor) -> "FixedPolicy":
+        self.seen.append(x)
+        return self
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.ones(len(self.seen[-1]), 2)
+
+
+@LATENTS
+def test_the_dream_uses_the_prior_only(latent: str) -> None:
+    model = make_model(latent)
+    start, policy = model.initial(3), FixedPolicy()
+    states, actions = model.imagine_sequence(policy, start, 5, noise_source())
+    assert states["h"].shape == (6, 3, 16) and actions.shape == (5, 3, 2)
+    random, state = noise_source(), start
+    for t in range(5):
+        torch.testing.assert_close(policy.seen[t], features(state))
+        state = model.prior_step(state, torch.ones(3, 2), random)
+        torch.testing.assert_close(states["z"][t + 1], state["z"])
+    for parameter in model.posterior_net.parameters():
+        parameter.data.fill_(float("nan"))  # whatever touches the posterior now would show
+    again, _ = model.imagine_sequence(FixedPolicy(), start, 5, noise_source())
+    torch.testing.assert_close(again["z"], states["z"])
+
+
+@LATENTS
+def test_deterministic_filtering_draws_nothing(latent: str) -> None:
+    model, random = make_model(latent), noise_source()
+    before = random.get_state()
+    args = (model.initial(2), torch.zeros(2, 2), torch.randn(2, 16, generator=noise_source(4)), torch.ones(2).bool())
+    one = model.filter_step(*args, random, deterministic=True)
+    assert torch.equal(one["z"], model.filter_step(*args, random, deterministic=True)["z"])
+    assert torch.equal(random.get_state(), before)
+
+
+def kl_gradients(latent: str, **loss: float) -> tuple[float, float]:
+    """Sizes of the KL loss's gradient at the posterior's and at the prior's network."""
+    model = make_model(latent, **loss)
+    posteriors, priors = model.observe_sequence(*sequences(), None, noise_source())
+    posteriors, priors = ({**s, "h": s["h"].detach()} for s in (posteriors, priors))
+    model.kl_loss(posteriors, priors)[0].mean().backward()
+
+    def size(net: torch.nn.Module) -> float:
+        return sum(float(p.grad.abs().sum()) for p in net.parameters() if p.grad is not None)
+
+    return size(model.posterior_net), size(model.prior_net)
+
+
+@LATENTS
+def test_free_nats_end_the_gradient_of_the_kl(latent: str) -> None:
+    assert min(kl_gradients(latent, free_nats=0.0)) > 0
+    assert kl_gradients(latent, free_nats=1e3) == (0.0, 0.0)
+
+
+def test_kl_balance_scales_each_side_by_its_own_weight() -> None:
+    _, prior = kl_gradients("gaussian", kl_dynamics=1.0, kl_representation=0.0, free_nats=0.0)
+    _, prior_twice = kl_gradients("gaussian", kl_dynamics=2.0, kl_representation=0.0, free_nats=0.0)
+    assert prior_twice == pytest.approx(2 * prior, rel=1e-4) and prior > 0
+    dynamics_only = make_model(kl_dynamics=1.0, kl_representation=0.0, free_nats=0.0)
+    logits = torch.randn(1, 1, 4, 4, generator=noise_source(), requires_grad=True)
+    prior_logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    dynamics_only.kl_loss({"logits": logits}, {"logits": prior_logits})[0].sum().backward()
+    assert logits.grad is None and prior_logits.grad is not None and prior_logits.grad.abs().sum() > 0

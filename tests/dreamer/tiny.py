@@ -1,0 +1,66 @@
+"""Small agents and small memories for the tests of the mind."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from dreamer.agent import Dreamer
+from dreamer.config import DreamerConfig
+from dreamer.replay import Episode, EpisodeBuffer
+
+TINY: dict[str, dict[str, Any]] = {
+    "model": {
+        "hidden": 16,
+        "groups": 4,
+        "classes": 4,
+        "gaussian_size": 8,
+        "embedding": 16,
+        "units": 16,
+        "head_units": 16,
+    },
+    "behavior": {"starts": 8, "horizon": 5},
+    "replay": {"batch_size": 4, "sequence_length": 6},
+    "optimizer": {"warmup": 0},
+}
+
+
+def tiny_config(**sections: dict[str, Any]) -> DreamerConfig:
+    """A configuration of a few thousand weights; each argument overrides keys of one section."""
+    names = TINY.keys() | sections.keys()
+    return DreamerConfig.model_validate(
+        {name: TINY.get(name, {}) | sections.get(name, {}) for name in names}
+    )
+
+
+def tiny_agent(**sections: dict[str, Any]) -> Dreamer:
+    """An agent for 3 observed numbers and 2 actions."""
+    return Dreamer(tiny_config(**sections), obs_size=3, action_size=2, seed=1)
+
+
+def noise_episode(random: np.random.Generator, steps: int = 20, *, terminal: bool = True) -> Episode:
+    """A round of pure noise."""
+    obs = random.normal(size=(steps + 1, 3)).astype(np.float32)
+    action = random.uniform(-1, 1, (steps, 2)).astype(np.float32)
+    return Episode(obs, action, random.normal(size=steps).astype(np.float32), terminal)
+
+
+def counting_episode(start: int, steps: int, *, terminal: bool = True) -> Episode:
+    """A round whose numbers tell where they come from: observation t is start + t, action and reward t likewise."""
+    times = start + np.arange(steps + 1, dtype=np.float32)
+    obs = np.repeat(times[:, None], 3, axis=1)
+    return Episode(obs, np.repeat(times[:-1, None], 2, axis=1), times[:-1].copy(), terminal)
+
+
+def filled_buffer(config: DreamerConfig, episodes: int = 12, seed: int = 5) -> EpisodeBuffer:
+    """A buffer of noise rounds."""
+    random = np.random.default_rng(3)
+    buffer = EpisodeBuffer(config.replay, 3, 2, mirror=None, seed=seed)
+    for _ in range(episodes):
+        buffer.add(noise_episode(random, int(random.integers(5, 30))))
+    return buffer
+
+
+def noise_source(seed: int = 11) -> torch.Generator:
+    """A generator with a known seed."""
+    return torch.Generator().manual_seed(seed)

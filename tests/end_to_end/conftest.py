@@ -1,0 +1,34 @@
+"""A finished run of the preset `debug`, made by the real command."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import cli
+
+SMALL = [
+    *("--preset", "debug", "--set", "training.environment_steps=1200"),
+    *("--set", "training.evaluate_every_steps=600", "--set", "league.snapshot_every_steps=300"),
+]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory; tests that change it take `run_copy`."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert cli.run(["train", *SMALL, "--run", "first"]) == 0
+    return folder / "runs" / "first"
+
+
+@pytest.fixture
+def run_copy(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run as `runs/first` below the current directory."""
+    monkeypatch.chdir(tmp_path)
+    copy = Path("runs/first")
+    shutil.copytree(finished_run, copy)
+    return copy

@@ -1,0 +1,196 @@
+"""Every mistake of a user: a code of its own, one clear line, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from dreamer.agent import Dreamer
+
+Fails = Callable[..., str]
+
+CONFIG, CHECKPOINT, PLAYER, ENGINE, STORAGE, DIVERGENCE, RESUME, RECORDING = 3, 4, 5, 6, 7, 8, 9, 10
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
+    """Runs a command that has to fail with a code; returns its one line."""
+
+    def run(code: int, *arguments: str) -> str:
+        capsys.readouterr()
+        assert cli.run(list(arguments)) == code
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert len(err.strip().splitlines()) == 1
+        return err
+
+    return run
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("training.rink=4", "did you mean 'training.rinks'"),
+        ("training.rinks=many", 'training.rinks = "many", expected an integer of at least 1'),
+        ("reward.goal=nan", "expected a finite number"),
+        ("no_section", "expected section.key=value"),
+    ],
+)
+def test_wrong_setting(setting: str, words: str, fails: Fails, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in fails(CONFIG, "train", "--set", setting)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_wrong_config_file(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text("[model]\nhiden = 3\n")
+    assert "mine.toml: unknown key model.hiden = 3; did you mean" in fails(
+        CONFIG, "train", "--config", "mine.toml"
+    )
+    assert "there is no configuration file" in fails(CONFIG, "train", "--config", "none.toml")
+    assert "unknown preset 'debgu'; did you mean 'debug'" in fails(CONFIG, "train", "--preset", "debgu")
+
+
+def test_missing_checkpoint(fails: Fails) -> None:
+    assert "there is no checkpoint" in fails(CHECKPOINT, "evaluate", "none.safetensors")
+    assert "there is no checkpoint" in fails(CHECKPOINT, "info", "none")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 1000, -1])
+def test_truncated_checkpoint(kept: int, fails: Fails, run_copy: Path) -> None:
+    weights = run_copy / "checkpoints/latest.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    assert str(weights) in fails(CHECKPOINT, "evaluate", str(weights))
+
+
+def test_truncated_card(fails: Fails, run_copy: Path) -> None:
+    card = run_copy / "checkpoints/latest.json"
+    card.write_text(card.read_text()[:100])
+    assert "latest.json" in fails(CHECKPOINT, "evaluate", str(card.with_suffix(".safetensors")))
+
+
+def test_foreign_files(fails: Fails, run_copy: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.safetensors"
+    picture.write_bytes(b"\x89PNG" + bytes(1000))
+    fails(CHECKPOINT, "evaluate", str(picture))
+    (tmp_path / "picture.json").write_text('{"format": "png"}')
+    assert "is not the card of" in fails(CHECKPOINT, "evaluate", str(picture))
+    shutil.copy(run_copy / "checkpoints/latest.json", tmp_path / "picture.json")
+    fails(CHECKPOINT, "evaluate", str(picture))
+
+
+def test_newer_format(fails: Fails, run_copy: Path) -> None:
+    card = run_copy / "checkpoints/latest.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "format_version": 99}))
+    assert "99" in fails(CHECKPOINT, "info", str(card.with_suffix("")))
+
+
+def test_unknown_opponent(fails: Fails) -> None:
+    assert "unknown player 'storng'" in fails(PLAYER, "evaluate", "weak", "--against", "storng")
+    assert "cannot be loaded" in fails(PLAYER, "evaluate", "weak", "--against", "no_module:Player")
+
+
+def test_engine_that_is_not_installed(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "hockey", None)
+    assert "pip install" in fails(ENGINE, "evaluate", "weak", "--against", "strong", "--engine", "hockey")
+    assert "pip install" in fails(ENGINE, "train", "--engine", "hockey")
+    assert not Path("runs").exists()
+
+
+def test_resume_of_another_model(fails: Fails, run_copy: Path) -> None:
+    before = files(run_copy)
+    line = fails(RESUME, "train", "--resume", str(run_copy), "--set", "model.hidden=64")
+    assert "model" in line
+    assert files(run_copy) == before
+
+
+def test_resume_of_no_run(fails: Fails, tmp_path: Path) -> None:
+    assert "is not a run directory" in fails(RESUME, "train", "--resume", str(tmp_path / "none"))
+
+
+def test_resume_of_a_damaged_save(fails: Fails, run_copy: Path) -> None:
+    save = run_copy / "state" / (run_copy / "state/current").read_text().strip()
+    largest = max((path for path in save.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:500])
+    fails(RESUME, "train", "--resume", str(run_copy))
+
+
+def test_a_run_is_not_overwritten(fails: Fails, run_copy: Path) -> None:
+    before = files(run_copy)
+    assert "exists already" in fails(CONFIG, "train", "--preset", "debug", "--run", "first")
+    assert files(run_copy) == before
+
+
+def test_full_disk_keeps_the_save_before(
+    fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = (run_copy / "state/current").read_text().strip()
+    before = files(run_copy / "state" / save)
+    checkpoint = files(run_copy / "checkpoints")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    more = ["--set", "training.environment_steps=1300", "--set", "training.evaluate_every_steps=99999"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        line = fails(STORAGE, "train", "--resume", str(run_copy), *more)
+    assert "full" in line or "No space left" in line
+    assert (run_copy / "state/current").read_text().strip() == save
+    assert files(run_copy / "state" / save) == before
+    assert files(run_copy / "checkpoints") == checkpoint
+    assert cli.run(["train", "--resume", str(run_copy), *more]) == 0
+
+
+def test_full_disk_while_results_are_written(
+    fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    target = tmp_path / "result.json"
+    fails(STORAGE, "evaluate", "weak", "--against", "strong", "--rounds", "2", "--json", str(target))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lasting_nan_losses_end_the_training(
+    fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dreamer, "train_step", lambda agent, batch: {"skipped": 1.0})
+    more = ["--set", "training.environment_steps=100000"]
+    assert "diverged" in fails(DIVERGENCE, "train", "--resume", str(run_copy), *more)
+    assert cli.run(["info", str(run_copy / "checkpoints/latest")]) == 0
+
+
+def test_damaged_recording(fails: Fails, tmp_path: Path) -> None:
+    assert "there is no recorded round" in fails(RECORDING, "replay", str(tmp_path / "none.npz"))
+    (tmp_path / "text.npz").write_text("text")
+    fails(RECORDING, "replay", str(tmp_path / "text.npz"))
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--debug", "info", "none"]) == CHECKPOINT
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_wrong_command_lines_are_clicks(capsys: pytest.CaptureFixture[str], run_copy: Path) -> None:
+    assert cli.run(["evaluate"]) == 2
+    assert cli.run(["train", "--resume", str(run_copy), "--preset", "seed"]) == 2
+    assert cli.run(["evaluate", "weak", "--cross", "--record", "rounds"]) == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""What the pages say is there: links, example commands, exit codes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+import cli
+from competitor import errors
+
+ROOT = Path(cli.__file__).parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
+EXAMPLE = re.compile(r"^ *(?:\.venv/bin/)?(?:python )?(?:cli\.py|hockey-dreamer) (.+)$", re.MULTILINE)
+
+
+def commands_in(text: str) -> list[str]:
+    return [line for line in EXAMPLE.findall(text) if line.split()[0] in cli.cli.commands]
+
+
+def examples() -> list[str]:
+    helps = [command.help or "" for command in cli.cli.commands.values()]
+    return sorted(
+        {line for text in [page.read_text() for page in PAGES] + helps for line in commands_in(text)}
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("example", examples())
+def test_examples_have_known_options(example: str) -> None:
+    name, *arguments = shlex.split(example.split(" #")[0])
+    command = cli.cli.commands[name]
+    context = click.Context(command, info_name=name)
+    command.make_parser(context).parse_args([word for word in arguments if word not in ("...", "[...]")])
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) >= len(cli.cli.commands)
+
+
+def test_every_exit_code_is_explained() -> None:
+    table = re.findall(r"^\| (\d+) \|", (ROOT / "docs/commands.md").read_text(), re.MULTILINE)
+    own = [
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and hasattr(kind, "exit_code")
+    ]
+    known = {0, 1, 2, errors.EXIT_INTERRUPTED, *own, *errors._CODES_OF_DREAMER.values()}
+    assert {int(code) for code in table} == known
