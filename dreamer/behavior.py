@@ -35,7 +35,7 @@ class Policy(nn.Module):
         """The distribution of the action (..., action)."""
         output: Tensor = self.net(x)
         if self.categorical:
-            return ActionGrid(output.unflatten(-1, (self.action_size, -1)), self.action_values, self.unimix)
+            return ActionGrid(output.view(*output.shape[:-1], self.action_size, -1), self.action_values, self.unimix)
         mean, std = output.chunk(2, -1)
         spread = self.config.max_std - self.config.min_std
         # A mean beyond +-5 is already at the bound; keeping it there keeps the log density finite.
@@ -64,7 +64,8 @@ class Behavior(nn.Module):
     @torch.no_grad()
     def update_slow_value(self) -> None:
         """Move the slow critic a small step towards the critic (exponential moving average)."""
-        fast, slow = list(self.value.parameters()), list(self.value_target.parameters())
+        fast: list[Tensor] = list(self.value.parameters())
+        slow: list[Tensor] = list(self.value_target.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_rate)
 
     def train_step(

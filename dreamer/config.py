@@ -19,16 +19,16 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Sizes and kinds of the networks."""
 
-    hidden: Size = 256
+    hidden: Size = 192
     latent: Literal["categorical", "gaussian"] = "categorical"
     groups: Size = 16
-    classes: Annotated[int, Field(ge=2)] = 16
+    classes: Annotated[int, Field(ge=2)] = 8
     gaussian_size: Size = 64
     gaussian_min_std: Positive = 0.1
-    embedding: Size = 256
-    units: Size = 256
+    embedding: Size = 128
+    units: Size = 128
     layers: Size = 2
-    head_units: Size = 256
+    head_units: Size = 128
     norm: Literal["rms", "none"] = "rms"
     activation: Literal["silu", "elu"] = "silu"
     unimix: Share = 0.01
@@ -62,7 +62,7 @@ class BehaviorConfig(Section):
     min_std: Positive = 0.1
     max_std: Positive = 1.0
     horizon: Size = 15
-    starts: Size = 256
+    starts: Size = 96
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
     entropy: NonNegative = 3e-3
@@ -87,13 +87,13 @@ class OptimizerConfig(Section):
     """How gradients become steps."""
 
     kind: Literal["laprop", "adam"] = "laprop"
-    world_rate: Positive = 6e-4
+    world_rate: Positive = 1.2e-3
     actor_rate: Positive = 3e-4
     critic_rate: Positive = 3e-4
     clip: NonNegative = 0.3
     warmup: Annotated[int, Field(ge=0)] = 500
-    beta1: Share = 0.9
-    beta2: Share = 0.99
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     epsilon: Positive = 1e-20
 
 
@@ -102,7 +102,7 @@ class ReplayConfig(Section):
 
     capacity: Size = 4_000_000
     batch_size: Size = 64
-    sequence_length: Annotated[int, Field(ge=2)] = 16
+    sequence_length: Annotated[int, Field(ge=2)] = 8
     context: Literal["stream", "zero"] = "stream"
     mirror: bool = True
 

@@ -33,10 +33,6 @@ class GaussianDist:
         shift = ((self.mean - other.mean) / other.std).square()
         return 0.5 * (ratio + shift - 1.0 - ratio.log()).sum(-1)
 
-    def detach(self) -> "GaussianDist":
-        """The same distribution without gradients."""
-        return GaussianDist(self.mean.detach(), self.std.detach())
-
 
 class CategoricalDist:
     """Independent categoricals with one-hot samples: logits (..., groups, classes).
@@ -80,13 +76,6 @@ class CategoricalDist:
     def kl(self, other: "CategoricalDist") -> Tensor:
         """KL(self || other) in nats, summed over the groups: (...)."""
         return (self.probs * (self.log_probs - other.log_probs)).sum((-2, -1))
-
-    def detach(self) -> "CategoricalDist":
-        """The same distribution without gradients."""
-        copy = object.__new__(CategoricalDist)
-        copy.probs = self.probs.detach()
-        copy._logits = None if self._logits is None else self._logits.detach()
-        return copy
 
     def _one_hot(self, index: Tensor) -> Tensor:
         return torch.zeros_like(self.probs.detach()).scatter_(-1, index[..., None], 1.0)
@@ -182,7 +171,8 @@ class TwoHot:
         """Cross-entropy to the two bins around symlog(target), target (...): (...)."""
         count = self.logits.shape[-1]
         position = (symlog(target).clamp(-self._limit, self._limit) / self._limit + 1.0) * (count - 1) / 2
-        below = position.floor().clamp(max=count - 2)
+        # A NaN target must give a NaN loss, which the learner skips, and not an index out of range.
+        below = position.floor().clamp(max=count - 2).nan_to_num(0.0)
         above_share = position - below
         log_probs = torch.log_softmax(self.logits, -1)
         index = below.long()[..., None]

@@ -54,7 +54,7 @@ def clip_adaptively(parameters: Sequence[nn.Parameter], limit: float, minimum: f
 
     ``minimum`` stands in for the norm of weights that start at zero.
     """
-    with_gradient = [p for p in parameters if p.grad is not None]
+    with_gradient: list[Tensor] = [p for p in parameters if p.grad is not None]
     gradients = [p.grad for p in with_gradient if p.grad is not None]
     weight_norms = torch.stack(torch._foreach_norm(with_gradient)).clamp(min=minimum)
     gradient_norms = torch.stack(torch._foreach_norm(gradients)).clamp(min=1e-12)

@@ -10,7 +10,6 @@ Two ways to give a sequence its context, chosen by ``[replay] context``:
 
 import json
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -137,18 +136,17 @@ class EpisodeBuffer:
         if not all(np.isfinite(part).all() for part in (episode.obs, episode.action, episode.reward)):
             raise ReplayError("an episode with numbers that are not finite was refused")
 
-    def _enter(self, position: Callable[[Episode], int]) -> Lane:
+    def _enter(self, position: int = 0) -> Lane:
         index = int(self._random.integers(len(self._episodes)))
         mirrored = self._mirror is not None and bool(self._random.integers(2))
-        return Lane(self._first_serial + index, position(self._episodes[index]), mirrored)
+        return Lane(self._first_serial + index, position, mirrored)
 
     def _enter_anywhere(self) -> Lane:
         """Long episodes are as likely as their share of steps: draw until a step index fits."""
         longest = max(len(e) for e in islice(self._episodes, 0, None, max(1, len(self._episodes) // 100)))
         while True:
-            offset = int(self._random.integers(longest))
-            lane = self._enter(lambda _: offset)
-            if offset < len(self._episodes[lane.serial - self._first_serial]):
+            lane = self._enter(int(self._random.integers(longest)))
+            if lane.position < len(self._episodes[lane.serial - self._first_serial]):
                 return lane
 
     def _walk(self, index: int, opening: bool) -> dict[str, NDArray[Any]]:
@@ -157,14 +155,14 @@ class EpisodeBuffer:
         while filled < length:
             lane = self._lanes[index]
             if lane.serial < self._first_serial:
-                lane = self._lanes[index] = self._enter(lambda _: 0)
+                lane = self._lanes[index] = self._enter()
             episode = self._episodes[lane.serial - self._first_serial]
             part = self._slice(episode, lane, length - filled, first=opening and filled == 0)
             parts.append(part)
             filled += len(part["reward"])
             lane.position += len(part["reward"])
             if lane.position >= len(episode):
-                self._lanes[index] = self._enter(lambda _: 0)
+                self._lanes[index] = self._enter()
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _slice(self, episode: Episode, lane: Lane, length: int, *, first: bool) -> dict[str, NDArray[Any]]:
@@ -186,7 +184,7 @@ class EpisodeBuffer:
     def save(self, directory: Path) -> None:
         """Write contents, sampling generator and lanes; raises OSError when the disk is full."""
         directory.mkdir(parents=True, exist_ok=True)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "obs": _join([e.obs for e in self._episodes], (0, self.obs_size)),
             "action": _join([e.action for e in self._episodes], (0, self.action_size)),
             "reward": _join([e.reward for e in self._episodes], (0,)),

@@ -93,9 +93,10 @@ class SequenceModel(nn.Module):
         deterministic: bool = False,
     ) -> State:
         """The posterior half of ``posterior_step``; deterministic takes the mode of z instead of a sample."""
-        keep = (~is_first).to(embed.dtype)[:, None]
-        state = {"h": state["h"] * keep, "z": state["z"] * keep}
-        h = self._advance(state, action * keep)
+        # Filling, not multiplying by zero: a forgotten state may hold a NaN.
+        new = is_first[:, None]
+        state = {"h": state["h"].masked_fill(new, 0.0), "z": state["z"].masked_fill(new, 0.0)}
+        h = self._advance(state, action.masked_fill(new, 0.0))
         output = self.posterior_net(torch.cat([h, embed], -1))
         return self._drawn(h, output, generator, deterministic=deterministic)
 
@@ -129,7 +130,7 @@ class SequenceModel(nn.Module):
         horizon: int,
         generator: Generator | None = None,
     ) -> tuple[State, Tensor]:
-        """Dream ``horizon`` steps: states (horizon + 1, batch, ...) with the start first, actions (horizon, batch, action).
+        """Dream: states (horizon + 1, batch, ...) with the start first, and actions (horizon, batch, action).
 
         Only the prior is used; nothing observed reaches the dream after its start.
         """
@@ -150,18 +151,19 @@ class SequenceModel(nn.Module):
         back to the prior (kl_representation); each is clipped below at free_nats, where its gradient ends (KL
         balancing and free bits, DreamerV3 eq. 3-5).
         """
-        posterior, prior = self.dist(posteriors), self.dist(priors)
-        dynamics = posterior.detach().kl(prior)
-        representation = posterior.kl(prior.detach())
+        dynamics = self._kl(_detached(posteriors), priors)
+        representation = self._kl(posteriors, _detached(priors))
         free = self.loss.free_nats
         loss = self.loss.kl_dynamics * dynamics.clamp(min=free)
         return loss + self.loss.kl_representation * representation.clamp(min=free), dynamics.detach()
 
-    def dist(self, state: State) -> "GaussianDist | CategoricalDist":
-        """The distribution that z was drawn from."""
+    def _kl(self, one: State, two: State) -> Tensor:
         if self.config.latent == "categorical":
-            return CategoricalDist(state["logits"], self.config.unimix)
-        return GaussianDist(state["mean"], state["std"])
+            return self._categorical(one).kl(self._categorical(two))
+        return GaussianDist(one["mean"], one["std"]).kl(GaussianDist(two["mean"], two["std"]))
+
+    def _categorical(self, state: State) -> CategoricalDist:
+        return CategoricalDist(state["logits"], self.config.unimix)
 
     def _advance(self, state: State, action: Tensor) -> Tensor:
         h: Tensor = self.cell(self.input_net(torch.cat([state["z"], action], -1)), state["h"])
@@ -169,7 +171,7 @@ class SequenceModel(nn.Module):
 
     def _stats(self, output: Tensor) -> State:
         if self.config.latent == "categorical":
-            return {"logits": output.unflatten(-1, (self.config.groups, self.config.classes))}
+            return {"logits": output.view(*output.shape[:-1], self.config.groups, self.config.classes)}
         mean, std = output.chunk(2, -1)
         return {"mean": mean, "std": F.softplus(std) + self.config.gaussian_min_std}
 
@@ -177,6 +179,10 @@ class SequenceModel(nn.Module):
         self, h: Tensor, output: Tensor, generator: Generator | None, *, deterministic: bool = False
     ) -> State:
         stats = self._stats(output)
-        dist = self.dist(stats)
+        dist = self._categorical(stats) if "logits" in stats else GaussianDist(stats["mean"], stats["std"])
         z = dist.mode() if deterministic else dist.sample(generator)
-        return {"h": h, "z": z.flatten(-2) if self.config.latent == "categorical" else z, **stats}
+        return {"h": h, "z": z.view(*h.shape[:-1], self.latent_size), **stats}
+
+
+def _detached(state: State) -> State:
+    return {key: value.detach() for key, value in state.items()}

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from dreamer.config import DreamerConfig
 from dreamer.distributions import TwoHot
-from dreamer.math_ops import symlog
+from dreamer.math_ops import symexp, symlog
 from dreamer.networks import build_mlp, scale_output
 from dreamer.replay import Batch
 from dreamer.sequence_model import ActionDist, SequenceModel, State, features
@@ -84,7 +84,7 @@ class WorldModel(nn.Module):
         """The observation that a state stands for (..., obs), in real units."""
         decoded: Tensor = self.obs_decoder(features(state))
         if self.config.loss.decoder == "mse":
-            decoded = torch.sign(decoded) * torch.expm1(decoded.abs())
+            decoded = symexp(decoded)
         return decoded * self.obs_std + self.obs_mean if self.config.model.normalize else decoded
 
     def compute_loss(
@@ -139,10 +139,11 @@ class WorldModel(nn.Module):
         return states, actions, rewards, continues
 
     def _reconstruction_loss(self, seen: Tensor, obs: Tensor) -> Tensor:
-        """Gaussian likelihood with a learned scale per input (sigma-VAE, arXiv 2006.13202), or squared symlog error."""
-        decoded, target = self.obs_decoder(seen), self.normalized(obs)
+        """Gaussian likelihood, learned scale per input (sigma-VAE, arXiv 2006.13202), or squared symlog error."""
+        decoded: Tensor = self.obs_decoder(seen)
+        target = self.normalized(obs)
         if self.config.loss.decoder == "mse":
-            return (decoded - symlog(target)).square().sum(-1)
+            return (decoded - symlog(target)).square().mean(-1)
         log_std = self.decoder_log_std.clamp(min=math.log(self.config.loss.decoder_min_std))
         return (0.5 * ((decoded - target) / log_std.exp()).square() + log_std).sum(-1)
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from tests.dreamer.tiny import noise_source
 
 from dreamer.distributions import ActionGrid, CategoricalDist, GaussianDist, TanhNormal, TwoHot, logits_bins
+from tests.dreamer.tiny import noise_source
 
 
 def test_categorical_samples_follow_the_probabilities() -> None:

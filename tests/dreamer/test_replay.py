@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.dreamer.tiny import counting_episode, filled_buffer, noise_episode, tiny_config
 
 from dreamer.config import ReplayConfig
 from dreamer.errors import ReplayError
 from dreamer.replay import EpisodeBuffer, Mirror
+from tests.dreamer.tiny import counting_episode, filled_buffer, noise_episode, tiny_config
 
 
 def buffer_of(*starts: int, steps: int = 9, terminal: bool = True, **settings: object) -> EpisodeBuffer:

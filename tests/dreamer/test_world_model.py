@@ -1,8 +1,8 @@
 import torch
-from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent, tiny_config
 
 from dreamer.math_ops import symlog
 from dreamer.world_model import ScalarHead, WorldModel
+from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent, tiny_config
 
 
 def test_encoding_goes_through_symlog_of_normalised_observations() -> None:
