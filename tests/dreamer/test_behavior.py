@@ -184,4 +184,4 @@ def test_replay_value_loss_fits_the_critic_to_real_returns_and_spares_the_world_
     assert all(parameter.grad is None for parameter in agent.world_model.parameters())
     seen = torch.cat([posteriors["h"], posteriors["z"]], -1)[:-1][~batch["is_last"][:-1]]
     values = agent.behavior.value.mean(agent.behavior.value(seen))
-    assert 2.5 < float(values.mean()) < 6.5  # between the reward alone and 3 / (1 - 0.5)
+    assert 2.5 < values.mean().item() < 6.5  # between the reward alone and 3 / (1 - 0.5)
