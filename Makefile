@@ -5,7 +5,6 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO_RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_MINUTES ?= 1.5
 DEMO_ROUNDS ?= 100
-CHAMPION := checkpoints/champion.safetensors
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint lock clean
@@ -26,7 +25,7 @@ demo: install ## train a short self-play run, evaluate it and the champion: 6 mi
 	$(BIN)/python cli.py train --preset demo --minutes $(DEMO_MINUTES) --run $(DEMO_RUN)
 	$(BIN)/python cli.py evaluate runs/$(DEMO_RUN)/checkpoints/latest.safetensors \
 		--against weak,strong --rounds $(DEMO_ROUNDS) --json runs/$(DEMO_RUN)/evaluation.json
-	$(BIN)/python cli.py evaluate $(CHAMPION) \
+	$(BIN)/python cli.py evaluate champion \
 		--against weak,strong --rounds $(DEMO_ROUNDS) --json runs/$(DEMO_RUN)/champion.json
 	@echo
 	@echo "The run lies in runs/$(DEMO_RUN): settings, metrics.jsonl, tensorboard/, league/, checkpoints/."

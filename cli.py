@@ -34,13 +34,6 @@ def _show_version(context: click.Context, parameter: click.Parameter, wanted: bo
         context.exit()
 
 
-def _file_of(name: str) -> str:
-    """The file of the shipped agent for `champion`; every other name as it is."""
-    from competitor.config import shipped
-
-    return str(shipped("checkpoints/champion.safetensors")) if name == "champion" else name
-
-
 @click.group(name="hockey-dreamer", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, expose_value=False, callback=_show_version, help="Show the version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -139,6 +132,9 @@ def evaluate(
     """
     if cross and record_dir:
         raise click.UsageError("--cross keeps no rounds: leave out --record")
+    others = [name.strip() for name in against.split(",") if name.strip()]
+    if not others or (cross and others == [player]):
+        raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
     from competitor.config import as_overrides, load_config
     from competitor.cross_table import CrossTable, cross_table
     from competitor.evaluation import EvaluationReport
@@ -152,11 +148,9 @@ def evaluate(
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
     how, rink = config.evaluation, config.rink
     deterministic = how.deterministic and not sampled
-    names = [player, *(name.strip() for name in against.split(",") if name.strip())]
+    names = [player, *others]
     players = [
-        make_player(
-            _file_of(name), seed=how.seed + place, deterministic=deterministic, keep_mode=rink.keep_mode
-        )
+        make_player(name, seed=how.seed + place, deterministic=deterministic, keep_mode=rink.keep_mode)
         for place, name in enumerate(names)
     ]
     opponents = dict(zip(names[1:], players[1:], strict=True))
@@ -206,8 +200,8 @@ def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) 
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-def info(checkpoint: Path) -> None:
+@click.argument("checkpoint")
+def info(checkpoint: str) -> None:
     """Show what a checkpoint is: its model card, checked against the weights.
 
     \b
@@ -215,9 +209,10 @@ def info(checkpoint: Path) -> None:
       cli.py info champion
     """
     from competitor.card import print_card
+    from competitor.players import checkpoint_path
     from dreamer.checkpoint import load_checkpoint
 
-    path = Path(_file_of(str(checkpoint)))
+    path = checkpoint_path(checkpoint)
     print_card(path, *load_checkpoint(path))
 
 

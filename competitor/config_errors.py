@@ -47,7 +47,7 @@ def check_layer(layer: Layer) -> None:
     """Raises ConfigError for what the models would not see: keys outside sections, and infinite numbers."""
     for section, table in layer.values.items():
         if not isinstance(table, dict):
-            raise ConfigError(f"{layer.name}: {section} = {_show(table)}, expected a section [{section}]")
+            raise ConfigError(f"{layer.name}: {section} = {_show(table)}, expected a section, such as [training]")
         for key, value in table.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{layer.name}: {section}.{key} = {value}, expected a finite number")
@@ -68,7 +68,9 @@ def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel
     kind = problem["type"]
     if kind == "extra_forbidden":
         what = f"section [{key}]" if isinstance(value, dict) else f"key {key} = {_show(value)}"
-        return f"unknown {what}{nearest(key, _known(model, len(path)))}"
+        known = list(model.model_fields) if len(path) == 1 else keys(model, path[0])
+        close = nearest(key, _known(model, len(path)))
+        return f"unknown {what}{close or ', expected one of ' + ', '.join(known)}"
     if kind == "missing":
         return f"{key} is missing, expected {expected(model, path)}"
     if kind == "value_error":
@@ -85,6 +87,8 @@ def expected(model: type[BaseModel], path: Sequence[str]) -> str:
     if "enum" in schema or "const" in schema:
         return "one of " + ", ".join(_show(choice) for choice in schema.get("enum", [schema.get("const")]))
     bounds = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
+    if "minItems" in schema:
+        bounds.append(f"at least {schema['minItems']} long")
     return " ".join([KINDS.get(schema.get("type", ""), "another kind of value"), *bounds])
 
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from competitor.config import shipped
 from competitor.errors import PlayerError
 from competitor.rink import BasicOpponent
 from dreamer.agent import Dreamer
@@ -30,8 +31,7 @@ from dreamer.sequence_model import State
 Array = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 ACTION_SIZE = 4
-BUILT_IN = ("weak", "strong", "random")
-CHECKPOINT_DIRECTORY = Path("checkpoints")
+CHAMPION = "champion"
 
 
 class Player(Protocol):
@@ -249,31 +249,40 @@ class GuardedPlayer:
 
 
 def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: bool = True) -> Player:
-    """Return the player that `spec` names: "weak", "strong", "random", a checkpoint's path or "module:Class".
+    """Return the player that `spec` names: "weak", "strong", "random", a checkpoint or "module:Class".
 
-    Raises PlayerError (unknown name, a class that cannot be used) and dreamer.errors.CheckpointError.
+    A checkpoint is a path, or "champion" for the shipped agent. Raises PlayerError (unknown name, a class that
+    cannot be used) and dreamer.errors.CheckpointError.
     """
     if spec in ("weak", "strong"):
         return BasicPlayer(weak=spec == "weak", seed=seed, keep_mode=keep_mode)
     if spec == "random":
         return RandomPlayer(seed)
     if _names_checkpoint(spec):
-        return _load_dreamer(Path(spec), seed=seed, deterministic=deterministic)
+        return _load_dreamer(spec, seed=seed, deterministic=deterministic)
     if ":" in spec:
         return GuardedPlayer(_load_class(spec), spec)
-    raise PlayerError(f"unknown player '{spec}': {_what_exists()}")
+    raise PlayerError(
+        f"unknown player '{spec}': choose one of weak, strong, random, {CHAMPION} (the shipped agent), "
+        "the path of a checkpoint, or module:Class"
+    )
+
+
+def checkpoint_path(spec: str) -> Path:
+    """Return the file of the checkpoint that `spec` names: the shipped one for "champion", else the path."""
+    return shipped(f"checkpoints/{CHAMPION}.safetensors") if spec == CHAMPION else Path(spec)
 
 
 def _names_checkpoint(spec: str) -> bool:
     path = Path(spec)
     looks_like_one = path.suffix == ".safetensors" or (len(path.parts) > 1 and ":" not in spec)
-    return looks_like_one or path.is_file() or Path(f"{spec}.safetensors").is_file()
+    return spec == CHAMPION or looks_like_one or path.is_file() or Path(f"{spec}.safetensors").is_file()
 
 
-def _load_dreamer(path: Path, *, seed: int, deterministic: bool) -> DreamerPlayer:
-    agent, _ = load_checkpoint(path)
+def _load_dreamer(spec: str, *, seed: int, deterministic: bool) -> DreamerPlayer:
+    agent, _ = load_checkpoint(checkpoint_path(spec))
     agent.generator.manual_seed(seed)
-    return DreamerPlayer(agent, str(path), deterministic=deterministic)
+    return DreamerPlayer(agent, spec, deterministic=deterministic)
 
 
 def _load_class(spec: str) -> Any:
@@ -304,8 +313,3 @@ def _importable_current_directory() -> Iterator[None]:
 
 def _summary(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _what_exists() -> str:
-    shipped = [str(path) for path in sorted(CHECKPOINT_DIRECTORY.glob("*.safetensors"))]
-    return f"choose one of {', '.join([*BUILT_IN, *shipped])}, the path of a checkpoint, or module:Class"

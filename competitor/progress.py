@@ -113,7 +113,7 @@ def status_line(status: Status) -> str:
     ]
     won = [f"{kind} {record.win_rate:.0%}" for kind, record in status.kinds.items() if record.games]
     if won:
-        parts.append("score " + " ".join(won))
+        parts.append("win rate " + " ".join(won))
     parts += _metrics(status)
     if status.skipped:
         parts.append(f"{status.skipped} updates skipped")
@@ -134,15 +134,17 @@ def panel(status: Status) -> RenderableType:
     skipped = f"; {status.skipped} skipped" if status.skipped else ""
     table.add_row("updates", f"{status.updates:,}, {status.updates_per_s:.2f}/s{skipped}")
     table.add_row("replay", f"{status.replay_steps:,} steps")
-    table.add_row("score", _scores(status))
+    table.add_row("win rate", _win_rates(status))
     table.add_row("league", f"{status.members} past selves, rating {status.rating:+.0f} (weak opponent: 0)")
     table.add_row("learning", ", ".join(_metrics(status)) or "no updates yet")
     table.add_row("evaluation", _evaluation(status))
-    done = min(status.environment_steps, status.environment_steps_limit)
-    return Group(table, ProgressBar(total=status.environment_steps_limit, completed=done, width=60))
+    left = status.seconds_left
+    total = None if left is None else status.seconds + left
+    return Group(table, ProgressBar(total=total, completed=status.seconds, width=60))
 
 
-def _scores(status: Status) -> str:
+def _win_rates(status: Status) -> str:
+    """Recent ones by kind of opponent; a draw counts as half a win."""
     played = [
         f"{kind} {record.win_rate:.0%} of {record.games}"
         for kind, record in status.kinds.items()

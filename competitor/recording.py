@@ -127,7 +127,8 @@ def load_recording(path: Path) -> Recording:
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
         raise zipfile.BadZipFile(path)
-    with np.load(path, allow_pickle=False) as file:
+    # Opened here: np.load leaves a file that it opened itself unclosed when its directory is damaged.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         return {name: file[name] for name in (*ARRAYS, "about")}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +17,10 @@ from competitor.results import SprtReport, Tally
 def print_report(report: EvaluationReport, console: Console | None = None) -> None:
     """Print the report, one line per opponent: the score, the difference, how the rounds divide up."""
     console = console or Console()
-    for table in (_score_table(report), _elo_table(report), _split_table(report)):
+    partial = ", partial" if report.partial else ""
+    _print_line(console, f"{report.checkpoint} ({report.policy} policy{partial})", style="bold")
+    short = short_names([report.checkpoint, *(result.opponent for result in report.results)])
+    for table in (_score_table(report, short), _elo_table(report, short), _split_table(report, short)):
         console.print(table)
     for result in report.results:
         if result.sprt is not None:
@@ -34,12 +40,13 @@ def print_cross_table(table: CrossTable, console: Console | None = None) -> None
     console = console or Console()
     names = [standing.name for standing in table.standings]
     partial = ", partial" if table.partial else ""
-    title = f"Cross table: points in % ({table.policy} policy{partial})"
+    _print_line(console, f"Cross table: points in % ({table.policy} policy{partial})", style="bold")
+    short = short_names(names)
     numbers = [str(place) for place in range(1, len(names) + 1)]
-    grid = _table(title, ["player", "rating", "rounds", "points", *numbers])
+    grid = _table("", ["player", "rating", "rounds", "points", *numbers])
     for number, standing in zip(numbers, table.standings, strict=True):
         grid.add_row(
-            f"{number} {_short(standing.name)}",
+            f"{number} {short[standing.name]}",
             f"{standing.rating:+.0f} ± {standing.error95:.0f}",
             str(standing.rounds),
             f"{100 * standing.score:.1f}",
@@ -49,12 +56,27 @@ def print_cross_table(table: CrossTable, console: Console | None = None) -> None
     _print_line(console, "Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.")
 
 
-def _short(name: str) -> str:
-    return name.removesuffix(".safetensors")
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return how each name is shown: of a path the last part, with as much before it as tells it from the others.
+
+    The folder `checkpoints` of a run says nothing and is left out: `first/latest`.
+    """
+    parts = {name: _parts(name) for name in names}
+    most = max((len(own) for own in parts.values()), default=0)
+    short = {}
+    for name, own in parts.items():
+        others = [other for other in parts.values() if other != own]
+        depths = (depth for depth in range(1, most + 1) if all(own[-depth:] != other[-depth:] for other in others))
+        short[name] = "/".join(own[-next(depths, most) :])
+    return short
 
 
-def _print_line(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def _parts(name: str) -> list[str]:
+    return [part for part in Path(name.removesuffix(".safetensors")).parts if part != "checkpoints"]
+
+
+def _print_line(console: Console, text: str, *, style: str = "") -> None:
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(title: str, columns: list[str]) -> Table:
@@ -72,14 +94,12 @@ def _table(title: str, columns: list[str]) -> Table:
     return table
 
 
-def _score_table(report: EvaluationReport) -> Table:
-    partial = ", partial" if report.partial else ""
-    title = f"{_short(report.checkpoint)} ({report.policy} policy{partial})"
-    table = _table(title, ["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"])
+def _score_table(report: EvaluationReport, short: dict[str, str]) -> Table:
+    table = _table("The score", ["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"])
     for result in report.results:
         low, high = result.ci95
         table.add_row(
-            _short(result.opponent),
+            short[result.opponent],
             str(result.rounds),
             _tally(Tally(result.wins, result.draws, result.losses)),
             f"{100 * result.win_rate:.1f} %",
@@ -90,12 +110,12 @@ def _score_table(report: EvaluationReport) -> Table:
     return table
 
 
-def _elo_table(report: EvaluationReport) -> Table:
+def _elo_table(report: EvaluationReport, short: dict[str, str]) -> Table:
     columns = ["opponent", "Elo", "normalised Elo", "LOS", "pairs 0 to 1"]
     table = _table("The difference", columns)
     for result in report.results:
         table.add_row(
-            _short(result.opponent),
+            short[result.opponent],
             f"{result.elo:+.0f} ± {result.elo_error95:.0f}",
             f"{result.normalised_elo:+.0f} ± {result.normalised_elo_error95:.0f}",
             f"{100 * result.los:.1f} %",
@@ -104,18 +124,16 @@ def _elo_table(report: EvaluationReport) -> Table:
     return table
 
 
-def _split_table(report: EvaluationReport) -> Table:
-    columns = ["opponent", "left seat", "right seat", "own start", "other's", "by goal", "by time"]
-    table = _table("The same rounds, divided (W/D/L; how they ended)", columns)
+def _split_table(report: EvaluationReport, short: dict[str, str]) -> Table:
+    columns = ["opponent", "left seat", "right seat", "own start", "other's start"]
+    table = _table("The same rounds, divided (W/D/L)", columns)
     for result in report.results:
         table.add_row(
-            _short(result.opponent),
+            short[result.opponent],
             _tally(result.by_seat["left"]),
             _tally(result.by_seat["right"]),
             _tally(result.by_starter["own"]),
             _tally(result.by_starter["other"]),
-            str(result.terminations["goal"]),
-            str(result.terminations["time"]),
         )
     return table
 

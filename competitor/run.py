@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -31,6 +31,15 @@ from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write_text
 
 SAVE_PREFIX = "save-"
+# What the saved weights, rounds or replay depend on.
+FIXED_SECTIONS = ("rink", "reward", "model")
+FIXED_SETTINGS = (
+    ("run", "seed"),
+    ("training", "rinks"),
+    ("replay", "batch_size"),
+    ("replay", "sequence_length"),
+    ("replay", "context"),
+)
 
 
 def default_name(preset: str, now: datetime | None = None) -> str:
@@ -69,9 +78,16 @@ class RunDirectory:
             raise ResumeError(f"{path} is not a run directory: it has no config.toml")
         return cls(path)
 
-    def config(self, overrides: tuple[str, ...] | list[str] = ()) -> Config:
-        """The settings the run was made with, changed by `overrides` (as for --set)."""
-        return load_config(self.path / "config.toml", overrides=overrides)
+    def config(self, overrides: Sequence[str] = ()) -> Config:
+        """The settings the run was made with, changed by `overrides` (as for --set).
+
+        Raises ConfigError for a wrong override, ResumeError for one that cannot change any more.
+        """
+        file = self.path / "config.toml"
+        config = load_config(file, overrides=overrides)
+        if overrides:
+            _check_unchanged(load_config(file), config)
+        return config
 
     def write_config(self, config: Config) -> None:
         """Store the settings; the file is whole or untouched."""
@@ -157,6 +173,15 @@ class storage:  # noqa: N801 - used like a function
         raise StorageError(
             f"cannot write to {self._path}: {reason}; what was saved before is untouched"
         ) from error
+
+
+def _check_unchanged(before: Config, after: Config) -> None:
+    changed = [f"[{name}]" for name in FIXED_SECTIONS if getattr(before, name) != getattr(after, name)]
+    for section, key in FIXED_SETTINGS:
+        if getattr(getattr(before, section), key) != getattr(getattr(after, section), key):
+            changed.append(f"{section}.{key}")
+    if changed:
+        raise ResumeError(f"{', '.join(changed)} cannot change when a run is resumed: start a new run instead")
 
 
 def _clear(state: Path, *, keep: Path | None) -> None:

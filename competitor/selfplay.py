@@ -10,47 +10,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from competitor.config import Config
-from competitor.errors import ResumeError
 from competitor.evaluation import EvaluationReport, evaluate
 from competitor.match import RewardWeights, Round, RoundTable
 from competitor.matchmaker import kind_of
 from competitor.metrics import MetricsWriter
 from competitor.players import BasicPlayer, DreamerPlayer, Player
+from competitor.reporter import Reporter
 from competitor.rink import Mode
 from competitor.run import RunDirectory, storage
 from competitor.savepoint import TrainingState, new_state, read_state, write_state
-from competitor.status import Clock, OnProgress, Outcome, Speed, Status
-from competitor.version import code_version
+from competitor.status import Clock, OnProgress, Outcome, Stopwatch
 from competitor.warmup import play_warmup
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
 
 LOG_EVERY_UPDATES = 25
 MOST_SKIPPED_IN_A_ROW = 20
-FIXED_SECTIONS = ("rink", "reward", "model")
-FIXED_SETTINGS = (
-    ("run", "seed"),
-    ("training", "rinks"),
-    ("replay", "batch_size"),
-    ("replay", "sequence_length"),
-    ("replay", "context"),
-)
-
-
-@dataclass
-class _Latest:
-    """What the display shows beside the counters."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    evaluation: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -74,11 +54,10 @@ class Trainer:
         self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
         self._stop_requested = False
-        self._speed = Speed(clock)
-        self._latest = _Latest()
-        self._on_progress: OnProgress | None = None
-        self._began = self._saved_at = clock()
-        self._seconds_before = state.counters.seconds
+        limit_s = 60.0 * config.training.minutes
+        self._watch = Stopwatch(clock, before_s=state.counters.seconds, limit_s=limit_s)
+        self._reporter = Reporter(config, run, state, self._watch, clock)
+        self._saved_at = clock()
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
 
@@ -101,8 +80,7 @@ class Trainer:
         cannot; ConfigError for a wrong override.
         """
         run = RunDirectory.open(path)
-        config = run.config(list(overrides))
-        _check_unchanged(run.config(), config)
+        config = run.config(overrides)
         save = run.current_save()
         state = new_state(config, run) if save is None else read_state(save, config, run)
         run.write_config(config)
@@ -117,8 +95,9 @@ class Trainer:
 
         Raises DivergenceError when updates stay non-finite, StorageError when a file cannot be written.
         """
-        self._on_progress = on_progress
-        self._began = self._saved_at = self._clock()
+        self._reporter.on_progress = on_progress
+        self._watch.begin()
+        self._saved_at = self._clock()
         counters = self.state.counters
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
@@ -131,14 +110,14 @@ class Trainer:
             counters.environment_steps,
             self.state.agent.updates,
             counters.rounds,
-            self._seconds(),
+            self._watch.total_s,
         )
 
     def save(self) -> None:
         """Write a save for --resume and checkpoints/latest; remove snapshots that nobody needs any more."""
-        self.state.counters.seconds = self._seconds()
+        self.state.counters.seconds = self._watch.total_s
         self.run.save(lambda directory: write_state(directory, self.state))
-        save_checkpoint(self.run.checkpoints / "latest", self.state.agent, self._card())
+        save_checkpoint(self.run.checkpoints / "latest", self.state.agent, self._reporter.card())
         needed = {member.name for member in self.state.league.members} | set(self.state.roster.past)
         for file in self.run.league.iterdir():
             if file.name.split(".")[0] not in needed:
@@ -153,26 +132,19 @@ class Trainer:
                 return reason
             self._keep_schedules(table, writer)
             self._collect(table)
-            self._report("training")
+            self._reporter.show("training")
 
     def _reason_to_end(self) -> str:
         if self._stop_requested:
             return "stopped"
         if self.state.counters.environment_steps >= self.config.training.environment_steps:
             return "steps"
-        return "minutes" if self._out_of_time() else ""
-
-    def _out_of_time(self) -> bool:
-        limit_s = 60.0 * self.config.training.minutes
-        return limit_s > 0 and self._clock() - self._began >= limit_s
-
-    def _seconds(self) -> float:
-        return self._seconds_before + self._clock() - self._began
+        return "minutes" if self._watch.left_s == 0.0 else ""
 
     def _warm_up(self) -> RoundTable:
         """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
         state, config = self.state, self.config
-        self._report("warm-up")
+        self._reporter.show("warm-up")
         rounds = play_warmup(
             config.training.warmup_rounds,
             state.warmup_generator,
@@ -189,6 +161,7 @@ class Trainer:
         state.counters.next_snapshot = steps + config.league.snapshot_every_steps
         state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
         table = state.open_table(config)
+        self._reporter.forget_speed()
         self.save()
         return table
 
@@ -211,14 +184,14 @@ class Trainer:
 
     def _make_updates(self, writer: MetricsWriter) -> None:
         """Loops 2 and 3, as often as the steps collected so far have earned."""
-        while self.state.counters.credit >= 1.0 and not self._stop_requested and not self._out_of_time():
+        while self.state.counters.credit >= 1.0 and not self._stop_requested and self._watch.left_s != 0.0:
             self.state.counters.credit -= 1.0
             metrics = self.state.agent.train_step(self.state.replay.sample())
             self._count_skipped(metrics)
             self.state.averages.add(metrics)
             if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
-                self._log(writer)
-            self._report("training")
+                self._reporter.log(writer)
+            self._reporter.show("training")
 
     def _count_skipped(self, metrics: dict[str, float]) -> None:
         counters = self.state.counters
@@ -249,11 +222,11 @@ class Trainer:
     def _snapshot(self) -> None:
         """Take the learner into the league. Files of members that leave are removed after the next save."""
         name = f"step-{self.state.counters.environment_steps:09d}"
-        save_checkpoint(self.run.league / name, self.state.agent, self._card())
+        save_checkpoint(self.run.league / name, self.state.agent, self._reporter.card())
         self.state.league.add(name, self.state.counters.environment_steps)
 
     def _evaluate(self, writer: MetricsWriter) -> None:
-        self._report("evaluation")
+        self._reporter.show("evaluation")
         keep_mode = self.config.rink.keep_mode
         opponents: dict[str, Player] = {
             name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")
@@ -267,114 +240,11 @@ class Trainer:
             engine=self.config.rink.engine,
             keep_mode=keep_mode,
         )
-        self._latest.evaluation = evaluation_metrics(report)
-        writer.write("evaluation", self._position(), self._latest.evaluation)
-        self._keep_best(report)
+        self._keep_best(report, self._reporter.log_evaluation(writer, report)["score"])
 
-    def _keep_best(self, report: EvaluationReport) -> None:
+    def _keep_best(self, report: EvaluationReport, score: float) -> None:
         counters = self.state.counters
-        score = self._latest.evaluation["score"]
         if counters.best_score is None or score > counters.best_score:
             counters.best_score, counters.best_steps = score, counters.environment_steps
-            card = self._card() | {"results": report.to_dict()["results"]}
+            card = self._reporter.card() | {"results": report.to_dict()["results"]}
             save_checkpoint(self.run.checkpoints / "best", self.state.agent, card)
-
-    def _position(self) -> dict[str, Any]:
-        counters = self.state.counters
-        return {
-            "environment_steps": counters.environment_steps,
-            "updates": self.state.agent.updates,
-            "seconds": round(self._seconds(), 1),
-        }
-
-    def _log(self, writer: MetricsWriter) -> None:
-        state = self.state
-        self._latest.metrics = state.averages.take()
-        line = dict(self._latest.metrics)
-        for kind, record in state.league.kinds.items():
-            line[f"win_rate/{kind}"] = record.win_rate
-            line[f"rounds/{kind}"] = record.games
-        line |= {
-            "rounds": state.counters.rounds,
-            "replay_steps": len(state.replay),
-            "skipped_updates": state.counters.skipped,
-            "rating": state.league.rating,
-            "members": len(state.league.members),
-            "steps_per_s": self._speed.steps_per_s,
-            "updates_per_s": self._speed.updates_per_s,
-        }
-        writer.write("train", self._position(), line)
-
-    def _card(self) -> dict[str, Any]:
-        """What a checkpoint tells about where it comes from."""
-        counters = self.state.counters
-        return {
-            "preset": self.run.preset,
-            "environment_steps": counters.environment_steps,
-            "rounds": counters.rounds,
-            "training_seconds": round(self._seconds(), 1),
-            "code_version": code_version(),
-            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-
-    def _report(self, phase: str) -> None:
-        state, counters = self.state, self.state.counters
-        self._speed.update(counters.environment_steps, state.agent.updates)
-        if self._on_progress is None:
-            return
-        self._on_progress(
-            Status(
-                phase=phase,
-                environment_steps=counters.environment_steps,
-                environment_steps_limit=self.config.training.environment_steps,
-                rounds=counters.rounds,
-                updates=state.agent.updates,
-                skipped=counters.skipped,
-                replay_steps=len(state.replay),
-                seconds=self._seconds(),
-                seconds_left=self._seconds_left(),
-                steps_per_s=self._speed.steps_per_s,
-                updates_per_s=self._speed.updates_per_s,
-                kinds=state.league.kinds,
-                members=len(state.league.members),
-                rating=state.league.rating,
-                metrics=self._latest.metrics,
-                evaluation=self._latest.evaluation,
-            )
-        )
-
-    def _seconds_left(self) -> float | None:
-        estimates = []
-        if self.config.training.minutes:
-            estimates.append(60.0 * self.config.training.minutes - (self._clock() - self._began))
-        if self._speed.steps_per_s > 0:
-            steps = self.config.training.environment_steps - self.state.counters.environment_steps
-            estimates.append(steps / self._speed.steps_per_s)
-        return max(0.0, min(estimates)) if estimates else None
-
-
-def evaluation_metrics(report: EvaluationReport) -> dict[str, float]:
-    """What is logged of an evaluation; `score` is the mean over the opponents, a draw half a point."""
-    metrics = {"score": sum(result.score for result in report.results) / max(1, len(report.results))}
-    for result in report.results:
-        metrics |= {
-            f"{result.opponent}/win_rate": result.win_rate,
-            f"{result.opponent}/score": result.score,
-            f"{result.opponent}/draws": result.draws / max(1, result.rounds),
-            f"{result.opponent}/losses": result.losses / max(1, result.rounds),
-            f"{result.opponent}/rounds": result.rounds,
-            f"{result.opponent}/steps": result.mean_steps,
-        }
-    return metrics
-
-
-def _check_unchanged(before: Config, after: Config) -> None:
-    """Raise ResumeError when a setting differs that the saved weights, rounds or replay depend on."""
-    changed = [f"[{name}]" for name in FIXED_SECTIONS if getattr(before, name) != getattr(after, name)]
-    for section, key in FIXED_SETTINGS:
-        if getattr(getattr(before, section), key) != getattr(getattr(after, section), key):
-            changed.append(f"{section}.{key}")
-    if changed:
-        raise ResumeError(
-            f"{', '.join(changed)} cannot change when a run is resumed: start a new run instead"
-        )

@@ -47,8 +47,9 @@ class Outcome:
 
     @property
     def resume_command(self) -> str:
-        """The command that continues this run."""
-        return f"python cli.py train --resume {self.run}"
+        """The command that continues this run; at the limit of steps it raises the limit."""
+        more = f" --set training.environment_steps={2 * self.environment_steps}" if self.reason == "steps" else ""
+        return f"python cli.py train --resume {self.run}{more}"
 
 
 @dataclass
@@ -70,6 +71,31 @@ class Speed:
             self.steps_per_s = (steps - self.mark[1]) / elapsed
             self.updates_per_s = (updates - self.mark[2]) / elapsed
             self.mark = (now, steps, updates)
+
+
+class Stopwatch:
+    """Seconds of training: those of earlier starts, and those of this start, which may be limited.
+
+    limit_s: how long this start may last; 0: without limit.
+    """
+
+    def __init__(self, clock: Clock, *, before_s: float, limit_s: float) -> None:
+        self._clock, self._before_s, self._limit_s = clock, before_s, limit_s
+        self._began = clock()
+
+    def begin(self) -> None:
+        """This start begins now."""
+        self._began = self._clock()
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of training so far, in all starts together."""
+        return self._before_s + self._clock() - self._began
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the limit, at least 0; None without a limit."""
+        return max(0.0, self._limit_s - (self._clock() - self._began)) if self._limit_s else None
 
 
 OnProgress = Callable[[Status], None]

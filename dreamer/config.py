@@ -65,7 +65,7 @@ class BehaviorConfig(Section):
     starts: Size = 96
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
-    entropy: NonNegative = 3e-3
+    entropy: NonNegative = 4e-4
     return_scale: Literal["percentile", "none"] = "percentile"
     slow_rate: Share = 0.02
     slow_target: bool = False

@@ -158,7 +158,7 @@ def test_nobody_to_play_against_is_an_error() -> None:
     ("text", "message"),
     [
         ("[training]\nrink = 4", "mine.toml: unknown key training.rink = 4"),
-        ("training = 4", "mine.toml: training = 4, expected a section [training]"),
+        ("training = 4", "mine.toml: training = 4, expected a section, such as [training]"),
         ("[training\n", "is not valid TOML"),
         ("presets = 3", "presets must be tables"),
         ("[presets.default.run]\nseed = 3", "'default' is the file itself"),

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from competitor.league import League
 from competitor.metrics import Averages, MetricsWriter, read_lines
 from competitor.progress import LineDisplay, LiveDisplay, duration, make_display, panel, status_line
-from competitor.status import Outcome, Speed, Status
+from competitor.status import Outcome, Speed, Status, Stopwatch
 
 
 def at(steps: int, updates: int) -> dict[str, float]:
@@ -179,3 +179,17 @@ def test_speed_is_measured_over_windows() -> None:
 def test_the_outcome_names_the_command_that_continues() -> None:
     outcome = Outcome("stopped", Path("runs/first"), 1, 1, 1, 1.0)
     assert outcome.resume_command == "python cli.py train --resume runs/first"
+    full = Outcome("steps", Path("runs/first"), 500, 1, 1, 1.0)
+    assert full.resume_command.endswith("--resume runs/first --set training.environment_steps=1000")
+
+
+def test_the_stopwatch_limits_one_start_and_counts_all() -> None:
+    clock = Hands()
+    watch = Stopwatch(clock, before_s=100.0, limit_s=60.0)
+    clock.now = 5.0
+    watch.begin()
+    clock.now = 35.0
+    assert (watch.total_s, watch.left_s) == (130.0, 30.0)
+    clock.now = 70.0
+    assert watch.left_s == 0.0
+    assert Stopwatch(clock, before_s=0.0, limit_s=0.0).left_s is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from competitor import players
 from competitor.config import Config
 from competitor.errors import PlayerError
 from competitor.players import (
@@ -192,6 +193,17 @@ def test_make_player_from_a_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
         assert np.array_equal(player.act(observations(), ALWAYS), original.act(observations(), ALWAYS))
 
 
+def test_champion_is_the_shipped_checkpoint(
+    agent: Dreamer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(players, "shipped", lambda name: tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*checkpoints/champion\.safetensors"):
+        make_player("champion", seed=0)
+    (tmp_path / "checkpoints").mkdir()
+    save_checkpoint(tmp_path / "checkpoints/champion", agent, {})
+    assert make_player("champion", seed=0).name == "champion"
+
+
 def test_sampled_player_repeats_itself_with_its_seed(agent: Dreamer, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "mine.safetensors", agent, {})
     actions = []
@@ -205,7 +217,7 @@ def test_sampled_player_repeats_itself_with_its_seed(agent: Dreamer, tmp_path: P
 
 @pytest.mark.parametrize("spec", ["wek", "", "checkpoint"])
 def test_unknown_player_names_what_exists(spec: str) -> None:
-    with pytest.raises(PlayerError, match=f"'{spec}'.*weak, strong, random.*module:Class"):
+    with pytest.raises(PlayerError, match=f"'{spec}'.*weak, strong, random, champion.*module:Class"):
         make_player(spec, seed=0)
 
 

@@ -45,6 +45,9 @@ def files(folder: Path) -> dict[str, bytes]:
     [
         ("training.rink=4", "did you mean 'training.rinks'"),
         ("training.rinks=many", 'training.rinks = "many", expected an integer of at least 1'),
+        ("foo.bar=1", "unknown section [foo], expected one of run, rink, reward"),
+        ("run.zzz=1", "unknown key run.zzz = 1, expected one of seed, threads"),
+        ("behavior.action_values=[]", "expected a list of numbers at least"),
         ("reward.goal=nan", "expected a finite number"),
         ("no_section", "expected section.key=value"),
     ],
@@ -193,4 +196,6 @@ def test_wrong_command_lines_are_clicks(capsys: pytest.CaptureFixture[str], run_
     assert cli.run(["evaluate"]) == 2
     assert cli.run(["train", "--resume", str(run_copy), "--preset", "seed"]) == 2
     assert cli.run(["evaluate", "weak", "--cross", "--record", "rounds"]) == 2
+    assert cli.run(["evaluate", "weak", "--against", ","]) == 2
+    assert cli.run(["evaluate", "weak", "--against", "weak", "--cross"]) == 2
     assert "Traceback" not in capsys.readouterr().err

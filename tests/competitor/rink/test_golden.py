@@ -11,7 +11,8 @@ import pytest
 from competitor.rink import BasicOpponent, HockeyEnv, Mode, RinkBatch
 from competitor.rink.observation import INFO_KEYS
 
-RECORDING = dict(np.load(Path(__file__).parents[2] / "data" / "golden_public.npz"))
+with np.load(Path(__file__).parents[2] / "data" / "golden_public.npz") as file:
+    RECORDING = dict(file)
 EPISODES = range(len(RECORDING["kind"]))
 MODES = {"shooting": Mode.TRAIN_SHOOTING, "defense": Mode.TRAIN_DEFENSE}
 

@@ -1,0 +1,154 @@
+"""How long one whole update takes, and where the time goes.
+
+    python benchmarks/update.py [--updates 15] [--threads 1,2] [--json FILE]
+
+Two shapes: the default preset, and the standard unit that other DreamerV3 learners were measured with (16 sequences
+of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, networks of width 256). An update is
+everything: drawing the batch, world model, dream, actor, critic and the optimisers. The data are random numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before torch loads: threads that spin while they wait starve any other process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from competitor.config import load_config
+from dreamer.agent import Dreamer
+from dreamer.config import DreamerConfig
+from dreamer.replay import Episode, EpisodeBuffer
+
+OBS_SIZE, ACTION_SIZE = 18, 4
+STANDARD = {
+    "model": {"hidden": 256, "groups": 16, "classes": 16, "embedding": 256, "units": 256, "head_units": 256},
+    "behavior": {"starts": 1024, "horizon": 15},
+    "replay": {"batch_size": 16, "sequence_length": 64},
+}
+Result = dict[str, Any]
+
+
+def standard_unit(default: DreamerConfig) -> DreamerConfig:
+    """The default preset in the shape of the standard unit."""
+    settings = default.model_dump(by_alias=True)
+    return DreamerConfig.model_validate({name: part | STANDARD.get(name, {}) for name, part in settings.items()})
+
+
+def random_replay(config: DreamerConfig, episodes: int = 60) -> EpisodeBuffer:
+    """Rounds of random numbers, as long as real ones."""
+    random = np.random.default_rng(0)
+    buffer = EpisodeBuffer(config.replay, OBS_SIZE, ACTION_SIZE, mirror=None, seed=0)
+    for steps in random.integers(30, 252, episodes):
+        obs = random.normal(size=(steps + 1, OBS_SIZE)).astype(np.float32)
+        action = random.uniform(-1, 1, (steps, ACTION_SIZE)).astype(np.float32)
+        buffer.add(Episode(obs, action, np.zeros(steps, np.float32), terminal=True))
+    return buffer
+
+
+def median_ms(work: Callable[[], object], repeats: int) -> list[float]:
+    """[median, least, most] milliseconds of ``work`` after two warm-up calls."""
+    times = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(times[2:]), min(times[2:]), max(times[2:])]
+
+
+def peak_gflops(size: int = 768, repeats: int = 10) -> float:
+    """Matrix-product speed of this machine with the current number of threads, in 10^9 operations a second."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / (median_ms(lambda: a @ b, repeats)[0] * 1e6)
+
+
+def measure(name: str, config: DreamerConfig, updates: int) -> Result:
+    """One shape with the current number of threads: the whole update, and its parts."""
+    agent, replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
+    agent.fit_normalizer(replay.observations(5000))
+    median, least, most = median_ms(lambda: agent.train_step(replay.sample()), updates)
+    return {
+        "shape": name,
+        "threads": torch.get_num_threads(),
+        "ms": median,
+        "ms_min": least,
+        "ms_max": most,
+        "updates_per_s": 1e3 / median,
+        "peak_gflops": peak_gflops(),
+        "parts_ms": parts(agent, replay, updates),
+        "weights": sum(p.numel() for p in agent.parameters() if p.requires_grad),
+    }
+
+
+def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, float]:
+    """Median milliseconds of the parts of an update, each run by itself."""
+    world, behavior, random = agent.world_model, agent.behavior, agent.learning_generator
+    settings = agent.config.behavior
+    batch = replay.sample()
+    _, posteriors, _ = world.compute_loss(batch, agent.context, random)
+    start = world.get_start_states(posteriors, batch, settings.starts, random)
+    dream = world.imagine(behavior.policy, start, settings.horizon, random)
+    posteriors = {key: value.detach() for key, value in posteriors.items()}
+
+    def actor_critic() -> None:
+        actor_loss, critic_loss, *_ = behavior.train_step(*dream, random)
+        agent.behavior_learner.apply(actor_loss + critic_loss + behavior.replay_value_loss(posteriors, batch))
+
+    work: dict[str, Callable[[], object]] = {
+        "sampling": replay.sample,
+        "world model, forward": lambda: world.compute_loss(batch, agent.context, random),
+        "world model, whole": lambda: agent.world_learner.apply(world.compute_loss(batch, agent.context, random)[0]),
+        "dream": lambda: world.imagine(behavior.policy, start, settings.horizon, random),
+        "actor and critic, whole": actor_critic,
+    }
+    return {name: median_ms(part, repeats)[0] for name, part in work.items()}
+
+
+def print_table(results: list[Result]) -> None:
+    """One column per measurement."""
+    table = Table("", *[f"{r['shape']}, {r['threads']} thread{'s' * (r['threads'] > 1)}" for r in results])
+    for key, text in (("ms", "ms per update, median"), ("ms_min", "least"), ("ms_max", "most")):
+        table.add_row(text, *[f"{r[key]:.0f}" for r in results])
+    table.add_row("updates per second", *[f"{r['updates_per_s']:.1f}" for r in results])
+    for name in results[0]["parts_ms"]:
+        table.add_row(f"  {name}, ms", *[f"{r['parts_ms'][name]:.0f}" for r in results])
+    table.add_row("matrix product peak, GFLOP/s", *[f"{r['peak_gflops']:.0f}" for r in results])
+    table.add_row("weights", *[f"{r['weights']:,}" for r in results])
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure both shapes with each number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=15)
+    parser.add_argument("--threads", default=f"1,{os.cpu_count() or 1}")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    default, results = load_config().dreamer, []
+    for threads in sorted({int(text) for text in arguments.threads.split(",")}):
+        torch.set_num_threads(threads)
+        results.append(measure("default preset", default, arguments.updates))
+        results.append(measure("standard unit", standard_unit(default), max(3, arguments.updates // 3)))
+    print_table(results)
+    if arguments.json:
+        about = {"machine": platform.platform(), "torch": torch.__version__, "results": results}
+        arguments.json.write_text(json.dumps(about, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

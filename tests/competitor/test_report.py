@@ -1,0 +1,36 @@
+"""How results look on a narrow screen."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from competitor.evaluation import evaluate
+from competitor.players import BasicPlayer, RandomPlayer
+from competitor.report import print_report, short_names
+
+
+def test_short_names_say_no_more_than_tells_them_apart() -> None:
+    names = {
+        "weak": "weak",
+        "runs/first/checkpoints/latest.safetensors": "first/latest",
+        "/some/where/runs/second/checkpoints/latest": "second/latest",
+        "runs/second/checkpoints/best": "best",
+        "my_module:Player": "my_module:Player",
+    }
+    assert short_names(names) == names
+    assert short_names(["a/latest", "b/a/latest"]) == {"a/latest": "a/latest", "b/a/latest": "b/a/latest"}
+
+
+def test_long_names_keep_every_number_whole() -> None:
+    opponents = {f"/a/long/way/to/runs/{name}/checkpoints/latest": RandomPlayer(1) for name in ("one", "x" * 40)}
+    report = evaluate(BasicPlayer(weak=False), opponents, rounds=4, rinks=4)
+    console = Console(file=io.StringIO(), width=80)
+    print_report(report, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "one/latest" in text and "…" not in text
+    for result in report.results:
+        low, high = result.ci95
+        assert f"{100 * low:.1f}-{100 * high:.1f}" in text
+        assert f"{result.elo:+.0f} ± {result.elo_error95:.0f}" in text
