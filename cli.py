@@ -142,11 +142,13 @@ def evaluate(
     from competitor.players import make_player
     from competitor.report import print_cross_table, print_report
     from competitor.round_counter import round_counter
+    from competitor.threads import use_threads
     from dreamer.files import atomic_write_text
 
     shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
     how, rink = config.evaluation, config.rink
+    use_threads(config.run.threads)
     deterministic = how.deterministic and not sampled
     names = [player, *others]
     players = [

@@ -12,8 +12,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from competitor.config import Config
 from competitor.evaluation import EvaluationReport, evaluate
 from competitor.match import RewardWeights, Round, RoundTable
@@ -25,6 +23,7 @@ from competitor.rink import Mode
 from competitor.run import RunDirectory, storage
 from competitor.savepoint import TrainingState, new_state, read_state, write_state
 from competitor.status import Clock, OnProgress, Outcome, Stopwatch
+from competitor.threads import use_threads
 from competitor.warmup import play_warmup
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
@@ -58,8 +57,7 @@ class Trainer:
         self._watch = Stopwatch(clock, before_s=state.counters.seconds, limit_s=limit_s)
         self._reporter = Reporter(config, run, state, self._watch, clock)
         self._saved_at = clock()
-        if config.run.threads:
-            torch.set_num_threads(config.run.threads)
+        use_threads(config.run.threads)
 
     @classmethod
     def start(
