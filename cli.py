@@ -11,13 +11,18 @@ import sys
 import traceback
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, exit_code, message
 from competitor.interrupts import raise_interrupt, stopping_on_signals
 from competitor.version import code_version
+
+if TYPE_CHECKING:
+    from competitor.config import Config
+    from competitor.cross_table import CrossTable
+    from competitor.evaluation import EvaluationReport
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -136,38 +141,44 @@ def evaluate(
     if not others or (cross and others == [player]):
         raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
     from competitor.config import as_overrides, load_config
-    from competitor.cross_table import CrossTable, cross_table
-    from competitor.evaluation import EvaluationReport
-    from competitor.evaluation import evaluate as play
-    from competitor.players import make_player
+    from competitor.cross_table import CrossTable
     from competitor.report import print_cross_table, print_report
-    from competitor.round_counter import round_counter
-    from competitor.threads import use_threads
     from dreamer.files import atomic_write_text
 
     shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
-    how, rink = config.evaluation, config.rink
-    use_threads(config.run.threads)
-    deterministic = how.deterministic and not sampled
-    names = [player, *others]
-    players = [
-        make_player(name, seed=how.seed + place, deterministic=deterministic, keep_mode=rink.keep_mode)
-        for place, name in enumerate(names)
-    ]
-    opponents = dict(zip(names[1:], players[1:], strict=True))
-    settings: dict[str, Any] = {**how.model_dump(), **rink.model_dump(), "deterministic": deterministic}
-    result: CrossTable | EvaluationReport
-    with round_counter() as count:
-        if cross:
-            result = cross_table({player: players[0], **opponents}, on_progress=count, **settings)
-        else:
-            result = play(players[0], opponents, record_dir=record_dir, on_progress=count, **settings)
+    how = config.evaluation.model_copy(update={"deterministic": config.evaluation.deterministic and not sampled})
+    config = config.model_copy(update={"evaluation": how})
+    result = _play(config, player, others, cross=cross, record_dir=record_dir)
     print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
     if json_path:
         atomic_write_text(json_path, result.to_json())
         click.echo(f"results written to {json_path}")
     return EXIT_INTERRUPTED if result.partial else 0
+
+
+def _play(
+    config: Config, player: str, others: list[str], *, cross: bool, record_dir: Path | None
+) -> CrossTable | EvaluationReport:
+    """Make the players and let them play, counting rounds on the screen."""
+    from competitor.cross_table import cross_table
+    from competitor.evaluation import evaluate
+    from competitor.players import make_player
+    from competitor.round_counter import round_counter
+    from competitor.threads import use_threads
+
+    how, rink = config.evaluation, config.rink
+    use_threads(config.run.threads)
+    judged, *rest = [
+        make_player(name, seed=how.seed + place, deterministic=how.deterministic, keep_mode=rink.keep_mode)
+        for place, name in enumerate([player, *others])
+    ]
+    opponents = dict(zip(others, rest, strict=True))
+    settings: dict[str, Any] = {**how.model_dump(), **rink.model_dump()}
+    with round_counter() as count:
+        if cross:
+            return cross_table({player: judged, **opponents}, on_progress=count, **settings)
+        return evaluate(judged, opponents, record_dir=record_dir, on_progress=count, **settings)
 
 
 @cli.command()

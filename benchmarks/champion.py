@@ -3,7 +3,7 @@
     python benchmarks/champion.py runs/NAME/checkpoints/best [--rounds 1000] [--seed 20261122]
 
 Writes checkpoints/champion.safetensors and champion.json (the card: settings, counters, results per opponent), and
-the run's evaluations along the way to benchmarks/results/champion_training.json.
+the run's evaluations and thinned metrics to benchmarks/results/champion_training.json.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from competitor.report import print_report
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
+THINNING = 500
 OPPONENTS = ("weak", "strong", "random")
 KEPT = ("opponent", "rounds", "wins", "draws", "losses", "win_rate", "ci95", "mean_steps", "elo", "elo_error95")
 
 
 def training_curve(run: Path) -> list[dict[str, Any]]:
-    """The evaluations that training made on its way, in order."""
+    """The evaluations that training made on its way, and its metrics every THINNING updates, in order."""
     lines = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if line["kind"] == "evaluation"]
+    return [line for line in lines if line["kind"] == "evaluation" or line["updates"] % THINNING == 0]
 
 
 def main() -> None:

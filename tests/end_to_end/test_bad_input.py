@@ -130,7 +130,7 @@ def test_resume_of_a_damaged_save(fails: Fails, run_copy: Path) -> None:
     save = run_copy / "state" / (run_copy / "state/current").read_text().strip()
     largest = max((path for path in save.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:500])
-    fails(RESUME, "train", "--resume", str(run_copy))
+    assert str(run_copy) in fails(RESUME, "train", "--resume", str(run_copy))
 
 
 def test_a_run_is_not_overwritten(fails: Fails, run_copy: Path) -> None:
