@@ -40,7 +40,9 @@ def test_examples_have_known_options(example: str) -> None:
     name, *arguments = shlex.split(example.split(" #")[0])
     command = cli.cli.commands[name]
     context = click.Context(command, info_name=name)
-    command.make_parser(context).parse_args([word for word in arguments if word not in ("...", "[...]")])
+    words = [word for word in arguments if word not in ("...", "[...]")]
+    options, _, _ = command.make_parser(context).parse_args(words)  # an unknown option raises
+    assert len(options) >= sum(word.startswith("--") for word in set(words))
 
 
 def test_there_are_examples() -> None:
