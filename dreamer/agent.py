@@ -116,4 +116,4 @@ class Dreamer(nn.Module):
     def _remember_context(self, posteriors: State) -> None:
         """The next window of every lane continues from here (see dreamer.replay)."""
         if self.config.replay.context == "stream":
-            self.context = {key: posteriors[key][-1].detach() for key in ("h", "z")}
+            self.context = {key: posteriors[key][-1].detach().clone() for key in ("h", "z")}

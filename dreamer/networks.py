@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from dreamer import kernels
 from dreamer.config import ModelConfig
+from dreamer.fused import run_perceptron
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
 
@@ -11,22 +13,41 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
 class RMSNorm(nn.Module):
     """x / rms(x) * scale (arXiv 1910.07467), in the fewest passes that plain torch allows on a CPU."""
 
-    def __init__(self, size: int, epsilon: float = 1e-4) -> None:
+    EPSILON = 1e-4
+
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.scale, self.epsilon = nn.Parameter(torch.ones(size)), epsilon
+        self.scale = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., size) -> the same shape."""
         mean_square = torch.linalg.vecdot(x, x)[..., None] / x.shape[-1]
-        return x * torch.rsqrt(mean_square + self.epsilon) * self.scale
+        return x * torch.rsqrt(mean_square + self.EPSILON) * self.scale
 
 
-def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, layers: int) -> nn.Sequential:
+class Perceptron(nn.Sequential):
+    """Hidden layers and a last Linear; those with RMS norm and SiLU run fused, with the same results."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        pairs = [(layers[i], layers[i + 1], layers[i + 2]) for i in range(0, len(layers) - 2, 3)]
+        kinds = (nn.Linear, RMSNorm, nn.SiLU)
+        self.fusible = all(isinstance(layer, kind) for pair in pairs for layer, kind in zip(pair, kinds, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., inputs) -> (..., outputs)."""
+        if not self.fusible or kernels.kind() == "plain":
+            result: Tensor = super().forward(x)
+            return result
+        return run_perceptron(x, RMSNorm.EPSILON, list(self.parameters()))
+
+
+def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, layers: int) -> Perceptron:
     """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``."""
     blocks: list[nn.Module] = []
     for width in [inputs, *[units] * (layers - 1)]:
         blocks += build_block(width, units, config)
-    return nn.Sequential(*blocks, nn.Linear(units, outputs))
+    return Perceptron(*blocks, nn.Linear(units, outputs))
 
 
 def build_block(inputs: int, outputs: int, config: ModelConfig) -> list[nn.Module]:

@@ -2,7 +2,8 @@
 
 A latent state is a dict of tensors with leading batch axes: ``h`` (hidden) is the deterministic memory, ``z`` the
 stochastic part, flattened; beside them stand the parameters of the distribution that z was drawn from (``logits``, or
-``mean`` and ``std``). It is always passed in and out, never kept.
+``mean`` and ``std``). ``joined``, where it is there, holds h and z side by side already. A state is always passed in
+and out, never kept.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dreamer import kernels
 from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist
-from dreamer.networks import RecurrentCell, build_block, build_mlp
+from dreamer.fused import categorical_kls
+from dreamer.fused_sequence import DreamStep, Shape, filter_sequence
+from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
 
 State = dict[str, Tensor]
 
@@ -37,7 +41,7 @@ class ActionDist(Protocol):
 
 def features(state: State) -> Tensor:
     """What every head sees: [h, z], (..., hidden + latent)."""
-    return torch.cat([state["h"], state["z"]], -1)
+    return state["joined"] if "joined" in state else torch.cat([state["h"], state["z"]], -1)
 
 
 def stack(states: list[State]) -> State:
@@ -60,6 +64,13 @@ class SequenceModel(nn.Module):
         self.prior_net = build_mlp(config.hidden, stats_size, config, units=config.units, layers=1)
         joined = config.hidden + config.embedding
         self.posterior_net = build_mlp(joined, stats_size, config, units=config.units, layers=1)
+        self.fusible = categorical and config.norm == "rms" and config.activation == "silu" and config.unimix > 0
+        self._shape = Shape(config.hidden, config.groups, config.classes, config.unimix, RMSNorm.EPSILON)
+
+    @property
+    def fused(self) -> bool:
+        """Whether sequences and dreams take the fused way; the results are the same."""
+        return self.fusible and kernels.kind() != "plain"
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (batch, ...)."""
@@ -115,12 +126,20 @@ class SequenceModel(nn.Module):
         """
         assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
         state = self.initial(embeds.shape[1]) if state is None else state
+        if self.fused:
+            posteriors = filter_sequence(self, self._shape, embeds, actions, is_first, state, generator)
+        else:
+            posteriors = self._step_through(embeds, actions, is_first, state, generator)
+        return posteriors, {"h": posteriors["h"], **self._stats(self.prior_net(posteriors["h"]))}
+
+    def _step_through(
+        self, embeds: Tensor, actions: Tensor, is_first: Tensor, state: State, generator: Generator | None
+    ) -> State:
         posteriors = []
         for embed, action, first in zip(embeds, actions, is_first, strict=True):
             state = self.filter_step(state, action, embed, first, generator)
             posteriors.append(state)
-        stacked = stack(posteriors)
-        return stacked, {"h": stacked["h"], **self._stats(self.prior_net(stacked["h"]))}
+        return stack(posteriors)
 
     @torch.no_grad()
     def imagine_sequence(
@@ -134,6 +153,8 @@ class SequenceModel(nn.Module):
 
         Only the prior is used; nothing observed reaches the dream after its start.
         """
+        if self.fused:
+            return self._imagine_fused(policy, start_state, horizon, generator)
         state = {"h": start_state["h"], "z": start_state["z"]}
         states, actions = [state], []
         for _ in range(horizon):
@@ -144,6 +165,20 @@ class SequenceModel(nn.Module):
             actions.append(action)
         return stack(states), torch.stack(actions)
 
+    def _imagine_fused(
+        self, policy: Callable[[Tensor], ActionDist], start: State, horizon: int, generator: Generator | None
+    ) -> tuple[State, Tensor]:
+        batch, step = len(start["h"]), DreamStep(self, self._shape)
+        seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
+        torch.cat([start["h"], start["z"]], -1, out=seen[0])
+        actions, index = [], None
+        for t in range(horizon):
+            actions.append(policy(seen[t]).sample(generator))
+            uniform = torch.rand(batch, self.config.groups, generator=generator, device=seen.device)
+            index = step(seen[t], index, actions[-1], uniform, seen[t + 1])
+        h, z = seen.split([self.config.hidden, self.latent_size], -1)
+        return {"h": h, "z": z, "joined": seen}, torch.stack(actions)
+
     def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:
         """(loss, KL) per step (time, batch), in nats.
 
@@ -151,8 +186,11 @@ class SequenceModel(nn.Module):
         back to the prior (kl_representation); each is clipped below at free_nats, where its gradient ends (KL
         balancing and free bits, DreamerV3 eq. 3-5).
         """
-        dynamics = self._kl(_detached(posteriors), priors)
-        representation = self._kl(posteriors, _detached(priors))
+        if self.fused:
+            dynamics, representation = categorical_kls(posteriors["logits"], priors["logits"], self.config.unimix)
+        else:
+            dynamics = self._kl(_detached(posteriors), priors)
+            representation = self._kl(posteriors, _detached(priors))
         free = self.loss.free_nats
         loss = self.loss.kl_dynamics * dynamics.clamp(min=free)
         return loss + self.loss.kl_representation * representation.clamp(min=free), dynamics.detach()

@@ -1,0 +1,270 @@
+/* Fused row kernels of the mind: what plain torch does in five to twelve passes, in one or two.
+ *
+ * Every matrix is row-major float32; ld_x is the distance between two rows of x in floats. Nothing is allocated, no
+ * thread is made, no global is kept. dreamer/kernels.py holds the same functions in torch and the calls of these.
+ * Comparisons are written so that a NaN stays a NaN: the learner must see it to skip the update.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline float exp_fast(float x) {
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
+    float n = rintf(x * 1.44269504088896341f);
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    int32_t bits = ((int32_t)n + 127) << 23;
+    float power;
+    memcpy(&power, &bits, 4);
+    return p * power;
+}
+
+static inline float log_fast(float x) { /* x > 0 and not denormal */
+    int32_t bits;
+    memcpy(&bits, &x, 4);
+    bits -= 0x3f3504f3;
+    float e = (float)(bits >> 23);
+    bits = (bits & 0x007fffff) + 0x3f3504f3;
+    float m;
+    memcpy(&m, &bits, 4);
+    m -= 1.0f;
+    float p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    float square = m * m;
+    float y = p * m * square - e * 2.12194440e-4f - 0.5f * square;
+    return (m + y) + e * 0.693359375f;
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_fast(-x)); }
+
+/* y (rows, n) becomes y / rms(y), out = silu(y * scale), inverse (rows,) = 1 / rms. */
+void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restrict y, const float *restrict scale,
+                       float *restrict out, int64_t ld_out, float *restrict inverse) {
+    for (int64_t r = 0; r < rows; r++, y += n, out += ld_out) {
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < n; j++) sum += y[j] * y[j];
+        float inv = 1.0f / sqrtf(sum / (float)n + eps);
+        inverse[r] = inv;
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) {
+            y[j] *= inv;
+            float u = y[j] * scale[j];
+            out[j] = u * sigmoid(u);
+        }
+    }
+}
+
+/* From the gradient at out: dy (rows, n), and the gradient at scale added to dscale (n,). */
+void norm_silu_backward(int64_t rows, int64_t n, const float *restrict dout, int64_t ld_dout,
+                        const float *restrict y, const float *restrict scale, const float *restrict inverse,
+                        float *restrict dy, float *restrict dscale) {
+    for (int64_t r = 0; r < rows; r++, y += n, dy += n, dout += ld_dout) {
+        float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t j = 0; j < n; j++) {
+            float u = y[j] * scale[j], s = sigmoid(u);
+            float du = dout[j] * s * (1.0f + u * (1.0f - s));
+            dscale[j] += du * y[j];
+            dy[j] = du * scale[j];
+            dot += dy[j] * y[j];
+        }
+        dot /= (float)n;
+        float inv = inverse[r];
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) dy[j] = (dy[j] - y[j] * dot) * inv;
+    }
+}
+
+/* The recurrent cell after its product: gates (rows, 3 n) become gates / rms, out the next h. */
+void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gates, const float *restrict scale,
+                 const float *restrict h, int64_t ld_h, float *restrict out, int64_t ld_out,
+                 float *restrict inverse) {
+    for (int64_t r = 0; r < rows; r++, gates += 3 * n, h += ld_h, out += ld_out) {
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < 3 * n; j++) sum += gates[j] * gates[j];
+        float inv = 1.0f / sqrtf(sum / (float)(3 * n) + eps);
+        inverse[r] = inv;
+#pragma omp simd
+        for (int64_t j = 0; j < 3 * n; j++) gates[j] *= inv;
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) {
+            float reset = sigmoid(gates[j] * scale[j]);
+            float candidate = 2.0f * sigmoid(2.0f * reset * gates[n + j] * scale[n + j]) - 1.0f;
+            float update = sigmoid(gates[2 * n + j] * scale[2 * n + j] - 1.0f);
+            out[j] = h[j] + update * (candidate - h[j]);
+        }
+    }
+}
+
+/* From the gradient at the next h: dgates (rows, 3 n), dh (rows, n) without the part through the product. */
+void gru_backward(int64_t rows, int64_t n, const float *restrict dout, const float *restrict gates,
+                  const float *restrict scale, const float *restrict inverse, const float *restrict h, int64_t ld_h,
+                  float *restrict dgates, float *restrict dh, float *restrict dscale) {
+    for (int64_t r = 0; r < rows; r++, gates += 3 * n, dgates += 3 * n, h += ld_h, dout += n, dh += n) {
+        float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t j = 0; j < n; j++) {
+            float reset = sigmoid(gates[j] * scale[j]);
+            float inner = gates[n + j] * scale[n + j];
+            float candidate = 2.0f * sigmoid(2.0f * reset * inner) - 1.0f;
+            float update = sigmoid(gates[2 * n + j] * scale[2 * n + j] - 1.0f);
+            float dcandidate = dout[j] * update * (1.0f - candidate * candidate);
+            float d0 = dcandidate * inner * reset * (1.0f - reset);
+            float d1 = dcandidate * reset;
+            float d2 = dout[j] * (candidate - h[j]) * update * (1.0f - update);
+            dh[j] = dout[j] * (1.0f - update);
+            dscale[j] += d0 * gates[j];
+            dscale[n + j] += d1 * gates[n + j];
+            dscale[2 * n + j] += d2 * gates[2 * n + j];
+            dgates[j] = d0 * scale[j];
+            dgates[n + j] = d1 * scale[n + j];
+            dgates[2 * n + j] = d2 * scale[2 * n + j];
+            dot += dgates[j] * gates[j] + dgates[n + j] * gates[n + j] + dgates[2 * n + j] * gates[2 * n + j];
+        }
+        dot /= (float)(3 * n);
+        float inv = inverse[r];
+#pragma omp simd
+        for (int64_t j = 0; j < 3 * n; j++) dgates[j] = (dgates[j] - gates[j] * dot) * inv;
+    }
+}
+
+/* In each row of logits (rows, c): softmax into soft. */
+static void softmax_rows(int64_t rows, int64_t c, const float *restrict logits, float *restrict soft) {
+    for (int64_t r = 0; r < rows; r++) {
+        const float *l = logits + r * c;
+        float *s = soft + r * c, most = l[0], sum = 0.0f;
+        for (int64_t k = 1; k < c; k++) most = l[k] > most ? l[k] : most;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < c; k++) {
+            s[k] = exp_fast(l[k] - most);
+            sum += s[k];
+        }
+        float inv = 1.0f / sum;
+#pragma omp simd
+        for (int64_t k = 0; k < c; k++) s[k] *= inv;
+    }
+}
+
+/* Draw one class in each of g groups by inversion: logits, soft (rows, g c), uniform (rows, g), one_hot (rows, g c)
+ * at ld_hot, index (rows, g): position in the row of g c. */
+void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
+                         const float *restrict uniform, float *restrict soft, float *restrict one_hot,
+                         int64_t ld_hot, int32_t *restrict index) {
+    softmax_rows(rows * g, c, logits, soft);
+    float share = 1.0f - unimix, floor = unimix / (float)c;
+    for (int64_t r = 0; r < rows; r++, one_hot += ld_hot) {
+        memset(one_hot, 0, sizeof(float) * g * c);
+        for (int64_t i = 0; i < g; i++, soft += c, uniform++, index++) {
+            float edge = 0.0f;
+            int64_t k = 0;
+            for (; k < c - 1; k++) {
+                edge += soft[k] * share + floor;
+                if (!(*uniform > edge)) break;
+            }
+            one_hot[i * c + k] = 1.0f;
+            *index = (int32_t)(i * c + k);
+        }
+    }
+}
+
+/* Straight-through: from the gradient at z (rows, c) at the samples, add that at the logits to dlogits. */
+void categorical_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz, int64_t ld_dz,
+                          const float *restrict soft, float *restrict dlogits) {
+    float share = 1.0f - unimix;
+    for (int64_t r = 0; r < rows; r++, dz += ld_dz)
+        for (int64_t i = 0; i < g; i++, soft += c, dlogits += c) {
+            const float *d = dz + i * c;
+            float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+            for (int64_t k = 0; k < c; k++) dot += d[k] * soft[k];
+#pragma omp simd
+            for (int64_t k = 0; k < c; k++) dlogits[k] += share * soft[k] * (d[k] - dot);
+        }
+}
+
+/* kl (rows,) = KL(one || two) summed over g groups of c classes; soft_one, soft_two (rows, g c) kept for backward. */
+void kl_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict one,
+                const float *restrict two, float *restrict soft_one, float *restrict soft_two, float *restrict kl) {
+    softmax_rows(rows * g, c, one, soft_one);
+    softmax_rows(rows * g, c, two, soft_two);
+    float share = 1.0f - unimix, floor = unimix / (float)c;
+    for (int64_t r = 0; r < rows; r++, soft_one += g * c, soft_two += g * c) {
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < g * c; k++) {
+            float p = soft_one[k] * share + floor, q = soft_two[k] * share + floor;
+            sum += p * (log_fast(p) - log_fast(q));
+        }
+        kl[r] = sum;
+    }
+}
+
+/* done, dtwo (rows, g c) at the logits, from the gradients at the KL: grad_one for one, grad_two for two (rows,). */
+void kl_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict soft_one,
+                 const float *restrict soft_two, const float *restrict grad_one, const float *restrict grad_two,
+                 float *restrict done, float *restrict dtwo) {
+    float share = 1.0f - unimix, floor = unimix / (float)c;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < g; i++, soft_one += c, soft_two += c, done += c, dtwo += c) {
+            float dot_one = 0.0f, dot_two = 0.0f;
+#pragma omp simd reduction(+ : dot_one, dot_two)
+            for (int64_t k = 0; k < c; k++) {
+                float p = soft_one[k] * share + floor, q = soft_two[k] * share + floor;
+                done[k] = grad_one[r] * share * (log_fast(p) - log_fast(q));
+                dtwo[k] = -grad_two[r] * share * p / q;
+                dot_one += done[k] * soft_one[k];
+                dot_two += dtwo[k] * soft_two[k];
+            }
+#pragma omp simd
+            for (int64_t k = 0; k < c; k++) {
+                done[k] = soft_one[k] * (done[k] - dot_one);
+                dtwo[k] = soft_two[k] * (dtwo[k] - dot_two);
+            }
+        }
+}
+
+/* out (rows, n) += the sum of the `count` rows of table (., n) that index (rows, count) names. */
+void add_rows(int64_t rows, int64_t n, int64_t count, const int32_t *restrict index, const float *restrict table,
+              int64_t ld_table, float *restrict out, int64_t ld_out) {
+    for (int64_t r = 0; r < rows; r++, index += count, out += ld_out)
+        for (int64_t i = 0; i + 1 < count + (count & 1); i += 2) {
+            const float *a = table + index[i] * ld_table;
+            if (i + 1 < count) {
+                const float *b = table + index[i + 1] * ld_table;
+#pragma omp simd
+                for (int64_t j = 0; j < n; j++) out[j] += a[j] + b[j];
+            } else {
+#pragma omp simd
+                for (int64_t j = 0; j < n; j++) out[j] += a[j];
+            }
+        }
+}
+
+/* One step of LaProp on one tensor of n numbers; gradient * factor is the clipped gradient. */
+void laprop_step(int64_t n, float *restrict weight, const float *restrict gradient, float *restrict square,
+                 float *restrict mean, float factor, float beta1, float beta2, float correction, float rate,
+                 float epsilon) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; j++) {
+        float d = gradient[j] * factor;
+        square[j] = square[j] * beta2 + (1.0f - beta2) * d * d;
+        mean[j] += (1.0f - beta1) * (d / (sqrtf(square[j] / correction) + epsilon) - mean[j]);
+        weight[j] -= rate * mean[j];
+    }
+}

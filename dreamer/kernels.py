@@ -1,0 +1,232 @@
+"""The row kernels of the fast paths: compiled (kernels.c) where that is possible, else the same in plain torch.
+
+    use("native")   compiled kernels, the default where a C compiler exists and tensors are float32 on a CPU
+    use("torch")    fast paths, kernels in torch
+    use("plain")    no fast paths at all: the reference, differentiated by autograd
+
+Matrices are (rows, size); those named ``out`` may be slices of wider ones, everything else is contiguous. Functions
+ending in ``_`` overwrite their first argument.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dreamer.native import load_library
+
+Kind = Literal["native", "torch", "plain"]
+_kind: Kind | None = None
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    return load_library()
+
+
+def kind() -> Kind:
+    """Which kernels are in use; chosen at the first call unless ``use`` has said it."""
+    global _kind
+    if _kind is None:
+        _kind = "native" if _library() is not None else "torch"
+    return _kind
+
+
+def use(wanted: Kind | Literal["auto"]) -> Kind:
+    """Choose the kernels from now on and return what was chosen: "native" falls back to "torch" without a compiler."""
+    global _kind
+    _kind = None if wanted == "auto" or (wanted == "native" and _library() is None) else wanted
+    return kind()
+
+
+@contextmanager
+def using(wanted: Kind) -> Iterator[None]:
+    """The chosen kernels inside a with block."""
+    before = kind()
+    use(wanted)
+    yield
+    use(before)
+
+
+def _native(x: Tensor) -> ctypes.CDLL | None:
+    """The compiled kernels, if they can work on x."""
+    fits = kind() == "native" and x.dtype == torch.float32 and x.device.type == "cpu"
+    return _library() if fits else None
+
+
+def norm_silu_(y: Tensor, scale: Tensor, epsilon: float, out: Tensor) -> Tensor:
+    """y (rows, n) becomes y / rms(y), out = silu(y * scale); returns 1 / rms (rows, 1)."""
+    rows, size = y.shape
+    library = _native(y)
+    if library is not None:
+        inverse = y.new_empty(rows, 1)
+        pointers = (y.data_ptr(), scale.data_ptr(), out.data_ptr(), out.stride(0), inverse.data_ptr())
+        library.norm_silu_forward(rows, size, epsilon, *pointers)
+        return inverse
+    inverse = _normalize_(y, epsilon)
+    torch.mul(y, scale, out=out)
+    torch.ops.aten.silu_(out)
+    return inverse
+
+
+def norm_silu_backward(dout: Tensor, y: Tensor, scale: Tensor, inverse: Tensor, dscale: Tensor) -> Tensor:
+    """The gradient at y before ``norm_silu_`` from that at out; the gradient at scale is added to dscale (n,)."""
+    rows, size = y.shape
+    library = _native(y)
+    if library is not None:
+        dy = torch.empty_like(y)
+        given = (dout.data_ptr(), dout.stride(0), y.data_ptr(), scale.data_ptr(), inverse.data_ptr())
+        library.norm_silu_backward(rows, size, *given, dy.data_ptr(), dscale.data_ptr())
+        return dy
+    dsum = torch.ops.aten.silu_backward(dout, y * scale)
+    dscale += (dsum * y).sum(0)
+    return _normalize_backward(dsum.mul_(scale), y, inverse)
+
+
+def gru_(gates: Tensor, scale: Tensor, epsilon: float, h: Tensor, out: Tensor) -> Tensor:
+    """The recurrent cell after its product: gates (rows, 3 n) become gates / rms, out the next h (rows, n).
+
+    h may be a slice. Returns 1 / rms (rows, 1).
+    """
+    rows, size = h.shape
+    library = _native(gates)
+    if library is not None:
+        inverse = gates.new_empty(rows, 1)
+        pointers = (gates.data_ptr(), scale.data_ptr(), h.data_ptr(), h.stride(0), out.data_ptr(), out.stride(0))
+        library.gru_forward(rows, size, epsilon, *pointers, inverse.data_ptr())
+        return inverse
+    inverse = _normalize_(gates, epsilon)
+    _, _, candidate, update = _gru_parts(gates, scale)
+    torch.lerp(h, candidate, update, out=out)
+    return inverse
+
+
+def gru_backward(
+    dout: Tensor, gates: Tensor, scale: Tensor, inverse: Tensor, h: Tensor, dscale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(gradient at gates before ``gru_``, gradient at h but for the part through the product)."""
+    rows, size = h.shape
+    library = _native(gates)
+    if library is not None:
+        dgates, dh = torch.empty_like(gates), torch.empty_like(dout)
+        given = (dout, gates, scale, inverse, h)
+        pointers = [tensor.data_ptr() for tensor in given]
+        library.gru_backward(
+            rows, size, *pointers, h.stride(0), dgates.data_ptr(), dh.data_ptr(), dscale.data_ptr()
+        )
+        return dgates, dh
+    reset, inner, candidate, update = _gru_parts(gates, scale)
+    dcandidate = dout * update * (1.0 - candidate.square())
+    dreset = dcandidate * inner * reset * (1.0 - reset)
+    dupdate = dout * (candidate - h) * update * (1.0 - update)
+    dsum = torch.cat([dreset, dcandidate * reset, dupdate], -1)
+    dscale += (dsum * gates).sum(0)
+    return _normalize_backward(dsum.mul_(scale), gates, inverse), dout * (1.0 - update)
+
+
+def draw_one_hot(logits: Tensor, uniform: Tensor, unimix: float, out: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw from each group of logits (rows, groups, classes) by inversion of uniform (rows, groups).
+
+    out (rows, groups * classes) becomes one-hot. Returns (softmax of the logits, drawn positions in a row of out
+    (rows, groups) int32).
+    """
+    rows, groups, classes = logits.shape
+    library = _native(logits)
+    if library is not None:
+        soft, index = torch.empty_like(logits), torch.empty(rows, groups, dtype=torch.int32)
+        pointers = (logits.data_ptr(), uniform.data_ptr(), soft.data_ptr(), out.data_ptr(), out.stride(0))
+        library.categorical_forward(rows, groups, classes, unimix, *pointers, index.data_ptr())
+        return soft, index
+    soft = torch.softmax(logits, -1)
+    edges = torch.add(soft[..., :-1] * (1.0 - unimix), unimix / classes).cumsum(-1)
+    drawn = (uniform[..., None] > edges).sum(-1)
+    position = drawn + torch.arange(groups, device=drawn.device) * classes
+    out.zero_().scatter_(-1, position, 1.0)
+    return soft, position.to(torch.int32)
+
+
+def straight_through_(dlogits: Tensor, dz: Tensor, soft: Tensor, unimix: float) -> None:
+    """Add to dlogits (rows, groups, classes) what the gradient at the one-hot samples dz (rows, ...) means for it."""
+    rows, groups, classes = soft.shape
+    library = _native(soft)
+    if library is not None:
+        pointers = (dz.data_ptr(), dz.stride(0), soft.data_ptr(), dlogits.data_ptr())
+        library.categorical_backward(rows, groups, classes, unimix, *pointers)
+        return
+    dsoft = dz.reshape(soft.shape) * (1.0 - unimix)
+    dlogits += soft * (dsoft - (dsoft * soft).sum(-1, keepdim=True))
+
+
+def categorical_kl(one: Tensor, two: Tensor, unimix: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(KL(one || two) (rows,), softmax of one, softmax of two) of logits (rows, groups, classes); unimix > 0."""
+    rows, groups, classes = one.shape
+    library = _native(one)
+    if library is not None:
+        soft_one, soft_two, kl = torch.empty_like(one), torch.empty_like(two), one.new_empty(rows)
+        pointers = [tensor.data_ptr() for tensor in (one, two, soft_one, soft_two, kl)]
+        library.kl_forward(rows, groups, classes, unimix, *pointers)
+        return kl, soft_one, soft_two
+    soft_one, soft_two = torch.softmax(one, -1), torch.softmax(two, -1)
+    p, q = _mixed(soft_one, unimix), _mixed(soft_two, unimix)
+    return (p * (p.log() - q.log())).sum((-2, -1)), soft_one, soft_two
+
+
+def categorical_kl_backward(
+    soft_one: Tensor, soft_two: Tensor, grad_one: Tensor, grad_two: Tensor, unimix: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients at both logits, where the KL weighs grad_one (rows,) for the one and grad_two for the other."""
+    rows, groups, classes = soft_one.shape
+    library = _native(soft_one)
+    if library is not None:
+        done, dtwo = torch.empty_like(soft_one), torch.empty_like(soft_two)
+        pointers = [t.data_ptr() for t in (soft_one, soft_two, grad_one, grad_two, done, dtwo)]
+        library.kl_backward(rows, groups, classes, unimix, *pointers)
+        return done, dtwo
+    p, q = _mixed(soft_one, unimix), _mixed(soft_two, unimix)
+    done = grad_one[:, None, None] * (1.0 - unimix) * (p.log() - q.log())
+    dtwo = -grad_two[:, None, None] * (1.0 - unimix) * p / q
+    return _softmax_backward(done, soft_one), _softmax_backward(dtwo, soft_two)
+
+
+def add_rows_(out: Tensor, index: Tensor, table: Tensor) -> None:
+    """out (rows, n) += the sum of those rows of table (., n) that index (rows, count) int32 names.
+
+    The product of one-hot vectors with a matrix, without the product.
+    """
+    rows, size = out.shape
+    library = _native(out)
+    if library is not None:
+        pointers = (index.data_ptr(), table.data_ptr(), table.stride(0), out.data_ptr(), out.stride(0))
+        library.add_rows(rows, size, index.shape[1], *pointers)
+        return
+    starts = torch.arange(0, index.numel(), index.shape[1], dtype=torch.int32, device=out.device)
+    out += torch.embedding_bag(table.contiguous(), index.reshape(-1), starts, False, 0)[0]
+
+
+def _normalize_(x: Tensor, epsilon: float) -> Tensor:
+    inverse = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()[:, None]
+    x.mul_(inverse)
+    return inverse
+
+
+def _normalize_backward(dx: Tensor, x: Tensor, inverse: Tensor) -> Tensor:
+    dot = torch.linalg.vecdot(dx, x).div_(x.shape[-1])[:, None]
+    return torch.addcmul(dx, x, dot, value=-1.0).mul_(inverse)
+
+
+def _gru_parts(gates: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    reset, inner, update = (gates * scale).chunk(3, -1)
+    reset, update = torch.sigmoid(reset), torch.sigmoid(update - 1.0)
+    return reset, inner, torch.tanh(reset * inner), update
+
+
+def _mixed(soft: Tensor, unimix: float) -> Tensor:
+    return torch.add(soft * (1.0 - unimix), unimix / soft.shape[-1])
+
+
+def _softmax_backward(dsoft: Tensor, soft: Tensor) -> Tensor:
+    return soft * (dsoft - (dsoft * soft).sum(-1, keepdim=True))
