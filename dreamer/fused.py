@@ -4,6 +4,7 @@ Equal results to the plain modules within rounding (tests/dreamer/test_fused.py)
 blocks of rows that stay in the cache.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +24,6 @@ class _Perceptron(Function):
     def forward(ctx: Any, x: Tensor, epsilon: float, *weights: Tensor) -> Tensor:
         """weights: matrix and scale of each hidden layer, then matrix and bias of the last."""
         hidden, last = _layers(weights)
-        keep = any(ctx.needs_input_grad)
         sizes = [matrix.shape[0] for matrix, _ in hidden]
         sums = [x.new_empty(len(x), size) for size in sizes]
         outs = [x.new_empty(len(x), size) for size in sizes]
@@ -33,11 +33,10 @@ class _Perceptron(Function):
             seen = x[rows]
             for (matrix, scale), y, out, inverse in zip(hidden, sums, outs, inverses, strict=True):
                 torch.mm(seen, matrix.t(), out=y[rows])
-                inverse[rows] = kernels.norm_silu_(y[rows], scale, epsilon, out[rows])
+                kernels.norm_silu_(y[rows], scale, epsilon, out[rows], inverse[rows])
                 seen = out[rows]
             torch.addmm(last[1], seen, last[0].t(), out=result[rows])
-        if keep:
-            ctx.save_for_backward(x, *weights, *sums, *outs, *inverses)
+        ctx.save_for_backward(x, *weights, *sums, *outs, *inverses)
         return result
 
     @staticmethod
@@ -87,11 +86,27 @@ class _CategoricalKL(Function):
         return *kernels.categorical_kl_backward(*ctx.saved_tensors, *grads, ctx.unimix), None
 
 
-def run_perceptron(x: Tensor, epsilon: float, weights: list[Tensor]) -> Tensor:
+def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
     """The fused perceptron on x (..., inputs): (..., outputs)."""
-    rows = x.reshape(-1, x.shape[-1])
-    result: Tensor = _Perceptron.apply(rows, epsilon, *weights)  # type: ignore[no-untyped-call]
-    return result.view(*x.shape[:-1], -1)
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    if not torch.is_grad_enabled():
+        result = _infer(rows, epsilon, weights)
+    else:
+        result = _Perceptron.apply(rows, epsilon, *weights)  # type: ignore[no-untyped-call]
+    return result if x.ndim == 2 else result.view(*x.shape[:-1], -1)
+
+
+def _infer(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
+    """The forward pass alone, which keeps nothing."""
+    hidden, (matrix, bias) = _layers(weights)
+    if len(x) > ROWS:
+        blocks = [_infer(x[rows], epsilon, weights) for rows in _blocks(len(x))]
+        return torch.cat(blocks)
+    inverse = x.new_empty(len(x), 1)
+    for w, scale in hidden:
+        y = torch.mm(x, w.t())
+        kernels.norm_silu_(y, scale, epsilon, x := torch.empty_like(y), inverse)
+    return torch.addmm(bias, x, matrix.t())
 
 
 def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Tensor, Tensor]:
@@ -103,7 +118,7 @@ def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Te
 
 
 def _blocks(rows: int) -> list[slice]:
-    count = max(1, (rows + ROWS // 2) // ROWS)
+    count = max(1, -(-rows // ROWS))
     size = -(-rows // count)
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 

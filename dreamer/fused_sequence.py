@@ -68,11 +68,11 @@ class _Filter(Function):
                 joined[t, :, units:].masked_fill_(forget[t, :, None], 0.0)
             h, z = seen[t, :, :size], seen[t, :, size:]
             torch.addmm(action_part[t], before[t], w_z.t(), out=into[t])
-            inverses[0, t] = kernels.norm_silu_(into[t], s_in, shape.epsilon, joined[t, :, :units])
+            kernels.norm_silu_(into[t], s_in, shape.epsilon, joined[t, :, :units], inverses[0, t])
             torch.mm(joined[t], w_cell.t(), out=gates[t])
-            inverses[1, t] = kernels.gru_(gates[t], s_cell, shape.epsilon, joined[t, :, units:], h)
+            kernels.gru_(gates[t], s_cell, shape.epsilon, joined[t, :, units:], h, inverses[1, t])
             torch.addmm(embed_part[t], h, w_post.t(), out=post[t])
-            inverses[2, t] = kernels.norm_silu_(post[t], s_post, shape.epsilon, outs[t])
+            kernels.norm_silu_(post[t], s_post, shape.epsilon, outs[t], inverses[2, t])
             torch.addmm(b_out, outs[t], w_out.t(), out=logits[t].view(batch, -1))
             soft[t], _ = kernels.draw_one_hot(logits[t], uniform[t], shape.unimix, z)
         ctx.save_for_backward(*weights, forget, into, gates, joined, before, post, outs, seen, soft, inverses)
@@ -146,15 +146,26 @@ def filter_sequence(
 
 
 class DreamStep:
-    """One step of the dream with weights laid out once: the sampled z is looked up, not multiplied."""
+    """One step of the dream, with weights laid out once and places for all that is in between.
 
-    def __init__(self, model: nn.Module, shape: Shape) -> None:
+    The sampled z is looked up, not multiplied.
+    """
+
+    def __init__(self, model: nn.Module, shape: Shape, batch: int) -> None:
         self.shape = shape
         w_in = model.input_net[0].weight.detach().t().contiguous()
         self._w_z, self._w_action = w_in[: shape.latent], w_in[shape.latent :]
         self._w_cell = model.cell.product.weight.detach().t().contiguous()
         self._s_in, self._s_cell = model.input_net[1].scale, model.cell.norm.scale
-        self._prior = [p.detach().t().contiguous() for p in model.prior_net.parameters()]
+        self._w_prior, self._s_prior, last, self._bias = (p.detach() for p in model.prior_net.parameters())
+        self._w_prior, self._w_out = self._w_prior.t().contiguous(), last.t().contiguous()
+        units, inner = self._w_z.shape[1], self._w_prior.shape[1]
+        self._into, self._gates = w_in.new_empty(batch, units), w_in.new_empty(batch, 3 * shape.hidden)
+        self._joined, self._inverse = w_in.new_empty(batch, units + shape.hidden), w_in.new_empty(batch, 1)
+        self._x, self._before = self._joined.split([units, shape.hidden], -1)
+        self._inner, self._out = w_in.new_empty(2, batch, inner)
+        self._logits = w_in.new_empty(batch, shape.latent)
+        self._groups = self._logits.view(batch, shape.groups, shape.classes)
 
     def __call__(
         self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor
@@ -163,18 +174,19 @@ class DreamStep:
 
         index is what the last step returned, None if the state's z is not known to be one-hot.
         """
-        shape, units = self.shape, self._w_z.shape[1]
-        into = action @ self._w_action
+        epsilon, inverse = self.shape.epsilon, self._inverse
+        h, z = state.split([self.shape.hidden, self.shape.latent], -1)
+        next_h, next_z = out.split([self.shape.hidden, self.shape.latent], -1)
+        torch.mm(action, self._w_action, out=self._into)
         if index is None:
-            into.addmm_(state[:, shape.hidden :], self._w_z)
+            self._into.addmm_(z, self._w_z)
         else:
-            kernels.add_rows_(into, index, self._w_z)
-        joined = into.new_empty(len(into), units + shape.hidden)
-        joined[:, units:] = state[:, : shape.hidden]
-        kernels.norm_silu_(into, self._s_in, shape.epsilon, joined[:, :units])
-        h = out[:, : shape.hidden]
-        kernels.gru_(joined @ self._w_cell, self._s_cell, shape.epsilon, joined[:, units:], h)
-        first, scale, last, bias = self._prior
-        kernels.norm_silu_(inner := h @ first, scale, shape.epsilon, outs := torch.empty_like(inner))
-        logits = torch.addmm(bias, outs, last).view(-1, shape.groups, shape.classes)
-        return kernels.draw_one_hot(logits, uniform, shape.unimix, out[:, shape.hidden :])[1]
+            kernels.add_rows_(self._into, index, self._w_z)
+        self._before.copy_(h)
+        kernels.norm_silu_(self._into, self._s_in, epsilon, self._x, inverse)
+        torch.mm(self._joined, self._w_cell, out=self._gates)
+        kernels.gru_(self._gates, self._s_cell, epsilon, self._before, next_h, inverse)
+        torch.mm(next_h, self._w_prior, out=self._inner)
+        kernels.norm_silu_(self._inner, self._s_prior, epsilon, self._out, inverse)
+        torch.addmm(self._bias, self._out, self._w_out, out=self._logits)
+        return kernels.draw_one_hot(self._groups, uniform, self.shape.unimix, next_z)[1]

@@ -12,7 +12,7 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,16 @@ from dreamer.native import load_library
 
 Kind = Literal["native", "torch", "plain"]
 _kind: Kind | None = None
+
+
+class LaPropStep(NamedTuple):
+    """The numbers of one step of LaProp, bias corrections included; rate holds that of the mean already."""
+
+    rate: float
+    beta1: float
+    beta2: float
+    square_correction: float
+    epsilon: float
 
 
 @cache
@@ -58,19 +68,17 @@ def _native(x: Tensor) -> ctypes.CDLL | None:
     return _library() if fits else None
 
 
-def norm_silu_(y: Tensor, scale: Tensor, epsilon: float, out: Tensor) -> Tensor:
-    """y (rows, n) becomes y / rms(y), out = silu(y * scale); returns 1 / rms (rows, 1)."""
+def norm_silu_(y: Tensor, scale: Tensor, epsilon: float, out: Tensor, inverse: Tensor) -> None:
+    """y (rows, n) becomes y / rms(y), out = silu(y * scale), inverse (rows, 1) = 1 / rms."""
     rows, size = y.shape
     library = _native(y)
     if library is not None:
-        inverse = y.new_empty(rows, 1)
         pointers = (y.data_ptr(), scale.data_ptr(), out.data_ptr(), out.stride(0), inverse.data_ptr())
         library.norm_silu_forward(rows, size, epsilon, *pointers)
-        return inverse
-    inverse = _normalize_(y, epsilon)
+        return
+    _normalize_(y, epsilon, inverse)
     torch.mul(y, scale, out=out)
     torch.ops.aten.silu_(out)
-    return inverse
 
 
 def norm_silu_backward(dout: Tensor, y: Tensor, scale: Tensor, inverse: Tensor, dscale: Tensor) -> Tensor:
@@ -87,22 +95,20 @@ def norm_silu_backward(dout: Tensor, y: Tensor, scale: Tensor, inverse: Tensor, 
     return _normalize_backward(dsum.mul_(scale), y, inverse)
 
 
-def gru_(gates: Tensor, scale: Tensor, epsilon: float, h: Tensor, out: Tensor) -> Tensor:
+def gru_(gates: Tensor, scale: Tensor, epsilon: float, h: Tensor, out: Tensor, inverse: Tensor) -> None:
     """The recurrent cell after its product: gates (rows, 3 n) become gates / rms, out the next h (rows, n).
 
-    h may be a slice. Returns 1 / rms (rows, 1).
+    h may be a slice; inverse (rows, 1) becomes 1 / rms.
     """
     rows, size = h.shape
     library = _native(gates)
     if library is not None:
-        inverse = gates.new_empty(rows, 1)
         pointers = (gates.data_ptr(), scale.data_ptr(), h.data_ptr(), h.stride(0), out.data_ptr(), out.stride(0))
         library.gru_forward(rows, size, epsilon, *pointers, inverse.data_ptr())
-        return inverse
-    inverse = _normalize_(gates, epsilon)
+        return
+    _normalize_(gates, epsilon, inverse)
     _, _, candidate, update = _gru_parts(gates, scale)
     torch.lerp(h, candidate, update, out=out)
-    return inverse
 
 
 def gru_backward(
@@ -207,10 +213,10 @@ def add_rows_(out: Tensor, index: Tensor, table: Tensor) -> None:
     out += torch.embedding_bag(table.contiguous(), index.reshape(-1), starts, False, 0)[0]
 
 
-def _normalize_(x: Tensor, epsilon: float) -> Tensor:
-    inverse = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()[:, None]
+def _normalize_(x: Tensor, epsilon: float, inverse: Tensor) -> None:
+    torch.linalg.vecdot(x, x, out=inverse[:, 0])
+    inverse.div_(x.shape[-1]).add_(epsilon).rsqrt_()
     x.mul_(inverse)
-    return inverse
 
 
 def _normalize_backward(dx: Tensor, x: Tensor, inverse: Tensor) -> Tensor:
@@ -222,6 +228,47 @@ def _gru_parts(gates: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     reset, inner, update = (gates * scale).chunk(3, -1)
     reset, update = torch.sigmoid(reset), torch.sigmoid(update - 1.0)
     return reset, inner, torch.tanh(reset * inner), update
+
+
+@torch.no_grad()
+def laprop_(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    squares: list[Tensor],
+    means: list[Tensor],
+    factors: list[float],
+    settings: LaPropStep,
+) -> None:
+    """One step of LaProp (see dreamer.learner) on many tensors; factors scale the gradients first."""
+    s = settings
+    if _native(weights[0]) is not None and all(t.is_contiguous() for t in (*weights, *gradients)):
+        _laprop_native(weights, gradients, squares, means, factors, s)
+        return
+    torch._foreach_mul_(gradients, factors)
+    torch._foreach_mul_(squares, s.beta2)
+    torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - s.beta2)
+    scale = torch._foreach_div(squares, s.square_correction)
+    torch._foreach_sqrt_(scale)
+    torch._foreach_add_(scale, s.epsilon)
+    torch._foreach_lerp_(means, torch._foreach_div(gradients, scale), 1.0 - s.beta1)
+    torch._foreach_add_(weights, means, alpha=-s.rate)
+
+
+def _laprop_native(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    squares: list[Tensor],
+    means: list[Tensor],
+    factors: list[float],
+    s: LaPropStep,
+) -> None:
+    library = _library()
+    assert library is not None
+    for group in zip(weights, gradients, squares, means, factors, strict=True):
+        *tensors, factor = group
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        numbers = (factor, s.beta1, s.beta2, s.square_correction, s.rate, s.epsilon)
+        library.laprop_step(tensors[0].numel(), *pointers, *numbers)
 
 
 def _mixed(soft: Tensor, unimix: float) -> Tensor:

@@ -3,11 +3,13 @@
 Nothing here knows what the losses mean.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dreamer import kernels
 from dreamer.config import OptimizerConfig
 
 
@@ -19,6 +21,8 @@ class LaProp(torch.optim.Optimizer):
 
     def __init__(self, groups: list[dict[str, object]], beta1: float, beta2: float, epsilon: float) -> None:
         super().__init__(groups, {"lr": 1e-3, "beta1": beta1, "beta2": beta2, "epsilon": epsilon})
+        self.factors: dict[Tensor, float] = {}
+        """By which the next step scales each gradient first; 1 where nothing is said."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -28,38 +32,33 @@ class LaProp(torch.optim.Optimizer):
             if parameters:
                 self._step_group(group, parameters)
 
-    def _step_group(self, group: dict[str, float], parameters: list[Tensor]) -> None:
+    def _step_group(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for p in parameters:
             if not self.state[p]:
                 self.state[p] = {"count": torch.zeros(()), "square": torch.zeros_like(p), "mean": torch.zeros_like(p)}
         states = [self.state[p] for p in parameters]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        squares, means = [s["square"] for s in states], [s["mean"] for s in states]
-        for state in states:
-            state["count"] += 1
-        count = float(states[0]["count"])
-        beta1, beta2 = group["beta1"], group["beta2"]
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
-        scale = torch._foreach_div(squares, 1.0 - beta2**count)
-        torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, group["epsilon"])
-        torch._foreach_lerp_(means, torch._foreach_div(gradients, scale), 1.0 - beta1)
-        torch._foreach_add_(parameters, means, alpha=-group["lr"] / (1.0 - beta1**count))
+        torch._foreach_add_([state["count"] for state in states], 1.0)
+        count, beta1, beta2 = float(states[0]["count"]), group["beta1"], group["beta2"]
+        rate = group["lr"] / (1.0 - beta1**count)
+        kernels.laprop_(
+            parameters,
+            [p.grad for p in parameters if p.grad is not None],
+            [state["square"] for state in states],
+            [state["mean"] for state in states],
+            [self.factors.get(p, 1.0) for p in parameters],
+            kernels.LaPropStep(rate, beta1, beta2, 1.0 - beta2**count, group["epsilon"]),
+        )
 
 
 @torch.no_grad()
-def clip_adaptively(parameters: Sequence[nn.Parameter], limit: float, minimum: float = 1e-3) -> None:
+def clip_factors(weights: list[Tensor], norms: Tensor, limit: float, minimum: float = 1e-3) -> Tensor:
     """Adaptive gradient clipping (AGC, arXiv 2102.06171): each gradient's norm at most ``limit`` times its weight's.
 
-    ``minimum`` stands in for the norm of weights that start at zero.
+    norms (n,) are those of the gradients. Returns the factors (n,), at most 1, that do it; ``minimum`` stands in for
+    the norm of weights that start at zero.
     """
-    with_gradient: list[Tensor] = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad for p in with_gradient if p.grad is not None]
-    weight_norms = torch.stack(torch._foreach_norm(with_gradient)).clamp(min=minimum)
-    gradient_norms = torch.stack(torch._foreach_norm(gradients)).clamp(min=1e-12)
-    factors = (limit * weight_norms / gradient_norms).clamp(max=1.0)
-    torch._foreach_mul_(gradients, factors.tolist())
+    weight_norms = torch.stack(torch._foreach_norm(weights)).clamp(min=minimum)
+    return (limit * weight_norms / norms.clamp(min=1e-12)).clamp(max=1.0)
 
 
 class Learner:
@@ -84,12 +83,14 @@ class Learner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        weights: list[Tensor] = [p for p in self.parameters if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm([p.grad for p in weights if p.grad is not None]))
+        norm = torch.linalg.vector_norm(norms)
         if not torch.isfinite(loss) or not torch.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             return None
         if self.config.clip:
-            clip_adaptively(self.parameters, self.config.clip)
+            self._clip(weights, clip_factors(weights, norms, self.config.clip).tolist())
         self._set_rates()
         self.optimizer.step()
         self.steps += 1
@@ -115,6 +116,13 @@ class Learner:
         if c.kind == "laprop":
             return LaProp(groups, c.beta1, c.beta2, c.epsilon)
         return torch.optim.Adam(groups, betas=(c.beta1, c.beta2), eps=c.epsilon)
+
+    def _clip(self, weights: list[Tensor], factors: list[float]) -> None:
+        """LaProp scales the gradients on its way, to read them only once."""
+        if isinstance(self.optimizer, LaProp):
+            self.optimizer.factors = dict(zip(weights, factors, strict=True))
+        else:
+            torch._foreach_mul_([p.grad for p in weights if p.grad is not None], factors)
 
     def _set_rates(self) -> None:
         """Linear warm-up: the second-moment estimates are noise at first, and so would be full steps."""

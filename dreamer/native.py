@@ -16,6 +16,7 @@ SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 BUILD_TIMEOUT_S = 60.0
 
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT}
 SIGNATURES = {
@@ -41,9 +42,21 @@ def load_library() -> ctypes.CDLL | None:
         path = _cache() / f"kernels-{_key(compiler)}.so"
         if not path.exists():
             _build(compiler, path)
-        return _declared(ctypes.CDLL(str(path)))
+        library = _declared(ctypes.CDLL(str(path)))
     except (OSError, subprocess.SubprocessError, AttributeError):
         return None
+    keep_memory()
+    return library
+
+
+def keep_memory() -> None:
+    """Let glibc keep large freed blocks instead of handing them back: fresh pages cost a fifth of a large update."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for option, value in ((_MMAP_THRESHOLD, 2**30), (_TRIM_THRESHOLD, 2**31 - 1)):
+        mallopt(option, value)
 
 
 def _cache() -> Path:

@@ -33,13 +33,14 @@ class Perceptron(nn.Sequential):
         pairs = [(layers[i], layers[i + 1], layers[i + 2]) for i in range(0, len(layers) - 2, 3)]
         kinds = (nn.Linear, RMSNorm, nn.SiLU)
         self.fusible = all(isinstance(layer, kind) for pair in pairs for layer, kind in zip(pair, kinds, strict=True))
+        self._weights = tuple(self.parameters())
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""
         if not self.fusible or kernels.kind() == "plain":
             result: Tensor = super().forward(x)
             return result
-        return run_perceptron(x, RMSNorm.EPSILON, list(self.parameters()))
+        return run_perceptron(x, RMSNorm.EPSILON, self._weights)
 
 
 def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, layers: int) -> Perceptron:

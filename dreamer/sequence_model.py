@@ -168,7 +168,8 @@ class SequenceModel(nn.Module):
     def _imagine_fused(
         self, policy: Callable[[Tensor], ActionDist], start: State, horizon: int, generator: Generator | None
     ) -> tuple[State, Tensor]:
-        batch, step = len(start["h"]), DreamStep(self, self._shape)
+        batch = len(start["h"])
+        step = DreamStep(self, self._shape, batch)
         seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
         torch.cat([start["h"], start["z"]], -1, out=seen[0])
         actions, index = [], None
