@@ -81,6 +81,14 @@ class Dreamer(nn.Module):
         self.updates += 1
         return {key: float(value) for key, value in metrics.items()} | {"skipped": float(norm is None)}
 
+    def learn_world(self, batch: Batch) -> dict[str, float]:
+        """One update of the world model alone; metrics as from ``train_step``."""
+        norm, posteriors, metrics = self._learn_world(batch)
+        if norm is not None:
+            self._remember_context(posteriors)
+        self.updates += 1
+        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(norm is None)}
+
     def snapshot(self) -> "Dreamer":
         """A frozen copy that plays on by itself; the original's learning does not touch it."""
         twin = Dreamer(self.config, self.obs_size, self.action_size)

@@ -82,8 +82,9 @@ class _CategoricalKL(Function):
     @once_differentiable
     def backward(ctx: Any, dprior: Tensor, dposterior: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients at the logits of posterior and prior."""
-        grads = (dposterior.contiguous(), dprior.contiguous())
-        return *kernels.categorical_kl_backward(*ctx.saved_tensors, *grads, ctx.unimix), None
+        one, two = ctx.saved_tensors
+        grads = dposterior.contiguous(), dprior.contiguous()
+        return *kernels.categorical_kl_backward(one, two, *grads, ctx.unimix), None
 
 
 def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:

@@ -6,10 +6,10 @@ Categorical latents, RMS norm and SiLU only; `SequenceModel` takes its plain way
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -30,6 +30,23 @@ class Shape:
     def latent(self) -> int:
         """Size of z."""
         return self.groups * self.classes
+
+
+class Weights(NamedTuple):
+    """The weights of a sequence model, matrices (outputs, inputs): each layer's matrix and the scale of its norm."""
+
+    input: Tensor
+    input_scale: Tensor
+    cell: Tensor
+    cell_scale: Tensor
+    posterior: Tensor
+    posterior_scale: Tensor
+    posterior_out: Tensor
+    posterior_bias: Tensor
+    prior: Tensor
+    prior_scale: Tensor
+    prior_out: Tensor
+    prior_bias: Tensor
 
 
 class _Filter(Function):
@@ -121,7 +138,7 @@ def _product(gradient: Tensor, inputs: Tensor) -> Tensor:
 
 
 def filter_sequence(
-    model: nn.Module,
+    weights: Weights,
     shape: Shape,
     embeds: Tensor,
     actions: Tensor,
@@ -130,18 +147,17 @@ def filter_sequence(
     generator: Generator | None,
 ) -> dict[str, Tensor]:
     """`SequenceModel.observe_sequence` without the priors: states (time, batch, ...)."""
-    first, cell, posterior = model.input_net, model.cell, model.posterior_net
-    w_in, w_post = first[0].weight, posterior[0].weight
+    w = weights
     actions = actions.masked_fill(is_first[..., None], 0.0)
-    action_part = actions @ w_in[:, shape.latent :].t()
-    embed_part = embeds @ w_post[:, shape.hidden :].t()
+    action_part = actions @ w.input[:, shape.latent :].t()
+    embed_part = embeds @ w.posterior[:, shape.hidden :].t()
     uniform = torch.rand(*actions.shape[:2], shape.groups, generator=generator, device=actions.device)
-    weights = (w_in[:, : shape.latent], first[1].scale, cell.product.weight, cell.norm.scale)
-    weights += (w_post[:, : shape.hidden], posterior[1].scale, posterior[3].weight, posterior[3].bias)
-    seen, logits = _Filter.apply(
-        shape, embed_part, action_part, is_first, state["h"].detach(), state["z"].detach(), uniform, *weights
+    seen, logits = _Filter.apply(  # type: ignore[no-untyped-call]
+        *(shape, embed_part, action_part, is_first, state["h"].detach(), state["z"].detach(), uniform),
+        *(w.input[:, : shape.latent], w.input_scale, w.cell, w.cell_scale),
+        *(w.posterior[:, : shape.hidden], w.posterior_scale, w.posterior_out, w.posterior_bias),
     )
-    h, z = seen.split([shape.hidden, shape.latent], -1)
+    h, z = torch.split(seen, [shape.hidden, shape.latent], -1)
     return {"h": h, "z": z, "logits": logits, "joined": seen}
 
 
@@ -151,21 +167,18 @@ class DreamStep:
     The sampled z is looked up, not multiplied.
     """
 
-    def __init__(self, model: nn.Module, shape: Shape, batch: int) -> None:
-        self.shape = shape
-        w_in = model.input_net[0].weight.detach().t().contiguous()
+    def __init__(self, weights: Weights, shape: Shape, batch: int) -> None:
+        self.shape, self._weights = shape, weights
+        w_in = weights.input.detach().t().contiguous()
         self._w_z, self._w_action = w_in[: shape.latent], w_in[shape.latent :]
-        self._w_cell = model.cell.product.weight.detach().t().contiguous()
-        self._s_in, self._s_cell = model.input_net[1].scale, model.cell.norm.scale
-        self._w_prior, self._s_prior, last, self._bias = (p.detach() for p in model.prior_net.parameters())
-        self._w_prior, self._w_out = self._w_prior.t().contiguous(), last.t().contiguous()
-        units, inner = self._w_z.shape[1], self._w_prior.shape[1]
-        self._into, self._gates = w_in.new_empty(batch, units), w_in.new_empty(batch, 3 * shape.hidden)
-        self._joined, self._inverse = w_in.new_empty(batch, units + shape.hidden), w_in.new_empty(batch, 1)
-        self._x, self._before = self._joined.split([units, shape.hidden], -1)
-        self._inner, self._out = w_in.new_empty(2, batch, inner)
-        self._logits = w_in.new_empty(batch, shape.latent)
-        self._groups = self._logits.view(batch, shape.groups, shape.classes)
+        matrices = (weights.cell, weights.prior, weights.prior_out)
+        self._cell, self._prior, self._out = (matrix.detach().t().contiguous() for matrix in matrices)
+        new, units, inner = w_in.new_empty, w_in.shape[1], self._prior.shape[1]
+        self._into, self._gates, self._inverse = new(batch, units), new(batch, 3 * shape.hidden), new(batch, 1)
+        self._joined = new(batch, units + shape.hidden)
+        self._x, self._before = self._joined[:, :units], self._joined[:, units:]
+        self._inner, self._activated = new(2, batch, inner)
+        self._logits = new(batch, shape.latent)
 
     def __call__(
         self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor
@@ -174,19 +187,19 @@ class DreamStep:
 
         index is what the last step returned, None if the state's z is not known to be one-hot.
         """
-        epsilon, inverse = self.shape.epsilon, self._inverse
-        h, z = state.split([self.shape.hidden, self.shape.latent], -1)
-        next_h, next_z = out.split([self.shape.hidden, self.shape.latent], -1)
+        shape, w, inverse = self.shape, self._weights, self._inverse
         torch.mm(action, self._w_action, out=self._into)
         if index is None:
-            self._into.addmm_(z, self._w_z)
+            self._into.addmm_(state[:, shape.hidden :], self._w_z)
         else:
             kernels.add_rows_(self._into, index, self._w_z)
-        self._before.copy_(h)
-        kernels.norm_silu_(self._into, self._s_in, epsilon, self._x, inverse)
-        torch.mm(self._joined, self._w_cell, out=self._gates)
-        kernels.gru_(self._gates, self._s_cell, epsilon, self._before, next_h, inverse)
-        torch.mm(next_h, self._w_prior, out=self._inner)
-        kernels.norm_silu_(self._inner, self._s_prior, epsilon, self._out, inverse)
-        torch.addmm(self._bias, self._out, self._w_out, out=self._logits)
-        return kernels.draw_one_hot(self._groups, uniform, self.shape.unimix, next_z)[1]
+        self._before.copy_(state[:, : shape.hidden])
+        h = out[:, : shape.hidden]
+        kernels.norm_silu_(self._into, w.input_scale, shape.epsilon, self._x, inverse)
+        torch.mm(self._joined, self._cell, out=self._gates)
+        kernels.gru_(self._gates, w.cell_scale, shape.epsilon, self._before, h, inverse)
+        torch.mm(h, self._prior, out=self._inner)
+        kernels.norm_silu_(self._inner, w.prior_scale, shape.epsilon, self._activated, inverse)
+        torch.addmm(w.prior_bias, self._activated, self._out, out=self._logits)
+        logits = self._logits.view(-1, shape.groups, shape.classes)
+        return kernels.draw_one_hot(logits, uniform, shape.unimix, out[:, shape.hidden :])[1]

@@ -38,7 +38,7 @@ class Perceptron(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""
         if not self.fusible or kernels.kind() == "plain":
-            result: Tensor = super().forward(x)
+            result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return result
         return run_perceptron(x, RMSNorm.EPSILON, self._weights)
 

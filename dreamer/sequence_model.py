@@ -17,7 +17,7 @@ from dreamer import kernels
 from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist
 from dreamer.fused import categorical_kls
-from dreamer.fused_sequence import DreamStep, Shape, filter_sequence
+from dreamer.fused_sequence import DreamStep, Shape, Weights, filter_sequence
 from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
 
 State = dict[str, Tensor]
@@ -71,6 +71,11 @@ class SequenceModel(nn.Module):
     def fused(self) -> bool:
         """Whether sequences and dreams take the fused way; the results are the same."""
         return self.fusible and kernels.kind() != "plain"
+
+    @property
+    def _weights(self) -> Weights:
+        parts = (self.input_net, self.cell, self.posterior_net, self.prior_net)
+        return Weights(*(parameter for part in parts for parameter in part.parameters()))
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (batch, ...)."""
@@ -127,7 +132,7 @@ class SequenceModel(nn.Module):
         assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
         state = self.initial(embeds.shape[1]) if state is None else state
         if self.fused:
-            posteriors = filter_sequence(self, self._shape, embeds, actions, is_first, state, generator)
+            posteriors = filter_sequence(self._weights, self._shape, embeds, actions, is_first, state, generator)
         else:
             posteriors = self._step_through(embeds, actions, is_first, state, generator)
         return posteriors, {"h": posteriors["h"], **self._stats(self.prior_net(posteriors["h"]))}
@@ -169,7 +174,7 @@ class SequenceModel(nn.Module):
         self, policy: Callable[[Tensor], ActionDist], start: State, horizon: int, generator: Generator | None
     ) -> tuple[State, Tensor]:
         batch = len(start["h"])
-        step = DreamStep(self, self._shape, batch)
+        step = DreamStep(self._weights, self._shape, batch)
         seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
         torch.cat([start["h"], start["z"]], -1, out=seen[0])
         actions, index = [], None
@@ -177,7 +182,7 @@ class SequenceModel(nn.Module):
             actions.append(policy(seen[t]).sample(generator))
             uniform = torch.rand(batch, self.config.groups, generator=generator, device=seen.device)
             index = step(seen[t], index, actions[-1], uniform, seen[t + 1])
-        h, z = seen.split([self.config.hidden, self.latent_size], -1)
+        h, z = torch.split(seen, [self.config.hidden, self.latent_size], -1)
         return {"h": h, "z": z, "joined": seen}, torch.stack(actions)
 
     def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,158 @@
+"""How good a dream is, told by recorded rounds that the world model has not learned from.
+
+Three questions: how far from the truth the bodies are after so many dreamed steps; whether a goal that follows is
+dreamed, and how often one that does not; whether the dreamed returns are those that really came. The model sees
+`CONTEXT` real steps, then dreams on with the actions that were really taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from dreamer.replay import Episode
+from dreamer.sequence_model import State, features, stack
+from dreamer.world_model import WorldModel
+
+CONTEXT = 20
+HORIZONS = (0, 5, 10, 15, 30)
+GOAL_HORIZON = 15
+BODIES = {"own": slice(0, 2), "opponent": slice(6, 8), "puck": slice(12, 14)}
+"""Where an observation holds the position of each body, in units of the observation."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Equally long cuts from rounds: obs (time, windows, obs), action (time, windows, action) that led to each.
+
+    reward (time, windows); steps_left (windows,): from the last context step to the end of the round; goal (windows,):
+    the round ended by a goal. Beyond the end, obs and reward repeat and are not looked at; actions are zero.
+    """
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    steps_left: Tensor
+    goal: Tensor
+
+
+@dataclass(frozen=True)
+class DreamReport:
+    """What `check_dream` found. errors: body -> horizon -> median distance in units."""
+
+    errors: dict[str, dict[int, float]]
+    goals_seen: float
+    """Of windows in which a goal follows within 15 steps, the share in which the dream expects the end."""
+    false_alarms: float
+    """The same share of windows in which none follows."""
+    return_dreamed: float
+    return_real: float
+    """Mean discounted reward of the 15 steps after the context, dreamed with the true actions, and real."""
+    windows: int
+
+    @property
+    def return_bias(self) -> float:
+        """Dreamed minus real: positive is optimistic."""
+        return self.return_dreamed - self.return_real
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for a JSON file or a log."""
+        return {**asdict(self), "return_bias": self.return_bias}
+
+
+def cut_windows(episodes: Sequence[Episode], *, stride: int = 10, dreamed: int = max(HORIZONS)) -> Windows:
+    """Windows of CONTEXT + `dreamed` steps, one every `stride` steps, from all rounds long enough for a context."""
+    cuts = []
+    for episode in episodes:
+        for start in range(0, len(episode) - CONTEXT, stride):
+            cuts.append(_cut(episode, start, CONTEXT + dreamed))
+    if not cuts:
+        raise ValueError(f"no round is longer than the {CONTEXT} steps of context")
+    obs, action, reward = (torch.from_numpy(np.stack([cut[i] for cut in cuts], axis=1)) for i in range(3))
+    left, goal = (torch.tensor([cut[i] for cut in cuts]) for i in (3, 4))
+    return Windows(obs, action, reward, left, goal)
+
+
+def _cut(episode: Episode, start: int, length: int) -> tuple[Any, Any, Any, int, bool]:
+    entries = np.minimum(np.arange(start, start + length), len(episode) - 1)
+    led = np.clip(np.arange(start - 1, start + length - 1), 0, len(episode.action) - 1)
+    action, reward = episode.action[led].copy(), episode.reward[led].copy()
+    ended = np.arange(start, start + length) > len(episode) - 1
+    action[ended], reward[ended] = 0.0, 0.0
+    if start == 0:
+        action[0], reward[0] = 0.0, 0.0
+    return episode.obs[entries], action, reward, len(episode) - start - CONTEXT, episode.terminal
+
+
+@torch.no_grad()
+def dream_on(world: WorldModel, windows: Windows, generator: Generator) -> State:
+    """States (1 + dreamed, windows, ...): the last of the context, then the dream under the true actions."""
+    is_first = torch.zeros(CONTEXT, windows.obs.shape[1], dtype=torch.bool)
+    is_first[0] = True
+    seen, _ = world.dynamics.observe_sequence(
+        world.encode(windows.obs[:CONTEXT]), windows.action[:CONTEXT], is_first, None, generator
+    )
+    state = {key: seen[key][-1] for key in ("h", "z")}
+    states = [state]
+    for action in windows.action[CONTEXT:]:
+        dreamed = world.dynamics.prior_step(state, action, generator)
+        state = {key: dreamed[key] for key in ("h", "z")}
+        states.append(state)
+    return stack(states)
+
+
+@torch.no_grad()
+def check_dream(
+    world: WorldModel, windows: Windows, *, discount: float, seed: int = 0, horizons: Sequence[int] = HORIZONS
+) -> DreamReport:
+    """Dream through all windows once and compare with what really happened."""
+    generator = torch.Generator().manual_seed(seed)
+    states = dream_on(world, windows, generator)
+    seen = features(states)
+    going_on = torch.sigmoid(world.continue_head(seen)).squeeze(-1)[1 : GOAL_HORIZON + 1].prod(0)
+    follows = windows.goal & (windows.steps_left <= GOAL_HORIZON)
+    dreamed, real = _returns(world, seen, windows, discount)
+    return DreamReport(
+        errors=_errors(world.decode(states), windows, horizons),
+        goals_seen=_share(going_on[follows] < 0.5),
+        false_alarms=_share(going_on[~follows] < 0.5),
+        return_dreamed=float(dreamed.mean()),
+        return_real=float(real.mean()),
+        windows=len(windows.goal),
+    )
+
+
+def _errors(decoded: Tensor, windows: Windows, horizons: Sequence[int]) -> dict[str, dict[int, float]]:
+    """Median distance of each body at each horizon, over the windows whose round lasts that long."""
+    real = windows.obs[CONTEXT - 1 :]
+    return {
+        body: {
+            horizon: float(
+                (decoded[horizon, :, where] - real[horizon, :, where])
+                .norm(dim=-1)[windows.steps_left >= horizon]
+                .median()
+            )
+            for horizon in horizons
+        }
+        for body, where in BODIES.items()
+    }
+
+
+def _returns(world: WorldModel, seen: Tensor, windows: Windows, discount: float) -> tuple[Tensor, Tensor]:
+    """Discounted rewards (windows,) of GOAL_HORIZON steps: dreamed, until the dream expects the end, and real."""
+    after = seen[1 : GOAL_HORIZON + 1]
+    rewards = world.reward_head.mean(world.reward_head(after))
+    alive = torch.sigmoid(world.continue_head(after)).squeeze(-1).cumprod(0)
+    alive = torch.cat([torch.ones_like(alive[:1]), alive[:-1]])
+    discounts = discount ** torch.arange(GOAL_HORIZON)[:, None]
+    real = windows.reward[CONTEXT : CONTEXT + GOAL_HORIZON]
+    return (discounts * alive * rewards).sum(0), (discounts * real).sum(0)
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean()) if len(flags) else float("nan")

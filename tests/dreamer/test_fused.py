@@ -1,0 +1,126 @@
+"""The fast paths give what the plain modules give: values, gradients, dreams, updates."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from dreamer import kernels
+from dreamer.agent import Dreamer
+from dreamer.kernels import Kind
+from dreamer.sequence_model import State
+from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
+
+FAST: list[Kind] = ["torch"] + (["native"] if kernels.kind() == "native" else [])
+SIZES = {"hidden": 24, "groups": 5, "classes": 7, "embedding": 20, "units": 17, "head_units": 19}
+
+
+@pytest.fixture(autouse=True)
+def chosen_again() -> Iterator[None]:
+    yield
+    kernels.use("auto")
+
+
+def agent_with(wanted: Kind, **sections: dict[str, object]) -> Dreamer:
+    """An agent of odd sizes, so that no kernel meets full vectors only; its heads and scales are not at rest."""
+    kernels.use(wanted)
+    agent = tiny_agent(model=SIZES, **sections)
+    random = noise_source(3)
+    with torch.no_grad():
+        for parameter in agent.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=random)
+    agent.behavior.synchronize()
+    return agent
+
+
+def batch_of(agent: Dreamer) -> dict[str, Tensor]:
+    """Rounds that begin in the middle of windows, for which states have to be forgotten."""
+    batch = filled_buffer(agent.config).sample()
+    batch["is_first"][3, 1] = batch["is_first"][5, 2] = True
+    return batch
+
+
+def gradients(agent: Dreamer) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in agent.named_parameters() if p.grad is not None}
+
+
+def world_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
+    agent = agent_with(wanted, loss={"free_nats": 0.05})
+    random = noise_source(8)
+    hot = torch.eye(7)[torch.randint(7, (4, 5), generator=random)].flatten(1)
+    context = {"h": torch.randn(4, 24, generator=random), "z": hot}
+    loss, posteriors, _ = agent.world_model.compute_loss(batch_of(agent), context, noise_source())
+    loss.backward()
+    return loss, posteriors, gradients(agent)
+
+
+def behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
+    agent = agent_with(wanted)
+    random = noise_source(9)
+    start = {"h": torch.randn(600, 24, generator=random), "z": torch.zeros(600, 35)}
+    dream = agent.world_model.imagine(agent.behavior.policy, start, 4, noise_source(4))
+    actor, critic, *_ = agent.behavior.train_step(*dream, noise_source(5))
+    (actor + critic).backward()
+    return actor + critic, {**dream[0], "rewards": dream[2], "continues": dream[3]}, gradients(agent)
+
+
+@pytest.mark.parametrize("fast", FAST)
+@pytest.mark.parametrize("run", [world_pass, behavior_pass], ids=["world model", "dream and behaviour"])
+def test_loss_states_and_every_gradient_agree_with_the_plain_path(
+    fast: Kind, run: Callable[[Kind], tuple[Tensor, State, dict[str, Tensor]]]
+) -> None:
+    loss, states, grads = run(fast)
+    plain_loss, plain_states, plain_grads = run("plain")
+    torch.testing.assert_close(loss, plain_loss, rtol=1e-5, atol=1e-6)
+    for key in plain_states:
+        torch.testing.assert_close(states[key], plain_states[key], rtol=1e-4, atol=1e-5, msg=key)
+    assert grads.keys() == plain_grads.keys()
+    for name, gradient in plain_grads.items():
+        size = gradient.abs().max().item()
+        torch.testing.assert_close(grads[name], gradient, rtol=1e-3, atol=1e-4 * size + 1e-8, msg=name)
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_five_updates_lead_to_the_weights_of_the_plain_path(fast: Kind) -> None:
+    weights = []
+    for wanted in (fast, "plain"):
+        agent = agent_with(wanted)
+        buffer = filled_buffer(agent.config)
+        for _ in range(5):
+            agent.train_step(buffer.sample())
+        weights.append(agent.state_dict())
+    for name in weights[1]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-3, atol=2e-4, msg=name)
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_numbers_that_are_not_finite_are_seen_and_skipped(fast: Kind) -> None:
+    agent = agent_with(fast)
+    batch = batch_of(agent)
+    batch["obs"][2, 1] = torch.nan
+    before = {key: value.clone() for key, value in agent.state_dict().items()}
+    assert agent.train_step(batch)["skipped"] == 1.0
+    assert all(torch.equal(value, before[key]) for key, value in agent.state_dict().items())
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_extreme_logits_and_inputs_stay_finite(fast: Kind) -> None:
+    kernels.use(fast)
+    logits = torch.tensor([[[400.0, -400.0, 0.0], [-1e6, 0.0, 1e6]]])
+    out = torch.empty(1, 6)
+    soft, index = kernels.draw_one_hot(logits, torch.tensor([[0.5, 0.999999]]), 0.01, out)
+    assert torch.isfinite(soft).all() and out.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]]
+    assert index.tolist() == [[0, 5]]
+    kl, *_ = kernels.categorical_kl(logits, -logits, 0.01)
+    assert torch.isfinite(kl).all()
+    y, result, inverse = torch.tensor([[1e4, -1e4, 1.0]]), torch.empty(1, 3), torch.empty(1, 1)
+    kernels.norm_silu_(y, torch.full((3,), 500.0), 1e-4, result, inverse)
+    assert torch.isfinite(result).all() and result[0, 1].abs() < 1e-6
+
+
+def test_without_a_compiler_the_kernels_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_library", lambda: None)
+    assert kernels.use("native") == "torch" and kernels.use("auto") == "torch"
+    agent = tiny_agent()
+    assert agent.train_step(filled_buffer(agent.config).sample())["skipped"] == 0.0
