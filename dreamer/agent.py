@@ -18,7 +18,8 @@ class Dreamer(nn.Module):
     """World model and behaviour in one module.
 
     Acting: ``state, action = agent.act(state, obs, is_first)``; the state is a value that the caller keeps. Learning:
-    ``agent.train_step(batch)``. Each draws from a generator of its own, so that playing does not change learning.
+    ``agent.train_step(batch)``. Playing, learning the world and learning in the dream each draw from a generator of
+    their own, so that none changes the chance of another.
     """
 
     def __init__(self, config: DreamerConfig, obs_size: int = 18, action_size: int = 4, seed: int = 0) -> None:
@@ -29,6 +30,7 @@ class Dreamer(nn.Module):
         self._initialize(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.learning_generator = torch.Generator().manual_seed(seed + 1)
+        self.dreaming_generator = torch.Generator().manual_seed(seed + 2)
         rates, behavior = config.optimizer, self.behavior
         self.world_learner = Learner(rates, [(self.world_model, rates.world_rate)])
         parts = [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)]
@@ -69,25 +71,49 @@ class Dreamer(nn.Module):
         Returns metrics by name. An update with a non-finite loss or gradient changes nothing and reports
         ``skipped`` = 1.
         """
-        norm, posteriors, metrics = self._learn_world(batch)
-        if norm is not None:
-            self._remember_context(posteriors)
-            behavior_norm, behavior_metrics = self._learn_behavior(batch, posteriors)
-            metrics |= behavior_metrics | {"grad/world": torch.tensor(norm)}
-            norm = behavior_norm
-        if norm is not None:
-            metrics["grad/behavior"] = torch.tensor(norm)
-            self.behavior.update_slow_value()
+        sound, posteriors, metrics = self.update_world(batch)
+        if sound:
+            sound, behavior_metrics = self.update_behavior(batch, posteriors, self.world_model)
+            metrics |= behavior_metrics
         self.updates += 1
-        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(norm is None)}
+        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
 
     def learn_world(self, batch: Batch) -> dict[str, float]:
         """One update of the world model alone; metrics as from ``train_step``."""
-        norm, posteriors, metrics = self._learn_world(batch)
-        if norm is not None:
-            self._remember_context(posteriors)
+        sound, _, metrics = self.update_world(batch)
         self.updates += 1
-        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(norm is None)}
+        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
+
+    def update_world(self, batch: Batch) -> tuple[bool, State, dict[str, Tensor]]:
+        """Loop 2, fit the world model to what really happened: (done, posteriors without gradients, metrics)."""
+        loss, posteriors, metrics = self.world_model.compute_loss(batch, self.context, self.learning_generator)
+        norm = self.world_learner.apply(loss)
+        posteriors = {key: value.detach() for key, value in posteriors.items()}
+        metrics["loss/world"] = loss.detach()
+        if norm is None:
+            return False, posteriors, metrics
+        if self.config.replay.context == "stream":  # the next window of every lane continues from here
+            self.context = {key: posteriors[key][-1].clone() for key in ("h", "z")}
+        return True, posteriors, metrics | {"grad/world": torch.tensor(norm)}
+
+    def update_behavior(
+        self, batch: Batch, posteriors: State, world: WorldModel
+    ) -> tuple[bool, dict[str, Tensor]]:
+        """Loop 3, dream in ``world`` from real states and improve actor and critic there: (done, metrics)."""
+        settings, generator = self.config.behavior, self.dreaming_generator
+        start = world.get_start_states(posteriors, batch, settings.starts, generator)
+        dream = world.imagine(self.behavior.policy, start, settings.horizon, generator)
+        actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
+        loss = actor_loss + critic_loss
+        if settings.replay_value:
+            replayed = self.behavior.replay_value_loss(posteriors, batch)
+            metrics["loss/replay_value"] = replayed.detach()
+            loss = loss + settings.replay_value * replayed
+        norm = self.behavior_learner.apply(loss)
+        if norm is None:
+            return False, metrics
+        self.behavior.update_slow_value()
+        return True, metrics | {"grad/behavior": torch.tensor(norm)}
 
     def snapshot(self) -> "Dreamer":
         """A frozen copy that plays on by itself; the original's learning does not touch it."""
@@ -101,27 +127,3 @@ class Dreamer(nn.Module):
         self.behavior.value.zero_output()
         self.behavior.policy.soften_output()
         self.behavior.synchronize()
-
-    def _learn_world(self, batch: Batch) -> tuple[float | None, State, dict[str, Tensor]]:
-        """Loop 2: fit the world model to what really happened."""
-        loss, posteriors, metrics = self.world_model.compute_loss(batch, self.context, self.learning_generator)
-        metrics["loss/world"] = loss.detach()
-        return self.world_learner.apply(loss), posteriors, metrics
-
-    def _learn_behavior(self, batch: Batch, posteriors: State) -> tuple[float | None, dict[str, Tensor]]:
-        """Loop 3: dream from real states and improve actor and critic there."""
-        settings, generator = self.config.behavior, self.learning_generator
-        start = self.world_model.get_start_states(posteriors, batch, settings.starts, generator)
-        dream = self.world_model.imagine(self.behavior.policy, start, settings.horizon, generator)
-        actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
-        loss = actor_loss + critic_loss
-        if settings.replay_value:
-            replayed = self.behavior.replay_value_loss(posteriors, batch)
-            metrics["loss/replay_value"] = replayed.detach()
-            loss = loss + settings.replay_value * replayed
-        return self.behavior_learner.apply(loss), metrics
-
-    def _remember_context(self, posteriors: State) -> None:
-        """The next window of every lane continues from here (see dreamer.replay)."""
-        if self.config.replay.context == "stream":
-            self.context = {key: posteriors[key][-1].detach().clone() for key in ("h", "z")}

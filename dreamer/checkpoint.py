@@ -92,6 +92,7 @@ def save_training_state(directory: Path, agent: Dreamer) -> None:
     tensors = {f"context.{key}": value for key, value in (agent.context or {}).items()}
     tensors["generator.acting"] = agent.generator.get_state()
     tensors["generator.learning"] = agent.learning_generator.get_state()
+    tensors["generator.dreaming"] = agent.dreaming_generator.get_state()
     for name, learner in _learners(agent).items():
         tensors |= {f"{name}.{key}": value for key, value in learner.state_tensors().items()}
     counters = {"updates": agent.updates} | {name: learner.steps for name, learner in _learners(agent).items()}
@@ -116,6 +117,8 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
         agent.context = context or None
         agent.generator.set_state(tensors["generator.acting"])
         agent.learning_generator.set_state(tensors["generator.learning"])
+        if "generator.dreaming" in tensors:  # states saved before version 0.2 have none
+            agent.dreaming_generator.set_state(tensors["generator.dreaming"])
         for name, learner in _learners(agent).items():
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,66 @@
+"""Updates on two cores: the world model learns in the calling thread, the behaviour beside it in a second one.
+
+    caller    world 1 | play | world 2     | play | world 3     | ...
+    second            | behaviour 1        | behaviour 2        | ...
+
+Behaviour k dreams with a copy of the weights that world k left behind, so the updates are exactly those of
+``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
+with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from dreamer.agent import Dreamer
+from dreamer.replay import Batch
+from dreamer.sequence_model import State
+
+Result = tuple[bool, dict[str, Tensor]]
+
+
+class Pipeline:
+    """Overlapped updates of one agent. Call ``finish`` before the agent itself is read, saved or evaluated."""
+
+    def __init__(self, agent: Dreamer) -> None:
+        self.agent = agent
+        self.player = agent.snapshot()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behaviour")
+        self._running: Future[Result] | None = None
+        self._last: dict[str, float] = {"skipped": 0.0}
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Update k of the world model, and metrics of it and of the behaviour's update k - 1."""
+        sound, posteriors, metrics = self.agent.update_world(batch)
+        self.finish()
+        self.agent.updates += 1
+        _copy(self.agent.world_model, self.player.world_model)
+        _copy(self.agent.behavior.policy, self.player.behavior.policy)
+        if sound:
+            self._running = self._pool.submit(self._improve, batch, posteriors)
+        skipped = max(float(not sound), self._last["skipped"])
+        return self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
+
+    def finish(self) -> None:
+        """Wait for the behaviour's update under way; what it raised is raised here."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            sound, metrics = running.result()
+            self._last = {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
+
+    def close(self) -> None:
+        """Finish and end the thread."""
+        self.finish()
+        self._pool.shutdown()
+
+    def _improve(self, batch: Batch, posteriors: State) -> Result:
+        # The player's world model is a copy that rests until the next `finish`; both threads only read it.
+        return self.agent.update_behavior(batch, posteriors, self.player.world_model)
+
+
+@torch.no_grad()
+def _copy(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """Weights and buffers of one module into another of the same build."""
+    theirs, ours = list(target.state_dict().values()), list(source.state_dict().values())
+    torch._foreach_copy_(theirs, ours)

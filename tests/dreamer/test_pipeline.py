@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from dreamer.pipeline import Pipeline
+from tests.dreamer.tiny import filled_buffer, tiny_agent
+
+
+def test_overlapped_updates_are_exactly_those_of_train_step() -> None:
+    plain, overlapped = tiny_agent(), tiny_agent()
+    pipeline = Pipeline(overlapped)
+    buffers = [filled_buffer(plain.config) for _ in range(2)]
+    wanted = [plain.train_step(buffers[0].sample()) for _ in range(6)]
+    got = [pipeline.train_step(buffers[1].sample()) for _ in range(6)]
+    pipeline.close()
+    ours, theirs = overlapped.state_dict(), plain.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert [m["loss/world"] for m in got] == [m["loss/world"] for m in wanted]
+    assert [m["loss/actor"] for m in got[1:]] == [m["loss/actor"] for m in wanted[:-1]]
+    assert overlapped.updates == 6
+
+
+def test_the_player_has_the_newest_world_model_and_the_policy_before_it() -> None:
+    plain, agent = tiny_agent(), tiny_agent()
+    pipeline = Pipeline(agent)
+    buffers = [filled_buffer(plain.config) for _ in range(2)]
+    for _ in range(3):
+        policy = {key: value.clone() for key, value in plain.behavior.policy.state_dict().items()}
+        plain.train_step(buffers[0].sample())
+        pipeline.train_step(buffers[1].sample())
+        player = pipeline.player
+        for key, value in plain.world_model.state_dict().items():
+            assert torch.equal(player.world_model.state_dict()[key], value)
+        for key, value in policy.items():
+            assert torch.equal(player.behavior.policy.state_dict()[key], value)
+    pipeline.close()
+
+
+def test_a_skipped_update_is_told_and_the_next_one_goes_on() -> None:
+    agent = tiny_agent()
+    pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
+    pipeline.train_step(buffer.sample())
+    batch = buffer.sample()
+    batch["reward"][1, 1] = torch.nan
+    assert pipeline.train_step(batch)["skipped"] == 1.0
+    assert pipeline.train_step(buffer.sample())["skipped"] == 0.0
+    pipeline.close()
+
+
+def test_a_failure_in_the_second_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = tiny_agent()
+    pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(agent, "update_behavior", fail)
+    pipeline.train_step(buffer.sample())
+    with pytest.raises(RuntimeError, match="broken"):
+        pipeline.finish()
+    pipeline.close()
