@@ -1,10 +1,14 @@
 """How long one whole update takes, and where the time goes.
 
-    python benchmarks/update.py [--updates 15] [--threads 1,2] [--json FILE]
+    python benchmarks/update.py [--updates 15] [--threads 1,2] [--ways plain,native,overlapped] [--json FILE]
 
 Two shapes: the default preset, and the standard unit that other DreamerV3 learners were measured with (16 sequences
 of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, networks of width 256). An update is
 everything: drawing the batch, world model, dream, actor, critic and the optimisers. The data are random numbers.
+
+Ways: "plain" the reference modules and autograd; "torch" the fused paths without compiled kernels; "native" with them;
+"overlapped" native, and the behaviour learns in a second thread (dreamer/pipeline.py). They take turns, update by
+update, so that a busy machine is as unfair to one as to another.
 """
 
 from __future__ import annotations
@@ -31,8 +35,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import load_config
+from dreamer import kernels
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
+from dreamer.pipeline import Pipeline
 from dreamer.replay import Episode, EpisodeBuffer
 
 OBS_SIZE, ACTION_SIZE = 18, 4
@@ -41,6 +47,8 @@ STANDARD = {
     "behavior": {"starts": 1024, "horizon": 15},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
+KERNELS: dict[str, kernels.Kind] = {"plain": "plain", "torch": "torch", "native": "native", "overlapped": "native"}
+STRETCH = 5  # updates that each way makes in its turn
 Result = dict[str, Any]
 
 
@@ -77,21 +85,53 @@ def peak_gflops(size: int = 768, repeats: int = 10) -> float:
     return 2 * size**3 / (median_ms(lambda: a @ b, repeats)[0] * 1e6)
 
 
-def measure(name: str, config: DreamerConfig, updates: int) -> Result:
-    """One shape with the current number of threads: the whole update, and its parts."""
-    agent, replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
-    agent.fit_normalizer(replay.observations(5000))
-    median, least, most = median_ms(lambda: agent.train_step(replay.sample()), updates)
+class Learning:
+    """One agent learning in one way."""
+
+    def __init__(self, config: DreamerConfig, way: str) -> None:
+        self.way, self.kernels = way, KERNELS[way]
+        self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
+        self.agent.fit_normalizer(self.replay.observations(5000))
+        self.pipeline = Pipeline(self.agent) if way == "overlapped" else None
+        self.wall_ms: list[float] = []
+        self.cpu_ms: list[float] = []
+
+    def update(self) -> None:
+        """One whole update, timed."""
+        kernels.use(self.kernels)
+        wall, cpu = time.perf_counter(), time.process_time()
+        (self.pipeline or self.agent).train_step(self.replay.sample())
+        self.wall_ms.append(1e3 * (time.perf_counter() - wall))
+        self.cpu_ms.append(1e3 * (time.process_time() - cpu))
+        if self.pipeline is not None and len(self.wall_ms) % STRETCH == 0:
+            self.pipeline.finish()
+
+
+def measure(name: str, config: DreamerConfig, updates: int, ways: list[str]) -> list[Result]:
+    """One shape with the current number of threads: the whole update in every way, and its parts."""
+    learning = [Learning(config, way) for way in ways]
+    for _ in range(max(1, updates // STRETCH)):
+        for one in learning:
+            for _ in range(STRETCH):
+                one.update()
+    return [_result(name, one, min(updates, 15)) for one in learning]
+
+
+def _result(name: str, one: Learning, repeats: int) -> Result:
+    wall, cpu = one.wall_ms[2:], one.cpu_ms[2:]
+    kernels.use(one.kernels)
     return {
         "shape": name,
+        "way": one.way,
         "threads": torch.get_num_threads(),
-        "ms": median,
-        "ms_min": least,
-        "ms_max": most,
-        "updates_per_s": 1e3 / median,
+        "ms": statistics.median(wall),
+        "ms_min": min(wall),
+        "ms_max": max(wall),
+        "cpu_ms": statistics.median(cpu),
+        "updates_per_s": 1e3 / statistics.median(wall),
         "peak_gflops": peak_gflops(),
-        "parts_ms": parts(agent, replay, updates),
-        "weights": sum(p.numel() for p in agent.parameters() if p.requires_grad),
+        "parts_ms": parts(one.agent, one.replay, repeats),
+        "weights": sum(p.numel() for p in one.agent.parameters() if p.requires_grad),
     }
 
 
@@ -121,8 +161,9 @@ def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, floa
 
 def print_table(results: list[Result]) -> None:
     """One column per measurement."""
-    table = Table("", *[f"{r['shape']}, {r['threads']} thread{'s' * (r['threads'] > 1)}" for r in results])
-    for key, text in (("ms", "ms per update, median"), ("ms_min", "least"), ("ms_max", "most")):
+    table = Table("", *[f"{r['shape']}, {r['way']}, {r['threads']} thread{'s' * (r['threads'] > 1)}" for r in results])
+    texts = {"ms": "ms per update, median", "ms_min": "least", "ms_max": "most", "cpu_ms": "processor ms, median"}
+    for key, text in texts.items():
         table.add_row(text, *[f"{r[key]:.0f}" for r in results])
     table.add_row("updates per second", *[f"{r['updates_per_s']:.1f}" for r in results])
     for name in results[0]["parts_ms"]:
@@ -137,13 +178,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=15)
     parser.add_argument("--threads", default=f"1,{os.cpu_count() or 1}")
+    parser.add_argument("--ways", default="plain,native,overlapped")
+    parser.add_argument("--shapes", default="default preset,standard unit")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     default, results = load_config().dreamer, []
     for threads in sorted({int(text) for text in arguments.threads.split(",")}):
         torch.set_num_threads(threads)
-        results.append(measure("default preset", default, arguments.updates))
-        results.append(measure("standard unit", standard_unit(default), max(3, arguments.updates // 3)))
+        for shape in arguments.shapes.split(","):
+            config = default if shape == "default preset" else standard_unit(default)
+            updates = arguments.updates if shape == "default preset" else max(2 * STRETCH, arguments.updates // 3)
+            results += measure(shape, config, updates, arguments.ways.split(","))
     print_table(results)
     if arguments.json:
         about = {"machine": platform.platform(), "torch": torch.__version__, "results": results}
