@@ -13,7 +13,6 @@ from dreamer.replay import Batch
 from dreamer.sequence_model import State, features
 from dreamer.world_model import WorldModel
 
-
 # Matrix products of fewer rows are summed in another order, and a last digit decides now and then about a latent.
 FEWEST_ROWS = 4
 
@@ -52,8 +51,8 @@ class Dreamer(nn.Module):
         """One step of play for a batch of rounds: (next state, action (batch, action) in [-1, 1]).
 
         obs (batch, obs), is_first (batch,) marks the rows where a round begins. Sampling noise, of the latent and, if
-        not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all. A round
-        is played alike, bit for bit, alone and in any batch (see FEWEST_ROWS).
+        not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all. It is
+        the same, bit for bit, alone and in any batch (see FEWEST_ROWS).
         """
         rows = len(obs)
         if rows < FEWEST_ROWS:
