@@ -70,6 +70,7 @@ class TrainingConfig(Section):
     environment_steps: Count
     minutes: Weight
     train_ratio: Positive
+    overlap: bool
     warmup_rounds: Count
     evaluate_every_steps: Count
     evaluate_rounds: Count

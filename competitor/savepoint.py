@@ -33,6 +33,7 @@ from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
 from dreamer.errors import DreamerError
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.pipeline import Pipeline
 from dreamer.replay import EpisodeBuffer, Mirror
 
 FORMAT = 1
@@ -62,6 +63,7 @@ class TrainingState:
     """The parts of a training; `table` is None until the warm-up is over."""
 
     agent: Dreamer
+    pipeline: Pipeline
     replay: EpisodeBuffer
     league: League
     roster: Roster
@@ -112,14 +114,16 @@ def _assemble(
     config: Config, run: RunDirectory, agent: Dreamer, replay: EpisodeBuffer, generator: np.random.Generator
 ) -> TrainingState:
     league = League(config.league.pool_size, config.league.pfsp, config.league.pfsp_power)
-    roster = Roster(agent, config, lambda name: load_checkpoint(run.league / name)[0])
+    pipeline = Pipeline(agent, overlap=config.training.overlap)
+    roster = Roster(pipeline.player, config, lambda name: load_checkpoint(run.league / name)[0])
     return TrainingState(
         agent=agent,
+        pipeline=pipeline,
         replay=replay,
         league=league,
         roster=roster,
         matchmaker=Matchmaker(config, league, roster, generator),
-        learner=DreamerPlayer(agent, "learner", deterministic=False),
+        learner=DreamerPlayer(pipeline.player, "learner", deterministic=False),
         warmup_generator=generator,
     )
 
@@ -127,7 +131,9 @@ def _assemble(
 def write_state(directory: Path, state: TrainingState) -> None:
     """Fill `directory` with a save. Raises OSError or CheckpointError when the disk refuses."""
     assert state.table is not None, "there is nothing to save before the warm-up is over"
+    state.pipeline.finish()
     save_checkpoint(directory / "agent", state.agent, {})
+    state.pipeline.save(directory)
     save_training_state(directory, state.agent)
     state.replay.save(directory)
     running = state.table.running_rounds()
@@ -186,6 +192,7 @@ def _read_state(directory: Path, config: Config, run: RunDirectory) -> TrainingS
     _restore_players(directory, state)
     # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
     load_training_state(directory, agent)
+    state.pipeline.load(directory)
     return state
 
 

@@ -102,6 +102,7 @@ class Trainer:
             table = self.state.table or self._warm_up()
             reason = self._loop(table, writer)
             self.save()
+            self.state.pipeline.close()
         return Outcome(
             reason,
             self.run.path,
@@ -113,6 +114,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a save for --resume and checkpoints/latest; remove snapshots that nobody needs any more."""
+        self.state.pipeline.finish()
         self.state.counters.seconds = self._watch.total_s
         self.run.save(lambda directory: write_state(directory, self.state))
         save_checkpoint(self.run.checkpoints / "latest", self.state.agent, self._reporter.card())
@@ -158,6 +160,7 @@ class Trainer:
         state.counters.next_evaluation = steps + config.training.evaluate_every_steps
         state.counters.next_snapshot = steps + config.league.snapshot_every_steps
         state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
+        state.pipeline.refresh_player()
         table = state.open_table(config)
         self._reporter.forget_speed()
         self.save()
@@ -184,7 +187,7 @@ class Trainer:
         """Loops 2 and 3, as often as the steps collected so far have earned."""
         while self.state.counters.credit >= 1.0 and not self._stop_requested and self._watch.left_s != 0.0:
             self.state.counters.credit -= 1.0
-            metrics = self.state.agent.train_step(self.state.replay.sample())
+            metrics = self.state.pipeline.train_step(self.state.replay.sample())
             self._count_skipped(metrics)
             self.state.averages.add(metrics)
             if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
@@ -219,12 +222,14 @@ class Trainer:
 
     def _snapshot(self) -> None:
         """Take the learner into the league. Files of members that leave are removed after the next save."""
+        self.state.pipeline.finish()
         name = f"step-{self.state.counters.environment_steps:09d}"
         save_checkpoint(self.run.league / name, self.state.agent, self._reporter.card())
         self.state.league.add(name, self.state.counters.environment_steps)
 
     def _evaluate(self, writer: MetricsWriter) -> None:
         self._reporter.show("evaluation")
+        self.state.pipeline.finish()
         keep_mode = self.config.rink.keep_mode
         opponents: dict[str, Player] = {
             name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")

@@ -13,6 +13,9 @@ from dreamer.replay import Batch
 from dreamer.sequence_model import State, features
 from dreamer.world_model import WorldModel
 
+# Matrix products of fewer rows are summed in another order, and a last digit decides now and then about a latent.
+FEWEST_ROWS = 4
+
 
 class Dreamer(nn.Module):
     """World model and behaviour in one module.
@@ -50,8 +53,13 @@ class Dreamer(nn.Module):
         """One step of play for a batch of rounds: (next state, action (batch, action) in [-1, 1]).
 
         obs (batch, obs), is_first (batch,) marks the rows where a round begins. Sampling noise, of the latent and, if
-        not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all.
+        not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all. It is
+        the same, bit for bit, alone and in any batch (see FEWEST_ROWS).
         """
+        rows = len(obs)
+        if rows < FEWEST_ROWS:
+            state = {key: _padded(table) for key, table in state.items()}
+            obs, is_first = _padded(obs), _padded(is_first)
         embed = self.world_model.encode(obs)
         dynamics = self.world_model.dynamics
         posterior = dynamics.filter_step(
@@ -59,7 +67,8 @@ class Dreamer(nn.Module):
         )
         dist = self.behavior.policy(features(posterior))
         action = dist.mode() if deterministic else dist.sample(self.generator)
-        return {"h": posterior["h"], "z": posterior["z"], "action": action}, action
+        state = {"h": posterior["h"][:rows], "z": posterior["z"][:rows], "action": action[:rows]}
+        return state, state["action"]
 
     def fit_normalizer(self, observations: Tensor) -> None:
         """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""
@@ -127,3 +136,8 @@ class Dreamer(nn.Module):
         self.behavior.value.zero_output()
         self.behavior.policy.soften_output()
         self.behavior.synchronize()
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """``rows`` (batch, ...) with zeros below, up to FEWEST_ROWS."""
+    return torch.cat([rows, rows.new_zeros(FEWEST_ROWS - len(rows), *rows.shape[1:])])

@@ -8,12 +8,17 @@ Behaviour k dreams with a copy of the weights that world k left behind, so the u
 with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed.
 """
 
+import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from dreamer.agent import Dreamer
+from dreamer.files import atomic_write, atomic_write_text
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
 
@@ -21,22 +26,27 @@ Result = tuple[bool, dict[str, Tensor]]
 
 
 class Pipeline:
-    """Overlapped updates of one agent. Call ``finish`` before the agent itself is read, saved or evaluated."""
+    """Updates of one agent, overlapped or, without ``overlap``, one part after the other by the agent itself.
 
-    def __init__(self, agent: Dreamer) -> None:
-        self.agent = agent
-        self.player = agent.snapshot()
+    Call ``finish`` before the agent is read, saved or evaluated; play with ``player``, which shares its generator.
+    """
+
+    def __init__(self, agent: Dreamer, *, overlap: bool = True) -> None:
+        self.agent, self.overlap = agent, overlap
+        self.player = agent.snapshot() if overlap else agent
+        self.player.generator = agent.generator
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="behaviour")
         self._running: Future[Result] | None = None
         self._last: dict[str, float] = {"skipped": 0.0}
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Update k of the world model, and metrics of it and of the behaviour's update k - 1."""
+        if not self.overlap:
+            return self.agent.train_step(batch)
         sound, posteriors, metrics = self.agent.update_world(batch)
         self.finish()
         self.agent.updates += 1
-        _copy(self.agent.world_model, self.player.world_model)
-        _copy(self.agent.behavior.policy, self.player.behavior.policy)
+        self.refresh_player()
         if sound:
             self._running = self._pool.submit(self._improve, batch, posteriors)
         skipped = max(float(not sound), self._last["skipped"])
@@ -48,6 +58,26 @@ class Pipeline:
             running, self._running = self._running, None
             sound, metrics = running.result()
             self._last = {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
+
+    def refresh_player(self) -> None:
+        """Give the player what the agent knows now; to be called when the agent was changed from outside."""
+        if self.overlap:
+            _copy(self.agent.world_model, self.player.world_model)
+            _copy(self.agent.behavior.policy, self.player.behavior.policy)
+
+    def save(self, directory: Path) -> None:
+        """Write what the player and the next metrics depend on, after ``finish``; raises OSError."""
+        policy = {key: value.contiguous() for key, value in self.player.behavior.policy.state_dict().items()}
+        data = tensor_bytes(policy)
+        atomic_write(directory / "player.safetensors", lambda file: file.write(data))
+        atomic_write_text(directory / "player.json", json.dumps(self._last))
+
+    def load(self, directory: Path) -> None:
+        """Read what ``save`` wrote; a directory without it stands for an agent that did not overlap."""
+        self.refresh_player()
+        if self.overlap and (directory / "player.json").exists():
+            self._last = json.loads((directory / "player.json").read_text())
+            self.player.behavior.policy.load_state_dict(load_file(directory / "player.safetensors"))
 
     def close(self) -> None:
         """Finish and end the thread."""

@@ -24,6 +24,7 @@ from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import DivergenceError
 
 TINY = (
+    "run.seed=1",
     "training.rinks=6",
     "training.environment_steps=2000",
     "training.warmup_rounds=4",
@@ -49,7 +50,7 @@ class Recorder:
 
     def __init__(self, trainer: Trainer, stop_after: int | None = None) -> None:
         self.updates: list[dict[str, float]] = []
-        learn = trainer.state.agent.train_step
+        learn = trainer.state.pipeline.train_step
 
         def train_step(batch: Any) -> dict[str, float]:
             metrics = learn(batch)
@@ -58,7 +59,7 @@ class Recorder:
                 trainer.stop()
             return metrics
 
-        trainer.state.agent.train_step = train_step  # type: ignore[method-assign]
+        trainer.state.pipeline.train_step = train_step  # type: ignore[method-assign]
 
 
 def steady(line: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +281,7 @@ def test_non_finite_updates_are_counted_and_stop_training_when_they_persist(tmp_
     path = tmp_path / "run"
     trainer = Trainer.start(tiny(), path)
     calls = itertools.count(1)
-    learn = trainer.state.agent.train_step
+    learn = trainer.state.pipeline.train_step
 
     def sometimes_broken(batch: Any) -> dict[str, float]:
         number = next(calls)
@@ -288,7 +289,7 @@ def test_non_finite_updates_are_counted_and_stop_training_when_they_persist(tmp_
             batch = {**batch, "obs": batch["obs"] * float("nan")}
         return learn(batch)
 
-    trainer.state.agent.train_step = sometimes_broken  # type: ignore[method-assign]
+    trainer.state.pipeline.train_step = sometimes_broken  # type: ignore[method-assign]
     with pytest.raises(DivergenceError, match="not finite.*last save is kept"):
         trainer.train()
     assert next(calls) == 10 + MOST_SKIPPED_IN_A_ROW + 1

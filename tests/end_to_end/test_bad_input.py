@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import cli
-from dreamer.agent import Dreamer
+from dreamer.pipeline import Pipeline
 
 Fails = Callable[..., str]
 
@@ -175,7 +175,7 @@ def test_full_disk_while_results_are_written(
 def test_lasting_nan_losses_end_the_training(
     fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Dreamer, "train_step", lambda agent, batch: {"skipped": 1.0})
+    monkeypatch.setattr(Pipeline, "train_step", lambda pipeline, batch: {"skipped": 1.0})
     more = ["--set", "training.environment_steps=100000"]
     assert "diverged" in fails(DIVERGENCE, "train", "--resume", str(run_copy), *more)
     assert cli.run(["info", str(run_copy / "checkpoints/latest")]) == 0
