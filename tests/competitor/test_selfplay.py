@@ -146,7 +146,7 @@ def test_a_run_killed_in_the_middle_of_a_save_goes_on_from_the_save_before(
 def test_one_seed_repeats_a_run_and_another_does_not(
     tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
 ) -> None:
-    for seed, same in ((0, True), (1, False)):
+    for seed, same in ((1, True), (0, False)):
         trainer = Trainer.start(tiny(f"run.seed={seed}"), tmp_path / str(seed))
         recorder = Recorder(trainer, stop_after=5)
         trainer.train()
