@@ -38,6 +38,7 @@ from competitor.config import load_config
 from dreamer import kernels
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
+from dreamer.parallel import use_workers
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Episode, EpisodeBuffer
 
@@ -88,8 +89,8 @@ def peak_gflops(size: int = 768, repeats: int = 10) -> float:
 class Learning:
     """One agent learning in one way."""
 
-    def __init__(self, config: DreamerConfig, way: str) -> None:
-        self.way, self.kernels = way, KERNELS[way]
+    def __init__(self, config: DreamerConfig, way: str, threads: int) -> None:
+        self.way, self.threads = way, threads
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
         self.agent.fit_normalizer(self.replay.observations(5000))
         self.pipeline = Pipeline(self.agent) if way == "overlapped" else None
@@ -98,7 +99,7 @@ class Learning:
 
     def update(self) -> None:
         """One whole update, timed."""
-        kernels.use(self.kernels)
+        _settle(self.way, self.threads)
         wall, cpu = time.perf_counter(), time.process_time()
         (self.pipeline or self.agent).train_step(self.replay.sample())
         self.wall_ms.append(1e3 * (time.perf_counter() - wall))
@@ -107,9 +108,16 @@ class Learning:
             self.pipeline.finish()
 
 
-def measure(name: str, config: DreamerConfig, updates: int, ways: list[str]) -> list[Result]:
-    """One shape with the current number of threads: the whole update in every way, and its parts."""
-    learning = [Learning(config, way) for way in ways]
+def _settle(way: str, threads: int) -> None:
+    """The plain way leaves threads to torch, the fused ones split rows themselves (dreamer/parallel.py)."""
+    kernels.use(KERNELS[way])
+    torch.set_num_threads(threads if way == "plain" else 1)
+    use_workers(1 if way == "plain" else threads)
+
+
+def measure(name: str, config: DreamerConfig, updates: int, ways: list[str], threads: int) -> list[Result]:
+    """One shape with a number of threads: the whole update in every way, and its parts."""
+    learning = [Learning(config, way, threads) for way in ways]
     for _ in range(max(1, updates // STRETCH)):
         for one in learning:
             for _ in range(STRETCH):
@@ -119,11 +127,11 @@ def measure(name: str, config: DreamerConfig, updates: int, ways: list[str]) -> 
 
 def _result(name: str, one: Learning, repeats: int) -> Result:
     wall, cpu = one.wall_ms[2:], one.cpu_ms[2:]
-    kernels.use(one.kernels)
+    _settle(one.way, one.threads)
     return {
         "shape": name,
         "way": one.way,
-        "threads": torch.get_num_threads(),
+        "threads": one.threads,
         "ms": statistics.median(wall),
         "ms_min": min(wall),
         "ms_max": max(wall),
@@ -184,11 +192,10 @@ def main() -> None:
     arguments = parser.parse_args()
     default, results = load_config().dreamer, []
     for threads in sorted({int(text) for text in arguments.threads.split(",")}):
-        torch.set_num_threads(threads)
         for shape in arguments.shapes.split(","):
             config = default if shape == "default preset" else standard_unit(default)
             updates = arguments.updates if shape == "default preset" else max(2 * STRETCH, arguments.updates // 3)
-            results += measure(shape, config, updates, arguments.ways.split(","))
+            results += measure(shape, config, updates, arguments.ways.split(","), threads)
     print_table(results)
     if arguments.json:
         about = {"machine": platform.platform(), "torch": torch.__version__, "results": results}

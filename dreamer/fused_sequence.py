@@ -14,6 +14,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from dreamer import kernels
+from dreamer.parallel import over_rows, parts
 
 
 @dataclass(frozen=True)
@@ -203,3 +204,20 @@ class DreamStep:
         torch.addmm(w.prior_bias, self._activated, self._out, out=self._logits)
         logits = self._logits.view(-1, shape.groups, shape.classes)
         return kernels.draw_one_hot(logits, uniform, shape.unimix, out[:, shape.hidden :])[1]
+
+
+class DreamSteps:
+    """Steps of the dream of a large batch, in parts side by side; see `DreamStep`."""
+
+    def __init__(self, weights: Weights, shape: Shape, batch: int) -> None:
+        self._steps = {part.start: DreamStep(weights, shape, part.stop - part.start) for part in parts(batch)}
+
+    def __call__(self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
+        """As `DreamStep`, for the whole batch."""
+
+        def run(part: slice) -> Tensor:
+            known = None if index is None else index[part]
+            return self._steps[part.start](state[part], known, action[part], uniform[part], out[part])
+
+        done = over_rows(run, len(state))
+        return done[0] if len(done) == 1 else torch.cat(done)

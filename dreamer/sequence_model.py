@@ -17,7 +17,7 @@ from dreamer import kernels
 from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist
 from dreamer.fused import categorical_kls
-from dreamer.fused_sequence import DreamStep, Shape, Weights, filter_sequence
+from dreamer.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
 from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
 
 State = dict[str, Tensor]
@@ -174,7 +174,7 @@ class SequenceModel(nn.Module):
         self, policy: Callable[[Tensor], ActionDist], start: State, horizon: int, generator: Generator | None
     ) -> tuple[State, Tensor]:
         batch = len(start["h"])
-        step = DreamStep(self._weights, self._shape, batch)
+        step = DreamSteps(self._weights, self._shape, batch)
         seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
         torch.cat([start["h"], start["z"]], -1, out=seen[0])
         actions, index = [], None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer import kernels
+from dreamer import kernels, parallel
 from dreamer.agent import Dreamer
 from dreamer.kernels import Kind
 from dreamer.sequence_model import State
@@ -20,6 +20,7 @@ SIZES = {"hidden": 24, "groups": 5, "classes": 7, "embedding": 20, "units": 17, 
 def chosen_again() -> Iterator[None]:
     yield
     kernels.use("auto")
+    parallel.use_workers(1)
 
 
 def agent_with(wanted: Kind, **sections: dict[str, object]) -> Dreamer:
@@ -79,6 +80,21 @@ def test_loss_states_and_every_gradient_agree_with_the_plain_path(
     for name, gradient in plain_grads.items():
         size = gradient.abs().max().item()
         torch.testing.assert_close(grads[name], gradient, rtol=1e-3, atol=1e-4 * size + 1e-8, msg=name)
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_rows_split_among_threads_give_the_same(fast: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "FEWEST_ROWS", 100)
+    loss, states, grads = behavior_pass(fast)
+    for workers in (2, 3):
+        parallel.use_workers(workers)
+        split_loss, split_states, split_grads = behavior_pass(fast)
+        torch.testing.assert_close(split_loss, loss)
+        torch.testing.assert_close(split_states["z"], states["z"])
+        for name, gradient in grads.items():
+            torch.testing.assert_close(split_grads[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+        again = behavior_pass(fast)[2]
+        assert all(torch.equal(again[name], gradient) for name, gradient in split_grads.items())
 
 
 @pytest.mark.parametrize("fast", FAST)
