@@ -33,6 +33,8 @@ class ModelConfig(Section):
     activation: Literal["silu", "elu"] = "silu"
     unimix: Share = 0.01
     normalize: bool = True
+    input_constant: bool = False
+    input_waves: Annotated[int, Field(ge=0)] = 0
 
 
 class LossConfig(Section):
@@ -105,6 +107,7 @@ class ReplayConfig(Section):
     sequence_length: Annotated[int, Field(ge=2)] = 8
     context: Literal["stream", "zero"] = "stream"
     mirror: bool = True
+    end_share: Share = 0.0
 
 
 class DreamerConfig(Section):
