@@ -35,9 +35,11 @@ class Dreamer(nn.Module):
         self.learning_generator = torch.Generator().manual_seed(seed + 1)
         self.dreaming_generator = torch.Generator().manual_seed(seed + 2)
         rates, behavior = config.optimizer, self.behavior
-        self.world_learner = Learner(rates, [(self.world_model, rates.world_rate)])
-        parts = [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)]
-        self.behavior_learner = Learner(rates, parts)
+        deviation, others = self.world_model.split_parameters()
+        self.world_learner = Learner(rates, [(deviation, rates.deviation_rate), (others, rates.world_rate)])
+        self.behavior_learner = Learner(
+            rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)]
+        )
         self.updates = 0
         self.context: State | None = None
 

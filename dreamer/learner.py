@@ -62,14 +62,16 @@ def clip_factors(weights: list[Tensor], norms: Tensor, limit: float, minimum: fl
 
 
 class Learner:
-    """Steps a set of modules, each with its own learning rate, in one optimiser."""
+    """Steps parts of a model (modules or parameters), each with its own learning rate, in one optimiser."""
 
-    def __init__(self, config: OptimizerConfig, modules: Iterable[tuple[nn.Module, float]]) -> None:
+    def __init__(
+        self, config: OptimizerConfig, parts: Iterable[tuple[nn.Module | list[nn.Parameter], float]]
+    ) -> None:
         self.config = config
         self.parameters: list[nn.Parameter] = []
         groups: list[dict[str, object]] = []
-        for module, rate in modules:
-            trained = [p for p in module.parameters() if p.requires_grad]
+        for part, rate in parts:
+            trained = [p for p in (part.parameters() if isinstance(part, nn.Module) else part) if p.requires_grad]
             self.parameters += trained
             groups.append({"params": trained, "lr": rate, "rate": rate})
         self.optimizer = self._make_optimizer(groups)

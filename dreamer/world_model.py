@@ -67,6 +67,14 @@ class WorldModel(nn.Module):
         self.reward_head = ScalarHead(size, config)
         self.continue_head = build_mlp(size, 1, model, units=model.head_units, layers=1)
 
+    def split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """(the decoder's deviations, all other parameters), in the order of ``parameters``.
+
+        The deviations fall by more than a factor of ten while the model learns to predict. At the rate of a weight
+        that takes thousands of updates, in which the decoder counts for less than it should.
+        """
+        return [self.decoder_log_std], [p for p in self.parameters() if p is not self.decoder_log_std]
+
     def fit_normalizer(self, observations: Tensor) -> None:
         """Set mean and scale of each input from observations (n, obs); they are part of the weights from then on."""
         self.obs_mean.copy_(observations.mean(0))
