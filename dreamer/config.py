@@ -90,7 +90,7 @@ class OptimizerConfig(Section):
 
     kind: Literal["laprop", "adam"] = "laprop"
     world_rate: Positive = 1.2e-3
-    deviation_rate: Positive = 1.2e-2
+    deviation_rate: Positive = 1.2e-3
     actor_rate: Positive = 3e-4
     critic_rate: Positive = 3e-4
     clip: NonNegative = 0.3

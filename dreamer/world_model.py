@@ -70,8 +70,8 @@ class WorldModel(nn.Module):
     def split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """(the decoder's deviations, all other parameters), in the order of ``parameters``.
 
-        The deviations fall by more than a factor of ten while the model learns to predict. At the rate of a weight
-        that takes thousands of updates, in which the decoder counts for less than it should.
+        The deviations fall by more than a factor of ten while the model learns to predict, at most by their learning
+        rate in an update (in the logarithm): at the rate of a weight that takes thousands of updates.
         """
         return [self.decoder_log_std], [p for p in self.parameters() if p is not self.decoder_log_std]
 
