@@ -45,6 +45,7 @@ class RunConfig(Section):
 
     seed: Seed
     threads: int = Field(ge=0)
+    kernels: Literal["auto", "native", "torch", "plain"]
 
 
 class RinkConfig(Section):

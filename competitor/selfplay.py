@@ -25,6 +25,7 @@ from competitor.savepoint import TrainingState, new_state, read_state, write_sta
 from competitor.status import Clock, OnProgress, Outcome, Stopwatch
 from competitor.threads import use_threads
 from competitor.warmup import play_warmup
+from dreamer import kernels
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
 
@@ -58,6 +59,7 @@ class Trainer:
         self._reporter = Reporter(config, run, state, self._watch, clock)
         self._saved_at = clock()
         use_threads(config.run.threads)
+        kernels.use(config.run.kernels)
 
     @classmethod
     def start(
