@@ -55,7 +55,7 @@ def test_mse_decoder_predicts_symlog_observations() -> None:
 
 
 def test_gaussian_decoder_learns_a_scale_for_each_number() -> None:
-    agent = tiny_agent(optimizer={"world_rate": 1e-2})
+    agent = tiny_agent(optimizer={"world_rate": 1e-2, "deviation_rate": 1e-2})
     buffer = filled_buffer(agent.config)
     for episode in buffer._episodes:
         episode.obs[:, 0] = 0.5  # one number is certain, the others are noise
