@@ -1,6 +1,7 @@
 """The Dreamer agent: acts with the posterior, learns by the three loops."""
 
 import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +33,20 @@ class Dreamer(nn.Module):
         self._initialize(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.learning_generator = torch.Generator().manual_seed(seed + 1)
-        rates, behavior = config.optimizer, self.behavior
-        self.world_learner = Learner(rates, [(self.world_model, rates.world_rate)])
-        parts = [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)]
-        self.behavior_learner = Learner(rates, parts)
         self.updates = 0
         self.context: State | None = None
+
+    @cached_property
+    def world_learner(self) -> Learner:
+        """Made when first used: who only plays saves the seconds in which torch loads its optimisers."""
+        rates = self.config.optimizer
+        return Learner(rates, [(self.world_model, rates.world_rate)])
+
+    @cached_property
+    def behavior_learner(self) -> Learner:
+        """Like ``world_learner``, for policy and critic."""
+        rates, behavior = self.config.optimizer, self.behavior
+        return Learner(rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)])
 
     def initial_state(self, batch: int) -> State:
         """States before anything was seen: h, z and the previous action, all zeros, (batch, ...)."""
