@@ -66,6 +66,7 @@ def test_the_client_of_the_page_plays() -> None:
             await peer.expect("action", match="m1", step=step, action=[0.0, 0.0, 0.0, 0.0])
         await peer.send("end", match="m1", own=3, other=1)
         await peer.expect("seen", match="m1")
+        await peer.socket.close()
 
     with Server(script) as server:
         command = [sys.executable, "-c", code, server.url, TOKEN]
