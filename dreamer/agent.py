@@ -63,10 +63,10 @@ class Dreamer(nn.Module):
         not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all. It is
         the same, bit for bit, alone and in any batch (see FEWEST_ROWS).
         """
-        rows = len(obs)
-        if rows < FEWEST_ROWS:
-            state = {key: _padded(table) for key, table in state.items()}
-            obs, is_first = _padded(obs), _padded(is_first)
+        if len(obs) < FEWEST_ROWS:
+            rows, tables = len(obs), {key: _padded(table) for key, table in state.items()}
+            state, action = self.act(tables, _padded(obs), _padded(is_first), deterministic=deterministic)
+            return {key: table[:rows] for key, table in state.items()}, action[:rows]
         embed = self.world_model.encode(obs)
         dynamics = self.world_model.dynamics
         posterior = dynamics.filter_step(
@@ -74,8 +74,7 @@ class Dreamer(nn.Module):
         )
         dist = self.behavior.policy(features(posterior))
         action = dist.mode() if deterministic else dist.sample(self.generator)
-        state = {"h": posterior["h"][:rows], "z": posterior["z"][:rows], "action": action[:rows]}
-        return state, state["action"]
+        return {"h": posterior["h"], "z": posterior["z"], "action": action}, action
 
     def fit_normalizer(self, observations: Tensor) -> None:
         """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""

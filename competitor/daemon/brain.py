@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from competitor.daemon.play_step import play_step
 from competitor.daemon.session import ACTION_SIZE, OBS_SIZE
 from competitor.players import checkpoint_path
 from competitor.threads import use_threads
@@ -47,7 +47,7 @@ class DreamerBrain:
             )
         self.name, self.digest, self.deterministic = name, digest, deterministic
         self._agent = agent.requires_grad_(False).eval()
-        self._logits = _watched(agent)
+        self._step = play_step(agent, deterministic=deterministic)
         self._table: State = {}
         self._free: list[int] = []
         self._grow(FIRST_SLOTS)
@@ -74,14 +74,10 @@ class DreamerBrain:
 
         A row whose new state or action is not finite returns NaN and keeps its old state.
         """
-        self._logits.clear()
         rows = torch.tensor(slots)
-        state = {key: table.index_select(0, rows) for key, table in self._table.items()}
-        state["action"] = torch.from_numpy(previous)
-        state, action = self._agent.act(
-            state, torch.from_numpy(obs), torch.from_numpy(is_first), deterministic=self.deterministic
-        )
-        is_sound = _finite_rows([*state.values(), *self._logits.values()], len(slots))
+        h, z = (table.index_select(0, rows) for table in self._table.values())
+        h, z, action, is_sound = self._step(h, z, *map(torch.from_numpy, (previous, obs, is_first)))
+        state = {"h": h, "z": z}
         if not is_sound.all():
             rows, action = rows[is_sound], action.masked_fill(~is_sound[:, None], torch.nan)
             state = {key: values[is_sound] for key, values in state.items()}
@@ -133,23 +129,3 @@ class DreamerBrain:
             key: torch.cat([self._table[key], fresh[key]]) if self._table else fresh[key] for key in REMEMBERED
         }
         self._free.extend(reversed(range(before, before + slots)))
-
-
-def _watched(agent: Dreamer) -> dict[str, Tensor]:
-    """Return a dictionary that always holds what the latent and the action were last chosen from.
-
-    A choice among classes is made from NaN as well, and what comes of it looks as finite as any other.
-    """
-    seen: dict[str, Tensor] = {}
-
-    def watch(name: str, network: nn.Module) -> None:
-        network.register_forward_hook(lambda module, inputs, output: seen.update({name: output}))
-
-    watch("latent", agent.world_model.dynamics.posterior_net)
-    watch("action", agent.behavior.policy.net)
-    return seen
-
-
-def _finite_rows(tables: list[Tensor], rows: int) -> Tensor:
-    """Return which of the first `rows` rows of all tables are finite; a sum is finite only if its terms are."""
-    return torch.isfinite(torch.stack([table[:rows].sum(dim=1) for table in tables])).all(dim=0)

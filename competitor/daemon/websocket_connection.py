@@ -140,7 +140,6 @@ class Connection:
     def _round(self, selector: selectors.BaseSelector, handler: Handler) -> None:
         handler.turn()
         self._write()
-        self._look_at_the_clock()
         if self._abort_reason:
             raise Lost(self._abort_reason)
         if self._wait(selector, handler):
@@ -148,6 +147,8 @@ class Connection:
                 self._handle(message, handler)
                 if self._outbox:  # the first answers need not wait until the last of many messages is read
                     self._write()
+        # After reading: what has come while this computer slept counts.
+        self._look_at_the_clock()
 
     def _handle(self, message: Received, handler: Handler) -> None:
         self._unheard_since = None

@@ -123,7 +123,7 @@ def test_an_exception_leaves_the_states(brain: DreamerBrain, monkeypatch: pytest
     slot = brain.open()
     brain.act([slot], observations(1), first(1), ZERO)
     before = {key: table.clone() for key, table in brain._table.items()}
-    monkeypatch.setattr(brain._agent.behavior.policy, "forward", lambda features: 1 / 0)
+    monkeypatch.setattr(brain, "_step", lambda *tables: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         brain.act([slot], observations(1, 1), first(1, False), ZERO)
     assert all(torch.equal(table, before[key]) for key, table in brain._table.items())
@@ -217,12 +217,8 @@ def test_a_network_that_breaks_in_play_does_not_decide(debug_config: Config, par
 
 
 def test_the_self_test_finds_a_state_that_does_not_reset(brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    act = brain._agent.act
-
-    def forgetful(state, obs, is_first, *, deterministic=False):  # type: ignore[no-untyped-def]
-        return act(state, obs, torch.zeros_like(is_first), deterministic=deterministic)
-
-    monkeypatch.setattr(brain._agent, "act", forgetful)
+    step = brain._step
+    monkeypatch.setattr(brain, "_step", lambda *tables: step(*tables[:-1], torch.zeros_like(tables[-1])))
     with pytest.raises(CheckpointError, match="its memory of a round does not end"):
         brain.self_test()
 

@@ -103,3 +103,32 @@ def test_a_probe_follows_what_was_sent_before(pair: tuple[Connection, socket.soc
     connection.run(Listener(connection, other))
     sent = list(Frames().feed(other.recv(4096)))
     assert sent[:2] == [READY[0], Received(Kind.PING, b"7")]
+
+
+def test_a_pong_that_waited_while_the_computer_slept_counts() -> None:
+    opened, other = socket.socketpair()
+    opened.setblocking(False)
+    now = [0.0]
+    with other:
+        connection = Connection(opened, Timing(turn_s=0.0), clock=lambda: now[0])
+        listener = Sleeper(connection, other, now)
+        assert connection.run(listener) == "awake"
+    assert listener.heard == [b""]
+
+
+class Sleeper(Listener):
+    """Lets an hour pass between the ping and the moment when its pong is read."""
+
+    def __init__(self, connection: Connection, other: socket.socket, now: list[float]) -> None:
+        super().__init__(connection, other)
+        self._now, self._turns = now, 0
+
+    def turn(self) -> None:
+        self._turns += 1
+        if self._turns == 1:
+            self._now[0] += 20.0  # time for a ping
+        elif self._turns == 2:
+            self._other.sendall(b"\x8a\x00")
+            self._now[0] += 3600.0
+        elif self._turns == 3:
+            self._connection.abort("awake")
