@@ -5,9 +5,11 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO_RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_MINUTES ?= 1.5
 DEMO_ROUNDS ?= 100
+PLAY_DIR ?= runs/play
+PLAY_GAMES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint lock clean
+.PHONY: help install demo play test check lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +33,21 @@ demo: install ## train a short self-play run, evaluate it and the champion: 6 mi
 	@echo "The run lies in runs/$(DEMO_RUN): settings, metrics.jsonl, tensorboard/, league/, checkpoints/."
 	@echo "The results: runs/$(DEMO_RUN)/evaluation.json and runs/$(DEMO_RUN)/champion.json."
 
+# The arena gets a session of its own, so that Ctrl-C reaches the daemon alone; whatever happens, the trap closes it.
+play: install ## a tournament on this machine: arena with house bots, four matches of the shipped agent, a table
+	@mkdir -p $(PLAY_DIR)
+	@set -e; umask 077; log=$(PLAY_DIR)/arena.log; \
+	setsid $(BIN)/python cli.py arena --directory $(PLAY_DIR)/arena --user me --bots weak,strong \
+		--comprl-port 0 --http-port 0 > $$log 2>&1 & arena=$$!; \
+	trap 'kill $$arena 2> /dev/null || :; wait $$arena || :' EXIT; trap 'exit 130' INT TERM; \
+	until grep -q '^the arena is open' $$log; do \
+		kill -0 $$arena 2> /dev/null || { cat $$log; exit 1; }; sleep 0.2; \
+	done; \
+	grep '^leaderboard' $$log; \
+	$(BIN)/python cli.py compete champion --server $$(grep -o 'ws://[^ ]*' $$log) \
+		--token-file $(PLAY_DIR)/arena/tokens/me --records $(PLAY_DIR)/records --games $(PLAY_GAMES)
+	@$(BIN)/python cli.py matches $(PLAY_DIR)/records --last $(PLAY_GAMES)
+
 test: check ## run every check and every test; ends with pytest's summary
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
@@ -47,7 +64,7 @@ lock: ## renew requirements.lock from pyproject.toml's ranges, in a fresh .venv 
 	$(PYTHON) -m venv .venv
 	$(PIP) install "$$(grep '^torch==' requirements.lock)" hatchling editables --editable '.[dev,render]'
 	(echo "# Exact versions of all that pyproject.toml asks for; \`make lock\` renews them."; \
-		$(PIP) freeze --all --exclude pip --exclude-editable | tr A-Z a-z | sed 's/+[a-z0-9.]*$$//') > requirements.lock.new
+		$(PIP) freeze --all --exclude pip --exclude-editable | tr A-Z_ a-z- | sed 's/+[a-z0-9.]*$$//') > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv and caches; runs/ stays

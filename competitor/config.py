@@ -32,6 +32,7 @@ Weight = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class Section(BaseModel):
@@ -116,6 +117,36 @@ class EvaluationConfig(Section):
     seed: Seed
 
 
+class CompeteConfig(Section):
+    """[compete]: how the daemon plays on a tournament server."""
+
+    connections: Count
+    deterministic: bool
+    deadline_s: float = Field(gt=0.0, lt=10.0)  # comprl's server waits 10 s
+    stuck_after_s: Positive
+    retry_first_s: Positive
+    retry_most_s: Positive
+    attempts: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _growing(self) -> CompeteConfig:
+        if self.retry_first_s > self.retry_most_s:
+            raise ValueError("retry_first_s must be at most retry_most_s")
+        return self
+
+
+class ArenaConfig(Section):
+    """[arena]: the local tournament server."""
+
+    host: Annotated[str, Field(min_length=1)]
+    comprl_port: Port
+    http_port: Port
+    bots: tuple[str, ...]
+    rounds: Count
+    deadline_s: Positive
+    tick_s: Positive
+
+
 class Config(Section):
     """All sections of config.toml."""
 
@@ -125,6 +156,8 @@ class Config(Section):
     training: TrainingConfig
     league: LeagueConfig
     evaluation: EvaluationConfig
+    compete: CompeteConfig
+    arena: ArenaConfig
     model: ModelConfig
     loss: LossConfig
     behavior: BehaviorConfig

@@ -8,9 +8,16 @@
     │   ├── PlayerError                  5   unknown opponent, or a player class that cannot play
     │   ├── EngineError                  6   the chosen rink engine is not installed
     │   ├── ResumeError                  9   the run cannot be continued (another model, parts missing)
-    │   └── RecordingError              10   a recorded round is damaged or of another format
+    │   ├── RecordingError              10   a recorded round or match is damaged or of another format
+    │   ├── LoginError                  11   the tournament server does not accept the token
+    │   ├── ProtocolVersionError        12   the tournament server speaks another version of the protocol
+    │   ├── AddressError                13   the server's address is none, or missing
+    │   ├── TokenError                  14   the access token is missing, empty or cannot be one
+    │   └── CertificateError            15   the server's certificate cannot be trusted
     └── TransientError                       the same command may work later
-        └── StorageError                 7   the disk is full or refuses to be written
+        ├── StorageError                 7   the disk is full or refuses to be written
+        ├── PortError                   16   a port to listen on is taken
+        └── UnreachableError            17   the server was not reached in so many attempts
 
 Codes of errors that are not in this tree: 2 a wrong command line (click), 4 a checkpoint that cannot be used
 and 8 training that diverged (both raised by `dreamer`), 130 interrupted by Ctrl-C or SIGTERM.
@@ -74,10 +81,52 @@ class RecordingError(FatalError):
     exit_code = 10
 
 
+class LoginError(FatalError):
+    """The tournament server does not accept the token."""
+
+    exit_code = 11
+
+
+class ProtocolVersionError(FatalError):
+    """The tournament server wants another version of the protocol."""
+
+    exit_code = 12
+
+
+class AddressError(FatalError):
+    """What was given as the server's address is not one."""
+
+    exit_code = 13
+
+
+class TokenError(FatalError):
+    """No access token was given, or an empty one."""
+
+    exit_code = 14
+
+
+class CertificateError(FatalError):
+    """The server's certificate cannot be trusted."""
+
+    exit_code = 15
+
+
 class StorageError(TransientError):
     """A file could not be written: no space left, a quota, a read-only directory."""
 
     exit_code = 7
+
+
+class PortError(TransientError):
+    """A port to listen on is taken, or may not be used."""
+
+    exit_code = 16
+
+
+class UnreachableError(TransientError):
+    """The server could not be reached, as often as it was tried."""
+
+    exit_code = 17
 
 
 _CODES_OF_DREAMER: dict[type[DreamerError], int] = {

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from competitor.daemon.match_file import is_match_file, read_views
 from competitor.errors import RecordingError
 from competitor.match import Pairing, RewardWeights, Round
+from competitor.npz import SUFFIX, packed, read_arrays
 from competitor.rink import Mode, RinkBatch, make_rink
 from dreamer.files import atomic_write
 from dreamer.replay import Episode
@@ -36,7 +35,6 @@ Seat = Literal[0, 1]
 Result = Literal[-1, 0, 1]
 
 FORMAT_VERSION = 1
-SUFFIX = ".npz"
 ARRAYS = ("obs", "actions", "info")
 OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
 FRAME_MS = 20
@@ -96,7 +94,8 @@ def record_round(
     path = directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}{SUFFIX}"
     text = np.array(about.model_dump_json())
     arrays: dict[str, Any] = {name: getattr(played, name) for name in ARRAYS} | {"about": text}
-    atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
+    content = packed(arrays)
+    atomic_write(path, lambda file: file.write(content))
     return path
 
 
@@ -105,12 +104,9 @@ def load_recording(path: Path) -> Recording:
 
     Raises RecordingError when the file is missing, damaged, of another format or another version.
     """
-    if not path.is_file():
-        raise RecordingError(f"there is no recorded round {path}")
-    try:
-        arrays = _read_arrays(path)
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordingError(f"{path} is not a recorded round, or it is damaged") from error
+    if is_match_file(path):
+        raise RecordingError(f"{path} is a match on a server, known from one side only: it cannot be played again")
+    arrays = read_arrays(path, (*ARRAYS, "about"))
     about = _read_about(path, str(arrays["about"]))
     pairing = Pairing(
         one_starting=about.one_starting,
@@ -122,14 +118,6 @@ def load_recording(path: Path) -> Recording:
     played = Round(pairing, arrays["obs"], arrays["actions"], arrays["info"])
     _check_shapes(path, about, played)
     return Recording(about, played)
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    if not zipfile.is_zipfile(path):
-        raise zipfile.BadZipFile(path)
-    # Opened here: np.load leaves a file that it opened itself unclosed when its directory is damaged.
-    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-        return {name: file[name] for name in (*ARRAYS, "about")}
 
 
 def _read_about(path: Path, text: str) -> About:
@@ -166,14 +154,24 @@ def recordings_in(directory: Path) -> list[Path]:
 
 
 def load_episodes(directory: Path, weights: RewardWeights) -> Iterator[Episode]:
-    """Yield both players' views of every round recorded in `directory`, to learn from.
+    """Yield what was recorded in `directory`, to learn from, in the order of the files' names.
 
-    Raises RecordingError when there are none or one cannot be read.
+    Of a round of `evaluate --record` both players' views, of a tournament's match the own view of each round.
+    Raises RecordingError when there is nothing or a file cannot be read.
     """
     for path in recordings_in(directory):
-        played = load_recording(path).round
-        for view in (0, 1):
-            yield played.episode(view, weights)
+        yield from (_match_episodes if is_match_file(path) else _round_episodes)(path, weights)
+
+
+def _round_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
+    played = load_recording(path).round
+    for view in (0, 1):
+        yield played.episode(view, weights)
+
+
+def _match_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
+    for view in read_views(path):
+        yield Episode(view.obs, view.action, weights.rewards(view.info), view.terminal)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from competitor.config import Config, load_config
 from competitor.errors import FULL_DISK, ConfigError, ResumeError, StorageError
 from competitor.version import code_version
 from dreamer.errors import CheckpointError
-from dreamer.files import atomic_write_text
+from dreamer.files import atomic_write_text, sync_directory
 
 SAVE_PREFIX = "save-"
 # What the saved weights, rounds or replay depend on.
@@ -146,12 +146,12 @@ class RunDirectory:
             try:
                 directory.mkdir(parents=True)
                 write(directory)
-                _sync(directory)
+                sync_directory(directory)
                 atomic_write_text(self.state / "current", directory.name + "\n")
             except BaseException:
                 shutil.rmtree(directory, ignore_errors=True)
                 raise
-            _sync(self.state)
+            sync_directory(self.state)
             _clear(self.state, keep=directory)
         return directory
 
@@ -189,15 +189,6 @@ def _clear(state: Path, *, keep: Path | None) -> None:
     for directory in state.glob(f"{SAVE_PREFIX}*"):
         if directory != keep:
             shutil.rmtree(directory)
-
-
-def _sync(directory: Path) -> None:
-    """Flush a directory, so that the names of its files survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _version(preset: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
     warm-up rounds -> scale of the inputs -> [play one step on every rink -> make the updates it earned] ...
 
-Between two steps of play, on schedules counted in environment steps: evaluation against the basic opponents,
-snapshots for the league, and, counted in minutes, saves of everything that `--resume` needs.
+Recorded rounds, where they are given, join the replay before the first update. Between two steps of play, on
+schedules counted in environment steps: evaluation against the basic opponents, snapshots for the league, and,
+counted in minutes, saves of everything that `--resume` needs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from competitor.config import Config
 from competitor.evaluation import EvaluationReport, evaluate
+from competitor.experience import load_experience
 from competitor.match import RewardWeights, Round, RoundTable
 from competitor.matchmaker import kind_of
 from competitor.metrics import MetricsWriter
@@ -28,6 +30,7 @@ from competitor.warmup import play_warmup
 from dreamer import kernels
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
+from dreamer.replay import Episode
 
 LOG_EVERY_UPDATES = 25
 MOST_SKIPPED_IN_A_ROW = 20
@@ -46,10 +49,12 @@ class Trainer:
         state: TrainingState,
         *,
         resumed: bool,
+        recorded: Sequence[Episode] = (),
         clock: Clock = time.monotonic,
     ) -> None:
         self.config, self.run, self.state = config, run, state
         self._resumed = resumed
+        self.recorded = recorded
         self._clock = clock
         self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
@@ -63,28 +68,44 @@ class Trainer:
 
     @classmethod
     def start(
-        cls, config: Config, path: Path, *, preset: str = "default", clock: Clock = time.monotonic
+        cls,
+        config: Config,
+        path: Path,
+        *,
+        preset: str = "default",
+        records: Sequence[Path] = (),
+        clock: Clock = time.monotonic,
     ) -> Trainer:
         """Make the run directory `path` and a training that has not begun.
 
-        Raises ConfigError when `path` exists, StorageError when it cannot be written, EngineError.
+        records: directories of recorded rounds to learn from too. Raises RecordingError when one of them cannot
+        be used, ConfigError when `path` exists, StorageError when it cannot be written, EngineError.
         """
+        recorded = load_experience(records, config)
         run = RunDirectory.create(path, config, preset=preset)
-        return cls(config, run, new_state(config, run), resumed=False, clock=clock)
+        return cls(config, run, new_state(config, run), resumed=False, recorded=recorded, clock=clock)
 
     @classmethod
-    def resume(cls, path: Path, overrides: Sequence[str] = (), *, clock: Clock = time.monotonic) -> Trainer:
+    def resume(
+        cls,
+        path: Path,
+        overrides: Sequence[str] = (),
+        *,
+        records: Sequence[Path] = (),
+        clock: Clock = time.monotonic,
+    ) -> Trainer:
         """Continue the run at `path`, with settings changed by `overrides` (as for --set).
 
-        Raises ResumeError when it is no run, when its save is damaged, or when a setting would change that
-        cannot; ConfigError for a wrong override.
+        records: as for `start`. Raises ResumeError when it is no run, when its save is damaged, or when a setting
+        would change that cannot; ConfigError for a wrong override, RecordingError like `start`.
         """
         run = RunDirectory.open(path)
         config = run.config(overrides)
+        recorded = load_experience(records, config)
         save = run.current_save()
         state = new_state(config, run) if save is None else read_state(save, config, run)
         run.write_config(config)
-        return cls(config, run, state, resumed=True, clock=clock)
+        return cls(config, run, state, resumed=True, recorded=recorded, clock=clock)
 
     def stop(self) -> None:
         """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""
@@ -102,6 +123,7 @@ class Trainer:
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
             table = self.state.table or self._warm_up()
+            self._take_recorded()
             reason = self._loop(table, writer)
             self.save()
             self.state.pipeline.close()
@@ -167,6 +189,14 @@ class Trainer:
         self._reporter.forget_speed()
         self.save()
         return table
+
+    def _take_recorded(self) -> None:
+        """Put the recorded rounds into the replay, once, and save: a run cut short from here on has them."""
+        if self.recorded:
+            for episode in self.recorded:
+                self.state.replay.add(episode)
+            self.recorded = ()
+            self.save()
 
     def _remember(self, played: Round) -> None:
         for view in (0, 1):

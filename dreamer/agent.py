@@ -1,6 +1,7 @@
 """The Dreamer agent: acts with the posterior, learns by the three loops."""
 
 import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -34,14 +35,20 @@ class Dreamer(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
         self.learning_generator = torch.Generator().manual_seed(seed + 1)
         self.dreaming_generator = torch.Generator().manual_seed(seed + 2)
-        rates, behavior = config.optimizer, self.behavior
-        deviation, others = self.world_model.split_parameters()
-        self.world_learner = Learner(rates, [(deviation, rates.deviation_rate), (others, rates.world_rate)])
-        self.behavior_learner = Learner(
-            rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)]
-        )
         self.updates = 0
         self.context: State | None = None
+
+    @cached_property
+    def world_learner(self) -> Learner:
+        """Made when first used: who only plays saves the seconds in which torch loads its optimisers."""
+        rates, (deviation, others) = self.config.optimizer, self.world_model.split_parameters()
+        return Learner(rates, [(deviation, rates.deviation_rate), (others, rates.world_rate)])
+
+    @cached_property
+    def behavior_learner(self) -> Learner:
+        """Like ``world_learner``, for policy and critic."""
+        rates, behavior = self.config.optimizer, self.behavior
+        return Learner(rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)])
 
     def initial_state(self, batch: int) -> State:
         """States before anything was seen: h, z and the previous action, all zeros, (batch, ...)."""
@@ -58,10 +65,10 @@ class Dreamer(nn.Module):
         not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all. It is
         the same, bit for bit, alone and in any batch (see FEWEST_ROWS).
         """
-        rows = len(obs)
-        if rows < FEWEST_ROWS:
-            state = {key: _padded(table) for key, table in state.items()}
-            obs, is_first = _padded(obs), _padded(is_first)
+        if len(obs) < FEWEST_ROWS:
+            rows, tables = len(obs), {key: _padded(table) for key, table in state.items()}
+            state, action = self.act(tables, _padded(obs), _padded(is_first), deterministic=deterministic)
+            return {key: table[:rows] for key, table in state.items()}, action[:rows]
         embed = self.world_model.encode(obs)
         dynamics = self.world_model.dynamics
         posterior = dynamics.filter_step(
@@ -69,8 +76,7 @@ class Dreamer(nn.Module):
         )
         dist = self.behavior.policy(features(posterior))
         action = dist.mode() if deterministic else dist.sample(self.generator)
-        state = {"h": posterior["h"][:rows], "z": posterior["z"][:rows], "action": action[:rows]}
-        return state, state["action"]
+        return {"h": posterior["h"], "z": posterior["z"], "action": action}, action
 
     def fit_normalizer(self, observations: Tensor) -> None:
         """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""

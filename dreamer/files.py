@@ -27,3 +27,12 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def atomic_write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8; raises like ``atomic_write``."""
     atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush a directory to the disk, so that the names of its files survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,12 +8,20 @@ right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from struct import Struct
 
 import numpy as np
 
-from competitor.rink.constants import CENTER_X, CENTER_Y, KEEP_STEPS, MAX_PUCK_SPEED, OBSERVATION_SIZE
+from competitor.rink.constants import (
+    CENTER_X,
+    CENTER_Y,
+    KEEP_STEPS,
+    MAX_PUCK_SPEED,
+    NORMAL_LIMIT,
+    OBSERVATION_SIZE,
+)
 from competitor.rink.rules import f32_pair
 from competitor.rink.simulation import Simulation
 
@@ -26,6 +34,7 @@ VIEW = Struct(f"{OBSERVATION_SIZE}f")
 """The layout of a view in memory. Writing it also rounds the positions, which were subtracted as doubles."""
 pack_view = VIEW.pack_into
 
+InfoRow = tuple[float, float, float, int]
 INFO_KEYS = ("reward_closeness_to_puck", "reward_touch_puck", "reward_puck_direction", "winner")
 
 
@@ -56,29 +65,36 @@ def write_view_two(rink: Simulation, buffer: memoryview, offset: int) -> None:
     )  # fmt: skip
 
 
-def info_one(rink: Simulation) -> tuple[float, float, float, int]:
+def info_one(rink: Simulation) -> InfoRow:
     """Player one's closeness, touch and direction rewards of the last step, and the winner; see INFO_KEYS."""
     state, score = rink.state, rink.score
-    x, vx = state[12], state[14]
-    closeness = 0.0
-    if x < CENTER_X and vx <= 0:
-        closeness = _closeness(state[0] - x, state[1] - state[13], rink.limit)
-    touch = 1.0 if score.held_1 == KEEP_STEPS else 0.0
-    return closeness, touch, vx / (rink.limit * MAX_PUCK_SPEED), score.winner
+    x, dy = state[12], state[1] - state[13]
+    return _info_row(state[0] - x, dy, x - CENTER_X, state[14], score.held_1, rink.limit, score.winner)
 
 
-def info_two(rink: Simulation) -> tuple[float, float, float, int]:
+def info_two(rink: Simulation) -> InfoRow:
     """Player two's rewards, like info_one; the winner is 1 if player two won."""
     state, score = rink.state, rink.score
-    x, vx = state[12], state[14]
+    x, dy = state[12], state[13] - state[7]
+    return _info_row(x - state[6], dy, CENTER_X - x, -state[14], score.held_2, rink.limit, -score.winner)
+
+
+def info_of_view(view: Sequence[float], winner: int, limit: int = NORMAL_LIMIT) -> InfoRow:
+    """What info_one says of a round of that limit, from the player's own view (18,); winner: 1 if it has won.
+
+    A view is rounded, so the closeness may differ in its seventh digit from what the rink itself says.
+    """
+    x = view[12]
+    return _info_row(view[0] - x, view[1] - view[13], x, view[14], view[16], limit, winner)
+
+
+def _info_row(dx: float, dy: float, x: float, vx: float, held: float, limit: int, winner: int) -> InfoRow:
+    """The infos in a player's own frame: its way from the puck, the puck's x from the centre and its speed.
+
+    Closeness is minus 30 for a whole round spent 250 pixels away from a puck that the player should fetch.
+    """
     closeness = 0.0
-    if x > CENTER_X and vx >= 0:
-        closeness = _closeness(state[6] - x, state[7] - state[13], rink.limit)
-    touch = 1.0 if score.held_2 == KEEP_STEPS else 0.0
-    return closeness, touch, -vx / (rink.limit * MAX_PUCK_SPEED), -score.winner
-
-
-def _closeness(dx: float, dy: float, limit: int) -> float:
-    """Minus 30 for a whole round spent 250 pixels away from a puck that the player should fetch."""
-    dx, dy = f32_pair(dx, dy)
-    return sqrt(dx * dx + dy * dy) * (-30 / ((250 / 60) * limit / 2))
+    if x < 0 and vx <= 0:
+        dx, dy = f32_pair(dx, dy)
+        closeness = sqrt(dx * dx + dy * dy) * (-30 / ((250 / 60) * limit / 2))
+    return closeness, 1.0 if held == KEEP_STEPS else 0.0, vx / (limit * MAX_PUCK_SPEED), winner

@@ -1,0 +1,116 @@
+"""How long the daemon takes from a server's message to its answer, over both wires, with one match and with many.
+
+    python benchmarks/latency.py [--matches 1,64] [--steps 2000] [--cores 2] [--json FILE]
+
+The real command `cli.py compete` plays against a bare server in this process (benchmarks/load_server.py) that sends
+the next recorded observation as soon as the last one is answered, the hardest load there is. Server and daemon share
+the given number of cores, so the server's own work is part of what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.load_server import Load, comprl_server, websocket_server
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVERS = {"comprl": comprl_server, "websocket": websocket_server}
+TOKEN = "benchmark"
+WARM_UP_STEPS = 50
+Result = dict[str, Any]
+
+
+async def measure(wire: str, matches: int, steps: int, checkpoint: str) -> Result:
+    """Let the daemon play `matches` matches at once, of `steps` steps each."""
+    load = Load(steps + WARM_UP_STEPS)
+    per_connection = 1 if wire == "comprl" else matches
+    with tempfile.TemporaryDirectory() as records:
+        async with SERVERS[wire](load, per_connection) as address:
+            options = {"--server": address, "--connections": matches, "--games": matches, "--records": records}
+            daemon = await start_daemon([checkpoint, *(str(word) for option in options.items() for word in option)])
+            resident = asyncio.create_task(peak_memory(daemon.pid))
+            _, errors = await daemon.communicate()
+            peak = await resident
+    if daemon.returncode or load.ended != matches:
+        raise SystemExit(f"the daemon ended with code {daemon.returncode}: {errors.decode()}")
+    return summary(load, matches) | {"wire": wire, "matches": matches, "memory_mb": peak}
+
+
+async def start_daemon(arguments: Sequence[str]) -> asyncio.subprocess.Process:
+    """The real command, in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ROOT / "cli.py"), "compete", *arguments),
+        env=os.environ | {"COMPRL_ACCESS_TOKEN": TOKEN},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def peak_memory(process_id: int, every_s: float = 0.1) -> float:
+    """The most resident memory, in MB, that the process was seen with until it ended."""
+    peak, process = 0, psutil.Process(process_id)
+    try:
+        while process.status() != psutil.STATUS_ZOMBIE:
+            peak = max(peak, process.memory_info().rss)
+            await asyncio.sleep(every_s)
+    except psutil.NoSuchProcess:
+        pass
+    return peak / 2**20
+
+
+def summary(load: Load, matches: int) -> Result:
+    """Percentiles of what came after the warm-up steps."""
+    latencies = load.latencies_ms[WARM_UP_STEPS * matches :]
+    points = dict(zip(("p50", "p90", "p99", "max"), np.percentile(latencies, [50, 90, 99, 100]).tolist(), strict=True))
+    rate = len(load.latencies_ms) / (load.last_step_at - load.first_step_at)
+    return {"steps": len(latencies), **points, "steps_per_s": rate, "refused": load.refused}
+
+
+def print_table(results: Sequence[Result]) -> None:
+    """One row per measurement."""
+    table = Table("wire", "matches at once", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "memory MB", "refused")
+    for row in results:
+        points = [f"{row[key]:.2f}" for key in ("p50", "p90", "p99", "max")]
+        rest = [f"{row['steps_per_s']:,.0f}", f"{row['memory_mb']:.0f}", str(row["refused"])]
+        table.add_row(row["wire"], str(row["matches"]), *points, *rest)
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure both wires with each number of matches."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--matches", default="1,64")
+    parser.add_argument("--steps", type=int, default=2000, help="steps of a single match; many share them")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--checkpoint", default="champion")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
+    results = []
+    for matches in map(int, arguments.matches.split(",")):
+        steps = max(200, arguments.steps // matches)
+        results += [asyncio.run(measure(wire, matches, steps, arguments.checkpoint)) for wire in SERVERS]
+    print_table(results)
+    if arguments.json:
+        about = {"machine": platform.platform(), "cores": arguments.cores, "results": results}
+        arguments.json.write_text(json.dumps(about, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A local tournament server that speaks both wires: a practice hall for a class."""

@@ -1,0 +1,57 @@
+"""Accounts as the person who runs the arena meets them: a name, and a file with its token.
+
+A token lies in `tokens/NAME` below the arena's directory, readable by its owner only, ready for the daemon's
+`--token-file`. Without the file the token is lost, as the store knows only its digest: the next request for the
+account then makes a new one, which is also how to replace a token that others have seen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from competitor.arena.store import Store
+from competitor.errors import ConfigError
+
+TOKENS = "tokens"
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account that was asked for; `token` is None if it was there already, with its file."""
+
+    name: str
+    file: Path
+    token: str | None
+
+
+def open_accounts(store: Store, directory: Path, names: Sequence[str]) -> list[Account]:
+    """Make the accounts that do not exist yet, and their token files.
+
+    Raises ConfigError (a name that cannot be used, or is a house bot's) and OSError.
+    """
+    return [_open_account(store, directory / TOKENS, name) for name in names]
+
+
+def _open_account(store: Store, folder: Path, name: str) -> Account:
+    user = store.user(name)
+    if user is not None and user.role == "bot":
+        raise ConfigError(f"{user.name} is a house bot: give the account another name")
+    file = folder / (name if user is None else user.name)
+    if user is not None and file.exists():
+        return Account(user.name, file, None)
+    token = store.add_user(name) if user is None else store.renew_token(user.name)
+    _write_secret(file, token)
+    return Account(file.name, file, token)
+
+
+def _write_secret(file: Path, text: str) -> None:
+    """Write a file that nobody else could read at any moment."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,167 @@
+"""One client's connection on the course's wire: requests with deadlines, answered in any order.
+
+The boxes are read, written and paired with their answers by Twisted's AMP; asyncio moves the bytes, so that no
+reactor is needed and any number of arenas can live in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.error import ConnectionDone
+from twisted.protocols.amp import BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
+from twisted.python.failure import Failure
+
+from competitor.arena.seat import Reason, SeatLost
+from competitor.daemon.comprl_commands import Error
+
+log = logging.getLogger(__name__)
+
+Fields = dict[str, Any]
+Answer = TypeVar("Answer")
+
+
+class _Transport:
+    """What AMP needs of a transport, on one of asyncio's."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.write = transport.write
+        self.loseConnection = transport.close
+
+
+class _Dispatcher(BoxDispatcher):
+    """Pairs requests and answers. Knows no commands, so a client's own requests are answered with UNHANDLED."""
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        super().__init__(CommandLocator())
+        self._close = close
+
+    def unhandledError(self, failure: Failure) -> None:
+        self._close()
+
+
+class Connection(asyncio.Protocol):
+    """A client. `lost` is None as long as it can be asked, else why it no longer can; then comes `closed`.
+
+    Args:
+        deadline_s: time for the answers that have a deadline.
+        on_open: called when the client has connected.
+        on_lost: called once, when the client is lost: by its own doing at once, else when the connection is gone.
+    """
+
+    def __init__(
+        self,
+        deadline_s: float,
+        on_open: Callable[[Connection], None],
+        on_lost: Callable[[Connection, Reason], None],
+    ) -> None:
+        self.lost: Reason | None = None
+        self._deadline_s = deadline_s
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._dispatcher = _Dispatcher(self.close)
+        self._boxes = BinaryBoxProtocol(self._dispatcher)
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._boxes.makeConnection(_Transport(transport))
+        self._on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._boxes.dataReceived(data)
+        except Exception as error:  # a tag that was never asked, a box that is none
+            log.warning("a comprl client is cut off, it broke the protocol: %r", error)
+            self.abort()
+
+    def pause_writing(self) -> None:
+        log.warning("a comprl client is cut off, it does not read")
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._mark_lost("disconnected")
+        self._boxes.connectionLost(Failure(ConnectionDone()))
+        self.closed.set_result(None)
+
+    def ask(
+        self,
+        command: type[Command],
+        read: Callable[[Fields], Answer],
+        unreadable: Callable[[], None],
+        *,
+        timed: bool = True,
+        **fields: object,
+    ) -> asyncio.Future[Answer]:
+        """Send a request; the future gives its answer, as `read` returns it, or raises SeatLost.
+
+        `read` may raise; then, and when the client answers with an error, `unreadable` is called instead and the
+        answer stays away. An answer that comes after all does both even if the future has been cancelled.
+        """
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        if self.lost is not None:
+            answer.set_exception(SeatLost(self.lost))
+            answer.exception()  # it is not an error if nobody waits for it
+            return answer
+        self._waiting.add(answer)
+        timer = self._loop.call_later(self._deadline_s, self._too_late) if timed else None
+
+        def arrived(value: Answer) -> None:
+            self._waiting.discard(answer)
+            if not answer.done():
+                answer.set_result(value)
+
+        def failed(failure: Failure) -> None:
+            if self.lost is None:
+                unreadable()
+
+        def settled(box: object) -> object:
+            if timer is not None:
+                timer.cancel()
+            return box
+
+        request = self._dispatcher.callRemote(command, **fields)
+        request.addBoth(settled).addCallback(read).addCallbacks(arrived, failed)
+        return answer
+
+    def offend(self, text: str, reason: Reason) -> None:
+        """The client has broken a rule: tell it so and close."""
+        if self.lost is None:
+            self._dispatcher.callRemote(Error, msg=text.encode()).addErrback(_ignore)
+            self._mark_lost(reason)
+        self.close()
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _too_late(self) -> None:
+        self.offend(f"Timeout after {self._deadline_s:g}s", "timeout")
+
+    def _mark_lost(self, reason: Reason) -> None:
+        if self.lost is not None:
+            return
+        self.lost = reason
+        for answer in self._waiting:
+            if not answer.done():
+                answer.set_exception(SeatLost(reason))
+                answer.exception()
+        self._waiting.clear()
+        self._on_lost(self, reason)
+
+
+def _ignore(failure: Failure) -> None:
+    """Nothing follows from it."""

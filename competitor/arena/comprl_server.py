@@ -1,0 +1,193 @@
+"""The course's competition server, as far as a client can see it; for clients written for the real one, unchanged.
+
+=================================================== ==========================================================
+what a client does                                  what the arena does
+=================================================== ==========================================================
+wrong version, then wrong token                     Error, close
+no answer to Auth, Ready, Step or EndGame in time   Error `Timeout after 10s`, close; its match ends
+no answer to StartGame or Message                   nothing
+action that is not 4 numbers in [-1, 1]             Error `Invalid action`, close; its match ends
+Auth or Ready answered with an error or unreadably  nothing, ever again: the connection is of no use any more
+Step answered with an error or unreadably           as an invalid action; **the real server then waits for ever**
+StartGame answered with an error                    close
+ready=False                                         nothing, ever again
+anything that is not an answer to a request         close (a request of the client's own: error UNHANDLED)
+=================================================== ==========================================================
+
+Other differences from the real server: a last invalid answer to a step (see competitor.arena.match), draws
+(see competitor.arena.hall), and that logs say why a client was dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+from competitor.arena.comprl_connection import Connection, Fields
+from competitor.arena.hall import Hall
+from competitor.arena.seat import Action, Reason, SeatLost, legal_action
+from competitor.arena.store import User
+from competitor.daemon.comprl_commands import (
+    LOGIN_FAILED,
+    PROTOCOL_VERSION,
+    WRONG_VERSION,
+    Auth,
+    EndGame,
+    Message,
+    Ready,
+    StartGame,
+    Step,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Accounts(Protocol):
+    """What a wire needs of the Store; called in worker threads."""
+
+    def user_of(self, token: str) -> User | None:
+        """The account that the token opens."""
+
+
+class ComprlSeat:
+    """A client that has logged in; one match at a time."""
+
+    def __init__(self, user: User, connection: Connection) -> None:
+        self.user = user.name
+        self.is_bot = user.role == "bot"
+        self._connection = connection
+        self._welcomed = False
+
+    async def ready(self) -> bool:
+        """Ask; the text that the login worked follows the first question."""
+        answer = self._connection.ask(Ready, _ready_of, self._freeze)
+        if not self._welcomed:
+            self._welcomed = True
+            self._say("Authentication successful")
+        ready = await answer
+        if ready:
+            self._say("Waiting in queue")
+        return ready
+
+    async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
+        """Announce a match. Opponent and rounds are not told on this wire."""
+        self._connection.ask(StartGame, _nothing_of, self._connection.close, timed=False, game_id=match_id.bytes)
+
+    async def act(self, obs: Sequence[float]) -> Action:
+        """Ask for a step. Its answer is judged even when nobody waits for it any more."""
+        return await self._connection.ask(Step, _action_of, self._invalid, obv=list(obs))
+
+    async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
+        """Announce the end; who never confirms it is dropped when the time is over."""
+        stats = [float(own), float(other)]
+        self._connection.ask(EndGame, _nothing_of, _no_matter, result=result, stats=stats)
+
+    def _say(self, text: str) -> None:
+        self._connection.ask(Message, _nothing_of, _no_matter, timed=False, msg=text.encode())
+
+    def _invalid(self) -> None:
+        self._connection.offend("Invalid action", "invalid action")
+
+    def _freeze(self) -> None:
+        log.warning("%s answered Ready with something unreadable: it is never asked again", self.user)
+
+
+class ComprlServer:
+    """Listens for clients and lets those with a token into the hall.
+
+    Args:
+        deadline_s: time for an answer.
+    """
+
+    def __init__(self, hall: Hall, accounts: Accounts, *, deadline_s: float = 10.0) -> None:
+        self._hall = hall
+        self._accounts = accounts
+        self._deadline_s = deadline_s
+        self._seats: dict[Connection, ComprlSeat] = {}
+        self._connections: set[Connection] = set()
+        self._logins: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._closing = False
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port, a free one for 0. Raises OSError when it cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, host, port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening and drop every client without a word."""
+        self._closing = True
+        if self._server is not None:
+            self._server.close()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.abort()
+        for login in self._logins:
+            login.cancel()
+        await asyncio.gather(*self._logins, *(each.closed for each in connections), return_exceptions=True)
+
+    def _connection(self) -> Connection:
+        return Connection(self._deadline_s, self._opened, self._lost)
+
+    def _opened(self, connection: Connection) -> None:
+        if self._closing:
+            connection.abort()
+            return
+        self._connections.add(connection)
+        connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
+        login = asyncio.get_running_loop().create_task(self._login(connection))
+        self._logins.add(login)
+        login.add_done_callback(self._logins.discard)
+
+    def _lost(self, connection: Connection, reason: Reason) -> None:
+        seat = self._seats.pop(connection, None)
+        if seat is not None:
+            log.info("%s is gone: %s", seat.user, reason)
+            self._hall.leave(seat, reason)
+
+    async def _login(self, connection: Connection) -> None:
+        try:
+            version, token = await connection.ask(Auth, _login_of, _frozen_login)
+        except SeatLost:
+            return
+        if version != PROTOCOL_VERSION:
+            connection.offend(WRONG_VERSION, "disconnected")
+            return
+        user = await asyncio.to_thread(self._accounts.user_of, token)
+        if user is None:
+            connection.offend(LOGIN_FAILED, "disconnected")
+        elif connection.lost is None:
+            log.info("%s has come in by comprl", user.name)
+            self._seats[connection] = seat = ComprlSeat(user, connection)
+            self._hall.enter(seat)
+
+
+def _login_of(fields: Fields) -> tuple[int, str]:
+    return fields["version"], fields["token"].decode()
+
+
+def _frozen_login() -> None:
+    log.warning("a comprl client answered Auth with something unreadable: it is never asked again")
+
+
+def _ready_of(fields: Fields) -> bool:
+    return bool(fields["ready"])
+
+
+def _action_of(fields: Fields) -> Action:
+    action = legal_action(fields["action"])
+    if action is None:
+        raise ValueError("not an action")
+    return action
+
+
+def _nothing_of(fields: Fields) -> None:
+    """The answer has no fields."""
+
+
+def _no_matter() -> None:
+    """The real server does not care either."""

@@ -1,0 +1,210 @@
+"""The hall: who is there, who waits for a match, who plays. Everything happens in one event loop.
+
+    enter -> ready? -> queue -> (tick) -> match -> ready? and end -> queue -> ...
+
+`ready` is asked before the end of the match is told, as on the real server. Unlike there a draw is rated as a
+draw; and a match that nobody has broken off, because the arena closes, is nobody's fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any, Protocol
+
+from competitor.arena.game import ROUNDS, Game
+from competitor.arena.match import Match
+from competitor.arena.matchmaking import Waiting, pair_up
+from competitor.arena.rating import Rating
+from competitor.arena.seat import Seat, SeatLost
+from competitor.arena.store import MatchResult
+
+log = logging.getLogger(__name__)
+
+CLOSED = "arena closed"
+
+
+class Book(Protocol):
+    """What the hall needs of the Store; called in worker threads."""
+
+    def rating(self, name: str) -> Rating:
+        """The account's rating."""
+
+    def save(self, result: MatchResult) -> tuple[Rating, Rating]:
+        """Write a match down and return both ratings after it."""
+
+
+class Hall:
+    """Brings players together and keeps the matches.
+
+    Args:
+        rounds: of a match.
+        tick_s: seconds between two looks at the queue.
+        random: draws partners, sides, places of the puck and the names of matches, which must be new to the book:
+            a seeded one is for tests.
+        wall_clock: unix seconds.
+        engine: the rink's, see competitor.rink.make_rink.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        *,
+        random: Random,
+        rounds: int = ROUNDS,
+        tick_s: float = 1.0,
+        wall_clock: Callable[[], float] = time.time,
+        engine: str = "builtin",
+    ) -> None:
+        self._book = book
+        self._random = random
+        self._rounds = rounds
+        self._tick_s = tick_s
+        self._wall_clock = wall_clock
+        self._engine = engine
+        self._present: set[Seat] = set()
+        self._queue: dict[Seat, int] = {}  # in order of arrival; the ticks that each has waited
+        self._playing: dict[Seat, Match] = {}
+        self._values: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._holding: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def matches(self) -> list[Match]:
+        """Those in play, the oldest first."""
+        return list(dict.fromkeys(self._playing.values()))
+
+    @property
+    def waiting(self) -> list[Seat]:
+        """Those who wait for a match, house bots too, the longest first."""
+        return list(self._queue)
+
+    async def run(self) -> None:
+        """Look at the queue again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._tick_s)
+            self.tick()
+
+    def enter(self, seat: Seat) -> None:
+        """A newcomer, who is asked whether he is ready. House bots enter once for every match they can play at once."""
+        if not self._closed:
+            self._present.add(seat)
+            self._spawn(self._welcome(seat), self._tasks)
+
+    def leave(self, seat: Seat, reason: str = "disconnected") -> None:
+        """The seat is gone for good; its match, if there is one, ends for the other one. May be called twice."""
+        self._present.discard(seat)
+        self._queue.pop(seat, None)
+        match = self._playing.get(seat)
+        if match is not None:
+            match.break_off(match.seats.index(seat), reason)
+
+    def withdraw(self, seat: Seat) -> bool:
+        """Let a seat leave that is not in a match; False, and nothing happens, if it is."""
+        if seat in self._playing:
+            return False
+        self.leave(seat)
+        return True
+
+    def tick(self) -> None:
+        """Begin a match for everybody who can be matched now."""
+        queue = [
+            Waiting(seat, seat.user, seat.is_bot, self._values[seat.user], ticks)
+            for seat, ticks in self._queue.items()
+        ]
+        for first, second in pair_up(queue, self._random):
+            self._begin(first, second)
+        self._queue = {seat: ticks + 1 for seat, ticks in self._queue.items()}
+
+    async def close(self) -> None:
+        """Break off all matches and write them down; nobody is told anything any more.
+
+        Close the hall before the wires: those would take their clients away one by one, and the others be told.
+        """
+        self._closed = True
+        self._present.clear()
+        self._queue.clear()
+        for task in self._tasks:
+            task.cancel()
+        for match in self.matches:
+            match.break_off(None, CLOSED)
+        await asyncio.gather(*self._tasks, *self._holding, return_exceptions=True)
+
+    def _begin(self, first: Seat, second: Seat) -> None:
+        draw = self._random.getrandbits
+        game = Game(draw(64), rounds=self._rounds, engine=self._engine)
+        match = Match(uuid.UUID(int=draw(128), version=4), (first, second), game, self._wall_clock())
+        for seat in match.seats:
+            del self._queue[seat]
+            self._playing[seat] = match
+        log.info("match %s: %s against %s", match.match_id, *match.users)
+        self._spawn(self._hold(match), self._holding)
+
+    async def _hold(self, match: Match) -> None:
+        """A match from its start until both players may wait for the next one."""
+        try:
+            await match.play()
+        except Exception:
+            log.exception("match %s cannot go on", match.match_id)
+            match.break_off(None, "error")
+        ratings = await self._save(match)
+        for seat in match.seats:
+            del self._playing[seat]
+        for who, seat in enumerate(match.seats):
+            if seat in self._present:
+                self._spawn(self._dismiss(seat, match, who, ratings[who]), self._tasks)
+
+    async def _save(self, match: Match) -> tuple[float | None, float | None]:
+        """What the leaderboard shows for both from now on; None if the book does not answer."""
+        result = match.result(self._wall_clock())
+        log.info("match %s: %d:%d, %s", result.match_id, *result.scores, result.ending)
+        try:
+            ratings = await asyncio.to_thread(self._book.save, result)
+        except Exception:  # players must hear of the end even when the disk is full
+            log.exception("match %s is not saved", match.match_id)
+            return None, None
+        shown = ratings[0].shown, ratings[1].shown
+        self._values.update(zip(result.users, shown, strict=True))
+        return shown
+
+    async def _welcome(self, seat: Seat) -> None:
+        if seat.user not in self._values:
+            rating = await asyncio.to_thread(self._book.rating, seat.user)
+            self._values.setdefault(seat.user, rating.shown)
+        with self._noticing_loss(seat):
+            await self._queue_if_ready(seat)
+
+    async def _dismiss(self, seat: Seat, match: Match, who: int, rating: float | None) -> None:
+        """The end of the match for one player, who is asked for the next one in the same breath."""
+        own, other = match.game.scores[who], match.game.scores[1 - who]
+        won = match.played and own > other
+        with self._noticing_loss(seat):
+            await asyncio.gather(self._queue_if_ready(seat), seat.end(won, own, other, rating))
+
+    async def _queue_if_ready(self, seat: Seat) -> None:
+        if await seat.ready() and seat in self._present:
+            self._queue[seat] = 0
+
+    @contextmanager
+    def _noticing_loss(self, seat: Seat) -> Iterator[None]:
+        try:
+            yield
+        except SeatLost as lost:
+            self.leave(seat, lost.reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_report)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (problem := task.exception()) is not None:
+        log.error("a player's turn in the hall failed", exc_info=problem)

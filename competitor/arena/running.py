@@ -1,0 +1,149 @@
+"""Ways to run an arena: until a signal comes, or in a thread beside a test or a benchmark."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from competitor.arena.arena import Announce, Arena
+from competitor.arena.store import Role, Store
+from competitor.config import ArenaConfig, load_config
+from competitor.interrupts import STOP_SIGNALS
+
+
+def keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:
+    """Run `arena` in this thread, the main one, until SIGINT or SIGTERM; `opened` is called as soon as it is open.
+
+    A second signal, while it closes, ends the process at once. Raises what Arena.start raises.
+    """
+    asyncio.run(_keep_open(arena, opened))
+
+
+async def _keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:
+    await arena.start()
+    try:
+        stopping = asyncio.Event()
+        with _signals_to(stopping.set):
+            opened(arena)
+            await stopping.wait()
+    finally:
+        await arena.stop()
+
+
+@contextmanager
+def _signals_to(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` for SIGINT and SIGTERM within the block."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+class ArenaThread:
+    """An arena in a thread of its own, that can be stopped and started again in the same place.
+
+    The ports that the first start found are kept, so clients find the arena again. Each start reads the book
+    from the disk, as a new process would.
+    """
+
+    def __init__(
+        self, directory: Path, config: ArenaConfig, *, seed: int | None = None, announce: Announce = lambda line: None
+    ) -> None:
+        self.directory, self.config = directory, config
+        self._seed, self._announce = seed, announce
+        self._arena: Arena | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] = lambda: None
+
+    @property
+    def comprl_port(self) -> int:
+        """Where it speaks the course's protocol."""
+        return self.config.comprl_port
+
+    @property
+    def http_port(self) -> int:
+        """Where the web page and the WebSocket protocol are."""
+        return self.config.http_port
+
+    @property
+    def store(self) -> Store:
+        """The book of the arena that runs; safe to use from any thread."""
+        assert self._arena is not None, "the arena is stopped"
+        return self._arena.store
+
+    def add_user(self, name: str, role: Role = "player") -> str:
+        """Add an account and return its token."""
+        return self.store.add_user(name, role)
+
+    def start(self) -> None:
+        """Open the arena and wait until it is open; raises what Arena.start raises."""
+        assert self._thread is None, "the arena runs already"
+        arena = Arena(self.directory, self.config, seed=self._seed, announce=self._announce)
+        opened: Future[None] = Future()
+        thread = threading.Thread(target=lambda: asyncio.run(self._run(arena, opened)), name="arena")
+        thread.start()
+        try:
+            opened.result()
+        except BaseException:
+            thread.join()
+            raise
+        self._arena, self._thread = arena, thread
+        ports = {"comprl_port": arena.comprl_port, "http_port": arena.http_port}
+        self.config = self.config.model_copy(update=ports)
+
+    def stop(self) -> None:
+        """Close the arena and wait until its thread is gone; nothing if it is stopped already."""
+        if self._thread is not None:
+            self._stop()
+            self._thread.join()
+            self._arena = self._thread = None
+
+    async def _run(self, arena: Arena, opened: Future[None]) -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stopping.set)
+        try:
+            await arena.start()
+        except BaseException as error:
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        try:
+            await stopping.wait()
+        finally:
+            await arena.stop()
+
+
+@contextmanager
+def running_arena(
+    directory: Path,
+    *,
+    bots: Sequence[str] = (),
+    seed: int | None = None,
+    announce: Announce = lambda line: None,
+    **settings: Any,
+) -> Iterator[ArenaThread]:
+    """An arena for a test or a benchmark: any free ports, a quick matchmaker.
+
+    settings: others of [arena], such as deadline_s=0.5.
+    """
+    values = {"comprl_port": 0, "http_port": 0, "tick_s": 0.02, **settings, "bots": tuple(bots)}
+    config = ArenaConfig.model_validate({**load_config().arena.model_dump(), **values})
+    arena = ArenaThread(directory, config, seed=seed, announce=announce)
+    arena.start()
+    try:
+        yield arena
+    finally:
+        arena.stop()

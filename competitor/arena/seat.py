@@ -1,0 +1,61 @@
+"""A place at the arena's table: one player who can play one match at a time, whatever wire he comes by.
+
+A seat enters the hall once (`Hall.enter`), which asks it whether it is ready before every match. The wire behind
+it counts the deadlines: a player who breaks a rule is told so by his own seat, which raises SeatLost and calls
+`Hall.leave`; the hall then ends the match for the other one.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+ACTION_SIZE = 4
+
+Action = tuple[float, float, float, float]
+Reason = Literal["disconnected", "timeout", "invalid action"]
+
+
+class SeatLost(Exception):
+    """The player cannot go on with the match; `reason` says why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+class Seat(Protocol):
+    """One player. Each method may raise SeatLost, and may be cancelled while it waits for the player."""
+
+    @property
+    def user(self) -> str:
+        """Name of the account; two seats of one account never meet."""
+
+    @property
+    def is_bot(self) -> bool:
+        """Whether it belongs to the house: two bots never meet, and people come first."""
+
+    async def ready(self) -> bool:
+        """Ask whether the player wants a match. Said before anything is awaited, so that `end` can follow it."""
+
+    async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
+        """Announce a match; returns at once."""
+
+    async def act(self, obs: Sequence[float]) -> Action:
+        """The answer to an observation (18 doubles): a legal action."""
+
+    async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
+        """Announce the end: whether the player won a match that was played to its end, and the score.
+
+        rating: what the leaderboard shows after it, None if it is not known. Returns at once.
+        """
+
+
+def legal_action(values: Sequence[float]) -> Action | None:
+    """`values` if they are an action, 4 numbers from -1 to 1, else None."""
+    if len(values) != ACTION_SIZE or not all(math.isfinite(value) and -1.0 <= value <= 1.0 for value in values):
+        return None
+    force_x, force_y, torque, shoot = (float(value) for value in values)
+    return force_x, force_y, torque, shoot

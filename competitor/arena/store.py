@@ -1,0 +1,275 @@
+"""What the arena remembers: accounts, matches and ratings, in one SQLite file.
+
+A match and the ratings that follow from it are written in one transaction, so a process that is killed leaves
+either both or neither. Of a token only its SHA-256 is kept. Every method may be called from any thread; other
+processes may add accounts to the same file while the arena runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from competitor.arena.rating import Rating, rate
+from competitor.arena.schema import FORMAT, INSERT_MATCH, LEADERBOARD, RECENT, SCHEMA
+from competitor.errors import ConfigError, RecordingError, StorageError
+
+Role = Literal["player", "bot"]
+NAME = re.compile(r"\w[\w.-]{0,31}")
+TOKEN_BYTES = 24
+PLAYED = "played"
+BUSY_TIMEOUT_S = 10.0
+
+COUNTERS = {1: "wins", 0: "draws", -1: "losses"}
+
+
+@dataclass(frozen=True)
+class User:
+    """An account. Two bots are never matched with each other."""
+
+    id: int
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """A match that is over, first player first.
+
+    ending: "played" if all rounds were, else why not ("disconnected", "timeout", "invalid action", ...); `left_by`
+    is then the account that broke it off, or None. Times are unix seconds.
+    """
+
+    match_id: uuid.UUID
+    users: tuple[str, str]
+    scores: tuple[int, int]
+    ending: str
+    left_by: str | None
+    started_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A match as it stands in the book, with the ratings shown before and after it."""
+
+    result: MatchResult
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A line of the leaderboard."""
+
+    rank: int
+    name: str
+    role: Role
+    rating: Rating
+    wins: int
+    draws: int
+    losses: int
+
+    @property
+    def games(self) -> int:
+        """Matches that counted."""
+        return self.wins + self.draws + self.losses
+
+
+class Store:
+    """The arena's book. Raises StorageError when the disk refuses and RecordingError when the file is not ours."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def add_user(self, name: str, role: Role = "player") -> str:
+        """Add an account and return its token, which is not kept. Raises ConfigError if the name cannot be used."""
+        if not NAME.fullmatch(name):
+            raise ConfigError(
+                f"'{name}' cannot be an account's name: take 1 to 32 letters, digits and . _ - (the first no . or -)"
+            )
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        fresh = Rating()
+        with self._transaction() as db:
+            if self._row(db, name) is not None:
+                raise ConfigError(f"there is an account {name} already")
+            row = (name, role, _digest(token), self._clock())
+            added = db.execute("INSERT INTO users (name, role, token_sha256, added_at) VALUES (?, ?, ?, ?)", row)
+            db.execute(
+                "INSERT INTO ratings (user, mu, sigma) VALUES (?, ?, ?)", (added.lastrowid, fresh.mu, fresh.sigma)
+            )
+        return token
+
+    def renew_token(self, name: str) -> str:
+        """Return a new token for an account; the old one opens nothing any more. Raises KeyError if it is unknown."""
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        with self._transaction() as db:
+            user = self._known(db, name)
+            db.execute("UPDATE users SET token_sha256 = ? WHERE id = ?", (_digest(token), user.id))
+        return token
+
+    def user_of(self, token: str) -> User | None:
+        """The account that `token` opens. What is compared are digests, so its time says nothing about a token."""
+        with self._reading() as db:
+            row = db.execute("SELECT id, name, role FROM users WHERE token_sha256 = ?", (_digest(token),)).fetchone()
+        return None if row is None else User(*row)
+
+    def user(self, name: str) -> User | None:
+        """The account of that name; upper and lower case are the same."""
+        with self._reading() as db:
+            return self._row(db, name)
+
+    def rating(self, name: str) -> Rating:
+        """What is believed of the account's strength. Raises KeyError for an unknown name."""
+        with self._reading() as db:
+            return self._rating(db, self._known(db, name))
+
+    def save(self, result: MatchResult) -> tuple[Rating, Rating]:
+        """Write a match down and return the ratings after it; only one that was played to its end changes them."""
+        with self._transaction() as db:
+            users = [self._known(db, name) for name in result.users]
+            before = (self._rating(db, users[0]), self._rating(db, users[1]))
+            after = before
+            if result.ending == PLAYED:
+                after = rate(*before, result.scores)
+                self._count(db, users, after, result.scores)
+            leaver = None if result.left_by is None else self._known(db, result.left_by).id
+            who = (str(result.match_id), users[0].id, users[1].id)
+            how = (*result.scores, result.ending, leaver, result.started_at, result.ended_at)
+            shown = (before[0].shown, after[0].shown, before[1].shown, after[1].shown)
+            db.execute(INSERT_MATCH, (*who, *how, *shown))
+        return after
+
+    def leaderboard(self) -> list[Standing]:
+        """Everybody who has finished a match, the best first."""
+        with self._reading() as db:
+            rows = db.execute(LEADERBOARD).fetchall()
+        return [
+            Standing(rank, name, role, Rating(mu, sigma), *counts)
+            for rank, (name, role, mu, sigma, *counts) in enumerate(rows, start=1)
+        ]
+
+    def recent(self, count: int) -> list[Entry]:
+        """The last `count` matches, the newest first."""
+        with self._reading() as db:
+            rows = db.execute(RECENT, (count,)).fetchall()
+        return [_entry(row) for row in rows]
+
+    def match_count(self) -> int:
+        """How many matches are written down."""
+        with self._reading() as db:
+            return int(db.execute("SELECT count(*) FROM matches").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file; the store cannot be used any more."""
+        with self._lock:
+            self._db.close()
+
+    def _prepare(self) -> None:
+        """Make the tables of a new file; check the version of an old one."""
+        with self._explained():
+            # NORMAL: what was committed outlives the process. Only a power cut can take the last matches with it,
+            # and no match has to wait for the disk.
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+        with self._transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {FORMAT}")
+            elif version != FORMAT:
+                raise RecordingError(f"{self.path} has format {version}; this version reads format {FORMAT}")
+
+    def _known(self, db: sqlite3.Connection, name: str) -> User:
+        user = self._row(db, name)
+        if user is None:
+            raise KeyError(name)
+        return user
+
+    @staticmethod
+    def _row(db: sqlite3.Connection, name: str) -> User | None:
+        row = db.execute("SELECT id, name, role FROM users WHERE name = ?", (name,)).fetchone()
+        return None if row is None else User(*row)
+
+    @staticmethod
+    def _rating(db: sqlite3.Connection, user: User) -> Rating:
+        return Rating(*db.execute("SELECT mu, sigma FROM ratings WHERE user = ?", (user.id,)).fetchone())
+
+    @staticmethod
+    def _count(
+        db: sqlite3.Connection, users: list[User], after: tuple[Rating, Rating], scores: tuple[int, int]
+    ) -> None:
+        sign = (scores[0] > scores[1]) - (scores[0] < scores[1])
+        for user, rating, result in zip(users, after, (sign, -sign), strict=True):
+            column = COUNTERS[result]
+            db.execute(
+                f"UPDATE ratings SET mu = ?, sigma = ?, {column} = {column} + 1 WHERE user = ?",
+                (rating.mu, rating.sigma, user.id),
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._explained():
+            yield self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and alone: ratings are read, changed and written without another process in between."""
+        with self._lock, self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StorageError(f"{self.path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            raise RecordingError(f"{self.path} is not an arena's book, or is damaged: {error}") from error
+
+
+def _digest(token: str) -> str:
+    # A token has 192 random bits: there is nothing that a slow hash or a salt would make harder to guess.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    match_id, *users_and_scores, ending, leaver, started, ended = row[:9]
+    first, second, score, other = users_and_scores
+    result = MatchResult(
+        uuid.UUID(match_id), (first, second), (score, other), ending, leaver, started, ended
+    )
+    before_first, after_first, before_second, after_second = row[9:]
+    return Entry(result, before=(before_first, before_second), after=(after_first, after_second))

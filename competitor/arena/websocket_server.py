@@ -1,0 +1,137 @@
+"""The arena's WebSocket: logins by token, frames in and out, heartbeats. What is said is in websocket_visitor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from competitor.arena.hall import Hall
+from competitor.arena.rating import Rating
+from competitor.arena.store import User
+from competitor.arena.websocket_visitor import Visitor
+from competitor.daemon import messages
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 20.0
+"""Between two pings. A client that has not answered half that time later is gone."""
+CLOSE_S = 1.0
+MOST_UNSENT = 4096
+"""Messages that may wait for a client that does not read; one with so many is cut off."""
+
+
+class Accounts(Protocol):
+    """What this wire needs of the Store; called in worker threads."""
+
+    def user_of(self, token: str) -> User | None:
+        """The account that the token opens."""
+
+    def rating(self, name: str) -> Rating:
+        """The account's rating."""
+
+
+class WebSocketServer:
+    """Serves `/play` of an aiohttp application.
+
+    Args:
+        deadline_s: time for an answer.
+        heartbeat_s: seconds between two pings.
+    """
+
+    def __init__(
+        self, hall: Hall, accounts: Accounts, *, deadline_s: float = 10.0, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
+        self._hall = hall
+        self._accounts = accounts
+        self._deadline_s = deadline_s
+        self._heartbeat_s = heartbeat_s
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._closing = False
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the path to an application."""
+        app.router.add_get(messages.PATH, self._serve)
+
+    async def close(self) -> None:
+        """Close every connection; a client that does not answer to that is cut off."""
+        self._closing = True
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._sockets))
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        user = await self._login(request)
+        rating = await asyncio.to_thread(self._accounts.rating, user.name)
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_S, heartbeat=self._heartbeat_s, max_msg_size=messages.MOST_BYTES, compress=False
+        )
+        await socket.prepare(request)
+        transport = request.transport
+        if transport is not None and not self._closing:
+            self._sockets.add(socket)
+            try:
+                await self._converse(socket, transport, user, rating.shown)
+            finally:
+                self._sockets.discard(socket)
+                transport.abort()  # what a client has not read by now it never will
+        return socket
+
+    async def _login(self, request: web.Request) -> User:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            user = await asyncio.to_thread(self._accounts.user_of, token.strip())
+            if user is not None:
+                return user
+        raise web.HTTPUnauthorized(text="no account has this token\n", headers={"WWW-Authenticate": "Bearer"})
+
+    async def _converse(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, user: User, rating: float
+    ) -> None:
+        outbox = Outbox(socket, transport.abort)
+        visitor = Visitor(user, rating, self._hall, outbox.put, outbox.put_close, self._deadline_s)
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._deadline_s, visitor.late)
+        sending = loop.create_task(outbox.send_all())
+        try:
+            async for frame in socket:
+                if frame.type is WSMsgType.TEXT:
+                    visitor.heard(frame.data)
+                elif frame.type is WSMsgType.BINARY:
+                    visitor.object("binary frames are not read")
+        finally:
+            late.cancel()
+            sending.cancel()
+            log.info("%s is gone", user.name)
+            visitor.gone()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+
+
+class Outbox:
+    """Messages on their way to one client. Putting one in never waits, not even for a client that does not read."""
+
+    def __init__(self, socket: web.WebSocketResponse, cut_off: Callable[[], None]) -> None:
+        self._socket = socket
+        self._cut_off = cut_off
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def put(self, message: messages.ServerMessage) -> None:
+        """Send it, after those before it."""
+        if self._queue.qsize() >= MOST_UNSENT:
+            self._cut_off()
+            return
+        self._queue.put_nowait(messages.encode(message))
+
+    def put_close(self) -> None:
+        """Close the connection, when all before it is sent."""
+        self._queue.put_nowait(None)
+
+    async def send_all(self) -> None:
+        """Send what comes, until the connection is lost."""
+        with contextlib.suppress(ConnectionError):
+            while (text := await self._queue.get()) is not None:
+                await self._socket.send_str(text)
+        await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)

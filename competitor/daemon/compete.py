@@ -1,0 +1,290 @@
+"""The daemon, put together: brain, engine, records, desk, wire, and what watches over them.
+
+`compete` warms the network up and tests it before the first connection, plays until it is told to stop, and
+leaves everything closed. Nothing here knows a protocol, or a network from inside.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from competitor.config import CompeteConfig, Config
+from competitor.daemon.backoff import Backoff
+from competitor.daemon.brain import DreamerBrain, load_brain
+from competitor.daemon.desk import Desk, Wire
+from competitor.daemon.engine import Engine
+from competitor.daemon.health import HealthServer
+from competitor.daemon.latency import low_latency
+from competitor.daemon.lifecycle import Lifecycle
+from competitor.daemon.logs import CONSOLE, log_header, logging_to
+from competitor.daemon.order import Order
+from competitor.daemon.records import Records
+from competitor.daemon.results import Announcer
+from competitor.daemon.session import ACTION_SIZE, OBS_SIZE
+from competitor.daemon.status import WRITE_EVERY_S, DaemonStatus, StatusFile
+from competitor.daemon.supervisor import Supervisor, hangups_ignored, signals_to
+from competitor.daemon.telemetry import Telemetry
+from competitor.errors import PlayerError, StorageError, message
+from competitor.players import checkpoint_path
+from competitor.version import code_version
+from dreamer.checkpoint import read_card
+
+SHOWN_DIGITS = 12
+RELOADED = {"deterministic", "deadline_s", "stuck_after_s"}  # the settings that a running daemon can change
+
+log = logging.getLogger(__name__)
+console = logging.getLogger(CONSOLE)
+
+
+def compete(order: Order, wall_clock: Callable[[], float] = time.time) -> bool:
+    """Play on the server until the order is fulfilled or a signal ends it; False: matches in play were left.
+
+    Raises CheckpointError, PlayerError (a checkpoint for another game), PortError, StorageError, RecordingError,
+    and what ends a wire: LoginError, ProtocolVersionError, CertificateError, UnreachableError.
+    """
+    with hangups_ignored():
+        config = order.load_config()
+        digest = _digest(order.checkpoint)
+        try:
+            place = StatusFile(order.records)
+        except OSError as error:
+            raise _refused(order.records, error) from error
+        try:
+            return Daemon(order, config, place, digest, wall_clock).live()
+        except Exception:
+            place.close(keep=True)
+            raise
+        finally:
+            place.close(keep=False)
+
+
+class Daemon:
+    """One daemon from its start to its end. digest: sha256 of the weights it begins with."""
+
+    def __init__(
+        self, order: Order, config: Config, place: StatusFile, digest: str, wall_clock: Callable[[], float]
+    ) -> None:
+        self._order, self._config, self._place, self._digest = order, config, place, digest
+        self._wall_clock = wall_clock
+        self._version = code_version()
+        self._log = order.records / "logs" / f"compete-{place.number}.log"
+        self._started_at = wall_clock()
+        self._written_at = float("-inf")
+        self._reported: tuple[str, int, int] | None = None
+        self._telemetry = Telemetry()
+        self._lifecycle = Lifecycle(order.games)
+
+    def live(self) -> bool:
+        """Do everything in the right order; what it returns and raises is said at `compete`."""
+        with self._logs(), self._health():
+            try:
+                self._report()
+                self._say_hello()
+                as_asked, summary = self._play()
+            except Exception as error:
+                log.info("ended by an error: %s", message(error), exc_info=error)
+                self._write_status(error=message(error))
+                raise
+            console.info("%s: %s", "done" if as_asked else "left at once", summary)
+        return as_asked
+
+    def _play(self) -> tuple[bool, str]:
+        """Play; returns what `compete` does, and how the matches went."""
+        order, compete = self._order, self._config.compete
+        brain = self._load(self._config)
+        with ExitStack() as stack:
+            self._engine = Engine(
+                brain,
+                deadline_s=compete.deadline_s,
+                telemetry=self._telemetry,
+                generator=np.random.default_rng(self._config.run.seed),
+            )
+            stack.callback(self._engine.stop)
+            self._engine.start()
+            self._engine.warm_up()
+            records = stack.enter_context(Records(order.records))
+            announcer = Announcer(records)
+            self._desk = Desk(
+                self._engine,
+                announcer,
+                self._lifecycle,
+                self._telemetry,
+                wire=order.address.wire,
+                server=str(order.address),
+                stuck_after_s=compete.stuck_after_s,
+                wall_clock=self._wall_clock,
+            )
+            stack.enter_context(low_latency())
+            as_asked = self._supervise(make_wire(order, compete, self._desk, self._telemetry))
+        return as_asked, announcer.summary
+
+    def _supervise(self, wire: Wire) -> bool:
+        supervisor = Supervisor(
+            wire,
+            self._lifecycle,
+            reload=self._reload,
+            report=self._report,
+            until=self._order.until,
+            wall_clock=self._wall_clock,
+        )
+        with signals_to(supervisor):
+            return supervisor.run()
+
+    def _load(self, config: Config) -> DreamerBrain:
+        compete, run = config.compete, config.run
+        return load_brain(
+            self._order.checkpoint, deterministic=compete.deterministic, seed=run.seed, threads=run.threads
+        )
+
+    def _reload(self) -> None:
+        """Weights and settings anew, for the matches to come; if that fails, whatever the reason, nothing changes."""
+        try:
+            config = self._order.load_config()
+            brain = self._load(config)
+            brain.self_test()
+        except Exception as error:
+            log.warning("not reloaded, the weights and settings before stay: %s", message(error), exc_info=error)
+            return
+        self._engine.replace(brain, deadline_s=config.compete.deadline_s)
+        self._desk.stuck_after_s = config.compete.stuck_after_s
+        if waiting := _changed(self._config.compete, config.compete) - RELOADED:
+            log.warning("changes of %s wait for the next start", ", ".join(sorted(waiting)))
+        self._digest, self._config = brain.digest, config
+        console.info("reloaded for new matches: %s (%s)", brain.name, brain.digest[:SHOWN_DIGITS])
+        log.info("settings: %s", config.compete.model_dump_json())
+
+    @contextmanager
+    def _logs(self) -> Iterator[None]:
+        order = self._order
+
+        def header() -> str:
+            return log_header(self._version, str(order.address), order.checkpoint, self._digest, self._config)
+
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(logging_to(self._log, header=header, secret=order.token))
+            except OSError as error:
+                raise _refused(order.records, error) from error
+            yield
+
+    @contextmanager
+    def _health(self) -> Iterator[None]:
+        if self._order.http is None:
+            yield
+            return
+        host, port = self._order.http
+        stuck_after_s = self._config.compete.stuck_after_s
+        server = HealthServer(
+            host, port, self._telemetry, lambda: self._lifecycle.phase, stuck_after_s=stuck_after_s
+        )
+        console.info("health and metrics: http://%s:%d/healthz and /metrics", host, server.port)
+        try:
+            yield
+        finally:
+            server.close()
+
+    def _report(self) -> None:
+        """Renew the status file every few seconds, and as soon as something else is the case."""
+        numbers = self._telemetry.numbers()
+        state = (self._lifecycle.phase, numbers.connections, numbers.playing)
+        if state != self._reported or self._wall_clock() - self._written_at >= WRITE_EVERY_S:
+            self._reported = state
+            self._write_status()
+
+    def _write_status(self, error: str | None = None) -> None:
+        """Write the status file; the disk may refuse."""
+        self._written_at = self._wall_clock()
+        status = DaemonStatus(
+            pid=os.getpid(),
+            server=str(self._order.address),
+            checkpoint=self._order.checkpoint,
+            digest=self._digest,
+            version=self._version,
+            log=str(self._log),
+            started_at=self._started_at,
+            written_at=self._written_at,
+            phase=self._lifecycle.phase,
+            numbers=self._telemetry.numbers(),
+            error=error,
+        )
+        try:
+            self._place.write(status)
+        except OSError as problem:
+            log.info("the status file could not be written: %s", problem)
+
+    def _say_hello(self) -> None:
+        order, compete = self._order, self._config.compete
+        how = "most likely actions" if compete.deterministic else "sampled actions"
+        console.info("hockey-dreamer %s plays on %s", self._version, order.address)
+        console.info("checkpoint %s (%s), %s", order.checkpoint, self._digest[:SHOWN_DIGITS], how)
+        console.info("daemon %d of %s, log %s", self._place.number, order.records, self._log)
+        console.info("Ctrl-C finishes the matches in play, a second Ctrl-C leaves at once")
+        if order.warning:
+            log.warning("%s", order.warning)
+
+
+def make_wire(order: Order, compete: CompeteConfig, desk: Desk, telemetry: Telemetry) -> Wire:
+    """The wire that speaks the protocol of the order's address. Raises AddressError, CertificateError, TokenError."""
+    address = order.address
+
+    def backoff() -> Backoff:
+        return Backoff(compete.retry_first_s, compete.retry_most_s, random.Random())
+
+    if address.wire == "comprl":
+        from competitor.daemon.comprl import ComprlWire
+
+        return ComprlWire(
+            address.host,
+            address.port,
+            order.token,
+            desk,
+            connections=compete.connections,
+            backoff=backoff,
+            attempts=compete.attempts,
+            telemetry=telemetry,
+        )
+    from competitor.daemon.websocket import WebSocketWire
+
+    return WebSocketWire(
+        str(address),
+        order.token,
+        desk,
+        matches=compete.connections,
+        backoff=backoff(),
+        attempts=compete.attempts,
+        telemetry=telemetry,
+        authority=order.ca_file,
+    )
+
+
+def _changed(before: CompeteConfig, after: CompeteConfig) -> set[str]:
+    new = after.model_dump()
+    return {key for key, value in before.model_dump().items() if new[key] != value}
+
+
+def _digest(checkpoint: str) -> str:
+    """The sha256 of the weights as the card tells it, before anything is loaded or written.
+
+    Raises CheckpointError, and PlayerError for a checkpoint with other observations or actions.
+    """
+    card = read_card(checkpoint_path(checkpoint))
+    sizes = card.get("obs_size"), card.get("action_size")
+    if sizes != (OBS_SIZE, ACTION_SIZE):
+        raise PlayerError(
+            f"{checkpoint} was made for {sizes[0]} observations and {sizes[1]} actions, the tournament has {OBS_SIZE} "
+            f"and {ACTION_SIZE}: choose a checkpoint trained with rink.keep_mode = true"
+        )
+    return str(card.get("sha256"))
+
+
+def _refused(directory: Path, error: OSError) -> StorageError:
+    reason = error.strerror or error
+    return StorageError(f"records cannot be written to {directory}: {reason}; choose another with --records DIR")

@@ -1,0 +1,93 @@
+"""The commands of the comprl protocol, version 1, as Twisted's AMP wants them. The server asks, the player answers.
+
+=============  ==================================================  ==========================================
+command        arguments                                           answer
+=============  ==================================================  ==========================================
+``Auth``                                                           ``token`` bytes, ``version`` integer
+``Ready``                                                          ``ready`` boolean: play another match?
+``StartGame``  ``game_id``: the 16 bytes of a UUID                 nothing
+``Step``       ``obv``: 18 floats                                  ``action``: 4 floats in [-1, 1]
+``EndGame``    ``result`` boolean, ``stats``: own and other goals  nothing
+``Message``    ``msg``: UTF-8                                      nothing
+``Error``      ``msg``: UTF-8                                      nothing
+=============  ==================================================  ==========================================
+
+Arguments are read leniently: what is missing or cannot be read arrives as None, or as NaN within a list, because a
+request has to be answered whatever it says. Answers are read strictly, as the competition's server does.
+"""
+
+from __future__ import annotations
+
+import math
+
+from twisted.protocols import amp
+
+PROTOCOL_VERSION = 1
+LOGIN_FAILED = "Authentication failed"
+WRONG_VERSION = "Tried to connect with wrong version"
+
+
+class LenientFloat(amp.Float):
+    """A float on the wire as its shortest text; NaN where a text is none."""
+
+    def fromString(self, inString: bytes) -> float:  # type: ignore[override]
+        try:
+            return float(inString)
+        except ValueError:
+            return math.nan
+
+
+class LenientBoolean(amp.Boolean):
+    """`True` or `False` on the wire; None for anything else."""
+
+    def fromString(self, inString: bytes) -> bool | None:
+        return {b"True": True, b"False": False}.get(inString)
+
+
+class Auth(amp.Command):
+    """Who are you?"""
+
+    response = [(b"token", amp.String()), (b"version", amp.Integer())]
+
+
+class Ready(amp.Command):
+    """Do you want to play a match? Asked after the login, and before the end of every match."""
+
+    response = [(b"ready", amp.Boolean())]
+
+
+class StartGame(amp.Command):
+    """A match begins."""
+
+    arguments = [(b"game_id", amp.String(optional=True))]
+
+
+class Step(amp.Command):
+    """This is what you see; what do you do?"""
+
+    arguments = [(b"obv", amp.ListOf(LenientFloat(), optional=True))]
+    response = [(b"action", amp.ListOf(amp.Float()))]
+
+
+class EndGame(amp.Command):
+    """The match is over. `result` is True for the winner of a match played to its end."""
+
+    arguments = [
+        (b"result", LenientBoolean(optional=True)),
+        (b"stats", amp.ListOf(LenientFloat(), optional=True)),
+    ]
+
+
+class Message(amp.Command):
+    """Something to tell the user."""
+
+    arguments = [(b"msg", amp.String(optional=True))]
+
+
+class Error(amp.Command):
+    """Something went wrong; the server closes the connection."""
+
+    arguments = [(b"msg", amp.String(optional=True))]
+
+
+COMMANDS: tuple[type[amp.Command], ...] = (Auth, Ready, StartGame, Step, EndGame, Message, Error)

@@ -1,0 +1,222 @@
+"""The player's answers in the comprl protocol: exactly one for every request, whatever happens at the desk.
+
+An unanswered request ends the connection after 10 s, and with it the match; an answer that AMP makes of an exception
+does so at once, or freezes the match for both players. So no exception leaves a responder.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.protocols import amp
+
+from competitor.daemon import comprl_commands as commands
+from competitor.daemon.logs import Redaction
+from competitor.daemon.messages import plain
+from competitor.daemon.own_reactor import Clock
+from competitor.daemon.session import ACTION_SIZE, ZEROS, Action
+
+if TYPE_CHECKING:
+    from competitor.daemon.desk import Desk, Link
+    from competitor.daemon.session import Session
+
+log = logging.getLogger(__name__)
+
+MOST_GOALS = 1000
+LONGEST_NAME = 64
+
+Answer = dict[str, Any]
+"""The fields of an answer; AMP makes the box of it."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all connections of a wire share."""
+
+    token: bytes = field(repr=False)
+    redact: Redaction = field(repr=False)  # takes the token out of texts that come from the server
+    desk: Desk
+    clock: Clock
+    call: Callable[..., None]  # has a function called in the reactor's thread; from any thread
+
+
+class ComprlPlayer(amp.CommandLocator):
+    """Answers one connection's requests. All methods belong to the reactor's thread."""
+
+    def __init__(self, name: str, surroundings: Surroundings, note_error: Callable[[str], None]) -> None:
+        """`note_error` is told the text of the server's Error."""
+        self._name = name
+        self._shared = surroundings
+        self._note_error = note_error
+        self._session: Session | None = None  # stays after the match: a late Step is still one of it
+        self._game_id: bytes | None = None
+        self._in_match = False
+        self._queued = False
+        self._last_match = False
+        self._declined = False
+        self.link: Link | None = None
+
+    @property
+    def may_go(self) -> bool:
+        """Whether no match is in play and none will follow on this connection."""
+        return self._last_match and not self._in_match
+
+    @property
+    def has_declined(self) -> bool:
+        """Whether no match is in play and the server was told that none is wanted: no reason to connect again."""
+        return self._declined and not self._in_match
+
+    def log_in(self) -> None:
+        """The server has accepted the login."""
+        self.link = self._shared.desk.open_link(self._name)
+
+    def retire(self) -> None:
+        """Take no new match from now on."""
+        self._last_match = True
+
+    def locateResponder(self, name: bytes) -> Callable[[amp.AmpBox], Any]:
+        """Find who answers a command; AMP asks here."""
+        known: Callable[[amp.AmpBox], Any] | None = super().locateResponder(name)
+        return known or functools.partial(self._refuse, name[:LONGEST_NAME])
+
+    def _refuse(self, name: bytes, box: amp.AmpBox) -> None:
+        log.warning("%s: the server sent the unknown command %r", self._name, name)
+        raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, f"Unhandled Command: {name!r}")
+
+    @commands.Auth.responder
+    def auth(self) -> Answer:
+        """Log in."""
+        return {"token": self._shared.token, "version": commands.PROTOCOL_VERSION}
+
+    @commands.Ready.responder
+    def ready(self) -> Answer:
+        """Say whether another match is wanted. The match before may still be in play: its end comes next."""
+        wanted = False
+        try:
+            wanted = not self._last_match and (self._queued or self._open_link.wants_match())
+            self._declined = not wanted
+        except Exception:
+            log.exception("%s: no match, because of an error in this program", self._name)
+        self._queued = wanted
+        self._last_match = not wanted
+        return {"ready": wanted}
+
+    @commands.StartGame.responder
+    def start_game(self, game_id: bytes | None) -> Answer:
+        """Begin a match, also if nothing was said of the end of the one before."""
+        if self._in_match and game_id == self._game_id:
+            return {}
+        before, self._session = self._session if self._in_match else None, None
+        self._in_match, self._queued, self._game_id = True, False, game_id
+        try:
+            if before is not None:
+                self._open_link.abandon(before, "the server began another match")
+            self._session = self._open_link.begin(match_id_of(game_id or b""))
+        except Exception:
+            log.exception("%s: a match is played with zeros, because of an error in this program", self._name)
+        return {}
+
+    @commands.Step.responder
+    def step(self, obv: list[float] | None) -> Answer | Deferred[Answer]:
+        """Have the observation answered, whatever it is.
+
+        A step of a match that is over is as good as any other. Where no match was begun there is nobody to decide:
+        the answer is zeros, which is valid, and no match is made up for the records.
+        """
+        if self._session is None:
+            log.warning("%s: a step without a match, answered with zeros", self._name)
+            return {"action": list(ZEROS)}
+        answer: Deferred[Answer] = Deferred()
+        try:
+            self._open_link.step(self._session, obv or (), functools.partial(self._shared.call, self._act, answer))
+        except Exception:
+            log.exception("%s: a step is answered with zeros, because of an error in this program", self._name)
+            self._act(answer, ZEROS)
+        return answer
+
+    @commands.EndGame.responder
+    def end_game(self, result: bool | None, stats: list[float] | None) -> Answer | Deferred[Answer]:
+        """End the match; answered when its record is saved."""
+        session, was_in_match, self._in_match = self._session, self._in_match, False
+        if session is None or not was_in_match:
+            log.warning("%s: the end of a match that was not in play", self._name)
+            return {}
+        answer: Deferred[Answer] = Deferred()
+        try:
+            self._end(session, result, stats or (), functools.partial(self._shared.call, fire, answer, {}))
+        except Exception:
+            log.exception("%s: a match is not recorded, because of an error in this program", self._name)
+            fire(answer, {})
+        return answer
+
+    def _end(self, session: Session, won: bool | None, stats: Sequence[float], saved: Callable[[], None]) -> None:
+        score = goals_of(stats)
+        if score is None:
+            log.error("%s: match %s ends with an unreadable score: %s", self._name, session.match_id, stats[:4])
+            self._open_link.abandon(session, "the server told no score")
+            saved()
+        else:
+            self._open_link.end(session, *score, won=won, saved=saved)
+
+    @commands.Message.responder
+    def message(self, msg: bytes | None) -> Answer:
+        """Log what the server wants to tell."""
+        log.info("%s: the server says: %s", self._name, self._readable(msg))
+        return {}
+
+    @commands.Error.responder
+    def error(self, msg: bytes | None) -> Answer:
+        """Note why the server is about to close the connection."""
+        self._note_error(self._readable(msg))
+        return {}
+
+    @property
+    def _open_link(self) -> Link:
+        assert self.link is not None, "the first request after the login opens the link"
+        return self.link
+
+    def _readable(self, msg: bytes | None) -> str:
+        return plain(self._shared.redact((msg or b"").decode("utf-8", "replace")))
+
+    def _act(self, answer: Deferred[Answer], action: Action) -> None:
+        """Send an action, after a last look at it: the server throws out whoever sends a wrong one."""
+        doubles = doubles_of(action)
+        if doubles is None:
+            log.error("%s: answered with zeros instead of %r", self._name, action)
+        fire(answer, {"action": doubles or list(ZEROS)})
+
+
+def doubles_of(action: Sequence[float]) -> list[float] | None:
+    """The action as the doubles that go on the wire, None if it is not four numbers in [-1, 1]."""
+    try:
+        doubles = [float(value) for value in action]
+    except (TypeError, ValueError):
+        return None
+    return doubles if len(doubles) == ACTION_SIZE and all(-1.0 <= value <= 1.0 for value in doubles) else None
+
+
+def match_id_of(game_id: bytes) -> str:
+    """The UUID whose 16 bytes the server sent; a UUID made from them if there are more or less."""
+    if len(game_id) == 16:
+        return str(uuid.UUID(bytes=game_id))
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, game_id.hex()))
+
+
+def goals_of(stats: Sequence[float]) -> tuple[int, int] | None:
+    """Own goals and the other's, None if the numbers cannot be that."""
+    if len(stats) != 2 or not all(math.isfinite(goals) and 0 <= goals <= MOST_GOALS for goals in stats):
+        return None
+    return round(stats[0]), round(stats[1])
+
+
+def fire(answer: Deferred[Answer], fields: Answer) -> None:
+    """Answer, unless that has been done."""
+    if not answer.called:
+        answer.callback(fields)

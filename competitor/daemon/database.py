@@ -1,0 +1,273 @@
+"""The table of all matches: an SQLite file that several daemons write side by side and anybody can read.
+
+Table `matches` has a row per match with the columns of MatchRow; `rounds` has match (its id), number from 1,
+steps, starter ("own", "other" or NULL: on whose side the puck lay) and result (+1, 0, -1 or NULL: not known).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from competitor.daemon.finished import FinishedMatch
+from competitor.daemon.outcomes import PlayedRound
+from competitor.daemon.session import Source
+from competitor.errors import RecordingError
+
+NAME = "matches.sqlite3"
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+
+SCHEMA = (
+    """CREATE TABLE matches (
+    id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, match_id TEXT NOT NULL, wire TEXT NOT NULL,
+    server TEXT NOT NULL, link TEXT NOT NULL, opponent TEXT, started_at REAL NOT NULL, ended_at REAL NOT NULL,
+    expected_rounds INTEGER NOT NULL, ending TEXT NOT NULL, reason TEXT NOT NULL,
+    own INTEGER NOT NULL, other INTEGER NOT NULL, result TEXT, rating REAL, steps INTEGER NOT NULL,
+    latency_p50_ms REAL, latency_p99_ms REAL, latency_max_ms REAL,
+    answers TEXT NOT NULL, checkpoint TEXT NOT NULL, digest TEXT NOT NULL, code_version TEXT NOT NULL)""",
+    """CREATE TABLE rounds (
+    match INTEGER NOT NULL REFERENCES matches (id), number INTEGER NOT NULL, steps INTEGER NOT NULL,
+    starter TEXT, result INTEGER, PRIMARY KEY (match, number)) WITHOUT ROWID""",
+    "CREATE INDEX matches_by_time ON matches (ended_at, id)",
+)
+
+
+@dataclass(frozen=True)
+class MatchRow:
+    """A match in the table. Times are unix seconds."""
+
+    file: str  # beside the database
+    match_id: str
+    wire: str
+    server: str
+    link: str
+    opponent: str | None
+    started_at: float
+    ended_at: float
+    expected_rounds: int  # of a whole match
+    ending: str  # "played", "opponent left" or "abandoned"
+    reason: str
+    own: int
+    other: int
+    result: str | None  # "W", "D" or "L" by the score; None unless played to its end
+    rating: float | None
+    steps: int
+    latency_p50_ms: float | None  # of the answers; None without any
+    latency_p99_ms: float | None
+    latency_max_ms: float | None
+    answers: str  # JSON: how many answers each Source gave
+    checkpoint: str
+    digest: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """A round in the table."""
+
+    number: int
+    steps: int
+    starter: str | None
+    result: int | None
+
+
+@dataclass(frozen=True)
+class MatchTally:
+    """Matches played to their end."""
+
+    wins: int = 0
+    draws: int = 0
+    losses: int = 0
+
+    @property
+    def matches(self) -> int:
+        """How many were counted."""
+        return self.wins + self.draws + self.losses
+
+
+@dataclass(frozen=True)
+class ListedMatch:
+    """A match with its rounds and the tally of all matches up to it."""
+
+    row: MatchRow
+    rounds: list[RoundRow]
+    tally: MatchTally
+
+
+COLUMNS = ", ".join(field.name for field in fields(MatchRow))
+
+
+def row_of(match: FinishedMatch, file: str, code_version: str) -> MatchRow:
+    """Return what the table keeps of a match whose file is called `file`."""
+    counts = {source.name.lower(): int((match.source == source).sum()) for source in Source}
+    latencies = np.percentile(match.latency_ms, (50, 99, 100)).tolist() if len(match.latency_ms) else [None] * 3
+    values: dict[str, Any] = {field.name: getattr(match, field.name, None) for field in fields(MatchRow)}
+    values |= zip(("latency_p50_ms", "latency_p99_ms", "latency_max_ms"), latencies, strict=True)
+    values |= {
+        "file": file,
+        "code_version": code_version,
+        "expected_rounds": match.rounds,
+        "result": match.result if match.ending == "played" else None,
+        "steps": len(match.obs),
+        "answers": json.dumps({name: count for name, count in counts.items() if count}),
+    }
+    return MatchRow(**values)
+
+
+def round_rows(rounds: Sequence[PlayedRound]) -> list[RoundRow]:
+    """Return what the table keeps of a match's rounds."""
+    return [
+        RoundRow(number, played.steps, played.starter, played.result) for number, played in enumerate(rounds, start=1)
+    ]
+
+
+class Database:
+    """The file opened for writing, made if it is not there. Use it from one thread at a time.
+
+    Every method raises sqlite3.Error when the disk or another program is in the way, RecordingError when the
+    file is of a newer version.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / NAME
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self.open()
+
+    def open(self) -> sqlite3.Connection:
+        """Return the connection, to a new file if somebody has taken the old one away."""
+        if self._connection is None or self._inode != _inode(self._path):
+            self.close()
+            self._connection = _connected(self._path)
+            self._inode = _inode(self._path)
+        return self._connection
+
+    def add(self, row: MatchRow, rounds: Sequence[RoundRow]) -> bool:
+        """Write a match safely to the disk; False when a match with this file is there already."""
+        with _transaction(self.open()) as connection:
+            marks = ", ".join("?" * len(astuple(row)))
+            added = connection.execute(
+                f"INSERT INTO matches ({COLUMNS}) VALUES ({marks}) ON CONFLICT (file) DO NOTHING", astuple(row)
+            )
+            if added.rowcount < 1:
+                return False
+            values = [(added.lastrowid, *astuple(one)) for one in rounds]
+            connection.executemany("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", values)
+            return True
+
+    def files(self) -> set[str]:
+        """Return the names of the files of all matches in the table."""
+        return {name for (name,) in self.open().execute("SELECT file FROM matches")}
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def last_matches(directory: Path, count: int) -> list[ListedMatch]:
+    """Return the last `count` matches recorded in `directory`, oldest first; none when nothing is recorded there.
+
+    Makes and changes nothing. Raises RecordingError when the database is damaged or of another version.
+    """
+    path = directory / NAME
+    if not path.is_file():
+        return []
+    try:
+        with closing(_reader(path)) as connection:
+            _check_version(connection, path)
+            return _listed(connection, count)
+    except sqlite3.Error as error:
+        raise RecordingError(f"{path} cannot be read: {error}") from error
+
+
+def _listed(connection: sqlite3.Connection, count: int) -> list[ListedMatch]:
+    sums = ", ".join(f"SUM(result IS '{letter}') OVER (ORDER BY ended_at, id)" for letter in "WDL")
+    found = connection.execute(
+        f"SELECT id, {sums}, {COLUMNS} FROM matches ORDER BY ended_at DESC, id DESC LIMIT ?", (count,)
+    ).fetchall()
+    return [
+        ListedMatch(MatchRow(*columns), _rounds(connection, number), MatchTally(*tally))
+        for number, *tally, columns in ((row[0], *row[1:4], row[4:]) for row in reversed(found))
+    ]
+
+
+def _rounds(connection: sqlite3.Connection, match: int) -> list[RoundRow]:
+    wanted = "SELECT number, steps, starter, result FROM rounds WHERE match = ? ORDER BY number"
+    return [RoundRow(*row) for row in connection.execute(wanted, (match,))]
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """Open the file for reading. Without a write-ahead log beside it nobody writes, and no lock is needed.
+
+    Otherwise SQLite would leave a log and an index of its own in the directory.
+    """
+    quiet = "" if path.with_name(f"{NAME}-wal").exists() else "&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{quiet}", uri=True, timeout=BUSY_TIMEOUT_S)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # Made in one thread and used in another, never by two at once.
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        with _transaction(connection):
+            _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in an empty file. Several daemons may try at once: the transaction lets one of them."""
+    is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
+    if is_empty and _version(connection) == 0:
+        for statement in SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    _check_version(connection, path)
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
+    if version != SCHEMA_VERSION:
+        raise RecordingError(
+            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
+            "use the program that wrote it, or another directory"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Do everything in the block or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def _inode(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
+

@@ -1,0 +1,279 @@
+"""The desk: where connections begin matches, hand in steps and end matches. A wire talks to nothing else.
+
+Every method returns at once and may be called from any thread. The desk tells telemetry about messages (`heard`),
+connections (`open_link`, `closed`), matches and ratings, and the engine tells it about answers: a wire only
+reports `reconnected`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from competitor.daemon.engine import Engine
+from competitor.daemon.finished import Ending, FinishedMatch, Keeper
+from competitor.daemon.lifecycle import Lifecycle
+from competitor.daemon.session import Reply, Session
+
+if TYPE_CHECKING:
+    from competitor.daemon.telemetry import Telemetry
+
+log = logging.getLogger("competitor.daemon")
+
+
+class Wire(Protocol):
+    """A protocol's side of the daemon: competitor.daemon.comprl and competitor.daemon.websocket."""
+
+    def run(self) -> None:
+        """Play in the calling thread until nothing is left to play; raises the fatal error that ended it."""
+
+    def finish(self) -> None:
+        """From any thread: no new match; who waits in the queue closes at once, who plays after the match."""
+
+    def leave(self) -> None:
+        """From any thread: close everything now."""
+
+
+class Desk:
+    """Shared by all connections of one daemon."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        records: Keeper,
+        lifecycle: Lifecycle,
+        telemetry: Telemetry,
+        *,
+        wire: str,
+        server: str,
+        stuck_after_s: float,
+        saved_within_s: float = 3.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`wire` and `server` go into the records; `saved` is called `saved_within_s` after a match at the latest."""
+        self.engine, self.records, self.lifecycle, self.telemetry = engine, records, lifecycle, telemetry
+        self.wire, self.server = wire, server
+        self.stuck_after_s, self.saved_within_s = stuck_after_s, saved_within_s
+        self.clock, self.wall_clock = clock, wall_clock
+
+    def open_link(self, name: str) -> Link:
+        """Return the desk's side of a new connection; one per connection attempt that got through."""
+        self.telemetry.connected(name, True)
+        return Link(self, name)
+
+    def note_begin(self, session: Session, link: Link, *, was_reserved: bool) -> None:
+        """A match of a link begins."""
+        self.engine.open_session(session)
+        self.lifecycle.begun(was_reserved=was_reserved)
+        self.telemetry.match_begun()
+        opponent = session.opponent or "an unknown opponent"
+        log.info("%s begins on %s against %s, playing %s", session, link.name, opponent, session.checkpoint)
+
+    def note_end(self, session: Session, match: FinishedMatch, saved: Callable[[], None]) -> None:
+        """A match of a link is over: free what it held, count it, and hand it to the records."""
+        self.engine.close_session(session)
+        if match.ending == "abandoned":
+            self.lifecycle.abandoned()
+        else:
+            self.lifecycle.ended()
+        self.telemetry.match_ended(match.ending, match.result)
+        log.info("%s %s", session, _summary(match))
+        try:
+            self.records.keep(match, saved)
+        except Exception:
+            log.exception("%s: the record could not be kept", session)
+            saved()
+
+
+class Link:
+    """One connection's side of the desk."""
+
+    def __init__(self, desk: Desk, name: str) -> None:
+        self.name = name
+        self._desk = desk
+        self._lock = threading.Lock()
+        self._sessions: set[Session] = set()  # in play
+        self._reserved = 0
+        self._is_closed = False
+
+    @property
+    def playing(self) -> int:
+        """Matches of this connection in play."""
+        return len(self._sessions)
+
+    def heard(self) -> None:
+        """A message arrived, whatever it was: the connection lives."""
+        self._desk.telemetry.message()
+
+    def wants_match(self) -> bool:
+        """Answer to the server's "ready for a match?"; True reserves a place in the budget."""
+        with self._lock:
+            if self._is_closed or not self._desk.lifecycle.wants_match():
+                return False
+            self._reserved += 1
+            return True
+
+    def release(self) -> None:
+        """Give one reserved place back: this connection left the queue."""
+        with self._lock:
+            places, self._reserved = min(self._reserved, 1), max(self._reserved - 1, 0)
+        self._desk.lifecycle.released(places)
+
+    def begin(self, match_id: str, *, opponent: str | None = None, rounds: int = 4) -> Session:
+        """A match begins; it takes a place that this connection reserved, if there is one."""
+        desk = self._desk
+        session = Session(match_id, self, opponent=opponent, rounds=rounds, started_at=desk.wall_clock())
+        session.last_active_s = desk.clock()
+        with self._lock:
+            was_reserved, self._reserved = self._reserved > 0, max(self._reserved - 1, 0)
+            desk.note_begin(session, self, was_reserved=was_reserved)
+            self._sessions.add(session)
+            is_closed = self._is_closed
+        if is_closed:
+            self.abandon(session, "the connection is gone")
+        return session
+
+    def step(self, session: Session, obs: Sequence[float], reply: Reply) -> None:
+        """Have `obs` (18,) answered by one call of `reply`; also after the match has ended."""
+        session.last_active_s = self._desk.clock()
+        self._desk.engine.submit(session, obs, reply)
+
+    def end(
+        self,
+        session: Session,
+        own: int,
+        other: int,
+        *,
+        won: bool | None = None,
+        rating: float | None = None,
+        saved: Callable[[], None] = lambda: None,
+    ) -> None:
+        """The match ended with this score.
+
+        `saved` is called once, from another thread, when the record is safe on the disk or has failed to be, and
+        after 3 s at the latest. Ending a match that is no longer in play only calls `saved`.
+        """
+        if not self._take_out(session):
+            _OnceSaved(session, saved, 0.0)
+            return
+        if rating is not None:
+            self._desk.telemetry.rated(rating)
+        ending: Ending = "opponent left" if _has_left(session, own, other, won) else "played"
+        match = self._finished(session, ending, own, other, rating=rating)
+        self._desk.note_end(session, match, _OnceSaved(session, saved, self._desk.saved_within_s))
+
+    def abandon(self, session: Session, reason: str) -> None:
+        """The match cannot go on; its place in the budget is free again. Nothing if it is no longer in play."""
+        if self._take_out(session):
+            match = self._finished(session, "abandoned", 0, 0, reason=reason)
+            self._desk.note_end(session, match, lambda: None)
+
+    def rated(self, rating: float) -> None:
+        """The server told our rating."""
+        self._desk.telemetry.rated(rating)
+
+    def stuck(self) -> list[Session]:
+        """Return the matches of this connection that have had no start and no step for `stuck_after_s`."""
+        since_s = self._desk.clock() - self._desk.stuck_after_s
+        with self._lock:
+            return [session for session in self._sessions if session.last_active_s < since_s]
+
+    def closed(self, reason: str) -> None:
+        """The connection is gone: its matches are abandoned, its reserved places free. A second call is nothing."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            sessions, places, self._reserved = list(self._sessions), self._reserved, 0
+        self._desk.lifecycle.released(places)
+        for session in sessions:
+            self.abandon(session, reason)
+        self._desk.telemetry.connected(self.name, False)
+
+    def _take_out(self, session: Session) -> bool:
+        """Take a match out of play; False if it was not in play."""
+        with self._lock:
+            is_playing = session in self._sessions
+            self._sessions.discard(session)
+            return is_playing
+
+    def _finished(
+        self, session: Session, ending: Ending, own: int, other: int, *, reason: str = "", rating: float | None = None
+    ) -> FinishedMatch:
+        film = session.film()
+        return FinishedMatch(
+            match_id=session.match_id,
+            wire=self._desk.wire,
+            server=self._desk.server,
+            link=self.name,
+            opponent=session.opponent,
+            started_at=session.started_at,
+            ended_at=self._desk.wall_clock(),
+            own=own,
+            other=other,
+            rounds=session.rounds,
+            ending=ending,
+            reason=reason,
+            checkpoint=session.checkpoint,
+            digest=session.digest,
+            rating=rating,
+            obs=film.obs,
+            actions=film.actions,
+            is_first=film.is_first,
+            source=film.source,
+            latency_ms=film.latency_ms,
+        )
+
+
+class _OnceSaved:
+    """Calls `saved` a single time: when it is called itself, or when the time is up."""
+
+    def __init__(self, session: Session, saved: Callable[[], None], within_s: float) -> None:
+        self._session, self._within_s = session, within_s
+        self._saved: Callable[[], None] | None = saved
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(within_s, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __call__(self) -> None:
+        self._timer.cancel()
+        self._fire()
+
+    def _give_up(self) -> None:
+        if self._fire() and self._within_s:
+            log.warning("%s: the record is not on the disk after %g s", self._session, self._within_s)
+
+    def _fire(self) -> bool:
+        with self._lock:
+            saved, self._saved = self._saved, None
+        if saved is None:
+            return False
+        try:
+            saved()
+        except Exception:
+            log.exception("%s: the end could not be confirmed", self._session)
+        return True
+
+
+def _has_left(session: Session, own: int, other: int, won: bool | None) -> bool:
+    """Return whether the opponent left before the end: a round is missing, or who is ahead has not won.
+
+    Only a match played to its end is won.
+    """
+    return not won and (session.rounds_begun < session.rounds or (won is False and own > other))
+
+
+def _summary(match: FinishedMatch) -> str:
+    """What happened in a match, for the log."""
+    if match.ending == "abandoned":
+        how = f"abandoned ({match.reason})"
+    else:
+        how = f"ended {match.own}:{match.other} ({match.ending})"
+    steps = len(match.source)
+    slowest_ms = float(match.latency_ms.max(initial=0.0))
+    return f"{how} after {steps} steps, {int((match.source > 0).sum())} not by the policy, slowest {slowest_ms:.1f} ms"

@@ -1,0 +1,167 @@
+"""Logs of a daemon: a file a day, kept for a week, and what matters on the console. The token is in neither.
+
+Whoever logs only puts a record into a queue; one thread writes. So a full disk or a terminal that is held with
+Ctrl-S never keeps a match waiting.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import platform
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from logging.handlers import QueueHandler, QueueListener, TimedRotatingFileHandler
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from competitor.config import Config
+
+DAYS_KEPT = 7
+HIDDEN = "***"
+# What is logged here stands on the console as it is; of all other loggers only warnings do.
+CONSOLE = "competitor.console"
+LIBRARIES = ("torch", "numpy", "twisted", "websocket-client")
+FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class Redaction:
+    """Replaces secrets in texts, in every spelling that a library may give them."""
+
+    def __init__(self, secret: str) -> None:
+        raw = secret.encode()
+        spellings = {secret, repr(secret)[1:-1], repr(raw)[2:-1], json.dumps(secret)[1:-1], quote(secret), raw.hex()}
+        self._spellings = sorted(filter(None, spellings), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Return `text` with *** for each occurrence."""
+        for spelling in self._spellings:
+            text = text.replace(spelling, HIDDEN)
+        return text
+
+
+class RedactingQueueHandler(QueueHandler):
+    """Hands on copies of records whose message, values and traceback are one text without secrets."""
+
+    def __init__(self, records: queue.SimpleQueue[logging.LogRecord], redact: Callable[[str], str]) -> None:
+        super().__init__(records)
+        self._redact = redact
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return the copy; the record itself stays as it is for other handlers."""
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else record.exc_text
+        clean = copy.copy(record)
+        clean.msg, clean.args, clean.exc_info, clean.stack_info = self._redact(record.getMessage()), None, None, None
+        clean.exc_text = self._redact(trace) if trace else None
+        return clean
+
+
+class DailyFile(TimedRotatingFileHandler):
+    """Begins a new file at midnight, and every file with what `header` returns then."""
+
+    def __init__(self, path: Path, header: Callable[[], str]) -> None:
+        super().__init__(path, when="midnight", backupCount=DAYS_KEPT, encoding="utf-8")
+        self._header = header
+        self._failed = False
+        self.setFormatter(logging.Formatter(FILE_FORMAT))
+        self._write_header()
+
+    def doRollover(self) -> None:
+        """Close the day's file, open the next one, remove what is older than a week."""
+        super().doRollover()
+        self._write_header()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the file cannot be written; playing goes on without it."""
+        if not self._failed:
+            self._failed = True
+            print(f"warning: the log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+
+    def _write_header(self) -> None:
+        self.stream = self.stream or self._open()
+        self.stream.writelines(f"# {line}\n" for line in self._header().splitlines())
+        self.stream.flush()
+
+
+class ConsoleHandler(logging.Handler):
+    """Results and news to the standard output, warnings with their time to the standard error output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock_format = logging.Formatter("%(asctime)s", "%H:%M:%S")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let warnings pass, and everything that is meant for the console."""
+        return record.levelno >= logging.WARNING or record.name == CONSOLE
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record's message, without a traceback: that one is in the file."""
+        try:
+            time = self._clock_format.formatTime(record, "%H:%M:%S")
+            if record.name == CONSOLE:
+                print(f"{time} {record.getMessage()}", flush=True)
+            else:
+                print(f"{time} {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+        except OSError:  # the terminal is gone, and with it the only place to complain
+            pass
+
+
+def log_header(version: str, server: str, checkpoint: str, digest: str, config: Config) -> str:
+    """What somebody who reads the log has to know: versions, server, weights, settings. The token is none of them."""
+    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
+    return "\n".join(
+        [
+            f"hockey-dreamer {version}, Python {platform.python_version()}, {libraries}",
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, pid {os.getpid()}",
+            f"server {server}",
+            f"checkpoint {checkpoint}, sha256 {digest}",
+            f"[compete] {config.compete.model_dump_json()}",
+            f"[run] {config.run.model_dump_json()}",
+        ]
+    )
+
+
+@contextmanager
+def logging_to(path: Path, *, header: Callable[[], str], secret: str) -> Iterator[Path]:
+    """Log to the file `path` and to the console within the block; `header` stands at the top of each file.
+
+    Raises OSError when the file cannot be opened.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    redact = Redaction(secret)
+    file, console = DailyFile(path, lambda: redact(header())), ConsoleHandler()
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    listener = QueueListener(records, file, console)
+    handler = RedactingQueueHandler(records, redact)
+    root = logging.getLogger()
+    level, hook = root.level, threading.excepthook
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    threading.excepthook = _log_dead_thread
+    listener.start()
+    try:
+        yield path
+    finally:
+        threading.excepthook = hook
+        root.setLevel(level)
+        root.removeHandler(handler)
+        listener.stop()
+        file.close()
+
+
+def _log_dead_thread(args: threading.ExceptHookArgs) -> None:
+    """Thread errors that nobody catches: to the log, where they can be found."""
+    name = args.thread.name if args.thread else "unknown"
+    trace: tuple[type[BaseException], BaseException, TracebackType | None] | None = (
+        (args.exc_type, args.exc_value, args.exc_traceback) if args.exc_value else None
+    )
+    logging.getLogger(__name__).error("the thread %s died: %s", name, args.exc_value, exc_info=trace)

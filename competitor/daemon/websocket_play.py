@@ -1,0 +1,300 @@
+"""The conversation on one WebSocket connection: login, places, and all its matches side by side.
+
+============ ==========================================================================================
+message      what is done
+============ ==========================================================================================
+(open)       hello
+welcome      a link to the desk; places are asked for, and ready tells the server how many
+start        a match begins at the desk; one that nobody asked for is answered with leave
+step         the desk answers with one action, whenever it has it
+end          the match ends at the desk; ready if the places have changed, then seen when it is on the disk
+error        before welcome: the login has failed; of one match: it is given up; else: noted
+notice       noted
+anything     else, or anything at a wrong time, is counted, noted and has no consequences
+============ ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from competitor.daemon import messages
+from competitor.daemon.messages import PROTOCOL_VERSION, MessageError, ServerMessage
+from competitor.daemon.websocket_connection import Connection, Timing
+from competitor.daemon.websocket_dial import CLIENT, DialError
+from competitor.errors import ProtocolVersionError
+
+if TYPE_CHECKING:
+    from competitor.daemon.desk import Desk, Link
+    from competitor.daemon.session import Action, Session
+
+log = logging.getLogger(__name__)
+
+LINK = "websocket"
+MOST_OPEN_STEPS = 512  # beyond these nothing more is read until some are answered
+
+
+@dataclass
+class _Match:
+    """A match in play."""
+
+    session: Session
+    last_step: int | None = None
+
+
+class Strays:
+    """Counts what is ignored; each kind is noted the 1st, 2nd, 4th, 8th ... time, so that no log overflows."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, kind: str, detail: object = "") -> None:
+        """Count one of `kind`."""
+        self.counts[kind] += 1
+        count = self.counts[kind]
+        if count & (count - 1) == 0:
+            log.warning("ignored: %s%s (%d so far)", kind, f": {detail}" if detail else "", count)
+
+
+class Play:
+    """Handles what a Connection receives. Everything runs in the connection's thread but `finish` and the answers."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        connection: Connection,
+        *,
+        places: int,
+        welcomed: Callable[[messages.Welcome], None],
+        strays: Strays,
+        timing: Timing,
+        clock: Callable[[], float],
+    ) -> None:
+        """places: matches at once, at most. `welcomed` is called when the login is done."""
+        self._desk, self._connection, self._places, self._welcomed = desk, connection, places, welcomed
+        self._strays, self._timing, self._clock = strays, timing, clock
+        self._link: Link | None = None
+        self._matches: dict[str, _Match] = {}
+        self._reserved = 0
+        self._announced = 0
+        # The most matches that the server may think it can start: what was announced, or, until it has read that,
+        # what was announced before.
+        self._believed = 0
+        self._probes = 0
+        self._settled_by = 0.0
+        self._unsaved: set[str] = set()
+        self._saved: deque[str] = deque()
+        self._open_steps = 0
+        self._open_lock = threading.Lock()
+        self._finishing = False
+        self._login_by = clock() + timing.login_s
+        self._look_at = 0.0
+        connection.send(messages.Hello(version=PROTOCOL_VERSION, client=CLIENT))
+
+    @property
+    def is_welcome(self) -> bool:
+        """Whether the login is done."""
+        return self._link is not None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is in play and no place was to be had for more."""
+        return self._link is not None and not self._matches and not self._reserved
+
+    @property
+    def busy(self) -> bool:
+        """Whether too many steps wait for their answers to read any more."""
+        return self._open_steps >= MOST_OPEN_STEPS
+
+    def finish(self) -> None:
+        """Take no new match, and close the connection after those in play. From any thread."""
+        self._finishing = True
+        self._connection.wake()
+
+    def gone(self, reason: str) -> None:
+        """The connection is over: what is still in play cannot go on."""
+        if self._link is not None:
+            self._link.closed(reason)
+
+    def received(self, data: bytes) -> None:
+        """Handle a text message. Raises ProtocolVersionError, or DialError when the login fails."""
+        if self._link is not None:
+            self._link.heard()
+        try:
+            self._handle(messages.decode_from_server(data))
+        except MessageError as error:
+            self._strays.add("a bad message", error)
+        except (ProtocolVersionError, DialError):
+            raise
+        except Exception:  # one message must not take all other matches with it
+            log.exception("a message could not be handled")
+
+    def ignored(self, what: str) -> None:
+        """Note a message that is not a text, or too long."""
+        self._strays.add(what)
+
+    def echoed(self, data: bytes) -> None:
+        """A pong came: the server has read all that was sent before its ping."""
+        if self._link is not None:
+            self._link.heard()
+        if data == self._probe:
+            self._believed = self._announced
+
+    def turn(self) -> None:
+        """Look after what no message brings about. Raises DialError when the welcome does not come."""
+        now = self._clock()
+        if self._link is None:
+            self._wait_for_welcome(now)
+            return
+        self._acknowledge_saved()
+        if now >= self._look_at or (self._finishing and self._announced):
+            self._look_at = now + self._timing.turn_s
+            self._give_up_stuck(self._link)
+            self._ask_for_places(self._link)
+            if now >= self._settled_by:
+                self._believed = self._announced
+        if self.is_spent and not self._believed and not self._unsaved:
+            self._connection.close()
+
+    def _wait_for_welcome(self, now: float) -> None:
+        if self._finishing:
+            self._connection.close()
+        elif now >= self._login_by:
+            raise DialError(f"no welcome within {self._timing.login_s:g} s")
+
+    def _handle(self, message: ServerMessage) -> None:
+        if isinstance(message, messages.Notice):
+            log.info("the server says: %s", message.message)
+        elif self._link is None:
+            self._log_in(message)
+        elif isinstance(message, messages.Step):
+            self._step(self._link, message)
+        elif isinstance(message, messages.Start):
+            self._start(self._link, message)
+        elif isinstance(message, messages.End):
+            self._end(self._link, message)
+        elif isinstance(message, messages.Error):
+            self._error(self._link, message)
+        else:
+            self._strays.add("a second welcome")
+
+    def _log_in(self, message: ServerMessage) -> None:
+        if isinstance(message, messages.Error):
+            if message.code == messages.VERSION:
+                raise ProtocolVersionError(f"the server does not speak version {PROTOCOL_VERSION} of the protocol")
+            raise DialError(f"the login failed: {message.code}: {message.message}")
+        if not isinstance(message, messages.Welcome):
+            self._strays.add(f"{message.type} before welcome")
+            return
+        if message.version != PROTOCOL_VERSION:
+            raise ProtocolVersionError(
+                f"the server speaks version {message.version} of the protocol, this program version {PROTOCOL_VERSION}"
+            )
+        self._welcomed(message)
+        self._link = self._desk.open_link(LINK)
+        self._link.heard()
+        if message.rating is not None:
+            self._link.rated(message.rating)
+        self._ask_for_places(self._link)
+
+    def _start(self, link: Link, start: messages.Start) -> None:
+        if start.match in self._matches:
+            self._strays.add("start of a match in play", start.match)
+            return
+        if len(self._matches) >= self._believed:
+            self._strays.add("start of a match that nobody asked for", start.match)
+            self._connection.send(messages.Leave(match=start.match))
+            return
+        # Without a place it was on its way when the server was told that there are fewer now: it is played.
+        self._reserved = max(self._reserved - 1, 0)
+        self._matches[start.match] = _Match(link.begin(start.match, opponent=start.opponent, rounds=start.rounds))
+
+    def _step(self, link: Link, step: messages.Step) -> None:
+        match = self._matches.get(step.match)
+        if match is None:
+            self._strays.add("step of a match not in play", step.match)
+        elif step.step == match.last_step:
+            self._strays.add("a step once more", f"{step.match} step {step.step}")
+        else:
+            match.last_step = step.step
+            with self._open_lock:
+                self._open_steps += 1
+            link.step(match.session, step.obs, functools.partial(self._answer, step.match, step.step))
+
+    def _answer(self, match: str, step: int, action: Action) -> None:
+        with self._open_lock:
+            self._open_steps -= 1
+        self._connection.send(messages.Action(match=match, step=step, action=action))
+
+    def _end(self, link: Link, end: messages.End) -> None:
+        match = self._matches.pop(end.match, None)
+        if match is None:
+            self._strays.add("end of a match not in play", end.match)
+            if end.match not in self._unsaved:
+                self._connection.send(messages.Seen(match=end.match))
+            return
+        self._unsaved.add(end.match)
+        saved = functools.partial(self._note_saved, end.match)
+        link.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
+        self._ask_for_places(link)
+
+    def _note_saved(self, match: str) -> None:
+        # Acknowledged by the connection's thread: `seen` must not overtake the `ready` that belongs to the end.
+        self._saved.append(match)
+        self._connection.wake()
+
+    def _acknowledge_saved(self) -> None:
+        while self._saved:
+            match = self._saved.popleft()
+            self._connection.send(messages.Seen(match=match))
+            self._unsaved.discard(match)
+
+    def _error(self, link: Link, error: messages.Error) -> None:
+        match = self._matches.get(error.match or "")
+        log.warning("the server does not accept something: %s: %s (match %s)", error.code, error.message, error.match)
+        if match is not None:
+            self._give_up(link, match.session, f"{error.code}: {error.message}")
+            self._ask_for_places(link)
+
+    def _give_up_stuck(self, link: Link) -> None:
+        for session in link.stuck():
+            self._connection.send(messages.Leave(match=session.match_id))
+            self._give_up(link, session, "stuck: no step came for too long")
+
+    def _give_up(self, link: Link, session: Session, reason: str) -> None:
+        self._matches.pop(session.match_id, None)
+        link.abandon(session, reason)
+
+    def _ask_for_places(self, link: Link) -> None:
+        """Reserve what is free, or give back what is not wanted any more, and tell the server if that is news."""
+        if self._finishing:
+            for _ in range(self._reserved):
+                link.release()
+            self._reserved = 0
+        else:
+            while len(self._matches) + self._reserved < self._places and link.wants_match():
+                self._reserved += 1
+        total = len(self._matches) + self._reserved
+        self._announce(0 if self._finishing else total)
+
+    def _announce(self, places: int) -> None:
+        if places == self._announced:
+            return
+        self._announced = places
+        self._connection.send(messages.Ready(matches=places))
+        if places >= self._believed:
+            self._believed = places
+            return
+        self._probes += 1
+        self._settled_by = self._clock() + self._timing.settle_s
+        self._connection.probe(self._probe)
+
+    @property
+    def _probe(self) -> bytes:
+        return b"%d" % self._probes

@@ -1,0 +1,61 @@
+"""Recordings on the disk: arrays in one compressed .npz file, written and read without pickle."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competitor.errors import RecordingError
+
+SUFFIX = ".npz"
+# What reading a damaged file can raise; RuntimeError: it seems encrypted, or compressed in an unknown way.
+DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+def packed(arrays: Mapping[str, Any]) -> bytes:
+    """Return `arrays` as the content of a file."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    return content.getvalue()
+
+
+def names_in(path: Path) -> frozenset[str]:
+    """Return the names of the arrays in a file; RecordingError when it is missing, foreign or damaged."""
+    _check_there(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            return frozenset(name.removesuffix(".npy") for name in file.namelist())
+    except DAMAGED as error:
+        raise _damaged(path) from error
+
+
+def read_arrays(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays called `names`; RecordingError when the file is missing or damaged, or lacks one."""
+    _check_there(path)
+    try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile(path)
+        # Opened here: np.load leaves a file that it opened itself unclosed when its directory is damaged.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except DAMAGED as error:
+        raise _damaged(path) from error
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise RecordingError(f"there is no recorded round {path}")
+
+
+def _damaged(path: Path) -> RecordingError:
+    return RecordingError(f"{path} is not a recorded round, or it is damaged")

@@ -1,0 +1,111 @@
+"""A client of the course's protocol that knows nothing but the bytes on the wire: an independent check of the arena."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+TIMEOUT_S = 20.0
+Box = dict[str, bytes]
+Act = Callable[[list[float]], Sequence[float]]
+
+
+def towards_the_puck(obs: list[float]) -> Sequence[float]:
+    """Run after the puck; decides a round now and then."""
+    return [max(-1.0, min(1.0, 2 * (obs[12 + axis] - obs[axis]))) for axis in (0, 1)] + [0.1, 1.0]
+
+
+def write_box(box: Box) -> bytes:
+    pairs = b"".join(
+        struct.pack(">H", len(key)) + key.encode() + struct.pack(">H", len(value)) + value
+        for key, value in box.items()
+    )
+    return pairs + b"\0\0"
+
+
+def write_floats(values: Sequence[float]) -> bytes:
+    texts = [repr(float(value)).encode() for value in values]
+    return b"".join(struct.pack(">H", len(text)) + text for text in texts)
+
+
+def read_floats(data: bytes) -> list[float]:
+    values, at = [], 0
+    while at < len(data):
+        (size,) = struct.unpack_from(">H", data, at)
+        values.append(float(data[at + 2 : at + 2 + size]))
+        at += 2 + size
+    return values
+
+
+@dataclass
+class Played:
+    """A match as the client saw it."""
+
+    match_id: bytes
+    observations: list[list[float]] = field(default_factory=list)
+    result: bool | None = None
+    stats: list[float] = field(default_factory=list)
+
+
+class RawClient:
+    """Plays as many matches as asked for over one connection, then says that it is not ready and closes."""
+
+    def __init__(self, port: int, token: str, *, act: Act = towards_the_puck, version: int = 1) -> None:
+        self.messages: list[str] = []
+        self.errors: list[str] = []
+        self.matches: list[Played] = []
+        self._port, self._token, self._act, self._version = port, token, act, version
+
+    def play(self, matches: int) -> list[Played]:
+        """The matches that the server let it finish; fewer when the server closes the connection."""
+        connection = socket.create_connection(("127.0.0.1", self._port), TIMEOUT_S)
+        # Answering an Error, or a server that stops, may meet a connection that is closed already.
+        with connection, contextlib.suppress(ConnectionError):
+            for box in _boxes(connection):
+                answer = self._answer(box, matches)
+                connection.sendall(write_box({"_answer": box["_ask"], **answer}))
+                if len(self._finished()) == matches:
+                    break
+        return self._finished()
+
+    def _finished(self) -> list[Played]:
+        return [played for played in self.matches if played.stats]
+
+    def _answer(self, box: Box, matches: int) -> Box:
+        command = box["_command"].decode()
+        if command == "Auth":
+            return {"token": self._token.encode(), "version": str(self._version).encode()}
+        if command == "Ready":
+            return {"ready": b"True" if len(self.matches) < matches else b"False"}
+        if command == "StartGame":
+            self.matches.append(Played(box["game_id"]))
+        elif command == "Step":
+            obs = read_floats(box["obv"])
+            self.matches[-1].observations.append(obs)
+            return {"action": write_floats(self._act(obs))}
+        elif command == "EndGame":
+            self.matches[-1].result = box["result"] == b"True"
+            self.matches[-1].stats = read_floats(box["stats"])
+        else:
+            assert command in ("Message", "Error"), command
+            (self.errors if command == "Error" else self.messages).append(box["msg"].decode())
+        return {}
+
+
+def _boxes(connection: socket.socket) -> Iterator[Box]:
+    """The server's boxes until it closes the connection."""
+    with connection.makefile("rb") as stream:
+        box: Box = {}
+        while True:
+            size = stream.read(2)
+            if len(size) < 2:
+                return
+            key = stream.read(struct.unpack(">H", size)[0]).decode()
+            if key:
+                box[key] = stream.read(struct.unpack(">H", stream.read(2))[0])
+            else:
+                yield box
+                box = {}

@@ -1,0 +1,223 @@
+"""An arena's two wires on real sockets, and a comprl client that is played by hand, box by box."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+from aiohttp import ClientSession, ClientWebSocketResponse, web
+
+from competitor.arena.comprl_server import ComprlServer
+from competitor.arena.hall import Hall
+from competitor.arena.rating import Rating, rate
+from competitor.arena.store import MatchResult, User
+from competitor.arena.websocket_server import WebSocketServer
+from tests.competitor.arena.raw_client import Box, read_floats, write_box, write_floats
+
+HOST = "127.0.0.1"
+TIMEOUT_S = 30.0
+STILL = (0.0, 0.0, 0.0, 0.0)
+
+
+class MemoryBook:
+    """Accounts, results and ratings without a file. The token of ada is "token of ada"."""
+
+    def __init__(self) -> None:
+        self.results: list[MatchResult] = []
+        self.ratings: dict[str, Rating] = {}
+        self.tokens = {f"token of {name}": name for name in ("ada", "bob", "cyd")} | {"token1": "one"}
+
+    def user_of(self, token: str) -> User | None:
+        name = self.tokens.get(token)
+        return None if name is None else User(1, name, "player")
+
+    def rating(self, name: str) -> Rating:
+        return self.ratings.get(name, Rating())
+
+    def save(self, result: MatchResult) -> tuple[Rating, Rating]:
+        first, second = (self.rating(name) for name in result.users)
+        if result.ending == "played":
+            first, second = rate(first, second, result.scores)
+            self.ratings.update(zip(result.users, (first, second), strict=True))
+        self.results.append(result)
+        return first, second
+
+
+class Stage:
+    """A running arena of one match kind; `book` and `hall` can be looked into."""
+
+    def __init__(self, book: MemoryBook, hall: Hall, comprl: ComprlServer, websocket: WebSocketServer) -> None:
+        self.book, self.hall, self.comprl, self.websocket = book, hall, comprl, websocket
+        self.comprl_port = self.http_port = 0
+
+    @asynccontextmanager
+    async def peer(self) -> AsyncIterator[Peer]:
+        """A new comprl connection, not logged in."""
+        reader, writer = await asyncio.open_connection(HOST, self.comprl_port)
+        try:
+            yield Peer(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    @asynccontextmanager
+    async def socket(self, user: str, **options: Any) -> AsyncIterator[ClientWebSocketResponse]:
+        """A new WebSocket with the user's token; no hello has been said."""
+        headers = {"Authorization": f"Bearer token of {user}"}
+        async with ClientSession() as session:
+            url = f"http://{HOST}:{self.http_port}/play"
+            async with session.ws_connect(url, headers=headers, **options) as socket:
+                yield socket
+
+    def has_answered(self, user: str) -> bool:
+        """Whether the open step of the user's match has been answered by him."""
+        (match,) = (match for match in self.hall.matches if user in match.users)
+        return match._answers[match.users.index(user)] is not None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that happens in the arena."""
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def staged(*, rounds: int = 1, deadline_s: float = 10.0, tick_s: float = 0.002) -> AsyncIterator[Stage]:
+    book = MemoryBook()
+    hall = Hall(book, random=Random(7), rounds=rounds, tick_s=tick_s)
+    comprl = ComprlServer(hall, book, deadline_s=deadline_s)
+    websocket = WebSocketServer(hall, book, deadline_s=deadline_s)
+    app = web.Application()
+    websocket.add_to(app)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    ticking = asyncio.create_task(hall.run())
+    stage = Stage(book, hall, comprl, websocket)
+    try:
+        stage.comprl_port = await comprl.start(HOST, 0)
+        await web.TCPSite(runner, HOST, 0).start()
+        stage.http_port = runner.addresses[0][1]
+        yield stage
+    finally:
+        ticking.cancel()
+        await hall.close()
+        await comprl.close()
+        await websocket.close()
+        await runner.cleanup()
+
+
+def run(scene: Callable[[Stage], Coroutine[Any, Any, None]], **settings: Any) -> MemoryBook:
+    """Play a scene; returns the book at the end."""
+
+    async def play() -> MemoryBook:
+        async with staged(**settings) as stage:
+            await asyncio.wait_for(scene(stage), TIMEOUT_S)
+            return stage.book
+
+    return asyncio.run(play())
+
+
+class Peer:
+    """One comprl connection. `box` reads the next one, `play` answers as a good client does."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.heard: list[Box] = []
+
+    async def box(self) -> Box | None:
+        """The server's next box; None when it has closed the connection."""
+        box: Box = {}
+        try:
+            while key := await self._string():
+                box[key.decode()] = await self._string()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            assert not box, "closed within a box"
+            return None
+        self.heard.append(box)
+        return box
+
+    async def request(self) -> Box:
+        """The next box, which has to be there."""
+        box = await self.box()
+        assert box is not None, "closed"
+        return box
+
+    async def expect(self, command: str) -> Box:
+        """The next box, which has to be this command."""
+        box = await self.request()
+        assert box["_command"].decode() == command, box
+        return box
+
+    async def text(self, command: str) -> str:
+        """The text of the next box, a Message or Error."""
+        return (await self.expect(command))["msg"].decode()
+
+    async def closed(self) -> bool:
+        """Whether nothing but the end of the stream comes."""
+        return await self.box() is None
+
+    def answer(self, request: Box, **fields: bytes) -> None:
+        self.write({"_answer": request["_ask"], **fields})
+
+    def act(self, step: Box, action: Sequence[float] = STILL) -> None:
+        self.answer(step, action=write_floats(action))
+
+    def write(self, box: Box) -> None:
+        self.writer.write(write_box(box))
+
+    async def login(self, user: str) -> None:
+        """Until the server says that we wait in the queue."""
+        self.answer(await self.expect("Auth"), token=f"token of {user}".encode(), version=b"1")
+        ready = await self.expect("Ready")
+        self.answer(await self.expect("Message"))
+        self.answer(ready, ready=b"True")
+        self.answer(await self.expect("Message"))
+
+    async def first_step(self) -> Box:
+        """From the queue into a match; its first step is not answered."""
+        self.answer(await self.expect("StartGame"))
+        return await self.expect("Step")
+
+    async def play(self, matches: int = 1, policy: Callable[[list[float]], Sequence[float]] = lambda obs: STILL) -> Box:
+        """Logged in: play so many matches and be ready for no other one; returns the last EndGame."""
+        ends = 0
+        while (box := await self.box()) is not None:
+            command = box["_command"].decode()
+            if command == "Step":
+                self.act(box, policy(read_floats(box["obv"])))
+            elif command == "Ready":
+                ends += 1
+                self.answer(box, ready=b"True" if ends < matches else b"False")
+            else:
+                assert command in ("StartGame", "EndGame", "Message"), box
+                self.answer(box)
+                if command == "EndGame" and ends == matches:
+                    return box
+        raise AssertionError("closed before the end of the match")
+
+    async def _string(self) -> bytes:
+        (size,) = struct.unpack(">H", await self.reader.readexactly(2))
+        return await self.reader.readexactly(size)
+
+
+@asynccontextmanager
+async def in_match(stage: Stage) -> AsyncIterator[tuple[Peer, Box, Peer, Box]]:
+    """ada and bob in a match, each with an open first step."""
+    async with stage.peer() as ada, stage.peer() as bob:
+        await ada.login("ada")
+        await bob.login("bob")
+        yield ada, await ada.first_step(), bob, await bob.first_step()
+
+
+async def told_of_the_end(peer: Peer) -> list[float]:
+    """Ready and EndGame of a match that was not won; returns the stats. The peer goes on waiting."""
+    ready = await peer.expect("Ready")
+    end = await peer.expect("EndGame")
+    assert end["result"] == b"False" and int(end["_ask"], 16) == int(ready["_ask"], 16) + 1
+    peer.answer(ready, ready=b"True")
+    peer.answer(end)
+    assert await peer.text("Message") == "Waiting in queue"
+    return read_floats(end["stats"])
+

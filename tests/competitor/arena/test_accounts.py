@@ -1,0 +1,69 @@
+"""Accounts and the files with their tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from competitor.arena.accounts import open_accounts
+from competitor.arena.store import Store
+from competitor.errors import ConfigError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with contextlib.closing(Store(tmp_path / "arena.sqlite")) as opened:
+        yield opened
+
+
+def test_a_new_account_has_a_token_in_a_file_of_its_own(store: Store, tmp_path: Path) -> None:
+    ada, bob = open_accounts(store, tmp_path, ["ada", "bob"])
+    assert (ada.name, ada.file) == ("ada", tmp_path / "tokens" / "ada")
+    assert ada.token is not None and ada.token != bob.token
+    assert ada.file.read_text() == f"{ada.token}\n"
+    user = store.user_of(ada.token)
+    assert user is not None and (user.name, user.role) == ("ada", "player")
+
+
+def test_nobody_else_can_read_the_token(store: Store, tmp_path: Path) -> None:
+    (ada,) = open_accounts(store, tmp_path, ["ada"])
+    assert stat.S_IMODE(ada.file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(ada.file.parent.stat().st_mode) == 0o700
+
+
+def test_the_second_time_nothing_changes(store: Store, tmp_path: Path) -> None:
+    (ada,) = open_accounts(store, tmp_path, ["ada"])
+    (again,) = open_accounts(store, tmp_path, ["Ada"])
+    assert (again.name, again.file, again.token) == ("ada", ada.file, None)
+    assert ada.token is not None and store.user_of(ada.token) is not None
+
+
+def test_without_its_file_a_token_is_replaced(store: Store, tmp_path: Path) -> None:
+    (old,) = open_accounts(store, tmp_path, ["ada"])
+    old.file.unlink()
+    (new,) = open_accounts(store, tmp_path, ["ada"])
+    assert old.token is not None and new.token is not None
+    assert store.user_of(old.token) is None
+    assert store.user_of(new.token) is not None
+    assert new.file.read_text().strip() == new.token
+
+
+def test_a_file_that_lies_about_is_not_taken_for_a_token(store: Store, tmp_path: Path) -> None:
+    left_over = tmp_path / "tokens" / "ada"
+    left_over.parent.mkdir()
+    left_over.write_text("of another arena")
+    left_over.chmod(0o644)
+    (ada,) = open_accounts(store, tmp_path, ["ada"])
+    assert ada.file.read_text().strip() == ada.token
+    assert stat.S_IMODE(ada.file.stat().st_mode) == 0o600
+
+
+def test_a_house_bots_name_is_refused(store: Store, tmp_path: Path) -> None:
+    store.add_user("weak", "bot")
+    with pytest.raises(ConfigError, match="weak is a house bot"):
+        open_accounts(store, tmp_path, ["weak"])
+    assert not (tmp_path / "tokens").exists()

@@ -1,0 +1,480 @@
+"""The arena as clients of the real server see it: bytes, order of boxes, and every way to fall out of a match."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import socket
+import struct
+import uuid
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from competitor.arena.hall import CLOSED
+from tests.competitor.arena.raw_client import Box, read_floats, towards_the_puck, write_box, write_floats
+from tests.competitor.arena.stage import STILL, Peer, Stage, in_match, run, staged, told_of_the_end
+
+CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
+LONGEST = 251
+
+# The bytes of section 7 of the protocol page.
+AUTH = bytes.fromhex("00045f61736b000131 00085f636f6d6d616e64000441757468 0000")
+LOGIN = bytes.fromhex("00075f616e73776572000131 0005746f6b656e0006746f6b656e31 000776657273696f6e000131 0000")
+READY = bytes.fromhex("00045f61736b000132 00085f636f6d6d616e6400055265616479 0000")
+SUCCESS = bytes.fromhex(
+    "00045f61736b000133 00085f636f6d6d616e6400074d657373616765"
+    "00036d7367001941757468656e7469636174696f6e207375636365737366756c 0000"
+)
+IS_READY = bytes.fromhex("00075f616e73776572000132 00057265616479000454727565 0000")
+SEEN = bytes.fromhex("00075f616e73776572000133 0000")
+WAITING = write_box({"_ask": b"4", "_command": b"Message", "msg": b"Waiting in queue"})
+START = bytes.fromhex("00045f61736b000135 00085f636f6d6d616e640009537461727447616d65 000767616d655f69640010")
+STEP = bytes.fromhex("00045f61736b000136 00085f636f6d6d616e64000453746570 00036f6276")
+STANDING = bytes.fromhex("00042d332e30" + "0003302e30" * 5 + "0003332e30" + "0003302e30" * 5)
+STANDING_SECOND = bytes.fromhex("00042d332e3000042d302e300003302e3000042d302e3000042d302e300003302e30")
+
+
+def test_the_opening_is_the_real_servers_byte_for_byte() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as one, stage.peer() as bob:
+            await bob.login("bob")
+            for expected, answer in ((AUTH, LOGIN), (READY + SUCCESS, IS_READY + SEEN), (WAITING, b"")):
+                assert await one.reader.readexactly(len(expected)) == expected
+                one.writer.write(answer)
+            start = await one.reader.readexactly(len(START) + 18)
+            assert start[: len(START)] == START and start[-2:] == b"\0\0"
+            assert uuid.UUID(bytes=start[len(START) : -2]) == stage.hall.matches[0].match_id
+            assert await one.reader.readexactly(len(STEP)) == STEP
+            obs = await one.reader.readexactly(int.from_bytes(await one.reader.readexactly(2), "big"))
+            assert obs.startswith((STANDING, STANDING_SECOND))
+            assert await one.reader.readexactly(2) == b"\0\0"
+
+    run(scene)
+
+
+def shape(commands: list[Box]) -> list[tuple[str, tuple[str, ...]]]:
+    """Commands and their fields, runs of Steps as one."""
+    shapes = [(box["_command"].decode(), tuple(sorted(box))) for box in commands]
+    return [shape for shape, _ in groupby(shapes)]
+
+
+def test_a_whole_match_has_the_boxes_of_the_recorded_one() -> None:
+    lines = [json.loads(line) for line in gzip.decompress(CAPTURE.read_bytes()).splitlines()]
+    recorded = [line["box"] for line in lines if line["dir"] == "s2c"]
+    boxes = [{**dict.fromkeys(box, b""), "_command": box["_command"].encode()} for box in recorded]
+
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as ada, stage.peer() as bob:
+            await ada.login("ada")
+            await bob.login("bob")
+            await asyncio.gather(ada.play(2), bob.play(2))
+        for peer in (ada, bob):
+            second = [box["_command"] for box in peer.heard].index(b"StartGame", 10)
+            assert shape(peer.heard[: second + 2]) == shape(boxes)
+            assert [box["_ask"] for box in peer.heard] == [b"%x" % tag for tag in range(1, len(peer.heard) + 1)]
+            steps = sum(box["_command"] == b"Step" for box in peer.heard[:second])
+            assert steps == 4 * LONGEST
+            for box in peer.heard:
+                if box["_command"] == b"Step":
+                    assert write_floats(read_floats(box["obv"])) == box["obv"] and len(read_floats(box["obv"])) == 18
+
+    run(scene, rounds=4)
+
+
+def test_a_decided_match_tells_both_sides_of_it() -> None:
+    ends: list[Box] = []
+
+    async def scene(stage: Stage) -> None:
+        while not ends or b"True" not in (ends[0]["result"], ends[1]["result"]):
+            async with stage.peer() as ada, stage.peer() as bob:
+                await ada.login("ada")
+                await bob.login("bob")
+                ends[:] = await asyncio.gather(ada.play(1, towards_the_puck), bob.play(1))
+
+    book = run(scene, rounds=4)
+    (own, other), mirrored = (read_floats(end["stats"]) for end in ends)
+    assert mirrored == [other, own] and own != other
+    assert [end["result"] for end in ends] == ([b"True", b"False"] if own > other else [b"False", b"True"])
+    result = book.results[-1]
+    assert result.ending == "played"
+    assert dict(zip(result.users, result.scores, strict=True)) == {"ada": own, "bob": other}
+    winner, loser = ("ada", "bob") if own > other else ("bob", "ada")
+    assert book.ratings[winner].mu > book.ratings[loser].mu
+
+
+def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, other):
+            bob.act(other)
+            values = b"".join(len(text).to_bytes(2, "big") + text for text in (b" 0.5 ", b"1", b"1e-3", b"-0.0"))
+            cut_off = values + (9).to_bytes(2, "big") + b"0.1"
+            for byte in write_box({"action": cut_off, "surplus": b"x", "_answer": step["_ask"]}):
+                ada.writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+            await ada.expect("Step")
+            await bob.expect("Step")
+            (match,) = stage.hall.matches
+            assert match.game.actions[0][match.users.index("ada")] == (0.5, 1.0, 1e-3, 0.0)
+
+    run(scene)
+
+
+@pytest.mark.parametrize("action", [(1.0, -1.0, -0.0, 1.0), (0.0, 0.0, 0.0, 0.5)])
+def test_legal_actions_at_the_limits(action: tuple[float, ...]) -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, other):
+            ada.act(step, action)
+            bob.act(other, action)
+            await ada.expect("Step")
+            await bob.expect("Step")
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": b""},
+        {"action": write_floats(STILL[:3])},
+        {"action": write_floats((*STILL, 0.0))},
+        {"action": write_floats((0, 0, 0, 1.0000001))},
+        {"action": write_floats((-1.0000001, 0, 0, 0))},
+        {"action": write_floats((0, 1.0000001192092896, 0, 0))},
+        {"action": write_floats((0, float("nan"), 0, 0))},
+        {"action": write_floats((0, 0, float("inf"), 0))},
+        {"action": b"\0\3abc"},
+        {},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("last", [False, True], ids=["answers first", "answers last"])
+def test_an_invalid_action_ends_the_match(fields: dict[str, bytes], last: bool) -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, other):
+            if last:
+                bob.act(other)
+                await stage.until(lambda: stage.has_answered("bob"))
+            ada.answer(step, **fields)
+            assert await ada.text("Error") == "Invalid action"
+            assert await ada.closed()
+            assert await told_of_the_end(bob) == [0.0, 0.0]
+            if not last:
+                bob.act(other)  # it is owed all the same
+            await stage.until(lambda: len(stage.hall.waiting) == 1)
+
+    (result,) = run(scene).results
+    assert (result.ending, result.left_by) == ("invalid action", "ada")
+
+
+def test_a_step_answered_with_an_error_counts_as_an_invalid_action() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, _):
+            ada.write({"_error": step["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"Unknown Error"})
+            assert await ada.text("Error") == "Invalid action" and await ada.closed()
+            await told_of_the_end(bob)
+
+    assert run(scene).results[0].ending == "invalid action"
+
+
+def test_the_answer_to_a_step_is_owed_and_judged_after_the_end_of_its_match() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, _, bob, other):
+            ada.writer.close()
+            await told_of_the_end(bob)
+            bob.act(other, (float("nan"), 0, 0, 0))
+            assert await bob.text("Error") == "Invalid action" and await bob.closed()
+            await stage.until(lambda: stage.hall.waiting == [])
+
+    run(scene)
+
+
+def test_an_old_step_that_stays_unanswered_closes_the_connection_in_the_next_match() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, _, bob, _other), stage.peer() as cyd:
+            ada.writer.close()
+            await told_of_the_end(bob)
+            await cyd.login("cyd")
+            await cyd.first_step()
+            bob.act(await bob.first_step())
+            assert await bob.text("Error") == "Timeout after 0.25s" and await bob.closed()
+            await told_of_the_end(cyd)
+
+    assert [result.left_by for result in run(scene, deadline_s=0.25).results] == ["ada", "bob"]
+
+
+def reset(peer: Peer) -> None:
+    """Close with RST instead of FIN."""
+    connection = peer.writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [lambda peer: peer.writer.close(), lambda peer: reset(peer), lambda peer: peer.writer.write_eof()],
+    ids=["close", "reset", "half-close"],
+)
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_lost_connection_ends_the_match_at_once(leave: Callable[[Peer], None], answered: bool) -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, other):
+            for peer, request in ((ada, step), (bob, other)):
+                peer.act(request)
+            step, _ = await ada.expect("Step"), await bob.expect("Step")
+            if answered:
+                ada.act(step)
+                await stage.until(lambda: stage.has_answered("ada"))
+            leave(ada)
+            assert await told_of_the_end(bob) == [0.0, 0.0]
+
+    (result,) = run(scene).results
+    assert (result.ending, result.left_by) == ("disconnected", "ada")
+
+
+def test_silence_is_told_and_closed() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as peer:
+            await peer.expect("Auth")
+            assert await peer.text("Error") == "Timeout after 1s" and await peer.closed()
+
+    run(scene, deadline_s=1.0)
+
+
+def test_unanswered_steps_and_questions_have_a_deadline() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as peer:
+            peer.answer(await peer.expect("Auth"), token=b"token of cyd", version=b"1")
+            await peer.expect("Ready")
+            await peer.expect("Message")
+            assert await peer.text("Error") == "Timeout after 0.25s" and await peer.closed()
+        async with in_match(stage) as (ada, _, bob, other):
+            bob.act(other)
+            assert await ada.text("Error") == "Timeout after 0.25s" and await ada.closed()
+            await told_of_the_end(bob)
+
+    (result,) = run(scene, deadline_s=0.25).results
+    assert (result.ending, result.left_by) == ("timeout", "ada")
+
+
+def test_start_and_messages_may_stay_unanswered_but_not_the_end() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as ada:
+            ada.answer(await ada.expect("Auth"), token=b"token of ada", version=b"1")
+            ada.answer(await ada.expect("Ready"), ready=b"True")
+            assert [await ada.text("Message") for _ in range(2)] == ["Authentication successful", "Waiting in queue"]
+            async with stage.peer() as bob:
+                await bob.login("bob")
+                await ada.expect("StartGame")
+                ada.act(await ada.expect("Step"))
+                bob.act(await bob.first_step())
+                step = await ada.expect("Step")
+                await asyncio.sleep(0.5)  # so that a deadline of what came before would be over much sooner
+                ada.act(step)
+            ada.answer(await ada.expect("Ready"), ready=b"True")
+            await ada.expect("EndGame")
+            told = asyncio.get_running_loop().time()
+            assert await ada.text("Message") == "Waiting in queue"
+            async with stage.peer() as cyd:
+                await cyd.login("cyd")
+                await ada.expect("StartGame")
+                step = await cyd.first_step()
+                while (box := await ada.request())["_command"] == b"Step":
+                    ada.act(box)
+                    cyd.act(step)
+                    step = await cyd.request()
+                    await asyncio.sleep(0.02)
+                assert box["msg"] == b"Timeout after 0.7s" and await ada.closed()
+                assert asyncio.get_running_loop().time() - told > 0.65
+
+    assert [result.left_by for result in run(scene, deadline_s=0.7).results] == ["bob", "ada"]
+
+
+def test_a_wrong_token_and_a_wrong_version_are_told() -> None:
+    async def scene(stage: Stage) -> None:
+        for token, version, text in (
+            (b"nobody's", b"1", "Authentication failed"),
+            (b"", b"1", "Authentication failed"),
+            (b"token of ada", b"2", "Tried to connect with wrong version"),
+            (b"nobody's", b"0", "Tried to connect with wrong version"),
+        ):
+            async with stage.peer() as peer:
+                peer.answer(await peer.expect("Auth"), token=token, version=version)
+                assert await peer.text("Error") == text and await peer.closed()
+        assert stage.hall.waiting == []
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"token": b"\xff\xfe", "version": b"1"}, {"token": b"token of ada"}, {"version": b"1"},
+     {"token": b"token of ada", "version": b"one"}],
+    ids=str,
+)  # fmt: skip
+def test_an_unreadable_login_freezes_the_connection(fields: dict[str, bytes]) -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as peer:
+            peer.answer(await peer.expect("Auth"), **fields)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(peer.box(), 0.3)
+
+    run(scene, deadline_s=0.1)
+
+
+@pytest.mark.parametrize("answer", [{"ready": b"true"}, {}, {"ready": b"False"}, None], ids=str)
+def test_who_is_not_plainly_ready_is_never_asked_again(answer: dict[str, bytes] | None) -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as peer:
+            peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
+            ready = await peer.expect("Ready")
+            if answer is None:
+                peer.write({"_error": ready["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"?"})
+            else:
+                peer.answer(ready, **answer)
+            await peer.expect("Message")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(peer.box(), 0.3)
+            assert stage.hall.waiting == []
+
+    run(scene, deadline_s=0.1)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        write_box({"_answer": b"77"}),
+        write_box({"_error": b"1"}),
+        write_box({"key": b"value"}),
+        write_box({"_command": b"Step"}),
+        b"GET / HTTP/1.1\r\nHost: arena\r\n\r\n",
+        b"\1\0" + b"k" * 256,
+        b"\0\0",
+    ],
+    ids=["unknown tag", "error without a code", "no reserved key", "no tag", "HTTP", "long key", "empty"],
+)
+def test_what_is_no_answer_closes_the_connection_without_a_word(garbage: bytes) -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, _, bob, _other):
+            ada.writer.write(garbage.replace(b"\0\1" + b"1", b"\0\1" + b"6"))  # 6: the open step
+            assert await ada.closed()
+            await told_of_the_end(bob)
+
+    (result,) = run(scene).results
+    assert (result.ending, result.left_by) == ("disconnected", "ada")
+
+
+def test_a_second_answer_closes_the_connection() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, _):
+            ada.act(step)
+            ada.act(step)
+            assert await ada.closed()
+            await told_of_the_end(bob)
+
+    run(scene)
+
+
+def test_a_client_that_asks_without_end_and_never_reads_is_cut_off() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, _, bob, _other):
+            # A StreamReader stops reading by itself when its buffer is full.
+            request = write_box({"_command": 60000 * b"x", "_ask": b"1"})
+            with contextlib.suppress(ConnectionError):
+                while not ada.writer.is_closing():
+                    ada.writer.write(request)
+                    await ada.writer.drain()
+            await told_of_the_end(bob)
+
+    run(scene)
+
+
+def test_errors_in_answer_to_what_needs_none() -> None:
+    """To StartGame: closed without a word. To EndGame and Message: nothing."""
+
+    def error(request: Box) -> Box:
+        return {"_error": request["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"?"}
+
+    async def scene(stage: Stage) -> None:
+        async with stage.peer() as ada, stage.peer() as bob:
+            await ada.login("ada")
+            await bob.login("bob")
+            ada.write(error(await ada.expect("StartGame")))
+            await ada.expect("Step")
+            assert await ada.closed()
+            bob.act(await bob.first_step())
+            ready, end = await bob.expect("Ready"), await bob.expect("EndGame")
+            bob.write(error(end))
+            bob.answer(ready, ready=b"True")
+            bob.write(error(await bob.expect("Message")))
+            bob.write({"_command": b"Hello", "_ask": b"abc"})
+            reply = await bob.request()
+            assert reply["_error"] == b"abc" and reply["_error_code"] == b"UNHANDLED"
+            assert [seat.user for seat in stage.hall.waiting] == ["bob"]
+
+    run(scene)
+
+
+def test_answers_may_come_in_any_order() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, other), stage.peer() as cyd:
+            ada.writer.close()
+            ready, end = await bob.expect("Ready"), await bob.expect("EndGame")
+            bob.answer(end)
+            bob.answer(ready, ready=b"True")
+            waiting = await bob.expect("Message")
+            bob.act(other)
+            await cyd.login("cyd")
+            bob.act(await bob.first_step())
+            bob.answer(waiting)
+            cyd.act(await cyd.first_step())
+            await bob.expect("Step")
+
+    run(scene)
+
+
+def test_thirty_two_connections_of_two_users_play_at_once() -> None:
+    async def scene(stage: Stage) -> None:
+        async def play(user: str) -> None:
+            async with stage.peer() as peer:
+                await peer.login(user)
+                await peer.play(1)
+
+        await asyncio.gather(*(play(user) for user in ("ada", "bob") for _ in range(16)))
+
+    book = run(scene)
+    assert len(book.results) == 16
+    assert all(set(result.users) == {"ada", "bob"} and result.ending == "played" for result in book.results)
+
+
+def test_an_arena_that_stops_closes_without_a_word() -> None:
+    async def scene(stage: Stage) -> None:
+        async with in_match(stage) as (ada, step, bob, _), stage.peer() as cyd, stage.peer() as newcomer:
+            await cyd.login("cyd")
+            ada.act(step)
+            await newcomer.expect("Auth")
+            await stage.hall.close()
+            await stage.comprl.close()
+            for peer in (ada, bob, cyd, newcomer):
+                assert await peer.closed()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", stage.comprl_port)
+
+    (result,) = run(scene).results
+    assert (result.ending, result.left_by) == (CLOSED, None)
+
+
+def test_two_arenas_live_in_one_process() -> None:
+    async def scene(one: Stage) -> None:
+        async with staged() as two:
+            for stage in (one, two):
+                async with in_match(stage) as (ada, step, bob, other):
+                    ada.act(step)
+                    bob.act(other)
+                    await ada.expect("Step")
+
+    run(scene)

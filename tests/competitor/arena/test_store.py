@@ -1,0 +1,200 @@
+"""The arena's book: accounts, ratings, and matches that outlive everything but a fire."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from competitor.arena.rating import Rating
+from competitor.arena.store import MatchResult, Store
+from competitor.errors import ConfigError, RecordingError, StorageError
+
+WRITE_FOREVER = """
+import sys, uuid
+from pathlib import Path
+from competitor.arena.store import MatchResult, Store
+store = Store(Path(sys.argv[1]))
+store.add_user("ada"), store.add_user("bob")
+while True:
+    match_id = uuid.uuid4()
+    store.save(MatchResult(match_id, ("ada", "bob"), (1, 0), "played", None, 1.0, 2.0))
+    print(match_id, flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "arena" / "arena.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with contextlib.closing(Store(path, clock=lambda: 1000.0)) as opened:
+        yield opened
+
+
+def result(
+    scores: tuple[int, int] = (2, 1), ending: str = "played", left_by: str | None = None, ended_at: float = 20.0
+) -> MatchResult:
+    return MatchResult(uuid.uuid4(), ("ada", "bob"), scores, ending, left_by, 10.0, ended_at)
+
+
+@pytest.fixture
+def pair(store: Store) -> Store:
+    store.add_user("ada")
+    store.add_user("bob")
+    return store
+
+
+def test_a_token_opens_its_account(store: Store) -> None:
+    ada, bob = store.add_user("ada"), store.add_user("bob", "bot")
+    user, bot = store.user_of(ada), store.user_of(bob)
+    assert user is not None and bot is not None
+    assert [(user.name, user.role), (bot.name, bot.role)] == [("ada", "player"), ("bob", "bot")]
+
+
+@pytest.mark.parametrize("token", ["", "x", "ada", "\ud800", "\x00", "a" * 100_000])
+def test_other_tokens_open_nothing(token: str, pair: Store) -> None:
+    assert pair.user_of(token) is None
+
+
+def test_the_token_is_not_in_the_file(store: Store, path: Path) -> None:
+    token = store.add_user("ada")
+    assert len(token) >= 32
+    written = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"ada" in written
+    assert token.encode() not in written
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "-option", "a/b", "x" * 33, "<b>", "a\n"])
+def test_names_that_are_refused(name: str, store: Store) -> None:
+    with pytest.raises(ConfigError, match="cannot be an account's name"):
+        store.add_user(name)
+
+
+@pytest.mark.parametrize("name", ["ada", "Jörg", "team_7", "a.b-c", "x" * 32])
+def test_names_that_are_taken(name: str, store: Store) -> None:
+    store.add_user(name)
+    assert store.user(name) is not None
+
+
+def test_a_name_is_given_once(store: Store) -> None:
+    store.add_user("ada")
+    with pytest.raises(ConfigError, match="an account Ada already"):
+        store.add_user("Ada")
+
+
+def test_a_match_changes_both_ratings(pair: Store) -> None:
+    after = pair.save(result((3, 1)))
+    assert after == (pair.rating("ada"), pair.rating("bob"))
+    assert after[0].shown > Rating().shown > after[1].shown
+    best, last = pair.leaderboard()
+    assert (best.rank, best.name, best.games, best.wins, best.draws, best.losses) == (1, "ada", 1, 1, 0, 0)
+    assert (last.rank, last.name, last.games, last.wins, last.draws, last.losses) == (2, "bob", 1, 0, 0, 1)
+
+
+def test_a_draw_counts_as_one(pair: Store) -> None:
+    pair.save(result((1, 1)))
+    assert [(line.draws, line.wins, line.losses) for line in pair.leaderboard()] == [(1, 0, 0)] * 2
+    assert pair.rating("ada") == pair.rating("bob")
+
+
+@pytest.mark.parametrize("ending", ["disconnected", "timeout", "invalid action"])
+def test_an_abandoned_match_is_written_but_not_rated(ending: str, pair: Store) -> None:
+    assert pair.save(result((2, 0), ending, left_by="bob")) == (Rating(), Rating())
+    assert pair.leaderboard() == []
+    (entry,) = pair.recent(5)
+    assert (entry.result.ending, entry.result.left_by, entry.result.scores) == (ending, "bob", (2, 0))
+    assert entry.before == entry.after
+
+
+def test_a_match_of_an_unknown_account_changes_nothing(store: Store) -> None:
+    store.add_user("ada")
+    with pytest.raises(KeyError):
+        store.save(result())
+    assert store.recent(5) == []
+    assert store.rating("ada") == Rating()
+
+
+def test_recent_matches_newest_first(pair: Store) -> None:
+    played = [result(ended_at=at) for at in (30.0, 10.0, 20.0)]
+    for match in played:
+        pair.save(match)
+    entries = pair.recent(2)
+    assert [entry.result for entry in entries] == [played[0], played[2]]
+    assert [entry.after[0] > entry.before[0] for entry in entries] == [True, True]
+
+
+def test_everything_is_there_after_a_restart(path: Path) -> None:
+    with contextlib.closing(Store(path)) as store:
+        token = store.add_user("ada")
+        store.add_user("bob")
+        store.save(result())
+        before = (store.leaderboard(), store.recent(9))
+    with contextlib.closing(Store(path)) as store:
+        assert (store.leaderboard(), store.recent(9)) == before
+        assert store.user_of(token) is not None
+
+
+def test_accounts_may_be_added_beside_it(store: Store, path: Path) -> None:
+    with contextlib.closing(Store(path)) as other:
+        token = other.add_user("eve")
+    assert store.user_of(token) is not None
+
+
+def test_threads_lose_no_match(pair: Store) -> None:
+    def write() -> None:
+        for _ in range(25):
+            pair.save(result((1, 0)))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pair.leaderboard()[0].wins == 100
+    assert len(pair.recent(1000)) == 100
+
+
+def test_kill_minus_nine_loses_no_match_that_was_reported(path: Path) -> None:
+    command = [sys.executable, "-c", WRITE_FOREVER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        reported = [writer.stdout.readline().strip() for _ in range(50)]
+        os.kill(writer.pid, signal.SIGKILL)
+        reported += writer.stdout.read().split()
+    with contextlib.closing(Store(path)) as store:
+        kept = {str(entry.result.match_id) for entry in store.recent(10_000_000)}
+        assert set(reported) <= kept
+        assert store.leaderboard()[0].wins == len(kept)
+
+
+def test_a_foreign_file(tmp_path: Path) -> None:
+    foreign = tmp_path / "arena.sqlite"
+    foreign.write_bytes(b"no database at all" * 100)
+    with pytest.raises(RecordingError, match="arena.sqlite is not an arena's book"):
+        Store(foreign)
+
+
+def test_a_newer_format(path: Path) -> None:
+    Store(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(RecordingError, match="format 99"):
+        Store(path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be used"):
+        Store(tmp_path / "file" / "arena.sqlite")

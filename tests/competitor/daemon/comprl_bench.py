@@ -1,0 +1,311 @@
+"""A desk that does as the test says, and the comprl wire running in a thread."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from competitor.daemon.backoff import Backoff
+from competitor.daemon.comprl import ComprlWire
+from competitor.daemon.comprl_connection import ComprlConnection
+from competitor.daemon.comprl_player import Surroundings
+from competitor.daemon.desk import Desk
+from competitor.daemon.logs import Redaction
+from competitor.daemon.own_reactor import OwnReactor
+from competitor.daemon.session import Reply
+from competitor.daemon.telemetry import Telemetry
+from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, TOKEN, first_box
+
+ACTION = (0.5, -0.25, 0.125, -1.0)
+Event = tuple[Any, ...]
+
+
+class FakeSession:
+    """One match at the fake desk."""
+
+    def __init__(self, match_id: str) -> None:
+        self.match_id = match_id
+        self.steps: list[list[float]] = []
+
+
+class FakeLink:
+    """One connection's side of the fake desk; tells its desk everything that the wire does."""
+
+    def __init__(self, desk: FakeDesk, name: str) -> None:
+        self.name = name
+        self._desk = desk
+        self.session: FakeSession | None = None
+
+    def heard(self) -> None:
+        self._desk.heard += 1
+
+    def wants_match(self) -> bool:
+        self._desk.check("wants_match")
+        wanted = self._desk.wants.pop(0) if self._desk.wants else True
+        self._desk.note("ready", wanted)
+        return wanted
+
+    def begin(self, match_id: str) -> FakeSession:
+        self._desk.check("begin")
+        self.session = FakeSession(match_id)
+        self._desk.note("begin", match_id)
+        return self.session
+
+    def step(self, session: FakeSession, obs: Sequence[float], reply: Reply) -> None:
+        session.steps.append(list(obs))
+        self._desk.check("step")
+        self._desk.on_step(session, list(obs), reply)
+
+    def end(self, session: FakeSession, own: int, other: int, *, won: bool | None, saved: Callable[[], None]) -> None:
+        self._desk.check("end")
+        self.session = None
+        self._desk.note("end", session.match_id, own, other, won)
+        self._desk.on_end(saved)
+
+    def abandon(self, session: FakeSession, reason: str) -> None:
+        self._desk.note("abandon", session.match_id, reason)
+
+    def stuck(self) -> list[FakeSession]:
+        return [self.session] if self._desk.is_stuck and self.session is not None else []
+
+    def closed(self, reason: str) -> None:
+        self._desk.note("closed", self.name, reason)
+
+
+class FakeDesk:
+    """Answers every step with ACTION and saves every match at once, from other threads, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.wants: list[bool] = []  # answers to come; then always True
+        self.broken: set[str] = set()  # methods that raise
+        self.links: list[FakeLink] = []
+        self.heard = 0
+        self.is_stuck = False
+        self.on_step: Callable[[FakeSession, list[float], Reply], None] = lambda session, obs, reply: elsewhere(
+            reply, ACTION
+        )
+        self.on_end: Callable[[Callable[[], None]], None] = elsewhere
+
+    def open_link(self, name: str) -> FakeLink:
+        self.check("open_link")
+        self.note("open", name)
+        self.links.append(FakeLink(self, name))
+        return self.links[-1]
+
+    def check(self, method: str) -> None:
+        if method in self.broken:
+            raise RuntimeError(f"{method} is broken")
+
+    def note(self, *event: Any) -> None:
+        self.events.put(event)
+
+    def wait_for(self, kind: str) -> Event:
+        """The next event of this kind; those before it are dropped."""
+        while (event := self.events.get(timeout=TIMEOUT_S))[0] != kind:
+            pass
+        return event
+
+    def drain(self) -> list[Event]:
+        """The events that nobody has waited for."""
+        events = []
+        while not self.events.empty():
+            events.append(self.events.get())
+        return events
+
+
+def elsewhere(function: Callable[..., object], *args: object) -> None:
+    """Call it in another thread."""
+    threading.Thread(target=function, args=args).start()
+
+
+class WatchedBackoff(Backoff):
+    """Tells that somebody waits."""
+
+    def __init__(self, first_s: float) -> None:
+        super().__init__(first_s, first_s, random.Random(1))
+        self.waits = threading.Semaphore(0)
+        self.resets = 0
+
+    def next_s(self) -> float:
+        self.waits.release()
+        return super().next_s()
+
+    def reset(self) -> None:
+        self.resets += 1
+        super().reset()
+
+
+class Complaints(logging.Handler):
+    """Collects what Twisted logs: exceptions that nobody caught."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record.getMessage())
+
+
+class Daemon:
+    """The wire in a thread; it is told to leave at the end of the `with` block, and has to, without complaints.
+
+    With `fake_time` its timers stand still until `pass_time`.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        desk: FakeDesk | Desk | None = None,
+        *,
+        host: str = "127.0.0.1",
+        token: str = TOKEN,
+        retry_s: float = 0.01,
+        fake_time: bool = False,
+        **options: Any,
+    ) -> None:
+        self.desk = FakeDesk() if desk is None else desk
+        self.telemetry = Telemetry()
+        self.backoff = WatchedBackoff(retry_s)
+        self._reactor = OwnReactor() if fake_time else None
+        self.clock = Clock() if fake_time else None
+        self.wire = ComprlWire(
+            host,
+            port,
+            token,
+            cast(Desk, self.desk),
+            backoff=lambda: self.backoff,
+            telemetry=self.telemetry,
+            reactor=self._reactor,
+            clock=self.clock,
+            **options,
+        )
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.wire.run()
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> Daemon:
+        self._complaints = Complaints()
+        logging.getLogger("twisted").addHandler(self._complaints)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self.wire.leave()
+        self._thread.join(TIMEOUT_S)
+        if self._reactor is not None:
+            self._reactor.close()
+        logging.getLogger("twisted").removeHandler(self._complaints)
+        assert not self._thread.is_alive(), "the wire does not leave"
+        assert kind is not None or not self._complaints.found, self._complaints.found
+        if kind is None and self._error is not None:
+            raise self._error
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def ended(self) -> BaseException | None:
+        """Wait until the wire has ended by itself; return what it raised."""
+        self._thread.join(TIMEOUT_S)
+        assert not self._thread.is_alive(), "the wire goes on"
+        error, self._error = self._error, None
+        return error
+
+    def pass_time(self, seconds: float) -> None:
+        """Have the wire's timers see this time pass; returns when it has."""
+        assert self._reactor is not None and self.clock is not None
+        self.in_reactor(self.clock.advance, seconds)
+
+    def in_reactor(self, function: Callable[..., object], *args: object) -> Any:
+        """Call it in the reactor's thread, after all that has been asked of it before."""
+        done: queue.SimpleQueue[object] = queue.SimpleQueue()
+        assert self._reactor is not None
+        self._reactor.callFromThread(lambda: done.put(function(*args)))
+        return done.get(timeout=TIMEOUT_S)
+
+    def wait_until_it_waits(self) -> None:
+        """Wait until an attempt to connect has failed or a connection is lost."""
+        assert self.backoff.waits.acquire(timeout=TIMEOUT_S)
+
+
+class Line(StringTransport):
+    """A connection's transport without a network: keeps what is written, and whether it was closed."""
+
+    is_closed = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def setTcpKeepAlive(self, enabled: bool) -> None: ...
+
+    def getHandle(self) -> Line:
+        return self
+
+    def setsockopt(self, *option: int) -> None: ...
+
+    def loseConnection(self) -> None:
+        self.is_closed = True
+
+    abortConnection = loseConnection
+
+
+class Unplugged:
+    """A connection that is fed by hand, in this thread; the fake desk answers at once."""
+
+    name = "comprl-1"
+
+    def __init__(self, desk: FakeDesk | None = None, token: str = TOKEN) -> None:
+        self.desk = FakeDesk() if desk is None else desk
+        if desk is None:
+            self.desk.on_step = lambda session, obs, reply: reply(ACTION)
+        self.desk.on_end = lambda saved: saved()
+        self.clock, self.line = Clock(), Line()
+        call = lambda function, *args: function(*args)  # noqa: E731
+        surroundings = Surroundings(token.encode(), Redaction(token), cast(Desk, self.desk), self.clock, call)
+        self.connection = ComprlConnection(self, surroundings)
+        self.connection.makeConnection(self.line)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the server."""
+        self.connection.dataReceived(data)
+
+    def sent(self) -> list[tuple[bytes, bytes]]:
+        """Tag and bytes of each answer so far."""
+        data, found = self.line.value(), []
+        while (complete := first_box(data)) is not None:
+            box, raw = complete
+            found.append((box["_answer"] if "_answer" in box else box["_error"], raw))
+            data = data[len(raw) :]
+        assert not data
+        return found
+
+    def answers(self) -> dict[str, bytes]:
+        """The bytes of each answer so far by its tag, in the order in which they were sent."""
+        sent = self.sent()
+        assert len(dict(sent)) == len(sent), "a tag is answered twice"
+        return {tag.decode(): raw for tag, raw in sent}
+
+    def logged_in(self) -> None: ...
+
+    def told_error(self, text: str) -> bool:
+        return False
+
+    def lost(self, connection: ComprlConnection) -> None: ...
+
+
+def texts(records: Sequence[logging.LogRecord]) -> str:
+    """All that was logged."""
+    return "\n".join(record.getMessage() + str(record.exc_info or "") for record in records)

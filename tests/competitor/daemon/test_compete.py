@@ -1,0 +1,338 @@
+"""The whole daemon in this process, on both wires, against the real arena."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from competitor.arena.running import ArenaThread, running_arena
+from competitor.config import Config, load_config
+from competitor.daemon.address import parse_address
+from competitor.daemon.compete import compete
+from competitor.daemon.database import MatchRow, last_matches
+from competitor.daemon.order import Order
+from competitor.daemon.status import observe
+from competitor.errors import LoginError, PlayerError, PortError
+from competitor.players import checkpoint_path
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint, save_checkpoint
+
+TIMEOUT_S = 60.0
+QUICK = ("compete.retry_first_s=0.05", "compete.retry_most_s=0.1")
+SCHEMES = ["comprl", "ws"]
+
+
+@dataclass
+class Hall:
+    """An arena with the account "me", and where a daemon that plays in it keeps its records."""
+
+    arena: ArenaThread
+    token: str
+    records: Path
+    errors: list[BaseException] = field(default_factory=list)
+
+    def order(self, scheme: str, *overrides: str, **options: Any) -> Order:
+        port = self.arena.comprl_port if scheme == "comprl" else self.arena.http_port
+        values = {"checkpoint": "champion", "records": self.records, "token": self.token, **options}
+        settings = partial(load_config, overrides=(*QUICK, *overrides))
+        return Order(address=parse_address(f"{scheme}://127.0.0.1:{port}"), load_config=settings, **values)
+
+    def rows(self) -> list[MatchRow]:
+        """The matches in the records, oldest first."""
+        return [listed.row for listed in last_matches(self.records, 1000)]
+
+    def log(self) -> str:
+        path = self.records / "logs" / "compete-1.log"
+        return path.read_text() if path.exists() else ""
+
+    def logged(self, words: str, times: int = 1) -> None:
+        """Wait until `words` have been logged so often."""
+        wait_for(lambda: self.log().count(words) >= times)
+
+    @contextmanager
+    def meanwhile(self, work: Callable[[], None]) -> Iterator[None]:
+        """Run `work` in a thread beside the block; an error in it stops the daemon and fails the test."""
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self.errors.append(error)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=run, name="test")
+        thread.start()
+        yield
+        thread.join(TIMEOUT_S)
+        assert self.errors == []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < ends_at, "waited in vain"
+        threading.Event().wait(0.01)
+
+
+def tell(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.fixture
+def hall(tmp_path: Path) -> Iterator[Hall]:
+    with running_arena(tmp_path / "arena", bots=("weak",), seed=3) as arena:
+        yield Hall(arena, arena.add_user("me"), tmp_path / "records")
+
+
+@pytest.mark.parametrize(("scheme", "wire", "games"), [("comprl", "comprl", 1), ("ws", "websocket", 2)])
+def test_games_are_played_recorded_and_told(
+    scheme: str, wire: str, games: int, hall: Hall, capfd: pytest.CaptureFixture[str]
+) -> None:
+    interval_s = sys.getswitchinterval()
+    assert compete(hall.order(scheme, games=games))
+    rows = hall.rows()
+    assert [(row.ending, row.wire) for row in rows] == [("played", wire)] * games
+    assert all(json.loads(row.answers)["policy"] == row.steps for row in rows)
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = [line[9:] for line in out.splitlines()]
+    assert f"plays on {hall.order(scheme).address}" in lines[0]
+    assert sum(line.startswith("match ") for line in lines) == games
+    assert lines[-1].startswith(f"done: {games} match")
+    assert observe(hall.records) == []
+    assert (sys.getswitchinterval(), gc.get_freeze_count()) == (interval_s, 0)
+    log = hall.log()
+    for words in ("# hockey-dreamer ", "torch 2", "twisted ", "champion, sha256 ", '"connections":1'):
+        assert words in log
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_until_finishes_after_the_match_in_play(scheme: str, hall: Hall, capfd: pytest.CaptureFixture[str]) -> None:
+    late = threading.Event()
+
+    def begin() -> None:
+        hall.logged("begins on")
+        late.set()
+
+    def wall_clock() -> float:
+        return time.time() + 3600.0 * late.is_set()
+
+    until = datetime.fromtimestamp(time.time(), tz=None).astimezone() + timedelta(minutes=30)
+    with hall.meanwhile(begin):
+        assert compete(hall.order(scheme, until=until), wall_clock)
+    assert [row.ending for row in hall.rows()] == ["played"]
+    assert f"it is {until:%H:%M}: finishing 1 match in play" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_several_matches_at_once_end_well_after_one_signal(scheme: str, tmp_path: Path) -> None:
+    with running_arena(tmp_path / "arena", bots=("weak", "strong", "weak2=weak"), seed=3) as arena:
+        hall = Hall(arena, arena.add_user("me"), tmp_path / "records")
+
+        def stop() -> None:
+            hall.logged("begins on", 2)
+            tell(signal.SIGTERM)
+
+        with hall.meanwhile(stop):
+            assert compete(hall.order(scheme, "compete.connections=2"))
+        rows = hall.rows()
+        assert len(rows) >= 2
+        assert {row.ending for row in rows} == {"played"}
+        assert hall.log().count("begins on") == len(rows)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_second_signal_leaves_matches_behind(scheme: str, hall: Hall, capfd: pytest.CaptureFixture[str]) -> None:
+    def stop() -> None:
+        hall.logged("begins on")
+        tell(signal.SIGINT)
+        hall.logged("asked to stop")
+        tell(signal.SIGINT)
+
+    with hall.meanwhile(stop):
+        assert not compete(hall.order(scheme))
+    (row,) = hall.rows()
+    assert row.ending == "abandoned"
+    out = capfd.readouterr().out
+    assert "asked again: leaving at once, 1 match in play is given up" in out
+    assert "left at once: 0 matches played (W 0 D 0 L 0), 1 not played to the end" in out
+    assert observe(hall.records) == []
+
+
+def changed_copy(path: Path, seed: int) -> str:
+    """Write the champion with slightly other weights to `path`; returns their digest."""
+    agent, card = load_checkpoint(checkpoint_path("champion"))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in agent.parameters():
+            weights.mul_(1.0 + 1e-4 * torch.rand(weights.shape, generator=generator))
+    save_checkpoint(path, agent, {key: card[key] for key in ("preset",) if key in card})
+    return digest_of(path)
+
+
+def digest_of(path: Path) -> str:
+    return str(load_checkpoint(path)[1]["sha256"])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str, hall: Hall, tmp_path: Path) -> None:
+    path, mine = tmp_path / "checkpoints" / "latest.safetensors", tmp_path / "mine.toml"
+    digests = [changed_copy(path, 1)]
+    mine.write_text("")
+
+    def change() -> None:
+        hall.logged("begins on")
+        digests.append(changed_copy(path, 2))
+        mine.write_text("[compete]\nstuck_after_s = 31.5\nattempts = 7\n")
+        tell(signal.SIGHUP)
+        hall.logged("reloaded for new matches")
+        hall.logged('"stuck_after_s":31.5')
+        hall.logged("changes of attempts wait for the next start")
+        hall.logged("begins on", hall.log().count("begins on") + 1)
+        tell(signal.SIGTERM)
+
+    order = replace(hall.order(scheme, checkpoint=str(path)), load_config=partial(load_config, mine, overrides=QUICK))
+    with hall.meanwhile(change):
+        assert compete(order)
+    rows = hall.rows()
+    played_with = [row.digest for row in rows]
+    assert digests[0] != digests[1]
+    assert (played_with[0], played_with[-1]) == tuple(digests)
+    assert played_with == sorted(played_with, key=digests.index)
+    assert {row.ending for row in rows} == {"played"}
+    assert all(json.loads(row.answers)["policy"] == row.steps for row in rows)
+
+
+def test_sighup_before_there_is_anything_to_reload_does_no_harm(hall: Hall) -> None:
+    def settings() -> Config:
+        tell(signal.SIGHUP)
+        return load_config(overrides=QUICK)
+
+    before = signal.getsignal(signal.SIGHUP)
+    assert compete(replace(hall.order("ws", games=1), load_config=settings))
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def without_numbers(path: Path) -> None:
+    """Make it a whole checkpoint that cannot play."""
+    agent, _ = load_checkpoint(path)
+    with torch.no_grad():
+        for weights in agent.parameters():
+            weights.fill_(torch.nan)
+    save_checkpoint(path, agent, {})
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(cut_off, "is damaged"), (without_numbers, "does not give finite actions")]
+)
+def test_a_reload_that_fails_changes_nothing(
+    damage: Callable[[Path], None], words: str, hall: Hall, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "latest.safetensors"
+    digest = changed_copy(path, 1)
+
+    def reload() -> None:
+        hall.logged("begins on")
+        damage(path)
+        tell(signal.SIGHUP)
+        hall.logged("not reloaded")
+        hall.logged("begins on", hall.log().count("begins on") + 1)
+        tell(signal.SIGTERM)
+
+    with hall.meanwhile(reload):
+        assert compete(hall.order("ws", checkpoint=str(path)))
+    assert {row.digest for row in hall.rows()} == {digest}
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "not reloaded" in line]
+    assert words in line
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_server_that_restarts_within_a_match_is_found_again(
+    scheme: str, hall: Hall, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def restart() -> None:
+        hall.logged("begins on")
+        hall.arena.stop()
+        hall.logged("ing again in", 2)
+        hall.arena.start()
+
+    with hall.meanwhile(restart):
+        assert compete(hall.order(scheme, games=1))
+    assert [row.ending for row in hall.rows()] == ["abandoned", "played"]
+    assert "again in" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_health_and_status_while_a_match_is_in_play(scheme: str, hall: Hall) -> None:
+    seen: dict[str, str] = {}
+
+    def look() -> None:
+        hall.logged("begins on")
+        (line,) = [line for line in hall.log().splitlines() if "health and metrics" in line]
+        url = line.split("http://")[1].split("/")[0]
+        with urllib.request.urlopen(f"http://{url}/healthz", timeout=TIMEOUT_S) as answer:
+            seen["healthz"] = answer.read().decode()
+        wait_for(lambda: 'source="policy"' in metrics(url))
+        seen["metrics"] = metrics(url)
+        wait_for(lambda: observe(hall.records)[0].status.numbers.playing == 1)
+        seen["state"] = observe(hall.records)[0].state
+        tell(signal.SIGTERM)
+
+    with hall.meanwhile(look):
+        assert compete(hall.order(scheme, http=("127.0.0.1", 0)))
+    assert '"healthy": true' in seen["healthz"]
+    assert '"playing": 1' in seen["healthz"]
+    assert "hockey_connections 1.0" in seen["metrics"]
+    assert seen["state"] == "playing"
+
+
+def metrics(url: str) -> str:
+    with urllib.request.urlopen(f"http://{url}/metrics", timeout=TIMEOUT_S) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_wrong_token_ends_it_at_once_and_is_told_by_status(scheme: str, hall: Hall) -> None:
+    with pytest.raises(LoginError) as caught:
+        compete(hall.order(scheme, token="wr0ng-t0ken"))
+    assert "wr0ng-t0ken" not in str(caught.value)
+    (daemon,) = observe(hall.records)
+    assert (daemon.state, daemon.status.error) == ("dead", str(caught.value))
+    assert "wr0ng-t0ken" not in hall.log() + daemon.status.error
+    assert "LoginError" in hall.log()
+
+
+def test_a_checkpoint_for_another_game_is_refused_before_anything_is_written(hall: Hall, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    agent = Dreamer(load_config(preset="debug").dreamer, 16, 3)
+    save_checkpoint(path, agent, {"preset": "debug"})
+    with pytest.raises(PlayerError, match="was made for 16 observations and 3 actions, the tournament has 18 and 4"):
+        compete(hall.order("ws", checkpoint=str(path)))
+    assert not hall.records.exists()
+
+
+def test_a_taken_health_port_is_told_before_the_weights_are_loaded(hall: Hall) -> None:
+    with pytest.raises(PortError, match="Address already in use"):
+        compete(hall.order("ws", http=("127.0.0.1", hall.arena.http_port)))
+    assert "connected" not in hall.log()

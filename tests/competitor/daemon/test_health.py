@@ -1,0 +1,122 @@
+"""The HTTP port, asked over a real socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from competitor.daemon.health import LOOPBACK, HealthServer, complaint
+from competitor.daemon.session import Source
+from competitor.daemon.telemetry import Telemetry
+from competitor.errors import PortError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def telemetry(clock: Clock) -> Telemetry:
+    return Telemetry(clock)
+
+
+@pytest.fixture
+def server(telemetry: Telemetry) -> Iterator[HealthServer]:
+    server = HealthServer(LOOPBACK, 0, telemetry, lambda: "playing", stuck_after_s=45.0)
+    yield server
+    server.close()
+
+
+def get(server: HealthServer, path: str) -> tuple[int, str, str]:
+    """Status, content type and body."""
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{server.port}{path}", timeout=10) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+def test_healthz_follows_the_connection(server: HealthServer, telemetry: Telemetry) -> None:
+    code, kind, body = get(server, "/healthz")
+    assert (code, kind) == (503, "application/json")
+    assert (json.loads(body)["healthy"], json.loads(body)["problem"]) == (False, "not connected")
+    telemetry.connected("a", True)
+    telemetry.message()
+    telemetry.match_begun()
+    code, _, body = get(server, "/healthz")
+    says = json.loads(body)
+    assert (code, says["healthy"], says["connected"], says["playing"], says["phase"]) == (200, True, True, 1, "playing")
+    assert says["last_message_age_s"] == 0.0
+    telemetry.connected("a", False)
+    assert get(server, "/healthz")[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("playing", "silent_s", "problem"),
+    [(0, 3600.0, None), (1, 44.0, None), (1, 46.0, "no message for 46 s within a match")],
+)
+def test_silence_is_wrong_only_within_a_match(
+    playing: int, silent_s: float, problem: str | None, telemetry: Telemetry, clock: Clock
+) -> None:
+    telemetry.connected("a", True)
+    telemetry.message()
+    for _ in range(playing):
+        telemetry.match_begun()
+    clock.now += silent_s
+    assert complaint(telemetry.numbers(), 45.0) == problem
+
+
+def test_metrics_are_prometheus_text(server: HealthServer, telemetry: Telemetry) -> None:
+    telemetry.answered(2.0, Source.POLICY)
+    code, kind, body = get(server, "/metrics")
+    assert code == 200
+    assert kind.startswith("text/plain; version=")
+    assert 'hockey_answers_total{source="policy"} 1.0' in body.splitlines()
+
+
+def test_other_paths_are_not_there(server: HealthServer) -> None:
+    code, _, body = get(server, "/secret")
+    assert code == 404
+    assert "/healthz" in body
+
+
+def test_whoever_hangs_up_or_sends_rubbish_harms_nobody(
+    server: HealthServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for data in (b"", b"GET /metr", b"\x00\x01\r\n\r\n", b"GET /healthz HTTP/1.0\r\n\r\n"):
+        with socket.create_connection((LOOPBACK, server.port), timeout=10) as connection:
+            connection.sendall(data)
+    assert get(server, "/healthz")[0] == 503
+    assert capfd.readouterr().err == ""
+
+
+def test_a_taken_port_is_one_clear_line(server: HealthServer, telemetry: Telemetry) -> None:
+    with pytest.raises(PortError, match=f"cannot listen on 127.0.0.1:{server.port}: Address already in use; choose"):
+        HealthServer(LOOPBACK, server.port, telemetry, lambda: "playing", stuck_after_s=45.0)
+
+
+def test_an_address_of_another_machine_is_a_port_error(telemetry: Telemetry) -> None:
+    with pytest.raises(PortError, match="cannot listen on 192.0.2.1:1"):
+        HealthServer("192.0.2.1", 1, telemetry, lambda: "playing", stuck_after_s=45.0)
+
+
+def test_the_port_is_free_after_close(telemetry: Telemetry) -> None:
+    server = HealthServer(LOOPBACK, 0, telemetry, lambda: "playing", stuck_after_s=45.0)
+    server.close()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((LOOPBACK, server.port), timeout=10)

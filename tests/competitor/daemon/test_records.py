@@ -1,0 +1,380 @@
+"""The records: what is kept of a match, and that neither disk nor daemon nor server can spoil them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from competitor.daemon import records as module
+from competitor.daemon.database import NAME, Database, last_matches
+from competitor.daemon.finished import FinishedMatch
+from competitor.daemon.match_file import file_name, match_bytes, read_match
+from competitor.daemon.outcomes import rounds_of
+from competitor.daemon.records import Records
+from competitor.errors import RecordingError, StorageError, message
+from dreamer.files import atomic_write
+from tests.competitor.daemon.made_matches import NOON, finished, numbered_match, recorded_match
+
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    with Records(tmp_path / "records", retry_s=0.01) as opened:
+        yield opened
+
+
+def keep(records: Records, match: FinishedMatch) -> None:
+    saved = threading.Event()
+    records.keep(match, saved.set)
+    assert saved.wait(WAIT_S)
+
+
+def ids(directory: Path) -> list[str]:
+    return [listed.row.match_id for listed in last_matches(directory, 10_000)]
+
+
+def leave_file(directory: Path, match: FinishedMatch) -> Path:
+    """What a daemon killed between file and row leaves."""
+    path = directory / file_name(match)
+    atomic_write(path, lambda file: file.write(match_bytes(match, rounds_of(match), "0.9.0")))
+    return path
+
+
+class Disk:
+    """A disk that can be full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: Exception | None = None
+        self.attempts = 0
+        self.refused = threading.Event()
+        monkeypatch.setattr(module, "atomic_write", self._write)
+
+    def _write(self, path: Path, write: Callable[[Any], object]) -> None:
+        self.attempts += 1
+        if self.error is not None:
+            if self.attempts > 3:
+                self.refused.set()
+            raise self.error
+        atomic_write(path, write)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def test_a_match_becomes_a_file_and_a_row(records: Records) -> None:
+    match = recorded_match("m002", "p1", opponent="ada", rating=21.5)
+    match.source[:3] = (4, 1, 4)
+    keep(records, match)
+    (listed,) = last_matches(records.directory, 5)
+    row = listed.row
+    assert read_match(records.directory / row.file)[0].match_id == row.match_id == match.match_id
+    assert (row.wire, row.server, row.link, row.opponent) == ("comprl", match.server, "connection 1", "ada")
+    assert (row.started_at, row.ended_at, row.rating) == (NOON, NOON + 20.5, 21.5)
+    assert (row.own, row.other, row.result, row.ending, row.reason) == (2, 1, "W", "played", "")
+    assert (row.checkpoint, row.digest, row.steps, row.expected_rounds) == ("champion", "ab" * 32, 498, 4)
+    assert row.latency_p50_ms == pytest.approx(2.0, abs=1e-3)
+    assert row.latency_p99_ms == pytest.approx(2.98, abs=1e-2)
+    assert row.latency_max_ms == 3.0
+    assert json.loads(row.answers) == {"policy": 495, "bad_observation": 1, "deadline": 2}
+    assert row.code_version
+    rounds = [(one.number, one.steps, one.starter, one.result) for one in listed.rounds]
+    starters = ["own", "other"] if match.obs[0, 12] < 0 else ["other", "own"]
+    assert rounds == [
+        (1, 44, starters[0], -1),
+        (2, 48, starters[1], 1),
+        (3, 251, starters[0], 0),
+        (4, 155, starters[1], 1),
+    ]
+    assert (listed.tally.wins, listed.tally.draws, listed.tally.losses) == (1, 0, 0)
+
+
+def test_saved_comes_after_file_and_row(records: Records) -> None:
+    seen: list[tuple[list[str], bool]] = []
+    done = threading.Event()
+
+    def saved() -> None:
+        seen.append((ids(records.directory), threading.current_thread() is threading.main_thread()))
+        done.set()
+
+    records.keep(numbered_match(3), saved)
+    assert done.wait(WAIT_S)
+    assert seen == [(["match-3"], False)]
+
+
+def test_close_writes_what_was_handed_over(tmp_path: Path) -> None:
+    with Records(tmp_path) as records:
+        for number in range(20):
+            records.keep(numbered_match(number), lambda: None)
+    assert ids(tmp_path) == [f"match-{number}" for number in range(20)]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npz"] * 20 + [".sqlite3"]
+    records.close()
+
+
+def test_the_tally_runs_over_matches_played_to_their_end(records: Records) -> None:
+    scores = [(2, 1), (1, 1), (0, 3), (3, 0), (2, 0), (0, 0)]
+    endings = ["played", "played", "played", "opponent left", "abandoned", "played"]
+    for number, ((own, other), ending) in enumerate(zip(scores, endings, strict=True)):
+        keep(records, numbered_match(number, own=own, other=other, ending=ending))
+    listed = last_matches(records.directory, 4)
+    assert [one.row.result for one in listed] == ["L", None, None, "D"]
+    assert [(one.tally.wins, one.tally.draws, one.tally.losses) for one in listed] == [(1, 1, 1)] * 3 + [(1, 2, 1)]
+    assert listed[-1].tally.matches == 4
+
+
+def test_order_is_that_of_the_ends(records: Records) -> None:
+    for number in (2, 0, 1):
+        keep(records, numbered_match(number))
+    assert ids(records.directory) == ["match-0", "match-1", "match-2"]
+
+
+def test_the_same_match_twice_is_one(records: Records) -> None:
+    keep(records, numbered_match(1))
+    keep(records, numbered_match(1))
+    assert ids(records.directory) == ["match-1"]
+
+
+def test_two_players_of_one_match_have_a_record_each(records: Records) -> None:
+    for player in ("p1", "p2"):
+        keep(records, recorded_match("m000", player))
+    assert [one.row.result for one in last_matches(records.directory, 9)] in (["L", "W"], ["W", "L"])
+
+
+def test_a_match_without_steps(records: Records) -> None:
+    empty = finished(np.zeros((0, 18)), np.zeros((0, 4)), [], ending="abandoned", reason="connection lost")
+    keep(records, empty)
+    (listed,) = last_matches(records.directory, 1)
+    assert (listed.row.steps, listed.row.latency_p99_ms, listed.row.answers, listed.rounds) == (0, None, "{}", [])
+
+
+def test_leftovers_are_adopted(tmp_path: Path) -> None:
+    match = recorded_match("m003", "p2", opponent="bob")
+    match.obs[-1, 6] = np.nan
+    leave_file(tmp_path, match)
+    Records(tmp_path).close()
+    (adopted,) = last_matches(tmp_path, 5)
+    assert adopted.row.code_version == "0.9.0"
+    with Records(tmp_path / "other") as records:
+        keep(records, match)
+    (kept,) = last_matches(tmp_path / "other", 5)
+    assert adopted.rounds == kept.rounds
+    assert adopted.row.__dict__ | {"code_version": ""} == kept.row.__dict__ | {"code_version": ""}
+
+
+def test_foreign_and_damaged_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    damaged = leave_file(tmp_path, numbered_match(1))
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    (tmp_path / "weak-strong-00000-won.npz").write_bytes(b"a recording of evaluate")
+    leave_file(tmp_path, numbered_match(2))
+    with caplog.at_level(logging.WARNING):
+        Records(tmp_path).close()
+    assert ids(tmp_path) == ["match-2"]
+    assert [line for line in caplog.messages if damaged.name in line and "cannot be listed" in line]
+    assert len(caplog.messages) == 1
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".20261123T114000Z-x-{number}.npz.{number}.tmp" for number in (1, 2))
+    old.touch()
+    new.touch()
+    os.utime(old, (NOON - 100, NOON - 100))
+    os.utime(new, (NOON - 1, NOON - 1))
+    Records(tmp_path, wall_clock=lambda: NOON).close()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_full_disk_does_not_stop_the_play(
+    records: Records, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(records, numbered_match(0))
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    with caplog.at_level(logging.INFO):
+        for number in (1, 2, 3):
+            keep(records, numbered_match(number))  # `saved` is called all the same
+        assert disk.refused.wait(WAIT_S)
+        assert records.waiting == 3
+        assert ids(records.directory) == ["match-0"]
+        disk.error = None
+        keep(records, numbered_match(4))
+    assert records.waiting == 0
+    assert ids(records.directory) == [f"match-{number}" for number in range(5)]
+    errors = [line for line in caplog.records if line.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert "No space left on device" in errors[0].getMessage() and str(records.directory) in errors[0].getMessage()
+    assert any("takes records again" in line for line in caplog.messages)
+
+
+def test_waiting_matches_are_written_without_a_new_one(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = threading.Event()
+    add = Database.add
+
+    def noticed(*arguments: Any) -> bool:
+        done = add(*arguments)
+        added.set()
+        return done
+
+    monkeypatch.setattr(Database, "add", noticed)
+    with Records(tmp_path, retry_s=0.01) as records:
+        disk.error = OSError(errno.EROFS, "Read-only file system")
+        keep(records, numbered_match(1))
+        disk.error = None
+        assert added.wait(WAIT_S)
+    assert ids(tmp_path) == ["match-1"]
+
+
+def test_a_refused_row_is_written_later(
+    records: Records, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def locked(*_: Any) -> bool:
+            raise sqlite3.OperationalError("database is locked")
+
+        patch.setattr(Database, "add", locked)
+        keep(records, numbered_match(1))
+        assert records.waiting == 1
+    keep(records, numbered_match(2))
+    assert ids(records.directory) == ["match-1", "match-2"]
+    assert "database is locked" in caplog.text
+
+
+def test_only_so_many_matches_wait(
+    records: Records, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    for number in range(5):
+        keep(records, numbered_match(number))
+    assert records.waiting == 3
+    disk.error = None
+    keep(records, numbered_match(5))
+    assert ids(records.directory) == ["match-2", "match-3", "match-4", "match-5"]
+    assert "match-0 is lost" in caplog.text and "match-1 is lost" in caplog.text
+
+
+def test_what_could_never_be_written_is_said(tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    with Records(tmp_path) as records:
+        disk.error = OSError(errno.ENOSPC, "No space left on device")
+        keep(records, numbered_match(1))
+    assert "1 matches could not be written" in caplog.text
+
+
+def test_a_match_that_cannot_be_listed_does_not_block_others(
+    records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(records, numbered_match(1, own=2**70))
+    keep(records, numbered_match(2))
+    assert ids(records.directory) == ["match-2"]
+    assert "match-1 has its file but cannot be listed" in caplog.text
+
+
+def test_a_mistake_in_the_program_costs_one_match_only(
+    records: Records, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "rounds_of", lambda match: 1 / 0)
+        keep(records, numbered_match(1))
+
+    def broken() -> None:
+        raise ValueError("not our thread")
+
+    records.keep(numbered_match(2), broken)
+    keep(records, numbered_match(3))
+    assert ids(records.directory) == ["match-2", "match-3"]
+    assert "ZeroDivisionError" in caplog.text and "not our thread" in caplog.text
+
+
+def test_texts_from_a_server_are_kept_whatever_they_are(records: Records) -> None:
+    keep(records, numbered_match(1, opponent="half \ud800 \0 '; DROP TABLE matches; --", match_id="\udcff"))
+    (listed,) = last_matches(records.directory, 1)
+    assert listed.row.opponent == "half ? \0 '; DROP TABLE matches; --"
+    assert read_match(records.directory / listed.row.file)[0].opponent == listed.row.opponent
+
+
+def test_a_directory_that_is_moved_away_is_made_again(records: Records) -> None:
+    keep(records, numbered_match(1))
+    records.directory.rename(records.directory.parent / "archive")
+    keep(records, numbered_match(2))
+    assert ids(records.directory) == ["match-2"]
+    assert ids(records.directory.parent / "archive") == ["match-1"]
+
+
+def test_after_the_end_nothing_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records = Records(tmp_path)
+    records.close()
+    keep(records, numbered_match(1))
+    assert "match-1 is lost: it came after the records were closed" in caplog.text
+
+
+def refused(directory: Path, kind: type[Exception] = StorageError) -> str:
+    threads = threading.active_count()
+    with pytest.raises(kind) as caught:
+        Records(directory)
+    assert threading.active_count() == threads
+    assert "\n" not in message(caught.value) and str(directory) in message(caught.value)
+    return message(caught.value)
+
+
+def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "records").touch()
+    assert "it is not a directory" in refused(tmp_path / "records")
+    assert "records cannot be written" in refused(tmp_path / "records" / "deeper")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_directory_that_cannot_be_made(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(self: Path, **_: Any) -> None:
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert os.strerror(number) in refused(tmp_path / "records")
+
+
+def test_a_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", open_)
+        assert "Read-only file system" in refused(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    assert "unable to open database file" in refused(tmp_path)
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"this has never been a database" * 100)
+    assert "is damaged" in refused(tmp_path, RecordingError)
+    with pytest.raises(RecordingError, match="cannot be read"):
+        last_matches(tmp_path, 1)
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA user_version = 2", "PRAGMA user_version = 0"])
+def test_another_version(tmp_path: Path, statement: str) -> None:
+    Records(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute(statement)
+    connection.close()
+    version = statement[-1]
+    line = refused(tmp_path, RecordingError)
+    assert f"has schema version {version}, this program knows 1" in line
+    with pytest.raises(RecordingError, match=f"has schema version {version}"):
+        last_matches(tmp_path, 1)

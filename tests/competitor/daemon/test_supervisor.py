@@ -1,0 +1,193 @@
+"""The main thread of a daemon, with a wire that plays as long as it is let."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from competitor.daemon.lifecycle import Lifecycle
+from competitor.daemon.supervisor import Supervisor, signals_to
+from competitor.errors import LoginError
+
+NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
+TIMEOUT_S = 20.0
+
+
+class Wire:
+    """Plays until it may end; `finish` ends it unless a match is in play."""
+
+    def __init__(self, lifecycle: Lifecycle, *, plays: bool = False, error: Exception | None = None) -> None:
+        self.calls: list[str] = []
+        self.thread = ""
+        self.may_end = threading.Event()
+        self.has_begun = threading.Event()
+        self._plays, self._error = plays, error
+        if plays:
+            lifecycle.begun(was_reserved=False)
+
+    def run(self) -> None:
+        self.thread = threading.current_thread().name
+        self.has_begun.set()
+        if self._error is None:
+            assert self.may_end.wait(TIMEOUT_S)
+        else:
+            raise self._error
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+        if not self._plays:
+            self.may_end.set()
+
+    def leave(self) -> None:
+        self.calls.append("leave")
+        self.may_end.set()
+
+
+class Watched:
+    """A supervisor of a wire, whose reports call `on_report` with their number."""
+
+    def __init__(self, wire: Wire, lifecycle: Lifecycle, on_report: Callable[[int], None], **options: object) -> None:
+        self.reports = self.reloads = 0
+        self._on_report = on_report
+        settings = {"tick_s": 0.005, "wall_clock": NOW.timestamp, **options}
+        self.supervisor = Supervisor(
+            wire, lifecycle, reload=self._reload, report=self._report, **settings  # type: ignore[arg-type]
+        )
+
+    def _report(self) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.reports += 1
+        assert self.reports < TIMEOUT_S / 0.005
+        self._on_report(self.reports)
+
+    def _reload(self) -> None:
+        self.reloads += 1
+
+
+def test_the_wire_plays_in_the_network_thread_until_nothing_is_left() -> None:
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle)
+    watched = Watched(wire, lifecycle, lambda number: wire.may_end.set() if number == 3 else None)
+    assert watched.supervisor.run()
+    assert (wire.thread, wire.calls, lifecycle.phase) == ("network", [], "playing")
+
+
+def test_the_first_signal_finishes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle, plays=True)
+
+    def on_report(number: int) -> None:
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif wire.calls and number > 10:
+            assert lifecycle.phase == "finishing"
+            wire.may_end.set()
+
+    watched = Watched(wire, lifecycle, on_report)
+    before = signal.getsignal(signal.SIGTERM)
+    with signals_to(watched.supervisor):
+        assert watched.supervisor.run()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert wire.calls == ["finish"]
+    assert "asked to stop: finishing 1 match in play, taking no new ones; Ctrl-C (or SIGTERM) again" in caplog.text
+
+
+def test_the_second_signal_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle, plays=True)
+    signals = {2: signal.SIGINT, 4: signal.SIGTERM}
+    watched = Watched(
+        wire, lifecycle, lambda number: os.kill(os.getpid(), signals[number]) if number in signals else None
+    )
+    with signals_to(watched.supervisor):
+        assert not watched.supervisor.run()
+    assert (wire.calls, lifecycle.phase) == (["finish", "leave"], "leaving")
+    assert "leaving at once, 1 match in play is given up" in caplog.text
+
+
+def test_a_wire_that_does_not_let_go_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle, plays=True)
+    wire.leave = lambda: wire.calls.append("leave")  # type: ignore[method-assign]
+    watched = Watched(wire, lifecycle, lambda number: watched.supervisor.stop(), leave_within_s=0.01)
+    assert not watched.supervisor.run()
+    assert "did not close within 0.01 s" in caplog.text
+    wire.may_end.set()
+
+
+def test_sighup_reloads_once_however_often_it_comes_and_play_goes_on() -> None:
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle)
+
+    def on_report(number: int) -> None:
+        if number in (1, 5):
+            for _ in range(20):
+                os.kill(os.getpid(), signal.SIGHUP)
+        elif number == 10:
+            wire.may_end.set()
+
+    watched = Watched(wire, lifecycle, on_report)
+    with signals_to(watched.supervisor):
+        assert watched.supervisor.run()
+    assert (watched.reloads, wire.calls) == (2, [])
+
+
+def test_until_finishes_when_the_time_has_come(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle)
+    clock = [NOW]
+
+    def on_report(number: int) -> None:
+        if number == 3:
+            assert wire.calls == []
+            clock[0] = NOW + timedelta(minutes=30)
+
+    options = {"until": NOW + timedelta(minutes=30), "wall_clock": lambda: clock[0].timestamp()}
+    assert Watched(wire, lifecycle, on_report, **options).supervisor.run()
+    assert (wire.calls, lifecycle.phase) == (["finish"], "finishing")
+    assert "it is 14:30: no match is in play, taking no new ones; Ctrl-C twice" in caplog.text
+
+
+def test_the_first_signal_stays_gentle_when_it_is_finishing_already() -> None:
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle, plays=True)
+
+    def on_report(number: int) -> None:
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif number == 6:
+            wire.may_end.set()
+
+    watched = Watched(wire, lifecycle, on_report, until=NOW)
+    with signals_to(watched.supervisor):
+        assert watched.supervisor.run()
+    assert wire.calls == ["finish", "finish"]
+
+
+def test_a_spent_budget_finishes() -> None:
+    lifecycle = Lifecycle(games=1)
+    wire = Wire(lifecycle)
+
+    def on_report(number: int) -> None:
+        if number == 2:
+            lifecycle.begun(was_reserved=False)
+            lifecycle.ended()
+
+    assert Watched(wire, lifecycle, on_report).supervisor.run()
+    assert wire.calls == ["finish"]
+
+
+def test_the_fatal_error_of_the_wire_comes_out() -> None:
+    lifecycle = Lifecycle()
+    wire = Wire(lifecycle, error=LoginError("the server does not accept the token"))
+    with pytest.raises(LoginError, match="does not accept"):
+        Watched(wire, lifecycle, lambda number: None).supervisor.run()

@@ -1,0 +1,527 @@
+"""The WebSocket wire on real connections: whole conversations, how many matches it takes, how it comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from competitor.daemon.websocket_connection import Timing
+from competitor.daemon.websocket_dial import Dial
+from competitor.daemon.websocket_play import Play
+from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
+from tests.competitor.daemon.websocket_bench import (
+    Daemon,
+    Peer,
+    Server,
+    echo,
+    observation,
+    raw_server,
+    stay,
+    wait_until,
+)
+
+
+def play_of(daemon: Daemon) -> Play:
+    """The conversation that is going on."""
+    play = daemon.wire._play
+    assert play is not None
+    return play
+
+
+def test_one_match() -> None:
+    async def script(peer: Peer) -> None:
+        assert await peer.log_in(player="ann", deadline_s=10.0, rating=25.5) == 1
+        await peer.play("m1")
+        await peer.expect("ready", matches=0)
+        await peer.expect("seen", match="m1")
+        assert await peer.closed() == 1000
+
+    with Server(script) as server, Daemon(server.url, games=1) as daemon:
+        assert daemon.ended() is None
+        server.done()
+    (match,) = daemon.shelf.matches
+    assert (match.match_id, match.opponent, match.rounds, match.own, match.other) == ("m1", "nobody", 1, 1, 0)
+    assert match.ending == "played" and len(match.obs) == 3 and daemon.telemetry.numbers().rating == 25.5
+    assert daemon.telemetry.numbers().messages >= 6  # each is a sign of life: welcome, start, 3 steps, end
+
+
+def test_many_matches_side_by_side() -> None:
+    """64 matches, steps in any order, up to 64 of them open at once: each gets its own answer, exactly once."""
+    names, steps, chance = [f"match-{number}" for number in range(64)], 12, random.Random(1)
+    seen_by_client = {name: [chance.randint(-64, 64) / 64 for _ in range(steps)] for name in names}
+
+    async def script(peer: Peer) -> None:
+        assert await peer.log_in() == 64
+        for name in names:
+            await peer.send("start", match=name, rounds=1)
+        answers: dict[tuple[str, int], list[float]] = {}
+        waiting, left = {name: 0 for name in names}, dict.fromkeys(names, steps)
+        while left or waiting:
+            may_ask = [name for name in left if name not in waiting or waiting[name] == 0]
+            for name in chance.sample(may_ask, chance.randint(0, len(may_ask))):
+                number = steps - left[name] + 1
+                await peer.send("step", match=name, step=number, obs=observation(seen_by_client[name][number - 1]))
+                waiting[name] = number
+                left[name] -= 1
+                if not left[name]:
+                    del left[name]
+            if any(waiting.values()):
+                got = await peer.next()
+                assert got["type"] == "action" and got["step"] == waiting[got["match"]]
+                answers[got["match"], got["step"]] = got["action"]
+                waiting[got["match"]] = 0
+            if not left:
+                waiting = {name: number for name, number in waiting.items() if number}
+        for name in names:
+            await peer.send("end", match=name, own=0, other=0, won=False)
+        acknowledged = [await peer.next() for _ in names]
+        assert sorted(message["match"] for message in acknowledged) == sorted(names)
+        assert answers == {
+            (name, number): echo(value) for name in names for number, value in enumerate(seen_by_client[name], start=1)
+        }
+        holder[0].wire.finish()
+        await peer.expect("ready", matches=0)
+        assert await peer.closed() == 1000
+
+    holder: list[Daemon] = []
+    with Server(script) as server, Daemon(server.url, matches=64) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+        server.done()
+    assert {match.match_id for match in daemon.shelf.matches} == set(names)
+    for match in daemon.shelf.matches:
+        assert match.obs[:, 12].tolist() == seen_by_client[match.match_id]
+        assert np.array_equal(match.actions[:, 0], match.obs[:, 12] / 4)
+    assert daemon.wire.strays.counts == {}
+
+
+def test_places_follow_the_budget() -> None:
+    async def script(peer: Peer) -> None:
+        assert await peer.log_in() == 2
+        await peer.play("m1", end=False)
+        await peer.play("m2", end=False)
+        await peer.send("end", match="m1", own=1, other=0)
+        await peer.expect("seen", match="m1")  # 2 at once as before: m2 and one more
+        await peer.play("m3", end=False)
+        await peer.send("end", match="m2", own=1, other=0)
+        await peer.expect("ready", matches=1)  # before `seen`: the server knows it when the place is free
+        await peer.expect("seen", match="m2")
+        await peer.play_on("m3", 4, 5)
+        await peer.expect("ready", matches=0)
+        await peer.expect("seen", match="m3")
+        assert await peer.closed() == 1000
+
+    with Server(script) as server, Daemon(server.url, matches=2, games=3) as daemon:
+        assert daemon.ended() is None
+        server.done()
+    assert daemon.lifecycle.finished == 3
+
+
+def test_nothing_to_play_from_the_beginning() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.next()
+        await peer.send("welcome", version=1)
+        assert await peer.closed() == 1000
+
+    with Server(script) as server, Daemon(server.url, games=0) as daemon:
+        assert daemon.ended() is None
+        server.done()
+
+
+def test_end_is_acknowledged_when_the_record_is_safe() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1")
+        await peer.play("m2")  # its actions are the next that come: nothing has been acknowledged
+        wait_until(lambda: len(held) == 2)
+        held[1]()
+        await peer.expect("seen", match="m2")
+        held[0]()
+        await peer.expect("seen", match="m1")
+
+    with Server(script) as server:
+        daemon = Daemon(server.url, matches=2)
+        held = daemon.shelf.held = []
+        with daemon:
+            server.done()
+
+
+def test_the_last_record_is_waited_for() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1")
+        await peer.expect("ready", matches=0)
+        coming = asyncio.create_task(peer.next())
+        await asyncio.to_thread(wait_until, lambda: play_of(daemon)._believed == 0)
+        await asyncio.sleep(0.1)  # nothing may come now: there is no event to wait for
+        assert not coming.done()
+        held[0]()
+        assert await coming == {"type": "seen", "match": "m1"}
+        assert await peer.closed() == 1000
+
+    with Server(script) as server:
+        daemon = Daemon(server.url, games=1)
+        held = daemon.shelf.held = []
+        with daemon:
+            assert daemon.ended() is None
+            server.done()
+
+
+def test_finish_in_the_queue() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        holder[0].wire.finish()
+        await peer.expect("ready", matches=0)
+        assert await peer.closed() == 1000
+
+    holder: list[Daemon] = []
+    with Server(script) as server, Daemon(server.url, matches=3) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+        server.done()
+
+
+def test_finish_plays_what_is_in_play_and_what_was_on_its_way() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1", end=False)
+        holder[0].wire.finish()
+        await asyncio.to_thread(wait_until, lambda: play_of(holder[0])._announced == 0)
+        await peer.send("start", match="m2", rounds=1)  # nothing of the end has been read by then
+        await peer.expect("ready", matches=0)
+        assert holder[0].lifecycle._reserved == 0
+        await peer.play_on("m1", 4, 5, end=False)
+        await peer.play_on("m2", 1, 3, end=False)
+        await peer.send("start", match="m3", rounds=1)  # by now the server knows better
+        await peer.expect("leave", match="m3")
+        await peer.play_on("m1", 6, 7)
+        await peer.expect("seen", match="m1")
+        await peer.play_on("m2", 4, 5)
+        await peer.expect("seen", match="m2")
+        assert await peer.closed() == 1000
+
+    holder: list[Daemon] = []
+    with Server(script) as server, Daemon(server.url, matches=3) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+        server.done()
+    assert sorted(match.match_id for match in daemon.shelf.matches) == ["m1", "m2"]
+
+
+def test_finish_without_a_pong_still_ends() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        holder[0].wire.finish()
+        await peer.expect("ready", matches=0)
+        assert await peer.closed() == 1000
+
+    holder: list[Daemon] = []
+    timing = Timing(turn_s=0.02, settle_s=0.05)
+    with Server(script, autoping=False) as server, Daemon(server.url, timing=timing) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+
+
+def test_leave_ends_at_once() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1", end=False)
+        holder[0].wire.leave()
+        assert await peer.closed() == 1001
+
+    holder: list[Daemon] = []
+    with Server(script) as server, Daemon(server.url, matches=3) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+        server.done()
+    (match,) = daemon.shelf.matches
+    assert match.ending == "abandoned" and match.reason == "leaving" and len(match.obs) == 3
+    assert daemon.telemetry.numbers().connections == 0
+
+
+@pytest.mark.parametrize("way", ["finish", "leave"])
+def test_backoff_can_be_cut_short(way: str) -> None:
+    with Server(stay, statuses=[503]) as server, Daemon(server.url, retry_s=3600.0) as daemon:
+        wait_until(lambda: server.requests)
+        getattr(daemon.wire, way)()
+        assert daemon.ended() is None
+
+
+@pytest.mark.parametrize("way", ["finish", "leave"])
+def test_an_attempt_to_connect_can_be_cut_short(way: str) -> None:
+    accepted: list[socket.socket] = []
+    with (
+        raw_server(lambda peer: accepted.append(peer)) as url,  # accepts, and never says a word
+        Daemon(url, timing=Timing(connect_s=3600.0)) as daemon,
+    ):
+        wait_until(lambda: accepted)
+        getattr(daemon.wire, way)()
+        assert daemon.ended() is None
+
+
+@pytest.mark.parametrize("way", ["finish", "leave"])
+def test_waiting_for_the_welcome_can_be_cut_short(way: str) -> None:
+    async def script(peer: Peer) -> None:
+        assert (await peer.next())["type"] == "hello"
+        getattr(holder[0].wire, way)()
+        await peer.closed()
+
+    holder: list[Daemon] = []
+    with Server(script) as server, Daemon(server.url) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+        server.done()
+
+
+@pytest.mark.parametrize("way", ["finish", "leave"])
+def test_stopping_in_the_moment_of_connecting(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = Dial.result
+
+    def connect_and_stop(dial: Dial) -> socket.socket | None:
+        opened = connect(dial)
+        getattr(daemon.wire, way)()
+        return opened
+
+    monkeypatch.setattr(Dial, "result", connect_and_stop)
+    with Server(stay) as server:
+        daemon = Daemon(server.url, timing=Timing(login_s=3600.0))
+        with daemon:
+            assert daemon.ended() is None
+
+
+def test_stopping_before_running() -> None:
+    for way in ("finish", "leave"):
+        daemon = Daemon("ws://127.0.0.1:9/")
+        getattr(daemon.wire, way)()
+        with daemon:
+            assert daemon.ended() is None
+
+
+def test_a_lost_connection_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    async def dropped(peer: Peer) -> None:
+        assert await peer.log_in() == 2
+        await peer.play("m1", end=False)
+        assert peer.request.transport is not None
+        peer.request.transport.abort()
+
+    async def closed(peer: Peer) -> None:
+        assert await peer.log_in() == 2
+        await peer.socket.close(code=1012, message=b"back\nsoon")
+
+    async def whole(peer: Peer) -> None:
+        assert await peer.log_in() == 2
+        await peer.play("m2")
+        await peer.expect("ready", matches=1)
+        await peer.expect("seen", match="m2")
+        await peer.play("m3")
+        await peer.expect("ready", matches=0)
+
+    caplog.set_level(logging.INFO)
+    with Server(dropped, closed, whole) as server, Daemon(server.url, matches=2, games=2) as daemon:
+        assert daemon.ended() is None
+        server.done(3)
+    assert [(match.match_id, match.ending) for match in daemon.shelf.matches] == [
+        ("m1", "abandoned"),
+        ("m2", "played"),
+        ("m3", "played"),
+    ]
+    assert daemon.telemetry.numbers().reconnects == 2 and daemon.backoff.resets == 3
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("the connection is back") == 2
+    assert sum("1012 back soon" in line and "connecting again in" in line for line in lines) == 1
+
+
+def test_a_connection_lost_after_the_last_match_is_not_missed() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1")
+        await peer.expect("ready", matches=0)
+        assert peer.request.transport is not None
+        peer.request.transport.abort()
+
+    with Server(script) as server, Daemon(server.url, games=1) as daemon:
+        assert daemon.ended() is None
+    assert server.connections == 1 and daemon.lifecycle.finished == 1
+
+
+def test_a_wrong_token_is_fatal() -> None:
+    with Server(stay, statuses=[401]) as server, Daemon(server.url) as daemon:
+        error = daemon.ended()
+    assert isinstance(error, LoginError) and f"ws://127.0.0.1:{server.port}/play" in str(error)
+
+
+def test_other_statuses_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+
+    with Server(script, statuses=[403, 404, 500, 302]) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert daemon.is_running
+    for status in (403, 404, 500, 302):
+        assert f"HTTP status {status}" in caplog.text
+    assert len(server.requests) >= 5 and {request.path for request in server.requests} == {"/play"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"type": "welcome", "version": 2}, {"type": "error", "code": "version", "message": "I speak version 2"}],
+)
+def test_another_version_is_fatal(answer: dict[str, Any]) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.next()
+        await peer.socket.send_json(answer)
+        await stay(peer)
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        assert isinstance(daemon.ended(), ProtocolVersionError)
+
+
+def test_a_login_that_fails_otherwise_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def busy(peer: Peer) -> None:
+        await peer.send("error", code="full", message="come back later")
+        await stay(peer)
+
+    async def silent(peer: Peer) -> None:
+        await peer.send("notice", message="who are you?")
+        await stay(peer)
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+
+    timing = Timing(login_s=0.5, turn_s=0.01)
+    with Server(busy, silent, script) as server, Daemon(server.url, timing=timing):
+        server.done(3)
+    assert "the login failed: full: come back later" in caplog.text and "no welcome within 0.5 s" in caplog.text
+
+
+def test_attempts_in_a_row_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        server.statuses.extend([503, 503, 503])
+        await peer.socket.close()
+
+    with Server(script, statuses=[503, 503]) as server, Daemon(server.url, attempts=3) as daemon:
+        error = daemon.ended()
+    assert isinstance(error, UnreachableError) and "attempt 3" in str(error) and "503" in str(error)
+    assert len(server.requests) == 6
+
+
+def test_an_unreachable_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with Daemon(f"ws://127.0.0.1:{port}", attempts=2) as daemon:
+        error = daemon.ended()
+    assert isinstance(error, UnreachableError) and "Connection refused" in str(error)
+
+
+def test_a_stuck_match_is_left() -> None:
+    async def script(peer: Peer) -> None:
+        assert await peer.log_in() == 2
+        await peer.play("stuck", 1, end=False)
+        now[0] += 50.0
+        await peer.play("alive", 3, end=False)
+        now[0] += 50.0
+        await peer.expect("leave", match="stuck")
+        await peer.play_on("alive", 4, 6, end=False)
+        await peer.play("next")  # the place is free again
+        await peer.expect("seen", match="next")
+
+    now = [0.0]
+    with Server(script) as server:
+        daemon = Daemon(server.url, matches=2, stuck_after_s=60.0, timing=Timing(turn_s=0.02))
+        daemon.desk.clock = lambda: now[0]
+        with daemon:
+            server.done()
+    reasons = {match.match_id: match.reason for match in daemon.shelf.matches}
+    assert reasons == {"stuck": "stuck: no step came for too long", "next": "", "alive": "leaving"}
+
+
+def test_an_error_of_one_match_ends_that_match_only() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1", end=False)
+        await peer.play("m2", end=False)
+        await peer.send("error", code="timeout", message="10 s are over", match="m1")
+        await peer.send("error", code="bad message", message="what?")
+        await peer.send("error", code="timeout", message="no such match", match="m0")
+        await peer.play("m3")  # in the place of m1
+        await peer.expect("seen", match="m3")
+        await peer.play_on("m2", 4, 5)
+        await peer.expect("seen", match="m2")
+
+    with Server(script) as server, Daemon(server.url, matches=2) as daemon:
+        server.done()
+    kept = {match.match_id: (match.ending, match.reason) for match in daemon.shelf.matches}
+    assert kept == {"m1": ("abandoned", "timeout: 10 s are over"), "m2": ("played", ""), "m3": ("played", "")}
+
+
+def test_late_answers_are_still_sent() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        gate.clear()
+        await peer.send("start", match="m1", rounds=1)
+        await peer.send("step", match="m1", step=1, obs=observation(0.5))
+        await peer.send("end", match="m1", own=0, other=0, won=False)
+        await peer.expect("seen", match="m1")
+        gate.set()
+        await peer.expect("action", match="m1", step=1, action=echo(0.5))
+
+    with Server(script) as server:
+        daemon = Daemon(server.url)
+        gate = daemon.brain.gate
+        with daemon:
+            server.done()
+
+
+def test_pings_are_sent_and_answered() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.socket.ping(b"are you there?")
+        kinds = [(await asyncio.wait_for(peer.socket.receive(), 5.0)).type.name for _ in range(4)]
+        assert sorted(kinds) == ["PING", "PING", "PING", "PONG"]
+
+    timing = Timing(ping_every_s=0.05, pong_within_s=10.0, turn_s=0.01)
+    with Server(script, autoping=False) as server, Daemon(server.url, timing=timing):
+        server.done()
+
+
+def test_silence_is_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.log_in()
+        while (await asyncio.wait_for(peer.socket.receive(), 5.0)).type.name == "PING":
+            pass
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+
+    timing = Timing(ping_every_s=0.05, pong_within_s=0.1, turn_s=0.01)
+    with Server(silent, script, autoping=False) as server, Daemon(server.url, timing=timing):
+        server.done(2)
+    assert "the server has not answered a ping for 0.1 s" in caplog.text
+
+
+def test_a_server_that_plays_but_does_not_pong_is_alive() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.send("start", match="m1")
+        step = 0
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            step += 1
+            await peer.send("step", match="m1", step=step, obs=observation(0.5))
+            while (got := await asyncio.wait_for(peer.socket.receive(), 5.0)).type.name == "PING":
+                pings.append(step)
+            assert got.type.name == "TEXT"
+
+    pings: list[int] = []
+    timing = Timing(ping_every_s=0.05, pong_within_s=0.5, turn_s=0.01)
+    with Server(script, autoping=False) as server, Daemon(server.url, timing=timing):
+        server.done()
+        assert server.connections == 1 and len(pings) > 2

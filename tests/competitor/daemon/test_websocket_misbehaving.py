@@ -1,0 +1,367 @@
+"""Servers that do what they should not: nothing of it ends the wire, or a match that could go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import WSMsgType
+
+from competitor.daemon import websocket_dial
+from competitor.daemon.websocket_connection import MOST_UNSENT, MOST_UNSENT_BYTES, Timing
+from competitor.daemon.websocket_frames import Frames
+from competitor.daemon.websocket_play import MOST_OPEN_STEPS
+from tests.competitor.daemon.websocket_bench import (
+    OBS,
+    PATIENCE_S,
+    TOKEN,
+    Daemon,
+    Peer,
+    Server,
+    drain,
+    echo,
+    handshake,
+    observation,
+    raw_server,
+    text,
+    wait_until,
+)
+
+BAD_TEXTS = {
+    "empty": "",
+    "no JSON": "{not json",
+    "no object": "[1, 2]",
+    "no type": "{}",
+    "unknown type": '{"type": "dance"}',
+    "the client's type": '{"type": "hello", "version": 1}',
+    "deep": '{"x":' + 10_000 * "[",
+    "no match": json.dumps({"type": "step", "step": 1, "obs": OBS}),
+    "match of a wrong type": json.dumps({"type": "start", "match": {"id": 1}}),
+    "step of a wrong type": json.dumps({"type": "step", "match": "m1", "step": "one", "obs": OBS}),
+    "observation of a wrong type": json.dumps({"type": "step", "match": "m1", "step": 99, "obs": "left"}),
+    "score of a wrong type": json.dumps({"type": "end", "match": "m1", "own": "three", "other": []}),
+    "a match in play": json.dumps({"type": "start", "match": "m1"}),
+    "one match too many": json.dumps({"type": "start", "match": "m9"}),
+    "step of an unknown match": json.dumps({"type": "step", "match": "m0", "step": 1, "obs": OBS}),
+    "end of an unknown match": json.dumps({"type": "end", "match": "m0", "own": 1, "other": 0}),
+    "a step once more": json.dumps({"type": "step", "match": "m1", "step": 3, "obs": OBS}),
+    "a second welcome": '{"type": "welcome", "version": 1}',
+    "too long": json.dumps({"type": "notice", "message": 100_000 * "x"}),
+}
+ANSWERS = {"one match too many": ("leave", "m9"), "end of an unknown match": ("seen", "m0")}
+
+
+@pytest.mark.parametrize("what", BAD_TEXTS)
+def test_a_bad_text_is_ignored(what: str) -> None:
+    async def script(peer: Peer) -> None:
+        assert await peer.log_in() == 1
+        await peer.play("m1", 3, end=False)
+        for _ in range(3):
+            await peer.socket.send_str(BAD_TEXTS[what])
+            if what in ANSWERS:
+                await peer.expect(ANSWERS[what][0], match=ANSWERS[what][1])
+        await peer.play_on("m1", 4, 6)
+        await peer.expect("seen", match="m1")
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert sum(daemon.wire.strays.counts.values()) == 3 and len(daemon.wire.strays.counts) == 1
+    assert len(daemon.shelf.matches[0].obs) == 6
+
+
+@pytest.mark.parametrize("data", [b"\x00\x01", b"", bytes(70_000)], ids=["short", "empty", "long"])
+def test_a_binary_message_is_ignored(data: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1", 3, end=False)
+        await peer.socket.send_bytes(data)
+        await peer.socket.send_frame(b"\xff\xfe no UTF-8", WSMsgType.TEXT)
+        await peer.play_on("m1", 4, 6)
+        await peer.expect("seen", match="m1")
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert sum(daemon.wire.strays.counts.values()) == 2
+
+
+def test_strays_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        for number in range(1000):
+            await peer.socket.send_str(f"nonsense {number}")
+        await peer.play("m1")
+        await peer.expect("seen", match="m1")
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert daemon.wire.strays.counts == {"a bad message": 1000}
+    assert len([record for record in caplog.records if "ignored" in record.getMessage()]) == 10
+
+
+OBSERVATIONS: dict[str, list[Any]] = {
+    "none": [],
+    "short": OBS[:-1],
+    "long": [*OBS, 0.0],
+    "very long": 1000 * [0.0],
+    "null": [None, *OBS[1:]],
+    "all null": 18 * [None],
+    "NaN": [*OBS[:17], float("nan")],
+    "infinite": [*OBS[:17], float("-inf")],
+    "too large for float32": [*OBS[:17], 1e300],
+    "too large for a double": [*OBS[:17], 10**400],
+}
+
+
+@pytest.mark.parametrize("what", OBSERVATIONS)
+def test_every_observation_gets_one_sound_answer(what: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        for match in ("m1", "m2"):
+            await peer.send("start", match=match, rounds=1)
+        await peer.send("step", match="m1", step=1, obs=OBSERVATIONS[what])
+        got = await peer.next()
+        assert (got["type"], got["match"], got["step"], len(got["action"])) == ("action", "m1", 1, 4)
+        assert all(isinstance(value, float) and -1.0 <= value <= 1.0 for value in got["action"])
+        await peer.play_on("m1", 2, 4)
+        await peer.expect("seen", match="m1")
+        await peer.play_on("m2", 1, 4)
+        await peer.expect("seen", match="m2")
+
+    with Server(script) as server, Daemon(server.url, matches=2) as daemon:
+        server.done()
+    assert [len(match.obs) for match in daemon.shelf.matches] == [4, 4]
+
+
+def test_two_open_steps_get_two_answers() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.send("start", match="m1")
+        for step in (1, 2, 2, 3, 3, 3, 1, 2):  # a number that comes twice running is one step
+            await peer.send("step", match="m1", step=step, obs=observation(step / 8))
+        for step in (1, 2, 3, 1, 2):
+            await peer.expect("action", match="m1", step=step, action=echo(step / 8))
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert daemon.wire.strays.counts == {"a step once more": 3}
+
+
+def test_after_the_end_comes_nothing() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1")
+        await peer.expect("seen", match="m1")
+        await peer.send("step", match="m1", step=4, obs=OBS)
+        await peer.send("end", match="m1", own=0, other=4, won=False)
+        await peer.expect("seen", match="m1")
+        await peer.play("m2")
+        await peer.expect("seen", match="m2")
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+    assert [(match.match_id, match.own) for match in daemon.shelf.matches] == [("m1", 1), ("m2", 1)]
+
+
+def test_matches_before_the_welcome_do_not_count() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send("start", match="m1")
+        await peer.send("step", match="m1", step=1, obs=OBS)
+        await peer.socket.send_str("nonsense")
+        await peer.log_in()
+        await peer.play("m1")
+        await peer.expect("seen", match="m1")
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert sum(daemon.wire.strays.counts.values()) == 3
+
+
+def test_a_failing_desk_costs_one_message(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1", 2, end=False)
+        await peer.send("start", match="m2")
+        await peer.play_on("m1", 3, 5)
+        await peer.expect("seen", match="m1")
+
+    with Server(script) as server, Daemon(server.url, matches=2) as daemon:
+        fine = daemon.engine.open_session
+
+        def failing(session: Any) -> None:
+            if session.match_id == "m2":
+                raise RuntimeError("no room")
+            fine(session)
+
+        daemon.engine.open_session = failing  # type: ignore[method-assign]
+        server.done()
+    assert "a message could not be handled" in caplog.text and "no room" in caplog.text
+
+
+def test_a_server_that_does_not_read_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for 5,000 steps and reads none of the answers: they are given, kept within bounds, and none is lost."""
+    steps, stopped, answers = 5000, threading.Event(), []
+
+    def script(peer: socket.socket) -> None:
+        handshake(peer, text(type="welcome", version=1) + text(type="start", match="m1"))
+        asking = threading.Thread(target=ask, args=(peer,))
+        asking.start()
+        assert stopped.wait(3 * PATIENCE_S)
+        frames = Frames()
+        while len(answers) < steps:
+            for message in frames.feed(peer.recv(65536)):
+                if message.data.startswith(b'{"type":"action"'):
+                    answers.append(json.loads(message.data))
+        asking.join(PATIENCE_S)
+
+    def ask(peer: socket.socket) -> None:
+        for step in range(1, steps + 1):
+            peer.sendall(text(type="step", match="m1", step=step, obs=observation(0.5)))
+
+    def has_stopped() -> bool:
+        connection, play = daemon.wire._connection, daemon.wire._play
+        if connection is None or play is None:
+            return False
+        unsent, waiting = len(connection._out), len(connection._outbox)
+        assert unsent < 4 * MOST_UNSENT_BYTES and waiting < 4 * MOST_UNSENT
+        has_stopped_reading = not connection._events & selectors.EVENT_READ
+        return unsent >= MOST_UNSENT_BYTES and has_stopped_reading and play._open_steps == 0
+
+    def tune(opened: socket.socket) -> None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # the system's own would swallow all of it
+
+    monkeypatch.setattr(websocket_dial, "_tune", tune)
+    with raw_server(script, buffer=65536) as url:
+        daemon = Daemon(url)
+        with daemon:
+            wait_until(has_stopped, 3 * PATIENCE_S)
+            assert 0 < daemon.telemetry.numbers().steps < steps
+            stopped.set()
+            wait_until(lambda: len(answers) == steps, 3 * PATIENCE_S)
+    assert answers == [{"type": "action", "match": "m1", "step": k + 1, "action": echo(0.5)} for k in range(steps)]
+
+
+def test_no_more_steps_are_read_than_can_be_answered() -> None:
+    steps = 4 * MOST_OPEN_STEPS
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.send("start", match="m1")
+        asking = asyncio.create_task(ask(peer))
+        await asyncio.to_thread(wait_until, has_stopped)
+        assert daemon.wire._play is not None and daemon.wire._play._open_steps < 2 * MOST_OPEN_STEPS
+        daemon.brain.gate.set()
+        for step in range(1, steps + 1):
+            await peer.expect("action", match="m1", step=step, action=echo(0.5))
+        await asking
+
+    async def ask(peer: Peer) -> None:
+        for step in range(1, steps + 1):
+            await peer.send("step", match="m1", step=step, obs=observation(0.5))
+
+    def has_stopped() -> bool:
+        connection, play = daemon.wire._connection, daemon.wire._play
+        assert connection is not None and play is not None
+        return play._open_steps >= MOST_OPEN_STEPS and not connection._events & selectors.EVENT_READ
+
+    with Server(script) as server:
+        daemon = Daemon(server.url)
+        daemon.brain.gate.clear()
+        with daemon:
+            server.done()
+
+
+def play_garbage(peer: socket.socket, data: bytes) -> None:
+    handshake(peer)
+    peer.sendall(text(type="welcome", version=1) + text(type="start", match="m1") + data)
+    drain(peer)
+
+
+def reset(peer: socket.socket) -> None:
+    handshake(peer)
+    peer.sendall(text(type="welcome", version=1) + text(type="start", match="m1"))
+    peer.recv(100)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+BROKEN: dict[str, tuple[Callable[[socket.socket], None], str]] = {
+    "closes at once": (lambda peer: peer.close(), ""),
+    "speaks first": (lambda peer: peer.sendall(b"220 mail.example.org ESMTP\r\n\r\n"), "no WebSocket server"),
+    "no status": (lambda peer: peer.sendall(b"\r\n\r\n"), "no connection"),
+    "no UTF-8": (lambda peer: peer.sendall(b"HTTP/1.1 101 \xff\xff\r\n\r\n"), "no WebSocket server"),
+    "no upgrade": (lambda peer: peer.sendall(b"HTTP/1.1 101 Fine\r\n\r\n"), "no WebSocket server"),
+    "endless headers": (lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n" + 9999 * b"X-Filler: 1\r\n"), "longer than"),
+    "endless body": (
+        lambda peer: peer.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 99999999\r\n\r\n" + bytes(99_999)),
+        "longer than",
+    ),
+    "bad cookie": (
+        lambda peer: peer.sendall(b"HTTP/1.1 302 F\r\nSet-Cookie: a\x01=;\x01=\r\nLocation: /\r\n\r\n"),
+        "no connection",
+    ),
+    "garbage": (lambda peer: play_garbage(peer, bytes(range(256))), "broke the WebSocket protocol"),
+    "unknown frame": (lambda peer: play_garbage(peer, b"\x83\x00"), "broke the WebSocket protocol"),
+    "long control frame": (lambda peer: play_garbage(peer, b"\x89\x7e\x01\x00" + bytes(256)), "broke the WebSocket"),
+    "bad close": (lambda peer: play_garbage(peer, b"\x88\x02\x03\xed"), "broke the WebSocket protocol"),
+    "close without a code": (lambda peer: play_garbage(peer, b"\x88\x00"), "closed the connection"),
+    "reset": (reset, "is lost"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_after_a_broken_connection_comes_the_next(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    serve, reason = BROKEN[how]
+    welcomed: list[bool] = []
+
+    def script(peer: socket.socket) -> None:
+        if not served:
+            served.append(True)
+            serve(peer)
+            return
+        handshake(peer)
+        peer.sendall(text(type="welcome", version=1))
+        welcomed.append(True)
+        drain(peer)
+
+    served: list[bool] = []
+    with raw_server(script) as url, Daemon(url) as daemon:
+        wait_until(lambda: welcomed)
+        assert daemon.is_running
+    assert reason in caplog.text and TOKEN not in caplog.text
+
+
+def test_silence_instead_of_a_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    timing = Timing(connect_s=0.1)
+    with raw_server(drain) as url, Daemon(url, timing=timing, attempts=2) as daemon:
+        assert "no connection within 0.1 s" in str(daemon.ended()) or "did not answer" in str(daemon.ended())
+
+
+def test_a_frame_that_never_ends_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    def script(peer: socket.socket) -> None:
+        handshake(peer)
+        peer.sendall(text(type="welcome", version=1) + struct.pack("!BBQ", 0x81, 127, 1 << 60))
+        while True:
+            peer.sendall(bytes(1000))
+
+    timing = Timing(ping_every_s=0.05, pong_within_s=0.05, turn_s=0.01)
+    with raw_server(script) as url, Daemon(url, timing=timing):
+        wait_until(lambda: "has not answered a ping" in caplog.text)
+
+
+def test_one_byte_at_a_time() -> None:
+    def script(peer: socket.socket) -> None:
+        handshake(peer)
+        data = text(type="welcome", version=1) + text(type="start", match="m1")
+        for byte in data + text(type="step", match="m1", step=1, obs=OBS):
+            peer.sendall(bytes([byte]))
+        drain(peer)
+
+    with raw_server(script) as url, Daemon(url) as daemon:
+        wait_until(lambda: daemon.telemetry.numbers().steps == 1)
