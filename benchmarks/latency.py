@@ -96,7 +96,7 @@ def summary(load: Load, matches: int) -> Result:
 
 def print_table(results: Sequence[Result]) -> None:
     """One row per measurement."""
-    table = Table("wire", "matches at once", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "memory MB", "refused")
+    table = Table("wire", "matches", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "MB", "refused")
     for row in results:
         points = [f"{row[key]:.2f}" for key in ("p50", "p90", "p99", "max")]
         rest = [f"{row['steps_per_s']:,.0f}", f"{row['memory_mb']:.0f}", str(row["refused"])]
