@@ -1,10 +1,11 @@
 """How long the daemon takes from a server's message to its answer, over both wires, with one match and with many.
 
-    python benchmarks/latency.py [--matches 1,64] [--steps 2000] [--cores 2] [--json FILE]
+    python benchmarks/latency.py [--matches 1,64] [--steps 1000] [--cores 2] [--json FILE]
 
 The real command `cli.py compete` plays against a bare server in this process (benchmarks/load_server.py) that sends
-the next recorded observation as soon as the last one is answered, the hardest load there is. Server and daemon share
-the given number of cores, so the server's own work is part of what is measured.
+the next recorded observation as soon as the last one is answered, the hardest load there is. The daemon gets the given
+number of cores; the server gets the others, or shares them where there are no others. What is measured is what the
+server sees: from sending a step to having read its answer.
 """
 
 from __future__ import annotations
@@ -34,16 +35,18 @@ SERVERS = {"comprl": comprl_server, "websocket": websocket_server}
 TOKEN = "benchmark"
 WARM_UP_STEPS = 50
 Result = dict[str, Any]
+Cores = frozenset[int]
 
 
-async def measure(wire: str, matches: int, steps: int, checkpoint: str) -> Result:
+async def measure(wire: str, matches: int, steps: int, checkpoint: str, cores: Cores) -> Result:
     """Let the daemon play `matches` matches at once, of `steps` steps each."""
     load = Load(steps + WARM_UP_STEPS)
     per_connection = 1 if wire == "comprl" else matches
     with tempfile.TemporaryDirectory() as records:
         async with SERVERS[wire](load, per_connection) as address:
             options = {"--server": address, "--connections": matches, "--games": matches, "--records": records}
-            daemon = await start_daemon([checkpoint, *(str(word) for option in options.items() for word in option)])
+            words = [str(word) for option in options.items() for word in option]
+            daemon = await start_daemon([checkpoint, *words], cores)
             resident = asyncio.create_task(peak_memory(daemon.pid))
             _, errors = await daemon.communicate()
             peak = await resident
@@ -52,14 +55,23 @@ async def measure(wire: str, matches: int, steps: int, checkpoint: str) -> Resul
     return summary(load, matches) | {"wire": wire, "matches": matches, "memory_mb": peak}
 
 
-async def start_daemon(arguments: Sequence[str]) -> asyncio.subprocess.Process:
-    """The real command, in a process of its own."""
+async def start_daemon(arguments: Sequence[str], cores: Cores) -> asyncio.subprocess.Process:
+    """The real command, in a process of its own, on these cores."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, str(ROOT / "cli.py"), "compete", *arguments),
         env=os.environ | {"COMPRL_ACCESS_TOKEN": TOKEN},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
+
+
+def share_cores(count: int) -> Cores:
+    """The daemon's cores; this process moves to the others, if there are any."""
+    cores = sorted(os.sched_getaffinity(0))
+    if others := cores[count:]:
+        os.sched_setaffinity(0, others)
+    return frozenset(cores[:count])
 
 
 async def peak_memory(process_id: int, every_s: float = 0.1) -> float:
@@ -84,7 +96,7 @@ def summary(load: Load, matches: int) -> Result:
 
 def print_table(results: Sequence[Result]) -> None:
     """One row per measurement."""
-    table = Table("wire", "matches at once", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "memory MB", "refused")
+    table = Table("wire", "matches", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "MB", "refused")
     for row in results:
         points = [f"{row[key]:.2f}" for key in ("p50", "p90", "p99", "max")]
         rest = [f"{row['steps_per_s']:,.0f}", f"{row['memory_mb']:.0f}", str(row["refused"])]
@@ -96,19 +108,18 @@ def main() -> None:
     """Measure both wires with each number of matches."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--matches", default="1,64")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of a single match; many share them")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of every match; a whole one has up to 1004")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--checkpoint", default="champion")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
-    results = []
+    cores, results = share_cores(arguments.cores), []
     for matches in map(int, arguments.matches.split(",")):
-        steps = max(200, arguments.steps // matches)
-        results += [asyncio.run(measure(wire, matches, steps, arguments.checkpoint)) for wire in SERVERS]
+        work = (matches, arguments.steps, arguments.checkpoint, cores)
+        results += [asyncio.run(measure(wire, *work)) for wire in SERVERS]
     print_table(results)
     if arguments.json:
-        about = {"machine": platform.platform(), "cores": arguments.cores, "results": results}
+        about = {"machine": platform.platform(), "cores": len(cores), "results": results}
         arguments.json.write_text(json.dumps(about, indent=2) + "\n")
 
 

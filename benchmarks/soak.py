@@ -29,9 +29,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.latency import SERVERS, start_daemon
+from benchmarks.latency import SERVERS, Cores, share_cores, start_daemon
 from benchmarks.load_server import Load
 
+CORES = 2  # for the daemon
 STEPS = 685
 MATCHES_PER_CONNECTION = 10
 SAMPLE_EVERY_S = 0.5
@@ -39,13 +40,13 @@ RELOAD_EVERY_SAMPLES = 20
 Sample = dict[str, float]
 
 
-async def soak(wire: str, matches: int, at_once: int, checkpoint: str) -> dict[str, Any]:
+async def soak(wire: str, matches: int, at_once: int, checkpoint: str, cores: Cores) -> dict[str, Any]:
     """Play all matches over one wire: what was sampled, and what the server counted."""
     load, begun_at = Load(STEPS), time.monotonic()
     with tempfile.TemporaryDirectory() as records:
         async with SERVERS[wire](load, MATCHES_PER_CONNECTION) as address:
             options = ["--server", address, "--connections", str(at_once), "--games", str(matches)]
-            daemon = await start_daemon([checkpoint, *options, "--records", records])
+            daemon = await start_daemon([checkpoint, *options, "--records", records], cores)
             watching = asyncio.create_task(watch(daemon.pid, load))
             _, errors = await daemon.communicate()
             samples = await watching
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="champion")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    work = (arguments.matches, arguments.at_once, arguments.checkpoint)
+    work = (arguments.matches, arguments.at_once, arguments.checkpoint, share_cores(CORES))
     results = [asyncio.run(soak(wire, *work)) for wire in SERVERS]
     print_table(results)
     if arguments.json:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
-from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import Factory
 
 from competitor.daemon.backoff import Backoff
@@ -55,7 +54,7 @@ class ComprlWire:
         backoff: Callable[[], Backoff],
         attempts: int = 0,
         telemetry: Telemetry,
-        reactor: PosixReactorBase | None = None,
+        reactor: OwnReactor | None = None,
         clock: Clock | None = None,
     ) -> None:
         """`attempts` in a row that fail on a connection end the wire, 0: none do. Raises TokenError.
@@ -73,7 +72,7 @@ class ComprlWire:
         self._telemetry = telemetry
         self._given_reactor = reactor
         self._given_clock = clock
-        self._reactor: PosixReactorBase | None = None
+        self._reactor: OwnReactor | None = None
         self._callers: list[Caller] = []
         self._is_finishing = self._is_leaving = False
         self._error: CompetitorError | None = None
@@ -128,7 +127,7 @@ class ComprlWire:
             self._running.stop()
 
     @property
-    def _running(self) -> PosixReactorBase:
+    def _running(self) -> OwnReactor:
         assert self._reactor is not None, "there is no reactor before run()"
         return self._reactor
 
@@ -136,7 +135,7 @@ class ComprlWire:
     def _clock(self) -> Clock:
         return self._given_clock or self._running
 
-    def _run_in(self, reactor: PosixReactorBase) -> None:
+    def _run_in(self, reactor: OwnReactor) -> None:
         self._reactor = reactor
         reactor.callWhenRunning(self._start)
         reactor.run(installSignalHandlers=False)
@@ -145,7 +144,7 @@ class ComprlWire:
         if self._is_finishing or self._is_leaving:
             self._running.stop()
             return
-        surroundings = Surroundings(self._token, self._redact, self._desk, self._clock, self._running.callFromThread)
+        surroundings = Surroundings(self._token, self._redact, self._desk, self._clock, self._running.call_together)
         self._callers = [
             Caller(f"comprl-{number}", self, surroundings, self._backoff(), self._telemetry)
             for number in range(1, self._connections + 1)

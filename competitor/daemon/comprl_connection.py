@@ -133,6 +133,8 @@ class ComprlConnection(amp.AMP):
     def sendBox(self, box: amp.AmpBox) -> None:
         """Send an answer; there is nothing else to send."""
         super().sendBox(box)
+        if not self.transport.disconnecting:
+            self.transport.doWrite()  # now, not after the messages of all other matches that wait to be read
         self._owed -= 1
         self._hang_up_if_done()
 

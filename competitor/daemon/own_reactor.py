@@ -51,6 +51,18 @@ class OwnReactor(PlatformReactor):
             if not self._is_closed:
                 super().callFromThread(f, *args, **kwargs)
 
+    def call_together(self, f: Callable[..., object], *args: object) -> None:
+        """Like `callFromThread`, but without waking up a reactor that has been woken up for other calls already.
+
+        With many answers at a time that is a tenth of the work. Not for signal handlers: one that comes between the two
+        steps would hide them from each other.
+        """
+        with self._gate:
+            if not self._is_closed:
+                self.threadCallQueue.append((f, args, {}))
+                if len(self.threadCallQueue) == 1:  # the reactor looks again after the calls that it is making
+                    self.wakeUp()
+
     def close(self) -> None:
         """Free its file descriptors, after it has stopped."""
         with self._gate:

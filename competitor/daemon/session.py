@@ -59,7 +59,7 @@ class RoundDetector:
         """
         try:
             values = [float(value) for value in obs]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return False
         if len(values) != OBS_SIZE:
             return False
@@ -178,7 +178,7 @@ def _numbers(obs: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]
     """Return `obs` as (18,) doubles, NaN if it is not 18 numbers."""
     try:
         values = np.array(obs, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return _NOTHING
     return values if values.shape == (OBS_SIZE,) else _NOTHING
 
@@ -186,4 +186,4 @@ def _numbers(obs: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]
 def _row(values: NDArray[np.float64]) -> NDArray[np.float32] | None:
     """Return what the network gets to see, None if that would not be finite in float32."""
     # A NaN makes the maximum NaN, and a comparison with that is false.
-    return values.astype(np.float32) if np.abs(values).max() <= LARGEST else None
+    return values.astype(np.float32) if np.maximum.reduce(np.abs(values)) <= LARGEST else None

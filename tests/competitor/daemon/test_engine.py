@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import pytest
 
+from competitor.daemon import engine as engine_module
 from competitor.daemon.engine import Engine
 from competitor.daemon.session import Action, Session, Source
 from competitor.rink import BasicOpponent
@@ -84,6 +85,38 @@ def test_waiting_steps_are_answered_together() -> None:
         for match in matches:
             match.inbox.next()
     assert [len(batch) for batch in brain.batches] == [1, 5]
+
+
+def test_the_first_of_many_matches_waits_for_half_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "GATHER_S", WAIT_S)
+    brain = FakeBrain()
+    with running(make_engine(brain)) as engine:
+        matches = [Match(engine, str(index)) for index in range(8)]
+        for match in matches[:4]:
+            match.submit(start_obs())
+        for match in matches[:4]:
+            match.inbox.next()
+    assert [len(batch) for batch in brain.batches] == [4]
+
+
+def test_nobody_waits_long_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "GATHER_S", 0.01)
+    brain = FakeBrain()
+    with running(make_engine(brain)) as engine:
+        matches = [Match(engine, str(index)) for index in range(8)]
+        assert matches[0].step(start_obs()) == policy_alone([start_obs()])[0]
+    assert [len(batch) for batch in brain.batches] == [1]
+
+
+def test_matches_that_are_over_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "GATHER_S", WAIT_S)
+    brain = FakeBrain()
+    with running(make_engine(brain)) as engine:
+        matches = [Match(engine, str(index)) for index in range(8)]
+        for match in matches[2:]:
+            engine.close_session(match.session)
+            engine.close_session(match.session)
+        assert matches[0].step(start_obs()) == policy_alone([start_obs()])[0]
 
 
 def test_a_second_step_of_a_match_waits_for_the_first() -> None:
