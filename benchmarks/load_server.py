@@ -153,6 +153,7 @@ class WebSocketLoad:
 
     def __init__(self, load: Load, matches: int) -> None:
         self._load, self._left = load, matches
+        self._places = 0
         self._films: dict[str, Iterator[list[float]]] = {}
         self._sent_at: dict[str, tuple[int, float]] = {}
 
@@ -170,16 +171,19 @@ class WebSocketLoad:
         if kind == "hello":
             await self._send(type="welcome", version=1, player="benchmark", deadline_s=10.0, rating=None)
         elif kind == "ready":
-            await self._fill(message["matches"])
+            self._places = message["matches"]
+            await self._fill()
+        elif kind == "seen":
+            await self._fill()
         elif kind == "action":
             step, sent_at = self._sent_at[message["match"]]
             self._load.note(sent_at, message["action"] if message["step"] == step else ())
             await self._next_step(message["match"])
 
-    async def _fill(self, places: int) -> None:
-        if places and not self._left and not self._films:
+    async def _fill(self) -> None:
+        if self._places and not self._left and not self._films:
             await self._socket.close()
-        for _ in range(min(self._left, places - len(self._films))):
+        for _ in range(min(self._left, self._places - len(self._films))):
             await self._begin()
 
     async def _begin(self) -> None:

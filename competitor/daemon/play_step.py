@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ Step = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, 
 """h, z, previous action, obs, is_first -> next h, next z, action, which rows are sound; all (batch, ...)."""
 
 log = logging.getLogger("competitor.daemon")
+_programs: dict[str, nn.Module] = {}
 
 
 def play_step(agent: Dreamer, *, deterministic: bool) -> Step:
@@ -28,7 +31,8 @@ def play_step(agent: Dreamer, *, deterministic: bool) -> Step:
     if not deterministic:
         return _padding(step)
     try:
-        return _padding(_traced(agent, step))
+        with torch.no_grad():
+            return _padding(_traced(agent, step))
     except (AttributeError, RuntimeError) as error:  # TorchScript may leave torch one day
         log.warning("playing without a compiled network: %s", error)
         return _padding(step)
@@ -52,13 +56,28 @@ class PlayStep(nn.Module):
 
 
 def _traced(agent: Dreamer, step: PlayStep) -> Step:
+    """`step` as a program of its own. Torch never frees what it has compiled, so agents of one kind share that."""
+    kind = agent.config.model_dump_json()
+    if kind not in _programs:
+        _programs[kind] = _trace(agent, step)
+    program = copy.deepcopy(_programs[kind])
+    theirs = _tensors(step)
+    for name, tensor in _tensors(program).items():
+        tensor.data = theirs[name].data  # not a copy: the same memory
+    return cast(Step, program)
+
+
+def _trace(agent: Dreamer, step: PlayStep) -> nn.Module:
     state, rows = agent.initial_state(2 * FEWEST_ROWS), 2 * FEWEST_ROWS
     example = (state["h"], state["z"], torch.zeros(rows, ACTION_SIZE), torch.zeros(rows, OBS_SIZE))
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(step, (*example, torch.zeros(rows, dtype=torch.bool)), check_trace=False)
-        program: Step = torch.jit.freeze(traced)
-    return program
+    return cast(nn.Module, traced)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _padding(program: Step) -> Step:

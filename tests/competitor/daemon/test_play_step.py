@@ -51,7 +51,20 @@ def test_without_torchscript_the_network_plays_uncompiled(
 ) -> None:
     compiled = played(champion, play_step(champion, deterministic=True), 2)
     monkeypatch.delattr(torch.jit, "trace")
+    monkeypatch.setattr("competitor.daemon.play_step._programs", {})
     with caplog.at_level(logging.WARNING, "competitor.daemon"):
         plain = played(champion, play_step(champion, deterministic=True), 2)
     assert "without a compiled network" in caplog.text
     assert all(torch.equal(one, two) for one, two in zip(compiled, plain, strict=True))
+
+
+def test_agents_of_one_kind_share_a_program_but_no_weights(champion: Dreamer, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = champion.snapshot()
+    with torch.no_grad():
+        other.behavior.policy.net[0].weight.mul_(-1.0)
+    before = played(champion, play_step(champion, deterministic=True), 4)
+    monkeypatch.delattr(torch.jit, "trace")  # nothing more is compiled
+    others = played(other, play_step(other, deterministic=True), 4)
+    again = played(champion, play_step(champion, deterministic=True), 4)
+    assert all(torch.equal(one, two) for one, two in zip(before, again, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(before, others, strict=True))
