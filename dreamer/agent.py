@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from dreamer import kernels
 from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig
 from dreamer.learner import Learner
@@ -69,12 +70,13 @@ class Dreamer(nn.Module):
             rows, tables = len(obs), {key: _padded(table) for key, table in state.items()}
             state, action = self.act(tables, _padded(obs), _padded(is_first), deterministic=deterministic)
             return {key: table[:rows] for key, table in state.items()}, action[:rows]
-        embed = self.world_model.encode(obs)
-        dynamics = self.world_model.dynamics
-        posterior = dynamics.filter_step(
-            state, state["action"], embed, is_first, self.generator, deterministic=deterministic
-        )
-        dist = self.behavior.policy(features(posterior))
+        dynamics, generator = self.world_model.dynamics, self.generator
+        with kernels.plainly():
+            embed = self.world_model.encode(obs)
+            posterior = dynamics.filter_step(
+                state, state["action"], embed, is_first, generator, deterministic=deterministic
+            )
+            dist = self.behavior.policy(features(posterior))
         action = dist.mode() if deterministic else dist.sample(self.generator)
         return {"h": posterior["h"], "z": posterior["z"], "action": action}, action
 

@@ -9,6 +9,7 @@ ending in ``_`` overwrite their first argument.
 """
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +22,7 @@ from dreamer.native import load_library
 
 Kind = Literal["native", "torch", "plain"]
 _kind: Kind | None = None
+_thread = threading.local()
 
 
 class LaPropStep(NamedTuple):
@@ -41,6 +43,8 @@ def _library() -> ctypes.CDLL | None:
 def kind() -> Kind:
     """Which kernels are in use; chosen at the first call unless ``use`` has said it."""
     global _kind
+    if getattr(_thread, "plain", False):
+        return "plain"
     if _kind is None:
         _kind = "native" if _library() is not None else "torch"
     return _kind
@@ -60,6 +64,16 @@ def using(wanted: Kind) -> Iterator[None]:
     use(wanted)
     yield
     use(before)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """The reference inside a with block, in this thread alone: what plays gives the same bits on any machine."""
+    _thread.plain = True
+    try:
+        yield
+    finally:
+        _thread.plain = False
 
 
 def _native(x: Tensor) -> ctypes.CDLL | None:
