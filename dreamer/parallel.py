@@ -23,7 +23,9 @@ def use_workers(count: int) -> None:
     global _workers, _pool
     if _pool is not None:
         _pool.shutdown()
-    _workers, _pool = count, ThreadPoolExecutor(count - 1, thread_name_prefix="part") if count > 1 else None
+    _workers, _pool = count, None
+    if count > 1:
+        _pool = ThreadPoolExecutor(count - 1, "part", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def parts(rows: int) -> list[slice]:

@@ -35,7 +35,9 @@ class Pipeline:
         self.agent, self.overlap = agent, overlap
         self.player = agent.snapshot() if overlap else agent
         self.player.generator = agent.generator
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="behaviour")
+        # A new thread would get torch's own number of threads, not the one chosen for this program.
+        threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(1, "behaviour", initializer=torch.set_num_threads, initargs=(threads,))
         self._running: Future[Result] | None = None
         self._last: dict[str, float] = {"skipped": 0.0}
 
