@@ -74,6 +74,8 @@ class TrainingConfig(Section):
     train_ratio: Positive
     overlap: bool
     warmup_rounds: Count
+    lesson_rounds: Annotated[int, Field(ge=0)]
+    prelude_updates: Annotated[int, Field(ge=0)]
     evaluate_every_steps: Count
     evaluate_rounds: Count
     checkpoint_every_minutes: Positive

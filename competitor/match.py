@@ -76,13 +76,17 @@ class Round:
         """Return +1 when A scored, -1 when B did, 0 when time ran out."""
         return self.winner if self.pairing.seat == 0 else -self.winner
 
-    def episode(self, view: int, weights: RewardWeights) -> Episode:
-        """Return what the player at `view` lived through; a goal is terminal, running out of time is not."""
+    def episode(self, view: int, weights: RewardWeights, *, lesson: bool = False) -> Episode:
+        """Return what the player at `view` lived through; a goal is terminal, running out of time is not.
+
+        lesson: what this player does is to be imitated.
+        """
         return Episode(
             obs=self.obs[view],
             action=self.actions[view],
             reward=weights.rewards(self.info[view]),
             terminal=self.winner != 0,
+            lesson=lesson,
         )
 
 

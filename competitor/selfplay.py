@@ -1,6 +1,7 @@
 """Self-play training: loops 1 to 3 of the seed document over many rinks at once.
 
-    warm-up rounds -> scale of the inputs -> [play one step on every rink -> make the updates it earned] ...
+    warm-up rounds and lessons -> scale of the inputs -> prelude: the world from these rounds, imitation
+    -> [play one step on every rink -> make the updates it earned] ...
 
 Recorded rounds, where they are given, join the replay before the first update. Between two steps of play, on
 schedules counted in environment steps: evaluation against the basic opponents, snapshots for the league, and,
@@ -12,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from competitor.config import Config
 from competitor.evaluation import EvaluationReport, evaluate
@@ -26,7 +28,7 @@ from competitor.run import RunDirectory, storage
 from competitor.savepoint import TrainingState, new_state, read_state, write_state
 from competitor.status import Clock, OnProgress, Outcome, Stopwatch
 from competitor.threads import use_threads
-from competitor.warmup import play_warmup
+from competitor.warmup import play_lessons, play_warmup
 from dreamer import kernels
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
@@ -124,6 +126,7 @@ class Trainer:
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
             table = self.state.table or self._warm_up()
             self._take_recorded()
+            self._prelude(writer)
             reason = self._loop(table, writer)
             self.save()
             self.state.pipeline.close()
@@ -169,16 +172,18 @@ class Trainer:
         """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
         state, config = self.state, self.config
         self._reporter.show("warm-up")
-        rounds = play_warmup(
-            config.training.warmup_rounds,
-            state.warmup_generator,
-            rinks=config.training.rinks,
-            engine=config.rink.engine,
-            keep_mode=config.rink.keep_mode,
-        )
-        for played in rounds:
+        where: dict[str, Any] = {
+            "rinks": config.training.rinks,
+            "engine": config.rink.engine,
+            "keep_mode": config.rink.keep_mode,
+        }
+        steps = 0
+        for played in play_warmup(config.training.warmup_rounds, state.warmup_generator, **where):
             self._remember(played)
-        steps = sum(played.steps for played in rounds)
+            steps += played.steps
+        for played, taught in play_lessons(config.training.lesson_rounds, state.warmup_generator, **where):
+            self._remember(played, taught)
+            steps += played.steps
         state.counters.warmup_steps = state.counters.environment_steps = steps
         # Counted from here on: who has not learned yet has no place in the league.
         state.counters.next_evaluation = steps + config.training.evaluate_every_steps
@@ -190,6 +195,17 @@ class Trainer:
         self.save()
         return table
 
+    def _prelude(self, writer: MetricsWriter) -> None:
+        """Learn from the warm-up alone, before the first step of play."""
+        state = self.state
+        while state.agent.updates < self.config.training.prelude_updates and not self._stop_requested:
+            if self._watch.left_s == 0.0:
+                return
+            self._note(state.agent.train_prelude(state.replay.sample()), writer)
+            self._reporter.show("prelude")
+            self._save_now_and_then()
+        state.pipeline.refresh_player()
+
     def _take_recorded(self) -> None:
         """Put the recorded rounds into the replay, once, and save: a run cut short from here on has them."""
         if self.recorded:
@@ -198,9 +214,9 @@ class Trainer:
             self.recorded = ()
             self.save()
 
-    def _remember(self, played: Round) -> None:
+    def _remember(self, played: Round, taught: Sequence[int] = ()) -> None:
         for view in (0, 1):
-            self.state.replay.add(played.episode(view, self._weights))
+            self.state.replay.add(played.episode(view, self._weights, lesson=view in taught))
 
     def _collect(self, table: RoundTable) -> None:
         """Loop 1: one step on every rink; finished rounds go into the replay from both sides."""
@@ -219,12 +235,15 @@ class Trainer:
         """Loops 2 and 3, as often as the steps collected so far have earned."""
         while self.state.counters.credit >= 1.0 and not self._stop_requested and self._watch.left_s != 0.0:
             self.state.counters.credit -= 1.0
-            metrics = self.state.pipeline.train_step(self.state.replay.sample())
-            self._count_skipped(metrics)
-            self.state.averages.add(metrics)
-            if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
-                self._reporter.log(writer)
+            self._note(self.state.pipeline.train_step(self.state.replay.sample()), writer)
             self._reporter.show("training")
+
+    def _note(self, metrics: dict[str, float], writer: MetricsWriter) -> None:
+        """Count and record an update."""
+        self._count_skipped(metrics)
+        self.state.averages.add(metrics)
+        if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
+            self._reporter.log(writer)
 
     def _count_skipped(self, metrics: dict[str, float]) -> None:
         counters = self.state.counters
@@ -249,6 +268,9 @@ class Trainer:
             self._evaluate(writer)
         if state.matchmaker.redraw_is_due:
             state.matchmaker.redraw(played.pairing.opponent for played in table.running_rounds())
+        self._save_now_and_then()
+
+    def _save_now_and_then(self) -> None:
         if self._clock() - self._saved_at >= 60.0 * self.config.training.checkpoint_every_minutes:
             self.save()
 

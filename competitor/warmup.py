@@ -1,7 +1,8 @@
 """Rounds before the learner plays: basic opponents in every pairing, some of them disturbed or quite random.
 
 They cost next to nothing and show the world model how the rink moves under all kinds of actions, also those
-that neither a basic opponent nor an untrained policy would choose.
+that neither a basic opponent nor an untrained policy would choose. Lessons are rounds of the strong opponent as it
+is, which the policy imitates at first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from competitor.match import Pairing, Round, play_rounds
-from competitor.players import ACTION_SIZE, Array, ChancePlayer, Flags, playing_rows
+from competitor.players import ACTION_SIZE, Array, BasicPlayer, ChancePlayer, Flags, playing_rows
 from competitor.rink import BasicOpponent, Mode
 
 Style = Literal["plain", "noisy", "random"]
@@ -111,3 +112,26 @@ def play_warmup(
     )
     pairings = warmup_pairings(rounds, generator)
     return play_rounds(one, two, pairings, rinks=rinks, engine=engine, keep_mode=keep_mode, on_round=on_round)
+
+
+def play_lessons(
+    rounds: int,
+    generator: np.random.Generator,
+    *,
+    rinks: int,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+) -> list[tuple[Round, tuple[int, ...]]]:
+    """Play `rounds` rounds of the strong opponent, half of them against its like, the others against the weak one.
+
+    Returns each round with the views that the strong opponent played; seats and starters take turns.
+    """
+    teacher = BasicPlayer(weak=False, keep_mode=keep_mode)
+    lessons: list[tuple[Round, tuple[int, ...]]] = []
+    for weak, count in ((False, rounds - rounds // 2), (True, rounds // 2)):
+        seeds = generator.integers(MOST_SEED, size=count)
+        pairings = [Pairing(one_starting=i % 2 == 0, seed=int(seed), seat=i // 2 % 2) for i, seed in enumerate(seeds)]
+        rival = BasicPlayer(weak=weak, keep_mode=keep_mode)
+        for played in play_rounds(teacher, rival, pairings, rinks=rinks, engine=engine, keep_mode=keep_mode):
+            lessons.append((played, (played.pairing.seat,) if weak else (0, 1)))
+    return lessons

@@ -97,6 +97,21 @@ class Dreamer(nn.Module):
         self.updates += 1
         return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
 
+    def train_prelude(self, batch: Batch) -> dict[str, float]:
+        """One update before there is anything to dream of: the world, the critic on real returns, imitation.
+
+        A policy that learns in the dreams of a world model that knows nothing learns what it has to unlearn later.
+        """
+        sound, posteriors, metrics = self.update_world(batch)
+        if sound:
+            replayed = self.behavior.replay_value_loss(posteriors, batch)
+            imitation = self.behavior.imitation_loss(posteriors, batch)
+            sound = self.behavior_learner.apply(replayed + imitation) is not None
+            self.behavior.update_slow_value()
+            metrics |= {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
+        self.updates += 1
+        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
+
     def learn_world(self, batch: Batch) -> dict[str, float]:
         """One update of the world model alone; metrics as from ``train_step``."""
         sound, _, metrics = self.update_world(batch)

@@ -108,6 +108,14 @@ class Behavior(nn.Module):
         loss: Tensor = (inside * self._value_loss(output[:-1], returns, slow[:-1])).mean()
         return loss
 
+    def imitation_loss(self, posteriors: State, batch: Batch) -> Tensor:
+        """Behaviour cloning: the mean cross-entropy to the teacher's next action where a lesson goes on, a scalar."""
+        dist = self.policy(features(posteriors).detach()[:-1])
+        taught = (batch["is_lesson"] & ~batch["is_last"])[:-1]
+        losses = dist.cross_entropy(batch["action"][1:])
+        loss: Tensor = losses.masked_fill(~taught, 0.0).sum() / taught.sum().clamp(min=1)
+        return loss
+
     def _returns(self, rewards: Tensor, values: Tensor, continues: Tensor) -> Tensor:
         gamma, lambda_ = self.config.discount, self.config.lambda_
         return lambda_returns(rewards, values[:-1], continues, values[-1], gamma, lambda_)

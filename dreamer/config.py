@@ -82,6 +82,8 @@ class BehaviorConfig(Section):
             raise ValueError("min_std must be smaller than max_std")
         if any(abs(value) > 1.0 for value in self.action_values):
             raise ValueError("action_values must lie in [-1, 1]")
+        if list(self.action_values) != sorted(set(self.action_values)):
+            raise ValueError("action_values must rise from one to the next")
         return self
 
 
@@ -95,6 +97,7 @@ class OptimizerConfig(Section):
     critic_rate: Positive = 3e-4
     clip: NonNegative = 0.3
     warmup: Annotated[int, Field(ge=0)] = 500
+    decay_after: Annotated[int, Field(ge=0)] = 2000
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     epsilon: Positive = 1e-20

@@ -1,4 +1,4 @@
-"""From gradients to steps: optimiser, clipping, warm-up, and what happens when a number is not finite.
+"""From gradients to steps: optimiser, clipping, warm-up and decay, and what happens when a number is not finite.
 
 Nothing here knows what the losses mean.
 """
@@ -127,7 +127,13 @@ class Learner:
             torch._foreach_mul_([p.grad for p in weights if p.grad is not None], factors)
 
     def _set_rates(self) -> None:
-        """Linear warm-up: the second-moment estimates are noise at first, and so would be full steps."""
-        warmth = min(1.0, (self.steps + 1) / self.config.warmup) if self.config.warmup else 1.0
+        """Linear warm-up, then the inverse square root of the updates.
+
+        The second-moment estimates are noise at first, and so would be full steps. Later steps of that size keep
+        everything shaking around what it could be; the square root needs no end of the run to be known.
+        """
+        share = min(1.0, (self.steps + 1) / self.config.warmup) if self.config.warmup else 1.0
+        if self.config.decay_after:
+            share *= min(1.0, (self.config.decay_after / (self.steps + 1)) ** 0.5)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * warmth
+            group["lr"] = group["rate"] * share

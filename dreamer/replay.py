@@ -36,13 +36,15 @@ class Episode:
 
     obs (steps + 1, obs): from the start to the final observation. action (steps, action): taken in obs[:-1].
     reward (steps,): received on arriving in obs[1:]. terminal: the last observation ended the game for good; False
-    means that time ran out, so that the value of the last state still counts.
+    means that time ran out, so that the value of the last state still counts. lesson: a teacher played it, whose
+    actions are worth imitating.
     """
 
     obs: Array
     action: Array
     reward: Array
     terminal: bool
+    lesson: bool = False
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -108,8 +110,8 @@ class EpisodeBuffer:
         """Draw the next batch of contiguous sequences.
 
         Returns tensors of shape (time, batch, ...): obs (obs,), action (action,) that led to obs (zero at a first
-        entry), reward received with obs, and the flags is_first, is_last, is_terminal. Episodes follow each other in
-        a row without padding; is_first marks where a state has to start anew.
+        entry), reward received with obs, and the flags is_first, is_last, is_terminal, is_lesson. Episodes follow each
+        other in a row without padding; is_first marks where a state has to start anew.
 
         Raises:
             ReplayError: the buffer is empty.
@@ -192,6 +194,7 @@ class EpisodeBuffer:
         is_first[0] = first or start == 0
         is_last[-1] = stop == len(episode)
         flags = {"is_first": is_first, "is_last": is_last, "is_terminal": is_last & episode.terminal}
+        flags["is_lesson"] = np.full(stop - start, episode.lesson)
         return {"obs": obs, "action": action, "reward": reward, **flags}
 
     def save(self, directory: Path) -> None:
@@ -203,6 +206,7 @@ class EpisodeBuffer:
             "reward": _join([e.reward for e in self._episodes], (0,)),
             "steps": np.array([len(e.action) for e in self._episodes], np.int64),
             "terminal": np.array([e.terminal for e in self._episodes], bool),
+            "lesson": np.array([e.lesson for e in self._episodes], bool),
         }
         atomic_write(directory / "replay.safetensors", lambda file: file.write(save(arrays)))
         state = {
@@ -250,5 +254,6 @@ def _split(arrays: dict[str, NDArray[Any]]) -> list[Episode]:
         start = end - steps
         obs = arrays["obs"][start + index : end + index + 1].copy()
         action, reward = arrays["action"][start:end].copy(), arrays["reward"][start:end].copy()
-        episodes.append(Episode(obs, action, reward, bool(arrays["terminal"][index])))
+        flags = bool(arrays["terminal"][index]), bool(arrays["lesson"][index])
+        episodes.append(Episode(obs, action, reward, *flags))
     return episodes

@@ -35,6 +35,9 @@ class ActionDist(Protocol):
     def log_prob(self, action: Tensor) -> Tensor:
         """Log probability or density of an action: (...)."""
 
+    def cross_entropy(self, action: Tensor) -> Tensor:
+        """What an action (..., action) costs a policy that is to imitate it: (...)."""
+
     def entropy(self, generator: Generator | None = None) -> Tensor:
         """Entropy in nats: (...)."""
 

@@ -28,6 +28,8 @@ TINY = (
     "training.rinks=6",
     "training.environment_steps=2000",
     "training.warmup_rounds=4",
+    "training.lesson_rounds=0",
+    "training.prelude_updates=0",
     "training.train_ratio=0.8",
     "training.evaluate_every_steps=900",
     "training.evaluate_rounds=2",
@@ -106,6 +108,27 @@ def test_stopped_and_resumed_run_equals_the_unbroken_one(
     assert [len(part.updates) for part in parts][:2] == [7, 25]
     assert [metrics for part in parts for metrics in part.updates] == unbroken[1].updates
     assert_same_end(trainer, outcome, unbroken)
+
+
+def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:
+    settings = ("training.lesson_rounds=3", "training.prelude_updates=6", "training.environment_steps=1800")
+    whole = Trainer.start(tiny(*settings), tmp_path / "whole")
+    phases = list[str]()
+    end = whole.train(lambda status: phases.append(status.phase))
+    assert list(dict.fromkeys(phases))[:3] == ["warm-up", "prelude", "training"]
+    first = Trainer.start(tiny(*settings), tmp_path / "broken")
+    first.train(lambda status: first.stop() if status.updates == 4 else None)
+    assert first.state.agent.updates == 4
+    trainer = Trainer.resume(tmp_path / "broken")
+    assert_same_end(trainer, trainer.train(), (whole, Recorder(whole), end))
+
+
+def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
+    trainer = Trainer.start(tiny("training.lesson_rounds=4"), tmp_path / "run")
+    trainer.stop()
+    trainer.train()
+    lessons = [episode.lesson for episode in trainer.state.replay._episodes]
+    assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
 
 
 KILLED_IN_A_SAVE = """

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -153,3 +154,36 @@ def test_the_seed_documents_sizes() -> None:
     state = agent.initial_state(2)
     assert state["h"].shape == (2, 256) and state["z"].shape == (2, 64)
     assert agent.world_model.encode(torch.zeros(2, 18)).shape == (2, 256)
+
+
+def lessons_of(agent: Dreamer, lesson: bool) -> dict[str, torch.Tensor]:
+    """Rounds in which the first action is full force in the direction of the first number, and the second is 0.3."""
+    batch = filled_buffer(agent.config).sample()
+    batch["is_lesson"] = torch.full_like(batch["is_first"], lesson)
+    batch["action"][1:, :, 0] = batch["obs"][:-1, :, 0].sign()
+    batch["action"][1:, :, 1] = 0.3
+    batch["action"][batch["is_first"]] = 0.0
+    return batch
+
+
+@pytest.mark.parametrize("sections", [{}, SEED_PRESET])
+def test_the_prelude_imitates_lessons_and_nothing_else(sections: dict[str, dict[str, object]]) -> None:
+    losses = {}
+    for lesson in (True, False):
+        agent = tiny_agent(**{**sections, "optimizer": {"world_rate": 1e-2, "actor_rate": 1e-2, "warmup": 0}})
+        batch, policy = lessons_of(agent, lesson), copy.deepcopy(agent.behavior.policy.state_dict())
+        losses[lesson] = [agent.train_prelude(batch)["loss/imitation"] for _ in range(60)]
+        unchanged = all(torch.equal(value, policy[key]) for key, value in agent.behavior.policy.state_dict().items())
+        assert unchanged is not lesson
+        assert agent.updates == 60
+    assert losses[True][-1] < 0.7 * losses[True][0] or losses[True][-1] < losses[True][0] - 1.0
+    assert not any(losses[False])
+
+
+def test_the_prelude_leaves_out_what_is_not_finite() -> None:
+    agent = tiny_agent()
+    batch = lessons_of(agent, True)
+    batch["obs"][2, 1, 0] = torch.nan
+    before = copy.deepcopy(agent.state_dict())
+    assert agent.train_prelude(batch)["skipped"] == 1.0
+    assert all(torch.equal(value, before[key]) for key, value in agent.state_dict().items())

@@ -133,3 +133,22 @@ def test_two_hot_targets_beyond_the_last_bin_count_as_the_last_bin() -> None:
     logits = torch.randn(1, 63, generator=noise_source())
     end = logits_bins(63, 4.0, logits.device)[-1]
     torch.testing.assert_close(TwoHot(logits, 4.0).loss(end[None] * 50), TwoHot(logits, 4.0).loss(end[None]))
+
+
+def test_the_grid_that_imitates_best_has_the_action_as_its_mean() -> None:
+    actions = torch.tensor([[-1.0, 0.3, 1.0], [-0.4, 0.0, 0.75]])
+    values = torch.tensor([-1.0, 0.0, 0.5, 1.0])
+    logits = torch.zeros(2, 3, 4, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], 0.2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        ActionGrid(logits, values, 0.0).cross_entropy(actions).sum().backward()
+        optimizer.step()
+    torch.testing.assert_close((torch.softmax(logits.detach(), -1) * values).sum(-1), actions, atol=0.02, rtol=0.0)
+
+
+def test_imitating_a_grid_value_costs_its_log_probability() -> None:
+    logits = torch.randn(5, 2, 3, generator=noise_source())
+    grid = ActionGrid(logits, torch.tensor([-1.0, 0.0, 1.0]), 0.01)
+    actions = torch.randint(-1, 2, (5, 2), generator=noise_source()).float()
+    torch.testing.assert_close(grid.cross_entropy(actions), -grid.log_prob(actions))

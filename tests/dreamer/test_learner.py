@@ -57,6 +57,17 @@ def test_warmup_raises_the_rate_step_by_step() -> None:
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
+def test_rates_fall_with_the_square_root_of_the_updates() -> None:
+    layer, learner = make_learner(rate=1.0, decay_after=2)
+    rates = []
+    for _ in range(8):
+        learner.apply(layer(torch.ones(1, 3)).sum())
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+    assert rates[:2] == [1.0, 1.0]
+    assert rates[7] == pytest.approx(0.5)
+    assert rates == sorted(rates, reverse=True)
+
+
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
     layer, learner = make_learner()
     before = layer.weight.clone()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,7 @@ def test_lanes_survive_the_loss_of_their_round() -> None:
 def test_saving_and_loading_continues_the_same_stream_of_batches(tmp_path: Path) -> None:
     config = tiny_config()
     buffer = filled_buffer(config)
+    buffer.add(replace(noise_episode(np.random.default_rng(4), 60), lesson=True))
     buffer.sample()
     buffer.save(tmp_path)
     loaded = EpisodeBuffer.load(tmp_path, config.replay, 3, 2, mirror=None)
@@ -114,6 +116,7 @@ def test_saving_and_loading_continues_the_same_stream_of_batches(tmp_path: Path)
     for _ in range(10):
         ours, theirs = buffer.sample(), loaded.sample()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert any(buffer.sample()["is_lesson"].any() for _ in range(10))
 
 
 def test_damaged_files_and_bad_rounds_are_refused(tmp_path: Path) -> None:

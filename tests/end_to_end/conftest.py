@@ -10,7 +10,7 @@ import pytest
 import cli
 
 SMALL = [
-    *("--preset", "debug", "--set", "training.environment_steps=1200"),
+    *("--preset", "debug", "--set", "training.environment_steps=1200", "--set", "training.lesson_rounds=0"),
     *("--set", "training.evaluate_every_steps=600", "--set", "league.snapshot_every_steps=300"),
 ]
 
