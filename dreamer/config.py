@@ -64,7 +64,7 @@ class BehaviorConfig(Section):
     min_std: Positive = 0.1
     max_std: Positive = 1.0
     horizon: Size = 15
-    starts: Size = 96
+    starts: Size = 256
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
     entropy: NonNegative = 4e-4
