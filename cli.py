@@ -1,6 +1,7 @@
 """The command line of hockey-dreamer. It parses, builds and calls; the work is done in `competitor`.
 
-Heavy imports stand inside the commands, so that help and mistakes in the command line answer at once.
+The commands around tournaments stand in `competitor/tournament_commands.py`, all others here. Heavy imports stand
+inside the commands, so that help and mistakes in the command line answer at once.
 """
 
 from __future__ import annotations
@@ -17,21 +18,18 @@ import click
 
 from competitor.errors import EXIT_INTERRUPTED, exit_code, message
 from competitor.interrupts import raise_interrupt, stopping_on_signals
+from competitor.options import CONFIG, ENGINE, FILE, FOLDER, SEED, SET
+from competitor.tournament_commands import arena, compete, matches, status
 from competitor.version import code_version
 
 if TYPE_CHECKING:
     from competitor.config import Config
     from competitor.cross_table import CrossTable
+    from competitor.dream_scenes import Gallery
     from competitor.evaluation import EvaluationReport
+    from competitor.inspection import Inspection
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
-PORT = click.IntRange(0, 65_535)
 RUNS = Path("runs")
-CONFIG = click.option("--config", "config_path", type=FILE, help="A file laid over the shipped config.toml.")
-SET = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting.")
-SEED = click.option("--seed", type=click.IntRange(min=0), help="Seed of all random choices.")
-ENGINE = click.option("--engine", type=click.Choice(["builtin", "hockey"]), help="Which rink to play on.")
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -45,6 +43,10 @@ def _show_version(context: click.Context, parameter: click.Parameter, wanted: bo
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def cli() -> None:
     """An agent that learns laser hockey by dreaming (DreamerV3): train it, evaluate it, compete with it."""
+
+
+for command in (compete, status, matches, arena):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -222,6 +224,71 @@ def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) 
 
 @cli.command()
 @click.argument("checkpoint")
+@click.option("--rounds", "directory", type=FOLDER, help="Judge by the rounds recorded here, not by fresh ones.")
+@click.option("--json", "json_path", type=FILE, help="Write the results here too.")
+@click.option("--png", type=FILE, help="Draw a few rounds beside their dreams into this picture.")
+@click.option("--gif", type=FILE, help="Draw them into this animation.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of rounds and dreams.")
+def inspect(
+    checkpoint: str, directory: Path | None, json_path: Path | None, png: Path | None, gif: Path | None, seed: int
+) -> None:
+    """Measure how well a checkpoint dreams, on rounds that it has not learned from.
+
+    docs/inspect.md tells what the numbers mean.
+
+    \b
+    Examples:
+      cli.py inspect champion
+      cli.py inspect champion --png dream.png --gif dream.gif
+      cli.py inspect runs/first/checkpoints/latest --seed 7 --json dream.json
+      cli.py inspect champion --rounds records/
+    """
+    from competitor.config import load_config
+    from competitor.dream_scenes import gallery
+    from competitor.held_out import play_held_out, read_held_out
+    from competitor.inspection import Subject, inspect
+    from competitor.inspection_report import print_inspection
+    from competitor.rink_axes import need_matplotlib
+    from competitor.round_counter import counter
+    from competitor.threads import use_threads
+    from dreamer.files import atomic_write_text
+
+    use_threads(load_config().run.threads)
+    if png or gif:
+        need_matplotlib()
+    subject = Subject.load(checkpoint)
+    with counter("rounds") as count:
+        held_out = (
+            play_held_out(subject.agent, subject.weights, seed, on_round=count)
+            if directory is None
+            else read_held_out(directory, subject.agent, subject.weights)
+        )
+    with counter("checks") as count:
+        inspection = inspect(subject, held_out, seed=seed, on_part=count)
+    print_inspection(inspection)
+    if json_path:
+        atomic_write_text(json_path, inspection.to_json())
+        click.echo(f"results written to {json_path}")
+    if png or gif:
+        _draw_dreams(inspection, gallery(subject.agent, held_out, seed), png, gif)
+
+
+def _draw_dreams(inspection: Inspection, drawn: Gallery, png: Path | None, gif: Path | None) -> None:
+    from competitor.dream_animation import write_gif
+    from competitor.dream_picture import write_png
+    from competitor.round_counter import counter
+
+    if png:
+        write_png(inspection, drawn, png)
+        click.echo(f"picture written to {png}")
+    if gif:
+        with counter("frames") as count:
+            frames = write_gif(drawn.scenes, gif, count)
+        click.echo(f"{gif}: {frames} frames")
+
+
+@cli.command()
+@click.argument("checkpoint")
 def info(checkpoint: str) -> None:
     """Show what a checkpoint is: its model card, checked against the weights.
 
@@ -235,126 +302,6 @@ def info(checkpoint: str) -> None:
 
     path = checkpoint_path(checkpoint)
     print_card(path, *load_checkpoint(path))
-
-
-@cli.command()
-@click.argument("checkpoint", default="champion")
-@click.option("--server", metavar="ADDRESS", help="comprl://HOST:PORT, HOST, ws://, wss://.  [env: COMPRL_SERVER_URL]")
-@click.option("--token-file", type=FILE, help="Holds the access token.  [otherwise: env COMPRL_ACCESS_TOKEN]")
-@click.option("--records", type=FOLDER, default=Path("records"), show_default=True, help="Keeps matches and logs.")
-@click.option("--connections", type=click.IntRange(min=1), help="Matches at once.  [default: 1]")
-@click.option("--games", type=click.IntRange(min=1), help="Stop after so many finished matches.")
-@click.option("--until", metavar="TIME", help="Finish then: 18:00, 2026-11-30T18:00, or 90m, 2h from now.")
-@click.option("--http", metavar="[HOST:]PORT", help="Answer /healthz and /metrics there.")
-@click.option("--ca-file", type=FILE, help="Certificates to trust besides the system's, for wss://.")
-@CONFIG
-@SET
-def compete(**options: Any) -> int:
-    """Play on a tournament server until told to stop; Ctrl-C finishes the matches in play.
-
-    CHECKPOINT: a file, or champion (the shipped agent). docs/compete.md tells everything.
-
-    \b
-    Examples:
-      cli.py compete --server comprl://comprl.example.org:65335 --token-file token
-      cli.py compete runs/first/checkpoints/best --server ws://localhost:8080 --games 10
-      cli.py compete --server comprl.example.org --connections 4 --until 18:00 --http 9100
-    """
-    from competitor.daemon.order import read_order
-
-    try:
-        order = read_order(os.environ, datetime.now().astimezone(), **options)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    from competitor.daemon.compete import compete
-
-    return 0 if compete(order) else EXIT_INTERRUPTED
-
-
-@cli.command()
-@click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def status(directory: Path, as_json: bool) -> int:
-    """Show the daemons that play, by what they last said; exit code 1 if none lives. DIR: their records.
-
-    \b
-    Examples:
-      cli.py status
-      cli.py status records/ --json
-    """
-    from competitor.daemon.status import observe, print_status, status_json
-
-    daemons = observe(directory)
-    click.echo(status_json(daemons)) if as_json else print_status(daemons, directory)
-    return 0 if any(daemon.works for daemon in daemons) else 1
-
-
-@cli.command()
-@click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
-@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many matches to show.")
-@click.option("--json", "json_path", type=FILE, help="Write them here too, with all that is known of them.")
-def matches(directory: Path, last: int, json_path: Path | None) -> None:
-    """List the matches played on servers, with the results so far. DIR: their records, if not in records/.
-
-    \b
-    Examples:
-      cli.py matches
-      cli.py matches records/ --last 1000 --json matches.json
-    """
-    from competitor.daemon.database import last_matches
-    from competitor.match_list import matches_json, print_matches
-    from dreamer.files import atomic_write_text
-
-    listed = last_matches(directory, last)
-    print_matches(listed, directory)
-    if json_path:
-        atomic_write_text(json_path, matches_json(listed))
-        click.echo(f"matches written to {json_path}")
-
-
-@cli.command()
-@click.option("--directory", type=FOLDER, default=Path("arena"), show_default=True, help="Keeps accounts and results.")
-@click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is told once.")
-@click.option("--accounts-only", is_flag=True, help="Only make the accounts; a running arena knows them at once.")
-@click.option("--host", help="Address to listen on.  [default: 127.0.0.1, this machine only]")
-@click.option("--comprl-port", type=PORT, help="Port of the course's protocol, 0: any.  [default: 65335]")
-@click.option("--http-port", type=PORT, help="Port of web page and WebSocket, 0: any.  [default: 8080]")
-@click.option("--bots", help="House bots, separated by commas.  [default: weak,strong,champion]")
-@CONFIG
-@SET
-def arena(
-    directory: Path,
-    users: tuple[str, ...],
-    accounts_only: bool,
-    host: str | None,
-    comprl_port: int | None,
-    http_port: int | None,
-    bots: str | None,
-    config_path: Path | None,
-    overrides: tuple[str, ...],
-) -> None:
-    """Run a tournament server to practise in, on this machine. Ctrl-C closes it.
-
-    House bots: weak, strong, champion, a checkpoint's path, or NAME=PATH; --bots "" for none.
-
-    \b
-    Examples:
-      cli.py arena --user me
-      cli.py arena --user ada --user bob --accounts-only
-      cli.py arena --host 0.0.0.0 --bots strong,mine=runs/first/checkpoints/latest
-    """
-    if accounts_only and not users:
-        raise click.UsageError("--accounts-only needs at least one --user")
-    from competitor.arena.command import add_accounts, bot_list, run_arena
-    from competitor.config import as_overrides, load_config
-
-    ports = {"arena.comprl_port": comprl_port, "arena.http_port": http_port}
-    overrides += as_overrides({"arena.host": host, "arena.bots": bot_list(bots), **ports})
-    config = load_config(config_path, overrides=overrides)
-    if accounts_only:
-        add_accounts(directory, users, click.echo)
-        return
-    run_arena(directory, config.arena, users, click.echo, threads=config.run.threads)
 
 
 def main() -> None:

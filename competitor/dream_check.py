@@ -15,13 +15,18 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from dreamer.replay import Episode
+from dreamer.replay import Array, Episode
 from dreamer.sequence_model import State, features, stack
 from dreamer.world_model import WorldModel
 
 CONTEXT = 20
+STRIDE = 10
 HORIZONS = (0, 5, 10, 15, 30)
 GOAL_HORIZON = 15
+REPORTED = (0, GOAL_HORIZON)
+"""The horizons that a training reports; it needs to dream no farther."""
+Cut = tuple[Array, Array, Array, int, bool]
+"""The fields of Windows for one window, without their axis of windows."""
 BODIES = {"own": slice(0, 2), "opponent": slice(6, 8), "puck": slice(12, 14)}
 """Where an observation holds the position of each body, in units of the observation."""
 
@@ -54,6 +59,8 @@ class DreamReport:
     return_real: float
     """Mean discounted reward of the 15 steps after the context, dreamed with the true actions, and real."""
     windows: int
+    goal_windows: int
+    """Windows in which a goal follows within 15 steps."""
 
     @property
     def return_bias(self) -> float:
@@ -65,20 +72,37 @@ class DreamReport:
         return {**asdict(self), "return_bias": self.return_bias}
 
 
-def cut_windows(episodes: Sequence[Episode], *, stride: int = 10, dreamed: int = max(HORIZONS)) -> Windows:
-    """Windows of CONTEXT + `dreamed` steps, one every `stride` steps, from all rounds long enough for a context."""
-    cuts = []
-    for episode in episodes:
-        for start in range(0, len(episode) - CONTEXT, stride):
-            cuts.append(_cut(episode, start, CONTEXT + dreamed))
+def window_starts(episode: Episode, *, first: int = 0) -> range:
+    """Where the windows of a round begin: one every STRIDE steps from `first` on; at least one step is left after
+    each context."""
+    return range(first, len(episode) - CONTEXT, STRIDE)
+
+
+def cut_windows(episodes: Sequence[Episode], *, dreamed: int = max(HORIZONS), first: int = 0) -> Windows:
+    """Windows of CONTEXT + `dreamed` steps, round by round as `window_starts` says.
+
+    Raises ValueError when no round is long enough for one.
+    """
+    length = CONTEXT + dreamed
+    cuts = [_cut(one, start, length) for one in episodes for start in window_starts(one, first=first)]
     if not cuts:
         raise ValueError(f"no round is longer than the {CONTEXT} steps of context")
+    return _beside_each_other(cuts)
+
+
+def whole_rounds(episodes: Sequence[Episode]) -> Windows:
+    """Each round from its first step on as one window, as long as the longest of them."""
+    longest = max(len(episode) for episode in episodes)
+    return _beside_each_other([_cut(episode, 0, longest) for episode in episodes])
+
+
+def _beside_each_other(cuts: Sequence[Cut]) -> Windows:
     obs, action, reward = (torch.from_numpy(np.stack([cut[i] for cut in cuts], axis=1)) for i in range(3))
     left, goal = (torch.tensor([cut[i] for cut in cuts]) for i in (3, 4))
     return Windows(obs, action, reward, left, goal)
 
 
-def _cut(episode: Episode, start: int, length: int) -> tuple[Any, Any, Any, int, bool]:
+def _cut(episode: Episode, start: int, length: int) -> Cut:
     entries = np.minimum(np.arange(start, start + length), len(episode) - 1)
     led = np.clip(np.arange(start - 1, start + length - 1), 0, len(episode.action) - 1)
     action, reward = episode.action[led].copy(), episode.reward[led].copy()
@@ -90,14 +114,20 @@ def _cut(episode: Episode, start: int, length: int) -> tuple[Any, Any, Any, int,
 
 
 @torch.no_grad()
-def dream_on(world: WorldModel, windows: Windows, generator: Generator) -> State:
-    """States (1 + dreamed, windows, ...): the last of the context, then the dream under the true actions."""
+def context_state(world: WorldModel, windows: Windows, generator: Generator) -> State:
+    """States (windows, ...) at the end of the context, filtered from nothing."""
     is_first = torch.zeros(CONTEXT, windows.obs.shape[1], dtype=torch.bool)
     is_first[0] = True
     seen, _ = world.dynamics.observe_sequence(
         world.encode(windows.obs[:CONTEXT]), windows.action[:CONTEXT], is_first, None, generator
     )
-    state = {key: seen[key][-1] for key in ("h", "z")}
+    return {key: seen[key][-1] for key in ("h", "z")}
+
+
+@torch.no_grad()
+def dream_on(world: WorldModel, windows: Windows, generator: Generator) -> State:
+    """States (1 + dreamed, windows, ...): the last of the context, then the dream under the true actions."""
+    state = context_state(world, windows, generator)
     states = [state]
     for action in windows.action[CONTEXT:]:
         dreamed = world.dynamics.prior_step(state, action, generator)
@@ -124,23 +154,23 @@ def check_dream(
         return_dreamed=float(dreamed.mean()),
         return_real=float(real.mean()),
         windows=len(windows.goal),
+        goal_windows=int(follows.sum()),
     )
 
 
 def _errors(decoded: Tensor, windows: Windows, horizons: Sequence[int]) -> dict[str, dict[int, float]]:
     """Median distance of each body at each horizon, over the windows whose round lasts that long."""
-    real = windows.obs[CONTEXT - 1 :]
+    distances = body_distances(decoded, windows)
     return {
-        body: {
-            horizon: float(
-                (decoded[horizon, :, where] - real[horizon, :, where])
-                .norm(dim=-1)[windows.steps_left >= horizon]
-                .median()
-            )
-            for horizon in horizons
-        }
-        for body, where in BODIES.items()
+        body: {horizon: _median(of_body[horizon][windows.steps_left >= horizon]) for horizon in horizons}
+        for body, of_body in distances.items()
     }
+
+
+def body_distances(decoded: Tensor, windows: Windows) -> dict[str, Tensor]:
+    """How far (1 + dreamed, windows) each body is from the truth, in units; decoded (1 + dreamed, windows, obs)."""
+    away = decoded - windows.obs[CONTEXT - 1 :]
+    return {body: away[..., where].norm(dim=-1) for body, where in BODIES.items()}
 
 
 def _returns(world: WorldModel, seen: Tensor, windows: Windows, discount: float) -> tuple[Tensor, Tensor]:
@@ -152,6 +182,10 @@ def _returns(world: WorldModel, seen: Tensor, windows: Windows, discount: float)
     discounts = discount ** torch.arange(GOAL_HORIZON)[:, None]
     real = windows.reward[CONTEXT : CONTEXT + GOAL_HORIZON]
     return (discounts * alive * rewards).sum(0), (discounts * real).sum(0)
+
+
+def _median(distances: Tensor) -> float:
+    return float(distances.median()) if len(distances) else float("nan")
 
 
 def _share(flags: Tensor) -> float:

@@ -13,7 +13,8 @@
     │   ├── ProtocolVersionError        12   the tournament server speaks another version of the protocol
     │   ├── AddressError                13   the server's address is none, or missing
     │   ├── TokenError                  14   the access token is missing, empty or cannot be one
-    │   └── CertificateError            15   the server's certificate cannot be trusted
+    │   ├── CertificateError            15   the server's certificate cannot be trusted
+    │   └── PackageError                18   a package that only pictures need is not installed
     └── TransientError                       the same command may work later
         ├── StorageError                 7   the disk is full or refuses to be written
         ├── PortError                   16   a port to listen on is taken
@@ -109,6 +110,12 @@ class CertificateError(FatalError):
     """The server's certificate cannot be trusted."""
 
     exit_code = 15
+
+
+class PackageError(FatalError):
+    """A package is missing that is needed for pictures alone."""
+
+    exit_code = 18
 
 
 class StorageError(TransientError):

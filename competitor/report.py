@@ -18,17 +18,17 @@ def print_report(report: EvaluationReport, console: Console | None = None) -> No
     """Print the report, one line per opponent: the score, the difference, how the rounds divide up."""
     console = console or Console()
     partial = ", partial" if report.partial else ""
-    _print_line(console, f"{report.checkpoint} ({report.policy} policy{partial})", style="bold")
+    print_line(console, f"{report.checkpoint} ({report.policy} policy{partial})", style="bold")
     short = short_names([report.checkpoint, *(result.opponent for result in report.results)])
     for table in (_score_table(report, short), _elo_table(report, short), _split_table(report, short)):
         console.print(table)
     for result in report.results:
         if result.sprt is not None:
-            _print_line(console, f"SPRT against {result.opponent}: {_sprt(result.sprt)}")
+            print_line(console, f"SPRT against {result.opponent}: {_sprt(result.sprt)}")
     for note in report.notes:
-        _print_line(console, f"note: {note}")
+        print_line(console, f"note: {note}")
     rounds = sum(result.rounds for result in report.results)
-    _print_line(
+    print_line(
         console,
         f"{rounds} rounds in {report.seconds:.1f} s on {report.rinks} rinks; seed {report.seed}, "
         f"engine {report.engine}. Errors are 95 %, from pairs of rounds.",
@@ -40,10 +40,10 @@ def print_cross_table(table: CrossTable, console: Console | None = None) -> None
     console = console or Console()
     names = [standing.name for standing in table.standings]
     partial = ", partial" if table.partial else ""
-    _print_line(console, f"Cross table: points in % ({table.policy} policy{partial})", style="bold")
+    print_line(console, f"Cross table: points in % ({table.policy} policy{partial})", style="bold")
     short = short_names(names)
     numbers = [str(place) for place in range(1, len(names) + 1)]
-    grid = _table("", ["player", "rating", "rounds", "points", *numbers])
+    grid = table_of("", ["player", "rating", "rounds", "points", *numbers])
     for number, standing in zip(numbers, table.standings, strict=True):
         grid.add_row(
             f"{number} {short[standing.name]}",
@@ -53,7 +53,7 @@ def print_cross_table(table: CrossTable, console: Console | None = None) -> None
             *(_score(table, standing.name, other) for other in names),
         )
     console.print(grid)
-    _print_line(console, "Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.")
+    print_line(console, "Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.")
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -75,11 +75,11 @@ def _parts(name: str) -> list[str]:
     return [part for part in Path(name.removesuffix(".safetensors")).parts if part != "checkpoints"]
 
 
-def _print_line(console: Console, text: str, *, style: str = "") -> None:
+def print_line(console: Console, text: str, *, style: str = "") -> None:
     console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(title: str, columns: list[str]) -> Table:
+def table_of(title: str, columns: list[str]) -> Table:
     """Return an empty table: names to the left and folded where space is short, numbers to the right."""
     table = Table(
         title=title,
@@ -95,7 +95,7 @@ def _table(title: str, columns: list[str]) -> Table:
 
 
 def _score_table(report: EvaluationReport, short: dict[str, str]) -> Table:
-    table = _table("The score", ["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"])
+    table = table_of("The score", ["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"])
     for result in report.results:
         low, high = result.ci95
         table.add_row(
@@ -112,7 +112,7 @@ def _score_table(report: EvaluationReport, short: dict[str, str]) -> Table:
 
 def _elo_table(report: EvaluationReport, short: dict[str, str]) -> Table:
     columns = ["opponent", "Elo", "normalised Elo", "LOS", "pairs 0 to 1"]
-    table = _table("The difference", columns)
+    table = table_of("The difference", columns)
     for result in report.results:
         table.add_row(
             short[result.opponent],
@@ -126,7 +126,7 @@ def _elo_table(report: EvaluationReport, short: dict[str, str]) -> Table:
 
 def _split_table(report: EvaluationReport, short: dict[str, str]) -> Table:
     columns = ["opponent", "left seat", "right seat", "own start", "other's start"]
-    table = _table("The same rounds, divided (W/D/L)", columns)
+    table = table_of("The same rounds, divided (W/D/L)", columns)
     for result in report.results:
         table.add_row(
             short[result.opponent],

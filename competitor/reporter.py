@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from competitor.config import Config
+from competitor.dream_check import DreamReport
 from competitor.evaluation import EvaluationReport
 from competitor.metrics import MetricsWriter
 from competitor.run import RunDirectory
@@ -21,6 +22,7 @@ class Reporter:
         self, config: Config, run: RunDirectory, state: TrainingState, watch: Stopwatch, clock: Clock
     ) -> None:
         self._limits, self._preset, self._state = config.training, run.preset, state
+        self._reward = config.reward.model_dump()
         self._watch, self._clock = watch, clock
         self._speed = Speed(clock)
         self._metrics: dict[str, float] = {}
@@ -50,9 +52,11 @@ class Reporter:
         }
         writer.write("train", self._position(), line)
 
-    def log_evaluation(self, writer: MetricsWriter, report: EvaluationReport) -> dict[str, float]:
-        """Write the result of an evaluation; returns what was written."""
-        self._evaluation = evaluation_metrics(report)
+    def log_evaluation(
+        self, writer: MetricsWriter, report: EvaluationReport, dream: DreamReport
+    ) -> dict[str, float]:
+        """Write the result of an evaluation and how well the model dreams; returns what was written."""
+        self._evaluation = evaluation_metrics(report) | dream_metrics(dream)
         writer.write("evaluation", self._position(), self._evaluation)
         return self._evaluation
 
@@ -69,6 +73,7 @@ class Reporter:
         counters = self._state.counters
         return {
             "preset": self._preset,
+            "reward": self._reward,
             "environment_steps": counters.environment_steps,
             "rounds": counters.rounds,
             "training_seconds": round(self._watch.total_s, 1),
@@ -124,3 +129,15 @@ def evaluation_metrics(report: EvaluationReport) -> dict[str, float]:
             f"{result.opponent}/steps": result.mean_steps,
         }
     return metrics
+
+
+def dream_metrics(report: DreamReport) -> dict[str, float]:
+    """What is logged of the dreams; the writer leaves out what could not be measured."""
+    return {
+        "dream/own_h15": report.errors["own"][15],
+        "dream/puck_h15": report.errors["puck"][15],
+        "dream/puck_h0": report.errors["puck"][0],
+        "dream/goals_seen": report.goals_seen,
+        "dream/false_alarms": report.false_alarms,
+        "dream/return_bias": report.return_bias,
+    }

@@ -1,8 +1,8 @@
-"""A bar on the terminal that counts the rounds of an evaluation."""
+"""Bars on the terminal that count what has been done, for everything that takes more than a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -10,17 +10,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from competitor import evaluation
 
-COLUMNS = (TextColumn("rounds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+Count = Callable[[int, int], None]
+"""Is told how much has been done, of how much."""
+
+
+@contextmanager
+def counter(what: str, console: Console | None = None) -> Iterator[Count]:
+    """Yields a callback that shows how many of `what` are done; only where stderr is a terminal."""
+    console = console or Console(stderr=True)
+    with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
 
 
 @contextmanager
 def round_counter(console: Console | None = None) -> Iterator[evaluation.OnProgress]:
-    """Yields a callback for `evaluate`; it draws on stderr, and only where that is a terminal."""
-    console = console or Console(stderr=True)
-    with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("rounds", total=None)
-
-        def show(progress: evaluation.Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total)
-
-        yield show
+    """Yields a callback for `evaluate` that counts its rounds."""
+    with counter("rounds", console) as count:
+        yield lambda progress: count(progress.done, progress.total)

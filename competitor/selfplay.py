@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from competitor.config import Config
+from competitor.dream_check import REPORTED, DreamReport, Windows, check_dream
 from competitor.evaluation import EvaluationReport, evaluate
 from competitor.experience import load_experience
+from competitor.held_out import training_windows
 from competitor.match import RewardWeights, Round, RoundTable
 from competitor.matchmaker import kind_of
 from competitor.metrics import MetricsWriter
@@ -61,6 +63,7 @@ class Trainer:
         self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
         self._stop_requested = False
+        self._dream_windows: Windows | None = None
         limit_s = 60.0 * config.training.minutes
         self._watch = Stopwatch(clock, before_s=state.counters.seconds, limit_s=limit_s)
         self._reporter = Reporter(config, run, state, self._watch, clock)
@@ -297,7 +300,14 @@ class Trainer:
             engine=self.config.rink.engine,
             keep_mode=keep_mode,
         )
-        self._keep_best(report, self._reporter.log_evaluation(writer, report)["score"])
+        self._keep_best(report, self._reporter.log_evaluation(writer, report, self._check_dream())["score"])
+
+    def _check_dream(self) -> DreamReport:
+        """Dream through a few held-out rounds, always the same ones; no chance of the training is spent on it."""
+        if self._dream_windows is None:
+            self._dream_windows = training_windows(self.config)
+        discount = self.config.behavior.discount
+        return check_dream(self.state.agent.world_model, self._dream_windows, discount=discount, horizons=REPORTED)
 
     def _keep_best(self, report: EvaluationReport, score: float) -> None:
         counters = self.state.counters

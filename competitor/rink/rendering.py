@@ -127,8 +127,8 @@ class Canvas:
         draw = self._pygame.draw
         surface.fill(SURROUND)
         centre, width = (CENTER_X, CENTER_Y), 2 * SMOOTHING
-        draw.polygon(surface, ICE, _pixels(_placed(ICE_OUTLINE, centre)))
-        draw.line(surface, LINE, *_pixels(_placed(CENTRE_LINE, centre)), width)
+        draw.polygon(surface, ICE, _pixels(placed(ICE_OUTLINE, centre)))
+        draw.line(surface, LINE, *_pixels(placed(CENTRE_LINE, centre)), width)
         draw.circle(surface, LINE, _pixel(centre), 100 * SMOOTHING, width)
         draw.circle(surface, LINE, _pixel(centre), 5 * SMOOTHING)
         for side, goal_x, colour in ((-1, GOAL_1_X, RED), (1, GOAL_2_X, BLUE)):
@@ -136,20 +136,20 @@ class Canvas:
                 (CENTER_X + side * (END_X - 1.25 * cos(t)), CENTER_Y + 1.25 * sin(t)) for t in _half_turn()
             ]
             draw.lines(surface, LINE, False, _pixels(crease), width)
-            draw.polygon(surface, colour, _pixels(_placed(GOAL_OUTLINE, (goal_x, CENTER_Y))))
+            draw.polygon(surface, colour, _pixels(placed(GOAL_OUTLINE, (goal_x, CENTER_Y))))
             self._draw_end_walls(surface, side)
         for side in (-1, 1):
             at = (CENTER_X, CENTER_Y + side * SIDE_Y)
-            draw.polygon(surface, BOARDS, _pixels(_placed(BOARD_OUTLINE, at)))
+            draw.polygon(surface, BOARDS, _pixels(placed(BOARD_OUTLINE, at)))
 
     def _draw_end_walls(self, surface: Any, side: int) -> None:
         for up in (-1, 1):
             at = (CENTER_X + side * END_X, CENTER_Y + up * SIDE_Y)
-            self._pygame.draw.polygon(surface, BOARDS, _pixels(_placed(mirrored(END_WALL, -side, -up), at)))
+            self._pygame.draw.polygon(surface, BOARDS, _pixels(placed(mirrored(END_WALL, -side, -up), at)))
 
     def _draw_player(self, place: State, colour: Colour, side: int) -> None:
         x, y, angle = place
-        shape = _placed(mirrored(PLAYER_SHAPE, x=side), (x, y), angle, PLAYER_SIZE)
+        shape = placed(mirrored(PLAYER_SHAPE, x=side), (x, y), angle, PLAYER_SIZE)
         dark: Colour = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
         self._pygame.draw.polygon(self._surface, colour, _pixels(shape))
         self._pygame.draw.polygon(self._surface, dark, _pixels(shape), 2 * SMOOTHING)
@@ -166,7 +166,7 @@ def _half_turn() -> Iterable[float]:
     return (pi * (step / 40 - 0.5) for step in range(41))
 
 
-def _placed(
+def placed(
     points: Sequence[tuple[int, int]], at: Point, angle: float = 0.0, size: float = 1.0
 ) -> list[Point]:
     """A shape in pixels, put into the world at a place and angle."""

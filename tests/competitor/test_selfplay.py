@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from competitor.config import Config, load_config
+from competitor.dream_check import REPORTED, check_dream
 from competitor.errors import ResumeError, StorageError
+from competitor.held_out import training_windows
 from competitor.metrics import read_lines
 from competitor.selfplay import MOST_SKIPPED_IN_A_ROW, Trainer
 from competitor.status import Outcome, Status
@@ -204,6 +206,29 @@ def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recor
     kinds = [line["kind"] for line in read_lines(path / "metrics.jsonl")]
     assert kinds.count("evaluation") >= 1 and kinds.count("train") == outcome.updates // 25
     assert list((path / "tensorboard").iterdir())
+
+
+def test_each_evaluation_tells_how_well_the_model_dreams(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
+    for line in read_lines(unbroken[0].run.path / "metrics.jsonl"):
+        told = {key for key in line if key.startswith("dream/")}
+        errors = {"dream/own_h15", "dream/puck_h15", "dream/puck_h0"}
+        rates = {"dream/goals_seen", "dream/false_alarms", "dream/return_bias"}
+        assert told == (errors | rates if line["kind"] == "evaluation" else set())
+        assert all(line[key] > 0.0 for key in told & errors)
+
+
+def test_looking_at_the_dream_changes_nothing_that_is_learned(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, windows = unbroken[0].state.agent.world_model, training_windows(tiny())
+    nothing = check_dream(world, windows, discount=0.9, horizons=REPORTED)
+    monkeypatch.setattr(Trainer, "_check_dream", lambda trainer: nothing)
+    trainer = Trainer.start(tiny(), tmp_path / "blind")
+    recorder = Recorder(trainer)
+    trainer.train()
+    assert recorder.updates == unbroken[1].updates
+    ours, theirs = trainer.state.agent.state_dict(), unbroken[0].state.agent.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_all_kinds_of_opponents_were_met(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
