@@ -351,6 +351,7 @@ from competitor.daemon.telemetry import Telemetry
 
 wire = ComprlWire("127.0.0.1", int(sys.argv[1]), "t", None, telemetry=Telemetry(),
                   backoff=lambda: Backoff(1000.0, 1000.0, random.Random()))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits that it is ignored
 signal.signal(signal.SIGTERM, lambda number, frame: wire.finish())
 wire.run()
 assert callable(signal.getsignal(signal.SIGTERM)) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
