@@ -98,6 +98,7 @@ def train(
         path = RUNS / (name or default_name(chosen, datetime.now()))
         trainer = Trainer.start(config, path, preset=chosen, records=records)
     click.echo(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
+    click.echo(trainer.placement.line)
     if records:
         steps = sum(len(episode.action) for episode in trainer.recorded)
         click.echo(f"{len(trainer.recorded):,} views of recorded rounds ({steps:,} steps) go into the replay")

@@ -7,8 +7,9 @@ of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, n
 everything: drawing the batch, world model, dream, actor, critic and the optimisers. The data are random numbers.
 
 Ways: "plain" the reference modules and autograd; "torch" the fused paths without compiled kernels; "native" with them;
-"overlapped" native, and the behaviour learns in a second thread (dreamer/pipeline.py). They take turns, ten updates at
-a time, so that a busy machine is as unfair to one as to another.
+"overlapped" native, and the behaviour learns in a second thread (dreamer/pipeline.py). Where there is a CUDA device:
+"uncaptured" static updates on it and "captured" the same as a CUDA graph (dreamer/captured.py). They take turns, ten
+updates at a time, so that a busy machine is as unfair to one as to another.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from competitor.config import load_config
 from dreamer import kernels
 from dreamer.agent import Dreamer
+from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.config import DreamerConfig
 from dreamer.parallel import use_workers
 from dreamer.pipeline import Pipeline
-from dreamer.replay import Episode, EpisodeBuffer
+from dreamer.replay import Batch, Episode, EpisodeBuffer
 
 OBS_SIZE, ACTION_SIZE = 18, 4
 STANDARD = {
@@ -48,7 +50,9 @@ STANDARD = {
     "behavior": {"starts": 1024, "horizon": 15},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
+ON_GPU = ("uncaptured", "captured")
 KERNELS: dict[str, kernels.Kind] = {"plain": "plain", "torch": "torch", "native": "native", "overlapped": "native"}
+KERNELS |= {way: "plain" for way in ON_GPU}
 STRETCH = 10  # updates that each way makes in its turn; times are means over a stretch
 Result = dict[str, Any]
 
@@ -93,16 +97,24 @@ class Learning:
         self.way, self.threads = way, threads
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
         self.agent.fit_normalizer(self.replay.observations(5000))
+        if way in ON_GPU:
+            self.agent.settle(torch.device("cuda"))
         self.pipeline = Pipeline(self.agent) if way == "overlapped" else None
+        self.train_step = self._learner()
         self.wall_ms: list[float] = []
         self.cpu_ms: list[float] = []
+
+    def _learner(self) -> Callable[[Batch], dict[str, float]]:
+        if self.way in ON_GPU:
+            return CapturedUpdate(self.agent, CudaGraphs() if self.way == "captured" else None).train_step
+        return (self.pipeline or self.agent).train_step
 
     def stretch(self) -> None:
         """Some updates in a row, timed together: to the end of the last one, which overlaps nothing."""
         _settle(self.way, self.threads)
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(STRETCH):
-            (self.pipeline or self.agent).train_step(self.replay.sample())
+            self.train_step(self.replay.sample())
         if self.pipeline is not None:
             self.pipeline.finish()
         self.wall_ms.append(1e3 * (time.perf_counter() - wall) / STRETCH)
@@ -138,7 +150,7 @@ def _result(name: str, one: Learning, repeats: int) -> Result:
         "cpu_ms": statistics.median(cpu),
         "updates_per_s": 1e3 / statistics.median(wall),
         "peak_gflops": peak_gflops(),
-        "parts_ms": parts(one.agent, one.replay, repeats),
+        "parts_ms": {} if one.way in ON_GPU else parts(one.agent, one.replay, repeats),
         "weights": sum(p.numel() for p in one.agent.parameters() if p.requires_grad),
     }
 
@@ -175,7 +187,7 @@ def print_table(results: list[Result]) -> None:
         table.add_row(text, *[f"{r[key]:.0f}" for r in results])
     table.add_row("updates per second", *[f"{r['updates_per_s']:.1f}" for r in results])
     for name in results[0]["parts_ms"]:
-        table.add_row(f"  {name}, ms", *[f"{r['parts_ms'][name]:.0f}" for r in results])
+        table.add_row(f"  {name}, ms", *[f"{r['parts_ms'][name]:.0f}" if r["parts_ms"] else "" for r in results])
     table.add_row("matrix product peak, GFLOP/s", *[f"{r['peak_gflops']:.0f}" for r in results])
     table.add_row("weights", *[f"{r['weights']:,}" for r in results])
     Console().print(table)
@@ -186,16 +198,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=50)
     parser.add_argument("--threads", default=f"1,{os.cpu_count() or 1}")
-    parser.add_argument("--ways", default="plain,native,overlapped")
+    on_gpu = f",{','.join(ON_GPU)}" if torch.cuda.is_available() else ""
+    parser.add_argument("--ways", default="plain,native,overlapped" + on_gpu)
     parser.add_argument("--shapes", default="default preset,standard unit")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     default, results = load_config().dreamer, []
+    ways = arguments.ways.split(",")
     for threads in sorted({int(text) for text in arguments.threads.split(",")}):
         for shape in arguments.shapes.split(","):
             config = default if shape == "default preset" else standard_unit(default)
             updates = arguments.updates if shape == "default preset" else max(STRETCH, arguments.updates // 5)
-            results += measure(shape, config, updates, arguments.ways.split(","), threads)
+            results += measure(shape, config, updates, ways, threads)
+        ways = [way for way in ways if way not in ON_GPU]  # which the number of threads does not change
     print_table(results)
     if arguments.json:
         about = {"machine": platform.platform(), "torch": torch.__version__, "results": results}

@@ -46,7 +46,20 @@ class RunConfig(Section):
 
     seed: Seed
     threads: int = Field(ge=0)
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "float32", "bfloat16"]
     kernels: Literal["auto", "native", "torch", "plain"]
+
+    @property
+    def asks_for_cpu_kernels(self) -> bool:
+        """Whether the kernels are named that work in float32 on the CPU only."""
+        return self.kernels in ("native", "torch")
+
+    @model_validator(mode="after")
+    def _kernels_fit(self) -> RunConfig:
+        if self.asks_for_cpu_kernels and (self.device == "cuda" or self.precision == "bfloat16"):
+            raise ValueError(f'kernels "{self.kernels}" are for float32 on the CPU; choose "auto" or "plain"')
+        return self
 
 
 class RinkConfig(Section):

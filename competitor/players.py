@@ -161,15 +161,15 @@ class DreamerPlayer:
         self._is_fresh = np.ones(slots, dtype=np.bool_)
 
     def memory(self) -> State:
-        """Return a copy of what all slots remember, and which of them start anew, as tensors by name."""
+        """Return a copy of what all slots remember, and which of them start anew, as CPU tensors by name."""
         fresh = torch.from_numpy(self._is_fresh.copy())
-        return {"is_fresh": fresh, **{key: table.clone() for key, table in self._state.items()}}
+        return {"is_fresh": fresh, **{key: table.clone().cpu() for key, table in self._state.items()}}
 
     def remember(self, memory: State) -> None:
         """Take over what `memory` of an equal player returned."""
         tables = {key: table.clone() for key, table in memory.items()}
         self._is_fresh = tables.pop("is_fresh").numpy()
-        self._state = tables
+        self._state = {key: table.to(self._agent.device) for key, table in tables.items()}
 
     def act(self, obs: Array, is_first: Flags) -> Array:
         """Return actions (slots, 4), always finite and in [-1, 1], for observations (slots, 18).
@@ -194,11 +194,12 @@ class DreamerPlayer:
     def _act_in(self, rows: NDArray[np.intp], obs: Array) -> tuple[Array, Flags]:
         """Act in the given slots only, idle ones cost nothing: (actions, whether the row is finite)."""
         everywhere = len(rows) == len(self._is_fresh)
-        index = torch.from_numpy(rows)
+        device = self._agent.device
+        index = torch.from_numpy(rows).to(device)
         state = self._state if everywhere else {key: table[index] for key, table in self._state.items()}
-        is_first = torch.from_numpy(self._is_fresh[rows])
+        is_first = torch.from_numpy(self._is_fresh[rows]).to(device)
         state, action = self._agent.act(
-            state, torch.from_numpy(obs), is_first, deterministic=self.deterministic
+            state, torch.from_numpy(obs).to(device), is_first, deterministic=self.deterministic
         )
         is_sound = _finite_rows(state)
         if not is_sound.all():
@@ -210,7 +211,7 @@ class DreamerPlayer:
         else:
             for key, table in self._state.items():
                 table[index] = state[key]
-        return action.float().numpy().copy(), is_sound.numpy()
+        return action.float().cpu().numpy().copy(), is_sound.cpu().numpy()
 
 
 def _finite_rows(state: State) -> Tensor:

@@ -26,6 +26,7 @@ from competitor.league import League
 from competitor.match import Pairing, RoundTable, RunningRound
 from competitor.matchmaker import Matchmaker, Roster
 from competitor.metrics import Averages
+from competitor.placement import FORMER, Placement
 from competitor.players import DreamerPlayer
 from competitor.rink import ACTION_MIRROR, OBS_MIRROR, Mode
 from competitor.run import RunDirectory
@@ -88,11 +89,12 @@ class TrainingState:
         return self.table
 
 
-def new_state(config: Config, run: RunDirectory) -> TrainingState:
+def new_state(config: Config, run: RunDirectory, placement: Placement = FORMER) -> TrainingState:
     """A training that has not begun; every chance in it comes from [run] seed."""
     seeds = np.random.SeedSequence(config.run.seed).generate_state(4)
     obs_size, action_size = sizes(config)
     agent = Dreamer(config.dreamer, obs_size, action_size, seed=int(seeds[0]) % 2**31)
+    agent.settle(placement.torch_device, placement.precision)
     replay = EpisodeBuffer(config.replay, obs_size, action_size, mirror=mirror(config), seed=int(seeds[1]))
     state = _assemble(config, run, agent, replay, np.random.default_rng(seeds[2]))
     state.warmup_generator = np.random.default_rng(seeds[3])
@@ -115,7 +117,7 @@ def _assemble(
 ) -> TrainingState:
     league = League(config.league.pool_size, config.league.pfsp, config.league.pfsp_power)
     pipeline = Pipeline(agent, overlap=config.training.overlap)
-    roster = Roster(pipeline.player, config, lambda name: load_checkpoint(run.league / name)[0])
+    roster = Roster(pipeline.player, config, lambda name: load_checkpoint(run.league / name)[0].settle(agent.device))
     return TrainingState(
         agent=agent,
         pipeline=pipeline,
@@ -147,6 +149,7 @@ def write_state(directory: Path, state: TrainingState) -> None:
     _write_rounds(directory, running)
     facts = {
         "format": FORMAT,
+        "device": state.agent.device.type,
         "counters": asdict(state.counters),
         "league": state.league.to_json(),
         "matchmaker": state.matchmaker.to_json(),
@@ -157,13 +160,15 @@ def write_state(directory: Path, state: TrainingState) -> None:
     atomic_write_text(directory / "trainer.json", json.dumps(facts))
 
 
-def read_state(directory: Path, config: Config, run: RunDirectory) -> TrainingState:
+def read_state(
+    directory: Path, config: Config, run: RunDirectory, placement: Placement = FORMER
+) -> TrainingState:
     """Read what `write_state` wrote.
 
     Raises ResumeError when the save is damaged, incomplete, or of a model of other sizes than `config` says.
     """
     try:
-        return _read_state(directory, config, run)
+        return _read_state(directory, config, run, placement)
     except DreamerError as error:
         raise ResumeError(f"{run.path} cannot be continued: {error}") from error
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -172,13 +177,13 @@ def read_state(directory: Path, config: Config, run: RunDirectory) -> TrainingSt
         ) from error
 
 
-def _read_state(directory: Path, config: Config, run: RunDirectory) -> TrainingState:
+def _read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement) -> TrainingState:
     facts = json.loads((directory / "trainer.json").read_text(encoding="utf-8"))
     if facts["format"] != FORMAT:
         raise ResumeError(
             f"{run.path} was saved in format {facts['format']}; this version reads format {FORMAT}"
         )
-    agent = _read_agent(directory, config)
+    agent = _read_agent(directory, config).settle(placement.torch_device, placement.precision)
     obs_size, action_size = sizes(config)
     replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
     state = _assemble(config, run, agent, replay, np.random.default_rng(0))
@@ -189,7 +194,7 @@ def _read_state(directory: Path, config: Config, run: RunDirectory) -> TrainingS
     state.league.restore(facts["league"])
     state.open_table(config, _read_rounds(directory, facts["rounds"]))
     state.matchmaker.restore(facts["matchmaker"])
-    _restore_players(directory, state)
+    _restore_players(directory, state, same_device=facts.get("device", "cpu") == agent.device.type)
     # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
     load_training_state(directory, agent)
     state.pipeline.load(directory)
@@ -217,7 +222,7 @@ def _dreamers(state: TrainingState) -> dict[str, DreamerPlayer]:
     return {"self": live} | {name: player for name, (_, player) in state.roster.past.items()}
 
 
-def _restore_players(directory: Path, state: TrainingState) -> None:
+def _restore_players(directory: Path, state: TrainingState, *, same_device: bool) -> None:
     tensors = load_tensors(directory / "players.safetensors")
     for name, player in {"learner": state.learner, **_dreamers(state)}.items():
         memory = {
@@ -226,7 +231,7 @@ def _restore_players(directory: Path, state: TrainingState) -> None:
             if key.startswith(f"{name}/")
         }
         generator = memory.pop("generator", None)
-        if generator is not None:
+        if generator is not None and same_device:  # states of generators do not carry over to another
             state.roster.past[name][0].generator.set_state(generator)
         player.remember(memory)
 

@@ -23,15 +23,14 @@ from competitor.held_out import training_windows
 from competitor.match import RewardWeights, Round, RoundTable
 from competitor.matchmaker import kind_of
 from competitor.metrics import MetricsWriter
+from competitor.placement import Placement, choose_placement, read_placement
 from competitor.players import BasicPlayer, DreamerPlayer, Player
 from competitor.reporter import Reporter
 from competitor.rink import Mode
 from competitor.run import RunDirectory, storage
 from competitor.savepoint import TrainingState, new_state, read_state, write_state
 from competitor.status import Clock, OnProgress, Outcome, Stopwatch
-from competitor.threads import use_threads
 from competitor.warmup import play_lessons, play_warmup
-from dreamer import kernels
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
 from dreamer.replay import Episode
@@ -51,12 +50,13 @@ class Trainer:
         config: Config,
         run: RunDirectory,
         state: TrainingState,
+        placement: Placement,
         *,
         resumed: bool,
         recorded: Sequence[Episode] = (),
         clock: Clock = time.monotonic,
     ) -> None:
-        self.config, self.run, self.state = config, run, state
+        self.config, self.run, self.state, self.placement = config, run, state, placement
         self._resumed = resumed
         self.recorded = recorded
         self._clock = clock
@@ -68,8 +68,6 @@ class Trainer:
         self._watch = Stopwatch(clock, before_s=state.counters.seconds, limit_s=limit_s)
         self._reporter = Reporter(config, run, state, self._watch, clock)
         self._saved_at = clock()
-        use_threads(config.run.threads)
-        kernels.use(config.run.kernels)
 
     @classmethod
     def start(
@@ -84,11 +82,16 @@ class Trainer:
         """Make the run directory `path` and a training that has not begun.
 
         records: directories of recorded rounds to learn from too. Raises RecordingError when one of them cannot
-        be used, ConfigError when `path` exists, StorageError when it cannot be written, EngineError.
+        be used, ConfigError when `path` exists or a GPU that is wished for does not, StorageError when it cannot
+        be written, EngineError.
         """
         recorded = load_experience(records, config)
+        placement = choose_placement(config)
         run = RunDirectory.create(path, config, preset=preset)
-        return cls(config, run, new_state(config, run), resumed=False, recorded=recorded, clock=clock)
+        with storage(path):
+            placement.write(path)
+        state = new_state(config, run, placement)
+        return cls(config, run, state, placement, resumed=False, recorded=recorded, clock=clock)
 
     @classmethod
     def resume(
@@ -107,10 +110,14 @@ class Trainer:
         run = RunDirectory.open(path)
         config = run.config(overrides)
         recorded = load_experience(records, config)
-        save = run.current_save()
-        state = new_state(config, run) if save is None else read_state(save, config, run)
+        save, before = run.current_save(), read_placement(path)
+        placement = choose_placement(config, before)
+        state = new_state(config, run, placement) if save is None else read_state(save, config, run, placement)
         run.write_config(config)
-        return cls(config, run, state, resumed=True, recorded=recorded, clock=clock)
+        if placement.differs_from(before):  # else the file keeps its reason
+            with storage(path):
+                placement.write(path)
+        return cls(config, run, state, placement, resumed=True, recorded=recorded, clock=clock)
 
     def stop(self) -> None:
         """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""
@@ -292,7 +299,7 @@ class Trainer:
             name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")
         }
         report = evaluate(
-            DreamerPlayer(self.state.agent, "learner", deterministic=True),
+            DreamerPlayer(self.state.agent.on_cpu(), "learner", deterministic=True),
             opponents,
             rounds=self.config.training.evaluate_rounds,
             seed=self.config.evaluation.seed,
@@ -307,7 +314,7 @@ class Trainer:
         if self._dream_windows is None:
             self._dream_windows = training_windows(self.config)
         discount = self.config.behavior.discount
-        return check_dream(self.state.agent.world_model, self._dream_windows, discount=discount, horizons=REPORTED)
+        return check_dream(self.state.agent.on_cpu().world_model, self._dream_windows, discount=discount, horizons=REPORTED)
 
     def _keep_best(self, report: EvaluationReport, score: float) -> None:
         counters = self.state.counters

@@ -1,6 +1,8 @@
 """The Dreamer agent: acts with the posterior, learns by the three loops."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 
 from dreamer import kernels
 from dreamer.behavior import Behavior
-from dreamer.config import DreamerConfig
+from dreamer.config import DreamerConfig, Precision
 from dreamer.learner import Learner
 from dreamer.networks import initialize
 from dreamer.replay import Batch
@@ -36,8 +38,41 @@ class Dreamer(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
         self.learning_generator = torch.Generator().manual_seed(seed + 1)
         self.dreaming_generator = torch.Generator().manual_seed(seed + 2)
+        self.precision: Precision = "float32"
         self.updates = 0
         self.context: State | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights, the optimisers' memory and the generators are."""
+        return self.world_model.obs_mean.device
+
+    def settle(self, device: torch.device, precision: Precision = "float32") -> "Dreamer":
+        """Live on ``device`` and learn with products in ``precision``; to be called before the first update.
+
+        On another kind of device the generators begin anew from their seeds, with other numbers.
+        """
+        if device.type != self.device.type:
+            self.to(device)
+            generators = (self.generator, self.learning_generator, self.dreaming_generator)
+            moved = [torch.Generator(device).manual_seed(one.initial_seed()) for one in generators]
+            self.generator, self.learning_generator, self.dreaming_generator = moved
+        self.precision = precision
+        return self
+
+    def on_cpu(self) -> "Dreamer":
+        """This agent if it lives on the CPU, else a frozen copy there."""
+        return self if self.device.type == "cpu" else self.snapshot()
+
+    @contextmanager
+    def products(self) -> Iterator[None]:
+        """Inside the with block matrix products have ``precision``; bfloat16 only in the plain modules."""
+        if self.precision == "float32":
+            yield
+            return
+        # Without its cache: it would keep the weights as the dream sees them, cut off from their gradients.
+        with kernels.plainly(), torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+            yield
 
     @cached_property
     def world_learner(self) -> Learner:
@@ -120,15 +155,20 @@ class Dreamer(nn.Module):
 
     def update_world(self, batch: Batch) -> tuple[bool, State, dict[str, Tensor]]:
         """Loop 2, fit the world model to what really happened: (done, posteriors without gradients, metrics)."""
-        loss, posteriors, metrics = self.world_model.compute_loss(batch, self.context, self.learning_generator)
+        loss, posteriors, metrics = self.world_loss(batch, self.context)
         norm = self.world_learner.apply(loss)
         posteriors = {key: value.detach() for key, value in posteriors.items()}
-        metrics["loss/world"] = loss.detach()
         if norm is None:
             return False, posteriors, metrics
         if self.config.replay.context == "stream":  # the next window of every lane continues from here
             self.context = {key: posteriors[key][-1].clone() for key in ("h", "z")}
         return True, posteriors, metrics | {"grad/world": torch.tensor(norm)}
+
+    def world_loss(self, batch: Batch, context: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """What loop 2 minimises: (loss scalar, posteriors (time, batch, ...), metrics)."""
+        with self.products():
+            loss, posteriors, metrics = self.world_model.compute_loss(batch, context, self.learning_generator)
+        return loss, posteriors, metrics | {"loss/world": loss.detach()}
 
     def update_behavior(
         self, batch: Batch, posteriors: State, world: WorldModel
@@ -136,21 +176,30 @@ class Dreamer(nn.Module):
         """Loop 3, dream in ``world`` from real states and improve actor and critic there: (done, metrics)."""
         settings, generator = self.config.behavior, self.dreaming_generator
         start = world.get_start_states(posteriors, batch, settings.starts, generator)
-        dream = world.imagine(self.behavior.policy, start, settings.horizon, generator)
-        actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
-        loss = actor_loss + critic_loss
-        if settings.replay_value:
-            replayed = self.behavior.replay_value_loss(posteriors, batch)
-            metrics["loss/replay_value"] = replayed.detach()
-            loss = loss + settings.replay_value * replayed
+        loss, metrics = self.behavior_loss(batch, posteriors, world, start)
         norm = self.behavior_learner.apply(loss)
         if norm is None:
             return False, metrics
         self.behavior.update_slow_value()
         return True, metrics | {"grad/behavior": torch.tensor(norm)}
 
+    def behavior_loss(
+        self, batch: Batch, posteriors: State, world: WorldModel, start: State
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What loop 3 minimises in a dream from ``start`` (dreams, ...): (loss scalar, metrics)."""
+        settings, generator = self.config.behavior, self.dreaming_generator
+        with self.products():
+            dream = world.imagine(self.behavior.policy, start, settings.horizon, generator)
+            actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
+            loss = actor_loss + critic_loss
+            if settings.replay_value:
+                replayed = self.behavior.replay_value_loss(posteriors, batch)
+                metrics["loss/replay_value"] = replayed.detach()
+                loss = loss + settings.replay_value * replayed
+        return loss, metrics
+
     def snapshot(self) -> "Dreamer":
-        """A frozen copy that plays on by itself; the original's learning does not touch it."""
+        """A frozen copy on the CPU that plays on by itself; the original's learning does not touch it."""
         twin = Dreamer(self.config, self.obs_size, self.action_size)
         twin.load_state_dict(copy.deepcopy(self.state_dict()))
         return twin.requires_grad_(False)

@@ -95,7 +95,8 @@ def save_training_state(directory: Path, agent: Dreamer) -> None:
     tensors["generator.dreaming"] = agent.dreaming_generator.get_state()
     for name, learner in _learners(agent).items():
         tensors |= {f"{name}.{key}": value for key, value in learner.state_tensors().items()}
-    counters = {"updates": agent.updates} | {name: learner.steps for name, learner in _learners(agent).items()}
+    counters: dict[str, Any] = {"updates": agent.updates, "device": agent.device.type}
+    counters |= {name: learner.steps for name, learner in _learners(agent).items()}
     try:
         data = save(_contiguous(tensors))
         atomic_write(directory / "training.safetensors", lambda file: file.write(data))
@@ -107,6 +108,8 @@ def save_training_state(directory: Path, agent: Dreamer) -> None:
 def load_training_state(directory: Path, agent: Dreamer) -> None:
     """Continue where ``save_training_state`` stopped: the next update is the one it would have made.
 
+    An agent on another kind of device goes on with other chance: states of generators do not carry over.
+
     Raises:
         CheckpointError: files are missing, damaged, or of another model.
     """
@@ -114,11 +117,14 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
         tensors = load(_read(directory / "training.safetensors"))
         counters = json.loads(_read(directory / "training.json"))
         context = {key.removeprefix("context."): value for key, value in tensors.items() if key.startswith("context.")}
-        agent.context = context or None
-        agent.generator.set_state(tensors["generator.acting"])
-        agent.learning_generator.set_state(tensors["generator.learning"])
-        if "generator.dreaming" in tensors:  # states saved before version 0.2 have none
-            agent.dreaming_generator.set_state(tensors["generator.dreaming"])
+        agent.context = {key: value.to(agent.device) for key, value in context.items()} or None
+        if counters.get("device", "cpu") == agent.device.type:
+            agent.generator.set_state(tensors["generator.acting"])
+            agent.learning_generator.set_state(tensors["generator.learning"])
+            if "generator.dreaming" in tensors:  # states saved before version 0.2 have none
+                agent.dreaming_generator.set_state(tensors["generator.dreaming"])
+        else:
+            _begin_anew(agent, counters["updates"])
         for name, learner in _learners(agent).items():
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -126,6 +132,12 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
         agent.updates = counters["updates"]
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the training state in {directory} is damaged or of another model: {error}") from error
+
+
+def _begin_anew(agent: Dreamer, updates: int) -> None:
+    """Seed the generators by the updates made, so that no chance is met twice."""
+    for place, generator in enumerate((agent.generator, agent.learning_generator, agent.dreaming_generator)):
+        generator.manual_seed(3 * updates + place)
 
 
 def _learners(agent: Dreamer) -> dict[str, Any]:
@@ -154,4 +166,5 @@ def _config(card: dict[str, Any], weights: Path) -> DreamerConfig:
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: torch.clone(value.detach()).contiguous() for key, value in tensors.items()}
+    """Copies on the CPU: files are the same whatever the device."""
+    return {key: torch.clone(value.detach()).contiguous().cpu() for key, value in tensors.items()}

@@ -8,6 +8,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Size = Annotated[int, Field(ge=1)]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Section(BaseModel):

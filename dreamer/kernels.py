@@ -69,11 +69,11 @@ def using(wanted: Kind) -> Iterator[None]:
 @contextmanager
 def plainly() -> Iterator[None]:
     """The reference inside a with block, in this thread alone: what plays gives the same bits on any machine."""
-    _thread.plain = True
+    before, _thread.plain = getattr(_thread, "plain", False), True
     try:
         yield
     finally:
-        _thread.plain = False
+        _thread.plain = before
 
 
 def _native(x: Tensor) -> ctypes.CDLL | None:

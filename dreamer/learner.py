@@ -111,7 +111,7 @@ class Learner:
             parameter = self.parameters[int(number)]
             if value.ndim and value.shape != parameter.shape:
                 raise ValueError(f"optimiser state {key} has shape {tuple(value.shape)}")
-            self.optimizer.state[parameter][name] = value
+            self.optimizer.state[parameter][name] = value.to(parameter.device)
 
     def _make_optimizer(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
         c = self.config

@@ -6,6 +6,8 @@
 Behaviour k dreams with a copy of the weights that world k left behind, so the updates are exactly those of
 ``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
 with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed.
+
+On a GPU nothing is overlapped: there an update is one captured graph (dreamer/captured.py).
 """
 
 import json
@@ -18,6 +20,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from dreamer.agent import Dreamer
+from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.files import atomic_write, atomic_write_text
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
@@ -26,14 +29,16 @@ Result = tuple[bool, dict[str, Tensor]]
 
 
 class Pipeline:
-    """Updates of one agent, overlapped or, without ``overlap``, one part after the other by the agent itself.
+    """Updates of one agent, overlapped or, without ``overlap`` or on a GPU, one part after the other.
 
     Call ``finish`` before the agent is read, saved or evaluated; play with ``player``, which shares its generator.
     """
 
     def __init__(self, agent: Dreamer, *, overlap: bool = True) -> None:
-        self.agent, self.overlap = agent, overlap
-        self.player = agent.snapshot() if overlap else agent
+        on_cpu = agent.device.type == "cpu"
+        self.agent, self.overlap = agent, overlap and on_cpu
+        self._captured = None if on_cpu else CapturedUpdate(agent, CudaGraphs())
+        self.player = agent.snapshot() if self.overlap else agent
         self.player.generator = agent.generator
         # A new thread would get torch's own number of threads, not the one chosen for this program.
         threads = torch.get_num_threads()
@@ -43,6 +48,8 @@ class Pipeline:
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Update k of the world model, and metrics of it and of the behaviour's update k - 1."""
+        if self._captured is not None:
+            return self._captured.train_step(batch)
         if not self.overlap:
             return self.agent.train_step(batch)
         sound, posteriors, metrics = self.agent.update_world(batch)
@@ -69,7 +76,7 @@ class Pipeline:
 
     def save(self, directory: Path) -> None:
         """Write what the player and the next metrics depend on, after ``finish``; raises OSError."""
-        policy = {key: value.contiguous() for key, value in self.player.behavior.policy.state_dict().items()}
+        policy = {key: value.contiguous().cpu() for key, value in self.player.behavior.policy.state_dict().items()}
         data = tensor_bytes(policy)
         atomic_write(directory / "player.safetensors", lambda file: file.write(data))
         atomic_write_text(directory / "player.json", json.dumps(self._last))

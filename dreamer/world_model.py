@@ -143,6 +143,18 @@ class WorldModel(nn.Module):
             alive = alive[order[:count]]
         return {key: posteriors[key].detach().flatten(0, 1)[alive] for key in ("h", "z")}
 
+    def get_fixed_starts(self, posteriors: State, batch: Batch, count: int, generator: Generator) -> State:
+        """``get_start_states`` whose shape does not depend on the data: always min(count, time x batch) states.
+
+        Where fewer have something following them, some of these begin a second dream. Draws other numbers than
+        ``get_start_states``.
+        """
+        alive = (~batch["is_last"]).flatten()
+        keys = torch.rand(alive.shape, generator=generator, device=alive.device) + alive
+        places = torch.arange(min(count, len(alive)), device=alive.device) % alive.sum().clamp(min=1)
+        chosen = keys.argsort(descending=True)[places]
+        return {key: posteriors[key].detach().flatten(0, 1)[chosen] for key in ("h", "z")}
+
     @torch.no_grad()
     def imagine(
         self,

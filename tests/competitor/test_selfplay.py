@@ -27,6 +27,7 @@ from dreamer.errors import DivergenceError
 
 TINY = (
     "run.seed=1",
+    "run.device=cpu",
     "training.rinks=6",
     "training.environment_steps=2000",
     "training.warmup_rounds=4",

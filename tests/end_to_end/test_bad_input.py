@@ -58,6 +58,15 @@ def test_wrong_setting(setting: str, words: str, fails: Fails, tmp_path: Path, m
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_gpu_that_is_not_there(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "finds no CUDA device here" in fails(CONFIG, "train", "--set", "run.device=cuda")
+    clash = fails(CONFIG, "train", "--set", "run.device=cuda", "--set", "run.kernels=native")
+    assert 'kernels "native" are for float32 on the CPU' in clash
+    assert not (tmp_path / "runs").exists()
+
+
 def test_wrong_config_file(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text("[model]\nhiden = 3\n")

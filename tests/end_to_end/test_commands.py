@@ -77,7 +77,9 @@ def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.Cap
     assert [line["environment_steps"] for line in after] == sorted(
         line["environment_steps"] for line in after
     )
-    assert "finished after 1,60" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "finished after 1,60" in out
+    assert ": as when the run began; kernels: " in out
 
 
 def test_info_shows_the_card(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

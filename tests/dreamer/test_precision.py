@@ -1,0 +1,93 @@
+"""Products in bfloat16 through torch.autocast: close to float32, and nothing else is rounded."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dreamer import kernels
+from dreamer.agent import Dreamer
+from dreamer.captured import CapturedUpdate
+from dreamer.networks import RMSNorm
+from dreamer.pipeline import Pipeline
+from tests.dreamer.test_agent import SEED_PRESET
+from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
+
+CPU = torch.device("cpu")
+
+
+def rounding(**settings: Any) -> Dreamer:
+    return tiny_agent(**settings).settle(CPU, "bfloat16")
+
+
+@pytest.mark.parametrize("settings", [{}, SEED_PRESET], ids=["default", "seed"])
+def test_the_losses_are_those_of_float32_within_the_rounding(settings: dict[str, Any]) -> None:
+    exact, rounded = tiny_agent(**settings), rounding(**settings)
+    batch = filled_buffer(exact.config).sample()
+    with kernels.using("plain"):
+        wanted, got = (agent.world_loss(batch, None)[0] for agent in (exact, rounded))
+    assert got.dtype == torch.float32 and not torch.equal(got, wanted)
+    torch.testing.assert_close(got, wanted, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("settings", [{}, SEED_PRESET], ids=["default", "seed"])
+def test_every_weight_learns_as_in_float32(settings: dict[str, Any]) -> None:
+    """Also those whose first product in an update is made in the dream, where there are no gradients."""
+    agent = rounding(**settings)
+    buffer = filled_buffer(agent.config)
+    before = {key: value.clone() for key, value in agent.named_parameters()}
+    for _ in range(3):
+        metrics = agent.train_step(buffer.sample())
+    assert metrics["skipped"] == 0.0
+    still = {key for key, value in agent.named_parameters() if torch.equal(value, before[key])}
+    assert still <= {"world_model.decoder_log_std"}  # which no squared error depends on
+
+
+def test_learning_lowers_the_world_models_loss() -> None:
+    agent = rounding(optimizer={"world_rate": 3e-3})
+    buffer = filled_buffer(agent.config)
+    losses = [agent.train_step(buffer.sample())["loss/world"] for _ in range(120)]
+    assert sum(losses[-20:]) < 0.9 * sum(losses[:20])
+
+
+def test_weights_memory_and_norms_stay_float32() -> None:
+    agent = rounding()
+    agent.train_step(filled_buffer(agent.config).sample())
+    tensors = [*agent.state_dict().values(), *agent.world_learner.state_tensors().values()]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    x = torch.randn(5, 16, generator=noise_source())
+    norm = RMSNorm(16)
+    with agent.products():
+        rounded = norm(x)
+    torch.testing.assert_close(rounded, norm(x))
+
+
+def test_play_is_in_float32() -> None:
+    exact, rounded = tiny_agent(), rounding()
+    obs = torch.randn(5, 3, generator=noise_source())
+    actions = [one.act(one.initial_state(5), obs, torch.ones(5).bool())[1] for one in (exact, rounded)]
+    assert torch.equal(*actions)
+
+
+def test_overlapped_and_static_updates_round_alike() -> None:
+    agents = [rounding() for _ in range(3)]
+    pipeline = Pipeline(agents[1])
+    for agent in (agents[0], pipeline.player):  # whose world models choose where dreams begin
+        agent.world_model.get_start_states = agent.world_model.get_fixed_starts  # type: ignore[method-assign]
+    steps = [agents[0].train_step, pipeline.train_step, CapturedUpdate(agents[2], None).train_step]
+    for step in steps:
+        buffer = filled_buffer(agents[0].config)
+        for _ in range(3):
+            step(buffer.sample())
+    pipeline.close()
+    first, second, third = (agent.state_dict() for agent in agents)
+    for key, value in first.items():
+        assert torch.equal(second[key], value)
+        torch.testing.assert_close(third[key], value, atol=1e-4, rtol=1e-2)
+
+
+def test_choosing_the_plain_modules_holds_in_blocks_within_blocks() -> None:
+    with kernels.plainly():
+        with kernels.plainly():
+            pass
+        assert kernels.kind() == "plain"
