@@ -38,17 +38,27 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Placement:
-    """What was chosen, and why this precision."""
+    """What was chosen, and why this precision.
+
+    gain: how many times as fast bfloat16 products were as those of float32; None where that was not measured.
+    """
 
     device: Device
     precision: Precision
     kernels: Kind
     why: str
+    gain: float | None = None
 
     @property
     def line(self) -> str:
         """The choice in one line for the user."""
         return f"{self.precision}: {self.why}; kernels: {self.kernels}; device: {self.device}"
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The choice as numbers for the record of the run; the kernels change no result and are left out."""
+        chosen = {"cuda": float(self.device == "cuda"), "bfloat16": float(self.precision == "bfloat16")}
+        return chosen if self.gain is None else chosen | {"bfloat16_gain": self.gain}
 
     @property
     def torch_device(self) -> torch.device:
@@ -86,12 +96,12 @@ def choose_placement(config: Config, recorded: Placement | None = None) -> Place
     """
     use_threads(config.run.threads)
     device = _device(config.run, recorded)
-    precision, why = _precision(config, device, recorded)
+    precision, why, gain = _precision(config, device, recorded)
     plain = device == "cuda" or precision == "bfloat16"
     kind = kernels.use("plain" if plain else config.run.kernels)
     if recorded is not None and recorded.device != device:
         why += f"; begun on {recorded.device}, chance begins anew on {device}"
-    return Placement(device, precision, kind, why)
+    return Placement(device, precision, kind, why, gain)
 
 
 def _device(run: RunConfig, recorded: Placement | None) -> Device:
@@ -113,21 +123,22 @@ def _device(run: RunConfig, recorded: Placement | None) -> Device:
     return "cuda" if is_there and not run.asks_for_cpu_kernels else "cpu"
 
 
-def _precision(config: Config, device: Device, recorded: Placement | None) -> tuple[Precision, str]:
+def _precision(config: Config, device: Device, recorded: Placement | None) -> tuple[Precision, str, float | None]:
+    """(precision, why, gain if it was measured, now or when the run began)."""
     run = config.run
     if run.precision != "auto":
-        return run.precision, "as run.precision says"
+        return run.precision, "as run.precision says", None
     if run.asks_for_cpu_kernels:
-        return "float32", f"the {run.kernels} kernels know nothing else"
+        return "float32", f"the {run.kernels} kernels know nothing else", None
     if recorded is not None and recorded.device == device:
-        return recorded.precision, "as when the run began"
+        return recorded.precision, "as when the run began", recorded.gain
     gain = bfloat16_gain(*_product(config, device), device)
     beside_kernels = device == "cpu" and run.kernels == "auto"
     if gain >= (WORTHWHILE_BESIDE_KERNELS if beside_kernels else WORTHWHILE):
-        return "bfloat16", f"its products are {gain:.1f} times as fast as float32's here"
+        return "bfloat16", f"its products are {gain:.1f} times as fast as float32's here", gain
     if gain < 1.0:
-        return "float32", f"bfloat16 products take {1.0 / gain:.1f} times as long here"
-    return "float32", f"bfloat16 products are only {gain:.1f} times as fast here"
+        return "float32", f"bfloat16 products take {1.0 / gain:.1f} times as long here", gain
+    return "float32", f"bfloat16 products are only {gain:.1f} times as fast here", gain
 
 
 def _product(config: Config, device: Device) -> tuple[int, int, int]:

@@ -134,6 +134,8 @@ class Trainer:
         counters = self.state.counters
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
+            if self.state.table is None:
+                writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, self.placement.numbers)
             table = self.state.table or self._warm_up()
             self._take_recorded()
             self._prelude(writer)

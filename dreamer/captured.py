@@ -68,7 +68,7 @@ class CudaGraphs:
 class CapturedUpdate:
     """``Dreamer.train_step`` by static updates: ``WARM_UPS`` of them at once, the others from a graph.
 
-    Every call makes exactly one update. graphs: None captures nothing.
+    Every call of ``start`` makes exactly one update; ``finish`` waits for it. graphs: None captures nothing.
     """
 
     def __init__(self, agent: Dreamer, graphs: Graphs | None) -> None:
@@ -76,21 +76,36 @@ class CapturedUpdate:
         self._static: StaticUpdate | None = None
         self._warm_ups = 0
         self._replay: Work | None = None
+        self._running: Tensor | None = None
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One update on sequences (time, batch, ...), always of the same shape; metrics as of ``Dreamer``.
+        """One update from start to end; metrics as of ``Dreamer``."""
+        self.start(batch)
+        metrics = self.finish()
+        assert metrics is not None
+        return metrics
 
-        Other than there, an update that is skipped has drawn its numbers for the dream as well.
+    def start(self, batch: Batch) -> None:
+        """Begin an update on sequences (time, batch, ...), always of the same shape, and wait for nothing.
+
+        Other than in ``Dreamer.train_step``, an update that is skipped has drawn its numbers for the dream as well.
         """
+        assert self._running is None, "the update before has to be finished first"
         # Made here and not earlier: loading a save puts other tensors into agent and optimisers.
         static = self._static = self._static or StaticUpdate(self.agent, batch)
         static.load(batch)
-        numbers = self._run(static).tolist()
-        metrics: dict[str, float] = dict(zip(static.names, numbers, strict=True))
+        self._running = self._run(static)
+        self.agent.updates += 1
+
+    def finish(self) -> dict[str, float] | None:
+        """Wait for the update that was started last; its metrics, or None if that has been done before."""
+        if self._static is None or self._running is None:
+            return None
+        numbers, self._running = self._running.tolist(), None
+        metrics: dict[str, float] = dict(zip(self._static.names, numbers, strict=True))
         world, behavior = metrics.pop("sound/world"), metrics.pop("sound/behavior")
         self.agent.world_learner.steps += int(world)
         self.agent.behavior_learner.steps += int(behavior)
-        self.agent.updates += 1
         return metrics | {"skipped": 1.0 - behavior}
 
     def _run(self, static: StaticUpdate) -> Tensor:

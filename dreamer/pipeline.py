@@ -7,7 +7,8 @@ Behaviour k dreams with a copy of the weights that world k left behind, so the u
 ``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
 with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed.
 
-On a GPU nothing is overlapped: there an update is one captured graph (dreamer/captured.py).
+On a GPU an update is one captured graph (dreamer/captured.py): it runs there while the caller goes on, and all its
+metrics arrive one call later.
 """
 
 import json
@@ -49,7 +50,9 @@ class Pipeline:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Update k of the world model, and metrics of it and of the behaviour's update k - 1."""
         if self._captured is not None:
-            return self._captured.train_step(batch)
+            self.finish()
+            self._captured.start(batch)
+            return self._last
         if not self.overlap:
             return self.agent.train_step(batch)
         sound, posteriors, metrics = self.agent.update_world(batch)
@@ -62,7 +65,9 @@ class Pipeline:
         return self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
 
     def finish(self) -> None:
-        """Wait for the behaviour's update under way; what it raised is raised here."""
+        """Wait for the update under way, on a GPU or of the behaviour; what it raised is raised here."""
+        if self._captured is not None:
+            self._last = self._captured.finish() or self._last
         if self._running is not None:
             running, self._running = self._running, None
             sound, metrics = running.result()
@@ -84,9 +89,10 @@ class Pipeline:
     def load(self, directory: Path) -> None:
         """Read what ``save`` wrote; a directory without it stands for an agent that did not overlap."""
         self.refresh_player()
-        if self.overlap and (directory / "player.json").exists():
+        if (directory / "player.json").exists():
             self._last = json.loads((directory / "player.json").read_text())
-            self.player.behavior.policy.load_state_dict(load_file(directory / "player.safetensors"))
+            if self.overlap:
+                self.player.behavior.policy.load_state_dict(load_file(directory / "player.safetensors"))
 
     def close(self) -> None:
         """Finish and end the thread."""

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from competitor import placement
 from competitor.config import Config, load_config
 from competitor.errors import ConfigError, ResumeError
+from competitor.metrics import read_lines
 from competitor.placement import FORMER, Placement, bfloat16_gain, choose_placement, read_placement
 from competitor.selfplay import Trainer
 from dreamer import kernels
@@ -132,6 +133,18 @@ def test_a_run_keeps_its_choice_and_resume_takes_it_up(tmp_path: Path, monkeypat
     (tmp_path / "run" / "placement.json").write_text("{")
     with pytest.raises(ResumeError, match=r"placement.json cannot be read"):
         Trainer.resume(tmp_path / "run")
+
+
+def test_the_record_begins_with_the_choice_and_has_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gain(monkeypatch, 0.25)
+    run_in_parts(tmp_path / "run", [2, 2])
+    first, *others = read_lines(tmp_path / "run" / "metrics.jsonl")
+    chosen = {"cuda": 0.0, "bfloat16": 0.0, "bfloat16_gain": 0.25}
+    assert first == {"kind": "start", "environment_steps": 0, "updates": 0, "seconds": 0.0, **chosen}
+    assert all(line["kind"] != "start" for line in others)
+    assert read_placement(tmp_path / "run").gain == 0.25
+    assert choose_placement(tiny(), read_placement(tmp_path / "run")).gain == 0.25  # not measured again
+    assert "bfloat16_gain" not in choose_placement(tiny("run.precision=float32")).numbers
 
 
 def run_in_parts(path: Path, parts: list[int], *overrides: str, captured: bool = False) -> list[dict[str, float]]:

@@ -143,6 +143,35 @@ def test_off_the_cpu_nothing_is_overlapped(monkeypatch: pytest.MonkeyPatch) -> N
     pipeline.close()
 
 
+def test_in_the_pipeline_metrics_arrive_one_call_later_and_the_last_ones_by_finishing(tmp_path: Any) -> None:
+    agent = tiny_agent()
+    pipeline, buffer = Pipeline(agent, overlap=False), filled_buffer(agent.config)
+    pipeline._captured = CapturedUpdate(agent, FakeGraphs())
+    got = [pipeline.train_step(buffer.sample()) for _ in range(6)]
+    _, wanted = learned(None)
+    assert got == [{"skipped": 0.0}, *wanted[:5]]
+    assert (agent.updates, agent.world_learner.steps) == (6, 5)  # what the device counts is read with the metrics
+    pipeline.finish()
+    pipeline.finish()
+    assert agent.world_learner.steps == 6
+    pipeline.save(tmp_path)
+    resumed = Pipeline(agent, overlap=False)
+    resumed.load(tmp_path)
+    resumed._captured = pipeline._captured
+    assert resumed.train_step(buffer.sample()) == wanted[5]
+    for one in (pipeline, resumed):
+        one.close()
+
+
+def test_an_update_is_finished_before_the_next_one_is_started() -> None:
+    agent = tiny_agent()
+    update, buffer = CapturedUpdate(agent, None), filled_buffer(agent.config)
+    assert update.finish() is None
+    update.start(buffer.sample())
+    with pytest.raises(AssertionError, match="finished first"):
+        update.start(buffer.sample())
+
+
 def cuda_run(graphs: CudaGraphs | None, updates: int, **settings: Any) -> tuple[Dreamer, list[dict[str, float]]]:
     agent = tiny_agent(**settings).settle(torch.device("cuda"))
     update, buffer = CapturedUpdate(agent, graphs), filled_buffer(agent.config)

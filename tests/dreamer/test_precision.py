@@ -1,9 +1,11 @@
 """Products in bfloat16 through torch.autocast: close to float32, and nothing else is rounded."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dreamer import kernels
 from dreamer.agent import Dreamer
@@ -28,6 +30,39 @@ def test_the_losses_are_those_of_float32_within_the_rounding(settings: dict[str,
         wanted, got = (agent.world_loss(batch, None)[0] for agent in (exact, rounded))
     assert got.dtype == torch.float32 and not torch.equal(got, wanted)
     torch.testing.assert_close(got, wanted, rtol=0.02, atol=0.02)
+
+
+def world_gradient(agent: Dreamer) -> Tensor:
+    batch = filled_buffer(agent.config).sample()
+    with kernels.using("plain"):
+        agent.world_loss(batch, None)[0].backward()
+    return gradient(agent)
+
+
+def behavior_gradient(agent: Dreamer) -> Tensor:
+    """Of actor and critic in a given dream; one that is dreamed anew may part at a rounded step."""
+    random, latent = noise_source(), agent.world_model.dynamics.latent_size
+    states = {"h": torch.randn(6, 64, 16, generator=random), "z": torch.randn(6, 64, latent, generator=random)}
+    actions = torch.randint(-1, 2, (5, 64, 2), generator=random).float() * 0.9
+    rewards = torch.randn(5, 64, generator=random)
+    with kernels.using("plain"), agent.products():
+        actor, critic, *_ = agent.behavior.train_step(states, actions, rewards, torch.ones(5, 64), random)
+    (actor + critic).backward()
+    return gradient(agent)
+
+
+def gradient(agent: Dreamer) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in agent.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("settings", [{}, SEED_PRESET], ids=["default", "seed"])
+@pytest.mark.parametrize("part", [world_gradient, behavior_gradient])
+def test_gradients_are_those_of_float32_within_the_rounding(
+    part: Callable[[Dreamer], Tensor], settings: dict[str, Any]
+) -> None:
+    wanted, got = part(tiny_agent(**settings)), part(rounding(**settings))
+    assert got.dtype == torch.float32 and not torch.equal(got, wanted)
+    assert (got - wanted).norm() < 0.1 * wanted.norm()
 
 
 @pytest.mark.parametrize("settings", [{}, SEED_PRESET], ids=["default", "seed"])
