@@ -1,12 +1,13 @@
 """How strong the agent becomes in so many minutes of training from nothing, on this machine.
 
     python benchmarks/learning_curve.py --minutes M --seed S [--every 10] [--rounds 200] [--preset NAME]
-                                        [--set section.key=value ...] [--json FILE] [--plot FILE]
+                                        [--set section.key=value ...] [--threads N] [--json FILE]
+                                        [--plot FILE]
 
 Trains in runs/ and stops every `--every` minutes of training to play `--rounds` paired rounds with the deterministic
-policy against weak and against strong, with a seed of its own. The time of these evaluations is not training time. The
-JSON is written after every point. A run that was cut goes on with the same command: its run directory is named by
-preset, seed and settings, and its points lie there too.
+policy against weak and against strong, with a seed of its own, and to dream through the held-out rounds of the
+training's own check. The time of this is not training time. The JSON is written after every point. A run that was cut
+goes on with the same command: its run directory is named by preset, seed and settings, and its points lie there too.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import load_config
+from competitor.dream_check import REPORTED, check_dream
 from competitor.errors import EXIT_INTERRUPTED, CompetitorError, exit_code, message
 from competitor.evaluation import EvaluationReport, evaluate
+from competitor.held_out import training_windows
 from competitor.interrupts import stopping_on_signals
 from competitor.players import DreamerPlayer, make_player
 from competitor.progress import make_display
+from competitor.reporter import dream_metrics
 from competitor.rink_axes import need_matplotlib, save_png
 from competitor.round_counter import round_counter
 from competitor.run import RunDirectory
@@ -142,7 +146,8 @@ def measure(curve: Curve, rounds: int) -> bool:
     counters = trainer.state.counters
     about = {"minutes": counters.seconds / 60, "updates": trainer.state.agent.updates}
     results = {one["opponent"]: {key: one[key] for key in KEPT} for one in report.to_dict()["results"]}
-    curve.add(about | {"environment_steps": counters.environment_steps, "against": results})
+    steps = {"environment_steps": counters.environment_steps}
+    curve.add(about | steps | {"against": results, "dream": dream(trainer)})
     return True
 
 
@@ -164,8 +169,22 @@ def judge(trainer: Trainer, rounds: int) -> EvaluationReport:
         )
 
 
-def print_table(points: list[Point]) -> None:
-    """One line per point."""
+def dream(trainer: Trainer) -> dict[str, float | None]:
+    """How well the world model dreams now, as a training reports it; None for what could not be measured."""
+    config, world = trainer.config, trainer.state.agent.world_model
+    report = check_dream(world, training_windows(config), discount=config.behavior.discount, horizons=REPORTED)
+    metrics = {name.removeprefix("dream/"): value for name, value in dream_metrics(report).items()}
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def print_tables(points: list[Point]) -> None:
+    """One line per point: how well it plays, and how well it dreams."""
+    console = Console(width=100)
+    console.print(_results_table(points))
+    console.print(_dream_table([point for point in points if "dream" in point]))
+
+
+def _results_table(points: list[Point]) -> Table:
     table = Table(title="deterministic policy, won/drawn/lost and won in % (95 %)", title_justify="left")
     for column in ("minutes", "updates", "steps", *(part for name in OPPONENTS for part in (name, "won"))):
         table.add_column(column, justify="right", no_wrap=True)
@@ -176,7 +195,18 @@ def print_table(points: list[Point]) -> None:
             cells.append(f"{one['wins']}/{one['draws']}/{one['losses']}")
             cells.append(f"{100 * one['win_rate']:.1f} ({100 * low:.0f}-{100 * high:.0f})")
         table.add_row(*cells)
-    Console(width=100).print(table)
+    return table
+
+
+def _dream_table(points: list[Point]) -> Table:
+    table = Table(title="the dream: median errors in units, shares, bias of 15 steps", title_justify="left")
+    names = list(points[0]["dream"]) if points else []
+    for column in ("minutes", *names):
+        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
+    for point in points:
+        numbers = (point["dream"][name] for name in names)
+        table.add_row(f"{point['minutes']:.1f}", *["-" if one is None else f"{one:.2f}" for one in numbers])
+    return table
 
 
 def draw(points: list[Point], title: str, path: Path) -> None:
@@ -209,9 +239,12 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=whole, default=200, help="against each opponent, at each point")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--threads", type=whole, help="of arithmetic; the same as --set run.threads=N")
     parser.add_argument("--json", type=Path, help="write the points here too, after each of them")
     parser.add_argument("--plot", type=Path, help="draw the curve into this PNG, after each point")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    arguments.set += [f"run.threads={arguments.threads}"] if arguments.threads else []
+    return arguments
 
 
 def whole(text: str) -> int:
@@ -238,7 +271,7 @@ def run(arguments: argparse.Namespace, runs: Path = ROOT / "runs") -> int:
     while going_on and curve.due is not None:
         going_on = measure(curve, arguments.rounds)
         if curve.points:
-            print_table(curve.points)
+            print_tables(curve.points)
         if curve.points and arguments.plot:
             draw(curve.points, f"preset {arguments.preset}, seed {arguments.seed}", arguments.plot)
     return 0 if going_on else EXIT_INTERRUPTED

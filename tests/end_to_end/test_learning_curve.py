@@ -14,6 +14,7 @@ from benchmarks.learning_curve import Curve, read_arguments, run, trained_minute
 from competitor.selfplay import Trainer
 
 QUICK = ["--seed", "3", "--preset", "debug", "--every", "0.01", "--rounds", "2"]
+DREAM = {"own_h15", "puck_h15", "puck_h0", "goals_seen", "false_alarms", "return_bias"}
 
 
 def points(path: Path) -> list[dict[str, Any]]:
@@ -31,6 +32,7 @@ def test_a_curve_is_measured_and_goes_on(tmp_path: Path, capsys: pytest.CaptureF
     assert first[-1]["minutes"] >= 0.015 and first[0]["minutes"] >= 0.01
     for one in first[-1]["against"].values():
         assert one["wins"] + one["draws"] + one["losses"] == one["rounds"] == 2 and len(one["ci95"]) == 2
+    assert set(first[-1]["dream"]) == DREAM and first[-1]["dream"]["own_h15"] > 0
     with Image.open(picture) as drawn:
         assert drawn.format == "PNG"
     assert run(read_arguments([*QUICK, "--minutes", "0.03", *files]), tmp_path) == 0
@@ -38,7 +40,24 @@ def test_a_curve_is_measured_and_goes_on(tmp_path: Path, capsys: pytest.CaptureF
     assert again[: len(first)] == first and again[-1]["minutes"] >= 0.03
     assert again[-1]["environment_steps"] >= first[-1]["environment_steps"]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [facts["run"]]
-    assert "won/drawn/lost" in capsys.readouterr().out
+    out_text = capsys.readouterr().out
+    assert "won/drawn/lost" in out_text and "puck h15" in out_text
+
+
+def test_points_of_an_older_curve_may_say_nothing_of_dreams(capsys: pytest.CaptureFixture[str]) -> None:
+    one = {"wins": 1, "draws": 0, "losses": 1, "win_rate": 0.5, "ci95": [0.1, 0.9]}
+    old = {"minutes": 10.0, "updates": 5, "environment_steps": 50, "against": {"weak": one, "strong": one}}
+    new = old | {"minutes": 20.0, "dream": {"own_h15": 0.25, "goals_seen": None}}
+    learning_curve.print_tables([old])
+    learning_curve.print_tables([old, new])
+    dreams = [line for line in capsys.readouterr().out.splitlines() if "0.25" in line]
+    assert len(dreams) == 1 and "20.0" in dreams[0] and "-" in dreams[0]
+
+
+def test_threads_are_a_setting_and_part_of_the_run_s_name(tmp_path: Path) -> None:
+    one, two = (read_arguments([*QUICK, "--minutes", "1", *more]) for more in ([], ["--threads", "2"]))
+    assert (one.set, two.set) == ([], ["run.threads=2"])
+    assert Curve(one, tmp_path).path != Curve(two, tmp_path).path
 
 
 def test_a_point_that_was_cut_off_is_made_good_without_more_training(
