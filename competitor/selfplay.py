@@ -315,8 +315,8 @@ class Trainer:
         """Dream through a few held-out rounds, always the same ones; no chance of the training is spent on it."""
         if self._dream_windows is None:
             self._dream_windows = training_windows(self.config)
-        discount = self.config.behavior.discount
-        return check_dream(self.state.agent.on_cpu().world_model, self._dream_windows, discount=discount, horizons=REPORTED)
+        world, discount = self.state.agent.on_cpu().world_model, self.config.behavior.discount
+        return check_dream(world, self._dream_windows, discount=discount, horizons=REPORTED)
 
     def _keep_best(self, report: EvaluationReport, score: float) -> None:
         counters = self.state.counters

@@ -15,7 +15,7 @@ from dreamer.static_update import StaticUpdate
 from tests.dreamer.test_agent import SEED_PRESET
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
-WARMING: dict[str, dict[str, Any]] = {"optimizer": {"warmup": 4}}
+WARMING: dict[str, dict[str, Any]] = {"optimizer": {"warmup": 3, "decay_after": 3}}
 SETTINGS = [{}, WARMING, SEED_PRESET, {"optimizer": {"clip": 0.0}}, {"behavior": {"starts": 100}}]
 IDS = ["default", "warm-up", "seed", "no clipping", "more starts than states"]
 
