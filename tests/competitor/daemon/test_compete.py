@@ -137,7 +137,7 @@ def test_until_finishes_after_the_match_in_play(scheme: str, hall: Hall, capfd: 
     until = datetime.fromtimestamp(time.time(), tz=None).astimezone() + timedelta(minutes=30)
     with hall.meanwhile(begin):
         assert compete(hall.order(scheme, until=until), wall_clock)
-    assert [row.ending for row in hall.rows()] == ["played"]
+    assert {row.ending for row in hall.rows()} == {"played"}  # a short match may end before the clock is read again
     assert f"it is {until:%H:%M}: finishing 1 match in play" in capfd.readouterr().out
 
 
