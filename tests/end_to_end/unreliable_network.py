@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 LARGEST_READ = 65_536
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class UnreliableNetwork:
@@ -39,21 +40,29 @@ class UnreliableNetwork:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        ends = [writer]
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            ends.append(far_writer)
+            await self._pass_both_ways((reader, writer), (far_reader, far_writer))
         except OSError:  # the server is being restarted
-            writer.transport.abort()
-            return
+            pass
+        finally:  # also when the network ends first: an open socket would outlive the loop
+            for end in ends:
+                end.transport.abort()
+
+    async def _pass_both_ways(self, near: Streams, far: Streams) -> None:
         lives = [int(self._chance.expovariate(1 / self._drop_after))]
-        ways = [self._pass_on(reader, far_writer, lives), self._pass_on(far_reader, writer, lives)]
+        ways = [self._pass_on(near[0], far[1], lives), self._pass_on(far[0], near[1], lives)]
         tasks = [asyncio.ensure_future(way) for way in ways]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        for end in (writer, far_writer):
-            with contextlib.suppress(OSError):
-                end.close()
-                await end.wait_closed()
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for _, writer in (near, far):
+            writer.close()
+            await writer.wait_closed()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lives: list[int]) -> None:
         with contextlib.suppress(OSError):
