@@ -95,6 +95,7 @@ class Learning:
 
     def __init__(self, config: DreamerConfig, way: str, threads: int) -> None:
         self.way, self.threads = way, threads
+        _settle(way, threads)  # before the pipeline, whose second thread keeps the number of threads that it finds
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
         self.agent.fit_normalizer(self.replay.observations(5000))
         if way in ON_GPU:
@@ -180,17 +181,16 @@ def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, floa
 
 
 def print_table(results: list[Result]) -> None:
-    """One column per measurement."""
-    table = Table("", *[f"{r['shape']}, {r['way']}, {r['threads']} thread{'s' * (r['threads'] > 1)}" for r in results])
-    texts = {"ms": "ms per update, median", "ms_min": "least", "ms_max": "most", "cpu_ms": "processor ms, median"}
-    for key, text in texts.items():
-        table.add_row(text, *[f"{r[key]:.0f}" for r in results])
-    table.add_row("updates per second", *[f"{r['updates_per_s']:.1f}" for r in results])
-    for name in results[0]["parts_ms"]:
-        table.add_row(f"  {name}, ms", *[f"{r['parts_ms'][name]:.0f}" if r["parts_ms"] else "" for r in results])
-    table.add_row("matrix product peak, GFLOP/s", *[f"{r['peak_gflops']:.0f}" for r in results])
-    table.add_row("weights", *[f"{r['weights']:,}" for r in results])
-    Console().print(table)
+    """One line per measurement, all times in milliseconds."""
+    times = {"ms": "median", "ms_min": "least", "ms_max": "most", "cpu_ms": "processor"}
+    parts = {name: name for one in results for name in one["parts_ms"]}
+    table = Table("shape", "way", "threads", *times.values(), "per second", *parts, "GFLOP/s", "weights")
+    for one in results:
+        cells = [f"{one[key]:.0f}" for key in times] + [f"{one['updates_per_s']:.1f}"]
+        cells += [f"{one['parts_ms'][name]:.0f}" if one["parts_ms"] else "" for name in parts]
+        cells += [f"{one['peak_gflops']:.0f}", f"{one['weights']:,}"]
+        table.add_row(one["shape"], one["way"], str(one["threads"]), *cells)
+    Console(width=190).print(table)
 
 
 def main() -> None:
