@@ -155,7 +155,7 @@ def judge(trainer: Trainer, rounds: int) -> EvaluationReport:
     """Play the deterministic policy of the agent as it is now."""
     config = trainer.config
     keep_mode = config.rink.keep_mode
-    player = DreamerPlayer(trainer.state.agent, "learner", deterministic=True)
+    player = DreamerPlayer(trainer.state.pipeline.averaged, "learner", deterministic=True)
     opponents = {name: make_player(name, seed=EVALUATION_SEED, keep_mode=keep_mode) for name in OPPONENTS}
     with round_counter() as count:
         return evaluate(
@@ -171,7 +171,7 @@ def judge(trainer: Trainer, rounds: int) -> EvaluationReport:
 
 def dream(trainer: Trainer) -> dict[str, float | None]:
     """How well the world model dreams now, as a training reports it; None for what could not be measured."""
-    config, world = trainer.config, trainer.state.agent.world_model
+    config, world = trainer.config, trainer.state.pipeline.averaged.world_model
     report = check_dream(world, training_windows(config), discount=config.behavior.discount, horizons=REPORTED)
     metrics = {name.removeprefix("dream/"): value for name, value in dream_metrics(report).items()}
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -156,7 +156,7 @@ class Trainer:
         self.state.pipeline.finish()
         self.state.counters.seconds = self._watch.total_s
         self.run.save(lambda directory: write_state(directory, self.state))
-        save_checkpoint(self.run.checkpoints / "latest", self.state.agent, self._reporter.card())
+        save_checkpoint(self.run.checkpoints / "latest", self.state.pipeline.averaged, self._reporter.card())
         needed = {member.name for member in self.state.league.members} | set(self.state.roster.past)
         for file in self.run.league.iterdir():
             if file.name.split(".")[0] not in needed:
@@ -201,7 +201,7 @@ class Trainer:
         state.counters.next_evaluation = steps + config.training.evaluate_every_steps
         state.counters.next_snapshot = steps + config.league.snapshot_every_steps
         state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
-        state.pipeline.refresh_player()
+        state.pipeline.begin_anew()
         table = state.open_table(config)
         self._reporter.forget_speed()
         self.save()
@@ -213,7 +213,7 @@ class Trainer:
         while state.agent.updates < self.config.training.prelude_updates and not self._stop_requested:
             if self._watch.left_s == 0.0:
                 return
-            self._note(state.agent.train_prelude(state.replay.sample()), writer)
+            self._note(state.pipeline.train_prelude(state.replay.sample()), writer)
             self._reporter.show("prelude")
             self._save_now_and_then()
         state.pipeline.refresh_player()
@@ -290,7 +290,7 @@ class Trainer:
         """Take the learner into the league. Files of members that leave are removed after the next save."""
         self.state.pipeline.finish()
         name = f"step-{self.state.counters.environment_steps:09d}"
-        save_checkpoint(self.run.league / name, self.state.agent, self._reporter.card())
+        save_checkpoint(self.run.league / name, self.state.pipeline.averaged, self._reporter.card())
         self.state.league.add(name, self.state.counters.environment_steps)
 
     def _evaluate(self, writer: MetricsWriter) -> None:
@@ -301,7 +301,7 @@ class Trainer:
             name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")
         }
         report = evaluate(
-            DreamerPlayer(self.state.agent.on_cpu(), "learner", deterministic=True),
+            DreamerPlayer(self.state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
             opponents,
             rounds=self.config.training.evaluate_rounds,
             seed=self.config.evaluation.seed,
@@ -315,7 +315,7 @@ class Trainer:
         """Dream through a few held-out rounds, always the same ones; no chance of the training is spent on it."""
         if self._dream_windows is None:
             self._dream_windows = training_windows(self.config)
-        world, discount = self.state.agent.on_cpu().world_model, self.config.behavior.discount
+        world, discount = self.state.pipeline.averaged.on_cpu().world_model, self.config.behavior.discount
         return check_dream(world, self._dream_windows, discount=discount, horizons=REPORTED)
 
     def _keep_best(self, report: EvaluationReport, score: float) -> None:
@@ -323,4 +323,4 @@ class Trainer:
         if counters.best_score is None or score > counters.best_score:
             counters.best_score, counters.best_steps = score, counters.environment_steps
             card = self._reporter.card() | {"results": report.to_dict()["results"]}
-            save_checkpoint(self.run.checkpoints / "best", self.state.agent, card)
+            save_checkpoint(self.run.checkpoints / "best", self.state.pipeline.averaged, card)

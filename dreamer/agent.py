@@ -78,7 +78,8 @@ class Dreamer(nn.Module):
     def world_learner(self) -> Learner:
         """Made when first used: who only plays saves the seconds in which torch loads its optimisers."""
         rates, (deviation, others) = self.config.optimizer, self.world_model.split_parameters()
-        return Learner(rates, [(deviation, rates.deviation_rate), (others, rates.world_rate)])
+        groups = [(deviation, rates.deviation_rate), (others, rates.world_rate)]
+        return Learner(rates, groups, decay_after=rates.decay_after)
 
     @cached_property
     def behavior_learner(self) -> Learner:

@@ -65,9 +65,14 @@ class Learner:
     """Steps parts of a model (modules or parameters), each with its own learning rate, in one optimiser."""
 
     def __init__(
-        self, config: OptimizerConfig, parts: Iterable[tuple[nn.Module | list[nn.Parameter], float]]
+        self,
+        config: OptimizerConfig,
+        parts: Iterable[tuple[nn.Module | list[nn.Parameter], float]],
+        *,
+        decay_after: int = 0,
     ) -> None:
-        self.config = config
+        """decay_after: updates after which the rates fall; 0: never."""
+        self.config, self.decay_after = config, decay_after
         self.parameters: list[nn.Parameter] = []
         groups: list[dict[str, object]] = []
         for part, rate in parts:
@@ -127,13 +132,13 @@ class Learner:
             torch._foreach_mul_([p.grad for p in weights if p.grad is not None], factors)
 
     def _set_rates(self) -> None:
-        """Linear warm-up, then the inverse square root of the updates.
+        """Linear warm-up, and from ``decay_after`` on the inverse of the updates.
 
         The second-moment estimates are noise at first, and so would be full steps. Later steps of that size keep
-        everything shaking around what it could be; the square root needs no end of the run to be known.
+        everything shaking around what it could be; the inverse needs no end of the run to be known.
         """
         share = min(1.0, (self.steps + 1) / self.config.warmup) if self.config.warmup else 1.0
-        if self.config.decay_after:
-            share *= min(1.0, (self.config.decay_after / (self.steps + 1)) ** 0.5)
+        if self.decay_after:
+            share *= min(1.0, self.decay_after / (self.steps + 1))
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * share

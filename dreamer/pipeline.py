@@ -7,13 +7,17 @@ Behaviour k dreams with a copy of the weights that world k left behind, so the u
 ``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
 with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed.
 
+``averaged`` is what to judge and to keep: a running mean of the weights (dreamer/averaging.py).
+
 On a GPU an update is one captured graph (dreamer/captured.py): it runs there while the caller goes on, and all its
 metrics arrive one call later.
 """
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +25,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from dreamer.agent import Dreamer
+from dreamer.averaging import WeightAverage
 from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.files import atomic_write, atomic_write_text
 from dreamer.replay import Batch
@@ -41,23 +46,46 @@ class Pipeline:
         self._captured = None if on_cpu else CapturedUpdate(agent, CudaGraphs())
         self.player = agent.snapshot() if self.overlap else agent
         self.player.generator = agent.generator
+        share = agent.config.optimizer.average_share
+        self._average = WeightAverage(agent, share) if share else None
         # A new thread would get torch's own number of threads, not the one chosen for this program.
         threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(1, "behaviour", initializer=torch.set_num_threads, initargs=(threads,))
         self._running: Future[Result] | None = None
         self._last: dict[str, float] = {"skipped": 0.0}
 
+    @property
+    def averaged(self) -> Dreamer:
+        """The agent with averaged weights, or the agent itself where none are kept; call ``finish`` before."""
+        if self._average is None:
+            return self.agent
+        self._average.agent.updates = self.agent.updates
+        return self._average.agent
+
+    def train_prelude(self, batch: Batch) -> dict[str, float]:
+        """One update of the prelude, see ``Dreamer``; nothing is overlapped."""
+        metrics = self.agent.train_prelude(batch)
+        self._take_average()
+        return metrics
+
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Update k of the world model, and metrics of it and of the behaviour's update k - 1."""
         if self._captured is not None:
             self.finish()
+            self._take_average()
             self._captured.start(batch)
             return self._last
         if not self.overlap:
-            return self.agent.train_step(batch)
+            metrics = self.agent.train_step(batch)
+            self._take_average()
+            return metrics
+        return self._overlap(batch)
+
+    def _overlap(self, batch: Batch) -> dict[str, float]:
         sound, posteriors, metrics = self.agent.update_world(batch)
         self.finish()
         self.agent.updates += 1
+        self._take_average()
         self.refresh_player()
         if sound:
             self._running = self._pool.submit(self._improve, batch, posteriors)
@@ -73,35 +101,55 @@ class Pipeline:
             sound, metrics = running.result()
             self._last = {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
 
+    def begin_anew(self) -> None:
+        """The agent was changed from outside: player and average are what it is now."""
+        self.refresh_player()
+        if self._average is not None:
+            _copy(self.agent, self._average.agent)
+
     def refresh_player(self) -> None:
-        """Give the player what the agent knows now; to be called when the agent was changed from outside."""
+        """Give the player what the agent knows now; after updates that were not overlapped."""
         if self.overlap:
             _copy(self.agent.world_model, self.player.world_model)
             _copy(self.agent.behavior.policy, self.player.behavior.policy)
 
     def save(self, directory: Path) -> None:
-        """Write what the player and the next metrics depend on, after ``finish``; raises OSError."""
-        policy = {key: value.contiguous().cpu() for key, value in self.player.behavior.policy.state_dict().items()}
-        data = tensor_bytes(policy)
-        atomic_write(directory / "player.safetensors", lambda file: file.write(data))
+        """Write what player, average and the next metrics depend on, after ``finish``; raises OSError."""
         atomic_write_text(directory / "player.json", json.dumps(self._last))
+        for name, agent in self._copies():
+            weights = {key: value.contiguous().cpu() for key, value in agent.state_dict().items()}
+            atomic_write(directory / name, partial(_write, tensor_bytes(weights)))
 
     def load(self, directory: Path) -> None:
-        """Read what ``save`` wrote; a directory without it stands for an agent that did not overlap."""
+        """Read what ``save`` wrote; where it did not write a copy, that begins with the agent's weights of now."""
         self.refresh_player()
         if (directory / "player.json").exists():
             self._last = json.loads((directory / "player.json").read_text())
-            if self.overlap:
-                self.player.behavior.policy.load_state_dict(load_file(directory / "player.safetensors"))
+        for name, agent in self._copies():
+            if (directory / name).exists():
+                agent.load_state_dict(load_file(directory / name))
+
+    def _copies(self) -> list[tuple[str, Dreamer]]:
+        """The agents beside the one that learns, by the names of their files."""
+        copies = [("playing.safetensors", self.player)] if self.overlap else []
+        return copies + ([] if self._average is None else [("average.safetensors", self._average.agent)])
 
     def close(self) -> None:
         """Finish and end the thread."""
         self.finish()
         self._pool.shutdown()
 
+    def _take_average(self) -> None:
+        if self._average is not None:
+            self._average.update()
+
     def _improve(self, batch: Batch, posteriors: State) -> Result:
         # The player's world model is a copy that rests until the next `finish`; both threads only read it.
         return self.agent.update_behavior(batch, posteriors, self.player.world_model)
+
+
+def _write(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
 
 
 @torch.no_grad()

@@ -97,9 +97,9 @@ class DeviceStep:
 
     def _warmth(self) -> Tensor:
         """The share of the learning rates in this step, which rises from 0 to 1 and then falls: as in Learner."""
-        warmup, decay_after = self._config.warmup, self._config.decay_after
+        warmup, decay_after = self._config.warmup, self._learner.decay_after
         share = (self._count / warmup).clamp(max=1.0) if warmup else torch.ones_like(self._count)
-        return share * (decay_after / self._count).sqrt().clamp(max=1.0) if decay_after else share
+        return share * (decay_after / self._count).clamp(max=1.0) if decay_after else share
 
 
 class StaticUpdate:

@@ -137,7 +137,7 @@ def test_static_and_ordinary_updates_understand_each_others_saves(tmp_path: Any)
 
 def test_off_the_cpu_nothing_is_overlapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreamer.pipeline.CudaGraphs", FakeGraphs)
-    elsewhere = tiny_agent().to("meta")
+    elsewhere = tiny_agent(optimizer={"average_share": 0.0}).to("meta")  # without numbers there is no average
     pipeline = Pipeline(elsewhere)
     assert not pipeline.overlap and pipeline.player is elsewhere and pipeline._captured is not None
     pipeline.close()

@@ -7,11 +7,11 @@ from dreamer.learner import LaProp, Learner, clip_factors
 from dreamer.networks import RMSNorm
 
 
-def make_learner(rate: float = 0.1, **settings: object) -> tuple[nn.Linear, Learner]:
+def make_learner(rate: float = 0.1, *, decay_after: int = 0, **settings: object) -> tuple[nn.Linear, Learner]:
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
     config = OptimizerConfig.model_validate({"warmup": 0} | settings)
-    return layer, Learner(config, [(layer, rate)])
+    return layer, Learner(config, [(layer, rate)], decay_after=decay_after)
 
 
 @pytest.mark.parametrize("kind", ["laprop", "adam"])
@@ -57,14 +57,14 @@ def test_warmup_raises_the_rate_step_by_step() -> None:
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_rates_fall_with_the_square_root_of_the_updates() -> None:
+def test_rates_fall_in_inverse_proportion_to_the_updates() -> None:
     layer, learner = make_learner(rate=1.0, decay_after=2)
     rates = []
     for _ in range(8):
         learner.apply(layer(torch.ones(1, 3)).sum())
         rates.append(learner.optimizer.param_groups[0]["lr"])
     assert rates[:2] == [1.0, 1.0]
-    assert rates[7] == pytest.approx(0.5)
+    assert rates[3] == pytest.approx(0.5) and rates[7] == pytest.approx(0.25)
     assert rates == sorted(rates, reverse=True)
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -17,6 +19,22 @@ def test_overlapped_updates_are_exactly_those_of_train_step() -> None:
     assert [m["loss/world"] for m in got] == [m["loss/world"] for m in wanted]
     assert [m["loss/actor"] for m in got[1:]] == [m["loss/actor"] for m in wanted[:-1]]
     assert overlapped.updates == 6
+
+
+def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent(tmp_path: Path) -> None:
+    agent = tiny_agent()
+    pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
+    for _ in range(4):
+        pipeline.train_step(buffer.sample())
+    pipeline.finish()
+    pipeline.save(tmp_path)
+    resumed = Pipeline(agent)
+    resumed.load(tmp_path)
+    ours, theirs, newest = (one.state_dict() for one in (resumed.player, pipeline.player, agent))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert not all(torch.equal(theirs[key], newest[key]) for key in theirs)
+    for one in (pipeline, resumed):
+        one.close()
 
 
 def test_the_player_has_the_newest_world_model_and_the_policy_before_it() -> None:

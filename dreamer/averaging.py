@@ -1,0 +1,28 @@
+"""Averaged weights: what is judged, kept and played against is the mean of the latest updates, not the last of them.
+
+Steps large enough to learn quickly keep the weights in motion around what they could be; their mean is closer to it,
+as if the learning rates had been lowered for a while (Polyak averaging, doi 10.1137/0330046).
+"""
+
+import torch
+
+from dreamer.agent import Dreamer
+
+
+class WeightAverage:
+    """A frozen copy of an agent, on the same device, whose weights follow it as a running mean.
+
+    The mean reaches back over ``share`` of all updates made so far, with weights that fall by a power of their age;
+    so the unlearned beginning fades, however long the run is.
+    """
+
+    def __init__(self, agent: Dreamer, share: float) -> None:
+        self._source, self._share = agent, share
+        self.agent = agent.snapshot().settle(agent.device)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now; to be called after each update, with nothing under way."""
+        rate = min(1.0, 1.0 / (self._share * max(1, self._source.updates)))
+        ours, theirs = self.agent.state_dict(), self._source.state_dict()
+        torch._foreach_lerp_(list(ours.values()), list(theirs.values()), rate)
