@@ -216,6 +216,7 @@ class Trainer:
             self._note(state.pipeline.train_prelude(state.replay.sample()), writer)
             self._reporter.show("prelude")
             self._save_now_and_then()
+        state.pipeline.finish()
         state.pipeline.refresh_player()
 
     def _take_recorded(self) -> None:

@@ -140,11 +140,8 @@ class Dreamer(nn.Module):
         """
         sound, posteriors, metrics = self.update_world(batch)
         if sound:
-            replayed = self.behavior.replay_value_loss(posteriors, batch)
-            imitation = self.behavior.imitation_loss(posteriors, batch)
-            sound = self.behavior_learner.apply(replayed + imitation) is not None
-            self.behavior.update_slow_value()
-            metrics |= {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
+            sound, behavior_metrics = self.imitate(batch, posteriors)
+            metrics |= behavior_metrics
         self.updates += 1
         return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
 
@@ -183,6 +180,14 @@ class Dreamer(nn.Module):
             return False, metrics
         self.behavior.update_slow_value()
         return True, metrics | {"grad/behavior": torch.tensor(norm)}
+
+    def imitate(self, batch: Batch, posteriors: State) -> tuple[bool, dict[str, Tensor]]:
+        """The prelude's loop 3, fit the critic to real returns and the policy to the lessons: (done, metrics)."""
+        replayed = self.behavior.replay_value_loss(posteriors, batch)
+        imitation = self.behavior.imitation_loss(posteriors, batch)
+        sound = self.behavior_learner.apply(replayed + imitation) is not None
+        self.behavior.update_slow_value()
+        return sound, {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
 
     def behavior_loss(
         self, batch: Batch, posteriors: State, world: WorldModel, start: State

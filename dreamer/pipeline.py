@@ -1,11 +1,12 @@
 """Updates on two cores: the world model learns in the calling thread, the behaviour beside it in a second one.
 
-    caller    world 1 | play | world 2     | play | world 3     | ...
-    second            | behaviour 1        | behaviour 2        | ...
+    caller    world 1 | play | world 2, help | play | world 3, help | ...
+    second            | behaviour 1          | behaviour 2          | ...
 
 Behaviour k dreams with a copy of the weights that world k left behind, so the updates are exactly those of
 ``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
-with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed.
+with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed. While the caller
+waits for the behaviour it helps with its large passes (dreamer/parallel.py).
 
 ``averaged`` is what to judge and to keep: a running mean of the weights (dreamer/averaging.py).
 
@@ -14,6 +15,7 @@ metrics arrive one call later.
 """
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,7 @@ from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
 from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.parallel import help_until, wake
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
 
@@ -63,7 +66,9 @@ class Pipeline:
         return self._average.agent
 
     def train_prelude(self, batch: Batch) -> dict[str, float]:
-        """One update of the prelude, see ``Dreamer``; nothing is overlapped."""
+        """``train_step`` of the prelude, see ``Dreamer``."""
+        if self.overlap:
+            return self._overlap(batch, self.agent.imitate)
         metrics = self.agent.train_prelude(batch)
         self._take_average()
         return metrics
@@ -79,25 +84,27 @@ class Pipeline:
             metrics = self.agent.train_step(batch)
             self._take_average()
             return metrics
-        return self._overlap(batch)
+        return self._overlap(batch, self._improve)
 
-    def _overlap(self, batch: Batch) -> dict[str, float]:
+    def _overlap(self, batch: Batch, behave: Callable[[Batch, State], Result]) -> dict[str, float]:
         sound, posteriors, metrics = self.agent.update_world(batch)
         self.finish()
         self.agent.updates += 1
         self._take_average()
         self.refresh_player()
         if sound:
-            self._running = self._pool.submit(self._improve, batch, posteriors)
+            self._running = self._pool.submit(behave, batch, posteriors)
+            self._running.add_done_callback(lambda _: wake())
         skipped = max(float(not sound), self._last["skipped"])
         return self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
 
     def finish(self) -> None:
-        """Wait for the update under way, on a GPU or of the behaviour; what it raised is raised here."""
+        """Wait for the update under way, on a GPU or of the behaviour, and help; what it raised is raised here."""
         if self._captured is not None:
             self._last = self._captured.finish() or self._last
         if self._running is not None:
             running, self._running = self._running, None
+            help_until(running.done)
             sound, metrics = running.result()
             self._last = {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
 

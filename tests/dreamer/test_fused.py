@@ -10,7 +10,7 @@ from dreamer import kernels, parallel
 from dreamer.agent import Dreamer
 from dreamer.kernels import Kind
 from dreamer.sequence_model import State
-from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
+from tests.dreamer.tiny import filled_buffer, helper, noise_source, tiny_agent
 
 FAST: list[Kind] = ["torch"] + (["native"] if kernels.kind() == "native" else [])
 SIZES = {"hidden": 24, "groups": 5, "classes": 7, "embedding": 20, "units": 17, "head_units": 19}
@@ -20,7 +20,6 @@ SIZES = {"hidden": 24, "groups": 5, "classes": 7, "embedding": 20, "units": 17, 
 def chosen_again() -> Iterator[None]:
     yield
     kernels.use("auto")
-    parallel.use_workers(1)
 
 
 def agent_with(wanted: Kind, **sections: dict[str, object]) -> Dreamer:
@@ -83,18 +82,19 @@ def test_loss_states_and_every_gradient_agree_with_the_plain_path(
 
 
 @pytest.mark.parametrize("fast", FAST)
-def test_rows_split_among_threads_give_the_same(fast: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "FEWEST_ROWS", 100)
+def test_passes_cut_into_parts_give_the_same_alone_and_with_a_helper(
+    fast: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loss, states, grads = behavior_pass(fast)
-    for workers in (2, 3):
-        parallel.use_workers(workers)
-        split_loss, split_states, split_grads = behavior_pass(fast)
-        torch.testing.assert_close(split_loss, loss)
-        torch.testing.assert_close(split_states["z"], states["z"])
-        for name, gradient in grads.items():
-            torch.testing.assert_close(split_grads[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
-        again = behavior_pass(fast)[2]
-        assert all(torch.equal(again[name], gradient) for name, gradient in split_grads.items())
+    monkeypatch.setattr(parallel, "FEWEST_ROWS", 30)
+    alone = behavior_pass(fast)
+    torch.testing.assert_close(alone[0], loss)
+    torch.testing.assert_close(alone[1]["z"], states["z"])
+    for name, gradient in grads.items():
+        torch.testing.assert_close(alone[2][name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+    with helper():
+        assisted = behavior_pass(fast)[2]
+    assert all(torch.equal(assisted[name], gradient) for name, gradient in alone[2].items())
 
 
 @pytest.mark.parametrize("fast", FAST)

@@ -1,5 +1,8 @@
 """Small agents and small memories for the tests of the mind."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -7,6 +10,7 @@ import torch
 
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
+from dreamer.parallel import help_until, wake
 from dreamer.replay import Episode, EpisodeBuffer
 
 TINY: dict[str, dict[str, Any]] = {
@@ -64,3 +68,17 @@ def filled_buffer(config: DreamerConfig, episodes: int = 12, seed: int = 5) -> E
 def noise_source(seed: int = 11) -> torch.Generator:
     """A generator with a known seed."""
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def helper() -> Iterator[None]:
+    """A second thread that takes parts of large passes inside the with block."""
+    done = threading.Event()
+    thread = threading.Thread(target=help_until, args=(done.is_set,), name="helper")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        wake()
+        thread.join()
