@@ -73,8 +73,13 @@ def noise_source(seed: int = 11) -> torch.Generator:
 @contextmanager
 def helper() -> Iterator[None]:
     """A second thread that takes parts of large passes inside the with block."""
-    done = threading.Event()
-    thread = threading.Thread(target=help_until, args=(done.is_set,), name="helper")
+    done, threads = threading.Event(), torch.get_num_threads()
+
+    def run() -> None:
+        torch.set_num_threads(threads)  # a new thread begins with torch's own number, and sums in another order
+        help_until(done.is_set)
+
+    thread = threading.Thread(target=run, name="helper")
     thread.start()
     try:
         yield
