@@ -1,11 +1,11 @@
 """Perceptrons and the KL with hand-written gradients: a few passes over memory instead of one per operation.
 
 Equal results to the plain modules within rounding (tests/dreamer/test_fused.py). A perceptron is walked through in
-blocks of rows that stay in the cache.
+blocks of rows that stay in the cache, by one call of compiled code (chains.c) where there is a compiler.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +13,28 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from dreamer import kernels
+from dreamer.native import pointers
 from dreamer.parallel import over_rows
 
-ROWS = 512  # of a block; 512 rows of 256 float32 are half a megabyte
+ROWS = 512  # of a block, as in chains.c; 512 rows of 256 float32 are half a megabyte
+
+
+class _Kept(NamedTuple):
+    """What a perceptron's hidden layers leave behind, each (layers, rows, ...): normalised sums, outputs, 1 / rms."""
+
+    sums: Tensor
+    outs: Tensor
+    inverses: Tensor
+
+    @classmethod
+    def room(cls, like: Tensor, rows: int, weights: Sequence[Tensor]) -> "_Kept":
+        """Uninitialised, for so many rows."""
+        layers, units = len(weights) // 2 - 1, weights[0].shape[0]
+        return cls(*(like.new_empty(layers, rows, width) for width in (units, units, 1)))
+
+    def of(self, rows: slice) -> "_Kept":
+        """The part that belongs to some of the rows."""
+        return _Kept(*(table[:, rows] for table in self))
 
 
 class _Perceptron(Function):
@@ -24,40 +43,27 @@ class _Perceptron(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, epsilon: float, *weights: Tensor) -> Tensor:
         """weights: matrix and scale of each hidden layer, then matrix and bias of the last."""
-        hidden, last = _layers(weights)
-        sizes = [matrix.shape[0] for matrix, _ in hidden]
-        sums, outs = ([x.new_empty(len(x), size) for size in sizes] for _ in range(2))
-        inverses = [x.new_empty(len(x), 1) for _ in sizes]
-        result = x.new_empty(len(x), last[0].shape[0])
+        kept, result = _Kept.room(x, len(x), weights), x.new_empty(len(x), len(weights[-1]))
 
         def run(part: slice) -> None:
-            for rows in _blocks(part):
-                seen = x[rows]
-                for (matrix, scale), y, out, inverse in zip(hidden, sums, outs, inverses, strict=True):
-                    torch.mm(seen, matrix.t(), out=y[rows])
-                    kernels.norm_silu_(y[rows], scale, epsilon, out[rows], inverse[rows])
-                    seen = out[rows]
-                torch.addmm(last[1], seen, last[0].t(), out=result[rows])
+            _forward(x[part], epsilon, weights, kept.of(part), result[part])
 
         over_rows(run, len(x))
-        ctx.save_for_backward(x, *weights, *sums, *outs, *inverses)
+        ctx.save_for_backward(x, *kept, *weights)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dresult: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, if it wants one, and of all weights."""
-        x, *rest = ctx.saved_tensors
-        depth = (len(rest) - 2) // 5
-        weights, kept = rest[: 2 * depth + 2], rest[2 * depth + 2 :]
-        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        x, sums, outs, inverses, *weights = ctx.saved_tensors
+        kept, dresult = _Kept(sums, outs, inverses), dresult.contiguous()
+        dx = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
 
         def run(part: slice) -> list[Tensor]:
             gradients = [torch.zeros_like(weight) for weight in weights]
-            for rows in _blocks(part):
-                inputs = [x[rows], *[out[rows] for out in kept[depth : 2 * depth]]]
-                between = [(kept[i][rows], kept[2 * depth + i][rows]) for i in range(depth)]
-                _backward_block(dresult[rows], inputs, between, weights, gradients, None if dx is None else dx[rows])
+            given = x[part], kept.of(part), weights, dresult[part]
+            _backward(*given, gradients, None if dx is None else dx[part])
             return gradients
 
         gradients, *others = over_rows(run, len(x))
@@ -66,28 +72,67 @@ class _Perceptron(Function):
         return dx, None, *gradients
 
 
-def _backward_block(
+def _forward(
+    x: Tensor, epsilon: float, weights: Sequence[Tensor], kept: _Kept, result: Tensor, *, keep: bool = True
+) -> None:
+    """Fill ``result`` and, for the way back, ``kept``; with keep off that is only room for one block."""
+    library = kernels.library_for(x)
+    if library is not None:
+        sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], result.shape[1])
+        given = (x.data_ptr(), x.stride(0), pointers(weights), *(table.data_ptr() for table in kept))
+        library.calls.perceptron_forward(
+            library.gemm, *sizes, epsilon, *given, _layer_rows(kept), keep, result.data_ptr()
+        )
+        return
+    for rows in _blocks(len(x)):
+        seen, places = x[rows], rows if keep else slice(0, rows.stop - rows.start)
+        for (matrix, scale), y, out, inverse in zip(_layers(weights)[0], *kept.of(places), strict=True):
+            torch.mm(seen, matrix.t(), out=y)
+            kernels.norm_silu_(y, scale, epsilon, out, inverse)
+            seen = out
+        torch.addmm(weights[-1], seen, weights[-2].t(), out=result[rows])
+
+
+def _backward(
+    x: Tensor,
+    kept: _Kept,
+    weights: Sequence[Tensor],
     dresult: Tensor,
-    inputs: list[Tensor],
-    between: list[tuple[Tensor, Tensor]],
-    weights: list[Tensor],
     gradients: list[Tensor],
     dx: Tensor | None,
 ) -> None:
-    """Add the weights' gradients of one block of rows, and write that of its x.
+    """Add the weights' gradients, and write that of x where it is wanted."""
+    library = kernels.library_for(x)
+    if library is not None:
+        sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], dresult.shape[1])
+        given = (x.data_ptr(), x.stride(0), pointers(weights), pointers(gradients))
+        room = x.new_empty(2, ROWS, kept.sums.shape[-1])
+        library.calls.perceptron_backward(
+            *(library.gemm, *sizes, *given, *(table.data_ptr() for table in kept), _layer_rows(kept)),
+            *(dresult.data_ptr(), room.data_ptr(), None if dx is None else dx.data_ptr()),
+        )
+        return
+    for rows in _blocks(len(x)):
+        _backward_block(x[rows], kept.of(rows), weights, dresult[rows], gradients, None if dx is None else dx[rows])
 
-    inputs: of each layer; between: the normalised sums and 1 / rms of each hidden layer.
-    """
+
+def _backward_block(
+    x: Tensor,
+    kept: _Kept,
+    weights: Sequence[Tensor],
+    dresult: Tensor,
+    gradients: list[Tensor],
+    dx: Tensor | None,
+) -> None:
     hidden, last = _layers(weights)
     dhidden, dlast = _layers(gradients)
+    inputs = [x, *kept.outs]
     dlast[0].addmm_(dresult.t(), inputs[-1])
     dlast[1].add_(dresult.sum(0))
     dout = dresult @ last[0]
     for layer in reversed(range(len(hidden))):
-        matrix, scale = hidden[layer]
-        dmatrix, dscale = dhidden[layer]
-        y, inverse = between[layer]
-        dy = kernels.norm_silu_backward(dout, y, scale, inverse, dscale)
+        (matrix, scale), (dmatrix, dscale) = hidden[layer], dhidden[layer]
+        dy = kernels.norm_silu_backward(dout, kept.sums[layer], scale, kept.inverses[layer], dscale)
         dmatrix.addmm_(dy.t(), inputs[layer])
         if layer:
             dout = dy @ matrix
@@ -118,6 +163,8 @@ class _CategoricalKL(Function):
 def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
     """The fused perceptron on x (..., inputs): (..., outputs)."""
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    if rows.stride(1) != 1 or rows.stride(0) < rows.shape[1]:
+        rows = rows.contiguous()
     if not torch.is_grad_enabled():
         result = _infer(rows, epsilon, weights)
     else:
@@ -135,28 +182,23 @@ def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Te
 
 def _infer(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
     """The forward pass alone, which keeps nothing."""
+    result = x.new_empty(len(x), len(weights[-1]))
 
-    def run(part: slice) -> Tensor:
-        blocks = [_infer_block(x[rows], epsilon, weights) for rows in _blocks(part)]
-        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+    def run(part: slice) -> None:
+        room = _Kept.room(x, min(ROWS, part.stop - part.start), weights)
+        _forward(x[part], epsilon, weights, room, result[part], keep=False)
 
-    done = over_rows(run, len(x))
-    return done[0] if len(done) == 1 else torch.cat(done)
-
-
-def _infer_block(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
-    hidden, (matrix, bias) = _layers(weights)
-    inverse = x.new_empty(len(x), 1)
-    for w, scale in hidden:
-        y = torch.mm(x, w.t())
-        kernels.norm_silu_(y, scale, epsilon, x := torch.empty_like(y), inverse)
-    return torch.addmm(bias, x, matrix.t())
+    over_rows(run, len(x))
+    return result
 
 
-def _blocks(part: slice) -> list[slice]:
-    count = max(1, -(-(part.stop - part.start) // ROWS))
-    edges = [part.start + (part.stop - part.start) * i // count for i in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+def _blocks(rows: int) -> list[slice]:
+    return [slice(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS)]
+
+
+def _layer_rows(kept: _Kept) -> int:
+    """Rows between one layer's table and the next."""
+    return kept.inverses.stride(0)
 
 
 def _layers(weights: Any) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:

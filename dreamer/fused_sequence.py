@@ -5,6 +5,7 @@ weights are one product over all steps after it. Only what really needs the step
 Categorical latents, RMS norm and SiLU only; `SequenceModel` takes its plain way otherwise.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from dreamer import kernels
+from dreamer.native import pointers
 from dreamer.parallel import over_rows, parts
 
 
@@ -31,6 +33,10 @@ class Shape:
     def latent(self) -> int:
         """Size of z."""
         return self.groups * self.classes
+
+    def grouped(self, z: Tensor) -> Tensor:
+        """z or its logits (..., latent) as (..., groups, classes)."""
+        return z.view(*z.shape[:-1], self.groups, self.classes)
 
 
 class Weights(NamedTuple):
@@ -50,87 +56,144 @@ class Weights(NamedTuple):
     prior_bias: Tensor
 
 
+class _Kept(NamedTuple):
+    """What the filter leaves behind for its way back, (time, batch, ...) but for inverses (3, time, batch, 1)."""
+
+    into: Tensor
+    gates: Tensor
+    joined: Tensor
+    before: Tensor
+    post: Tensor
+    outs: Tensor
+    seen: Tensor
+    logits: Tensor
+    soft: Tensor
+    inverses: Tensor
+
+    @classmethod
+    def room(cls, shape: Shape, action_part: Tensor) -> "_Kept":
+        """Uninitialised."""
+        units, size, latent = action_part.shape[-1], shape.hidden, shape.latent
+        widths = (units, 3 * size, units + size, latent, units, units, size + latent, latent, latent)
+        steps = action_part.shape[:2]
+        return cls._make(
+            [*(action_part.new_empty(*steps, width) for width in widths), action_part.new_empty(3, *steps, 1)]
+        )
+
+
+class _Gradients(NamedTuple):
+    """At the input layer, the gates and the posterior's layer of each step, and at the three scales."""
+
+    into: Tensor
+    gates: Tensor
+    post: Tensor
+    input_scale: Tensor
+    cell_scale: Tensor
+    post_scale: Tensor
+
+
 class _Filter(Function):
     """(embed part, action part (time, batch, units), h (batch, hidden), z (batch, latent)) -> (features, logits).
 
-    features (time, batch, hidden + latent), logits (time, batch, groups, classes). The parts are the products of the
+    features (time, batch, hidden + latent), logits (time, batch, groups * classes). The parts are the products of the
     first layers with embeddings and actions; no gradient goes to the state before the first step.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        shape: Shape,
-        embed_part: Tensor,
-        action_part: Tensor,
-        forget: Tensor,
-        h: Tensor,
-        z: Tensor,
-        uniform: Tensor,
-        *weights: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """weights: of z, scale; of the cell, scale; of h towards the posterior, scale; of the posterior, bias."""
-        w_z, s_in, w_cell, s_cell, w_post, s_post, w_out, b_out = weights
-        time, batch, units = action_part.shape
-        new, size = action_part.new_empty, shape.hidden
-        into, gates = new(time, batch, units), new(time, batch, 3 * size)
-        joined, before = new(time, batch, units + size), new(time, batch, shape.latent)
-        post, outs = new(time, batch, units), new(time, batch, units)
-        seen, logits = new(time, batch, size + shape.latent), new(time, batch, shape.groups, shape.classes)
-        soft, inverses = torch.empty_like(logits), new(3, time, batch, 1)
-        any_new = forget.any(1).tolist()
-        for t in range(time):
-            before[t], joined[t, :, units:] = z, h
-            if any_new[t]:
-                before[t].masked_fill_(forget[t, :, None], 0.0)
-                joined[t, :, units:].masked_fill_(forget[t, :, None], 0.0)
-            h, z = seen[t, :, :size], seen[t, :, size:]
-            torch.addmm(action_part[t], before[t], w_z.t(), out=into[t])
-            kernels.norm_silu_(into[t], s_in, shape.epsilon, joined[t, :, :units], inverses[0, t])
-            torch.mm(joined[t], w_cell.t(), out=gates[t])
-            kernels.gru_(gates[t], s_cell, shape.epsilon, joined[t, :, units:], h, inverses[1, t])
-            torch.addmm(embed_part[t], h, w_post.t(), out=post[t])
-            kernels.norm_silu_(post[t], s_post, shape.epsilon, outs[t], inverses[2, t])
-            torch.addmm(b_out, outs[t], w_out.t(), out=logits[t].view(batch, -1))
-            soft[t], _ = kernels.draw_one_hot(logits[t], uniform[t], shape.unimix, z)
-        ctx.save_for_backward(*weights, forget, into, gates, joined, before, post, outs, seen, soft, inverses)
-        ctx.shape, ctx.any_new = shape, any_new
-        return seen, logits
+    def forward(ctx: Any, shape: Shape, forget: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """tensors: embed part, action part, h, z, uniform; then weights: of z, scale; of the cell, scale; of h
+        towards the posterior, scale; of the posterior, bias."""
+        parts, weights = [part.contiguous() for part in tensors[:5]], tensors[5:]
+        kept = _Kept.room(shape, parts[1])
+        library = kernels.library_for(kept.into)
+        if library is None:
+            _filter(shape, forget, parts, weights, kept)
+        else:
+            numbers = (*_sizes(kept, shape), shape.unimix, shape.epsilon, forget.data_ptr(), pointers(parts))
+            room = torch.empty(forget.shape[1], shape.groups, dtype=torch.int32)
+            given = (weights[0].stride(0), weights[4].stride(0), pointers(weights), pointers(kept), room.data_ptr())
+            library.calls.filter_forward(library.gemm, *numbers, *given)
+        ctx.save_for_backward(*weights, forget, *kept)
+        ctx.shape = shape
+        return kept.seen, kept.logits
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dseen: Tensor, dlogits: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of both parts and of the weights."""
-        w_z, s_in, w_cell, s_cell, w_post, s_post, w_out, _, forget, *kept = ctx.saved_tensors
-        into, gates, joined, before, post, outs, seen, soft, inverses = kept
-        shape, (time, _, units) = ctx.shape, into.shape
-        dlogits = dlogits.clone(memory_format=torch.contiguous_format)
-        ds_in, ds_cell, ds_post = (torch.zeros_like(scale) for scale in (s_in, s_cell, s_post))
-        dinto, dgates, dpost = torch.empty_like(into), torch.empty_like(gates), torch.empty_like(post)
-        dh, dz = dseen[-1, :, : shape.hidden].contiguous(), dseen[-1, :, shape.hidden :].contiguous()
-        for t in reversed(range(time)):
-            kernels.straight_through_(dlogits[t], dz, soft[t], shape.unimix)
-            dout = dlogits[t].flatten(1) @ w_out
-            dpost[t] = kernels.norm_silu_backward(dout, post[t], s_post, inverses[2, t], ds_post)
-            dh = torch.addmm(dh, dpost[t], w_post)
-            dgates[t], dh = kernels.gru_backward(
-                dh, gates[t], s_cell, inverses[1, t], joined[t, :, units:], ds_cell
-            )
-            djoined = dgates[t] @ w_cell
-            dinto[t] = kernels.norm_silu_backward(djoined[:, :units], into[t], s_in, inverses[0, t], ds_in)
-            if t == 0:
-                break
-            dz, dh = dinto[t] @ w_z, dh.add_(djoined[:, units:])
-            if ctx.any_new[t]:
-                dz.masked_fill_(forget[t, :, None], 0.0)
-                dh.masked_fill_(forget[t, :, None], 0.0)
-            dz += dseen[t - 1, :, shape.hidden :]
-            dh += dseen[t - 1, :, : shape.hidden]
-        rows = dlogits.flatten(2).flatten(0, 1)
-        h = seen.flatten(0, 1)[:, : shape.hidden]
-        gradients = [_product(dinto, before), ds_in, _product(dgates, joined), ds_cell]
-        gradients += [dpost.flatten(0, 1).t() @ h, ds_post, _product(rows, outs), rows.sum(0)]
-        return None, dpost, dinto, None, None, None, None, *gradients
+        saved, shape = ctx.saved_tensors, ctx.shape
+        weights, forget, kept = saved[:8], saved[8], _Kept(*saved[9:])
+        dseen, dlogits = dseen.contiguous(), dlogits.clone(memory_format=torch.contiguous_format)
+        steps = [torch.empty_like(table) for table in (kept.into, kept.gates, kept.post)]
+        found = _Gradients._make([*steps, *(torch.zeros_like(scale) for scale in (weights[1], weights[3], weights[5]))])
+        library = kernels.library_for(kept.into)
+        if library is None:
+            _filter_back(shape, forget, dseen, dlogits, weights, kept, found)
+        else:
+            numbers = (*_sizes(kept, shape), shape.unimix, *(t.data_ptr() for t in (forget, dseen, dlogits)))
+            room = kept.into.new_empty(forget.shape[1], 3 * shape.hidden + shape.latent + 2 * kept.into.shape[-1])
+            given = (weights[0].stride(0), weights[4].stride(0), pointers(weights), pointers(kept), pointers(found))
+            library.calls.filter_backward(library.gemm, *numbers, *given, room.data_ptr())
+        h = kept.seen.flatten(0, 1)[:, : shape.hidden]
+        gradients = [_product(found.into, kept.before), found.input_scale]
+        gradients += [_product(found.gates, kept.joined), found.cell_scale]
+        gradients += [found.post.flatten(0, 1).t() @ h, found.post_scale]
+        gradients += [_product(dlogits, kept.outs), dlogits.sum((0, 1))]
+        return None, None, found.post, found.into, None, None, None, *gradients
+
+
+def _sizes(kept: _Kept, shape: Shape) -> tuple[int, ...]:
+    """As chains.c wants them."""
+    return *kept.into.shape, shape.hidden, shape.groups, shape.classes
+
+
+def _filter(shape: Shape, forget: Tensor, parts: Sequence[Tensor], weights: Sequence[Tensor], kept: _Kept) -> None:
+    """Fill ``kept``, step by step; see ``_Filter.forward``."""
+    embed_part, action_part, h, z, uniform = parts
+    w_z, s_in, w_cell, s_cell, w_post, s_post, w_out, b_out = weights
+    units, size = kept.into.shape[-1], shape.hidden
+    for t in range(len(forget)):
+        joined, seen, inverses = kept.joined[t], kept.seen[t], kept.inverses[:, t]
+        kept.before[t] = z.masked_fill(forget[t, :, None], 0.0)
+        joined[:, units:] = h.masked_fill(forget[t, :, None], 0.0)
+        h, z = seen[:, :size], seen[:, size:]
+        torch.addmm(action_part[t], kept.before[t], w_z.t(), out=kept.into[t])
+        kernels.norm_silu_(kept.into[t], s_in, shape.epsilon, joined[:, :units], inverses[0])
+        torch.mm(joined, w_cell.t(), out=kept.gates[t])
+        kernels.gru_(kept.gates[t], s_cell, shape.epsilon, joined[:, units:], h, inverses[1])
+        torch.addmm(embed_part[t], h, w_post.t(), out=kept.post[t])
+        kernels.norm_silu_(kept.post[t], s_post, shape.epsilon, kept.outs[t], inverses[2])
+        torch.addmm(b_out, kept.outs[t], w_out.t(), out=kept.logits[t])
+        kept.soft[t] = kernels.draw_one_hot(shape.grouped(kept.logits[t]), uniform[t], shape.unimix, z)[0].flatten(1)
+
+
+def _filter_back(
+    shape: Shape,
+    forget: Tensor,
+    dseen: Tensor,
+    dlogits: Tensor,
+    weights: Sequence[Tensor],
+    kept: _Kept,
+    found: _Gradients,
+) -> None:
+    """Fill ``found`` and complete dlogits, step by step from the last; see ``_Filter.backward``."""
+    w_z, s_in, w_cell, s_cell, w_post, s_post, w_out, _ = weights
+    units, size = kept.into.shape[-1], shape.hidden
+    dh, dz = torch.zeros_like(dseen[0, :, :size]), torch.zeros_like(dseen[0, :, size:])
+    for t in reversed(range(len(forget))):
+        dh, dz = dh + dseen[t, :, :size], dz + dseen[t, :, size:]
+        kernels.straight_through_(shape.grouped(dlogits[t]), dz, shape.grouped(kept.soft[t]), shape.unimix)
+        dout = dlogits[t] @ w_out
+        found.post[t] = kernels.norm_silu_backward(dout, kept.post[t], s_post, kept.inverses[2, t], found.post_scale)
+        dh = torch.addmm(dh, found.post[t], w_post)
+        h = kept.joined[t, :, units:]
+        found.gates[t], dh = kernels.gru_backward(dh, kept.gates[t], s_cell, kept.inverses[1, t], h, found.cell_scale)
+        djoined = found.gates[t] @ w_cell
+        found.into[t] = kernels.norm_silu_backward(
+            djoined[:, :units], kept.into[t], s_in, kept.inverses[0, t], found.input_scale
+        )
+        dz = (found.into[t] @ w_z).masked_fill_(forget[t, :, None], 0.0)
+        dh = dh.add_(djoined[:, units:]).masked_fill_(forget[t, :, None], 0.0)
 
 
 def _product(gradient: Tensor, inputs: Tensor) -> Tensor:
@@ -154,56 +217,70 @@ def filter_sequence(
     embed_part = embeds @ w.posterior[:, shape.hidden :].t()
     uniform = torch.rand(*actions.shape[:2], shape.groups, generator=generator, device=actions.device)
     seen, logits = _Filter.apply(  # type: ignore[no-untyped-call]
-        *(shape, embed_part, action_part, is_first, state["h"].detach(), state["z"].detach(), uniform),
+        *(shape, is_first, embed_part, action_part, state["h"].detach(), state["z"].detach(), uniform),
         *(w.input[:, : shape.latent], w.input_scale, w.cell, w.cell_scale),
         *(w.posterior[:, : shape.hidden], w.posterior_scale, w.posterior_out, w.posterior_bias),
     )
     h, z = torch.split(seen, [shape.hidden, shape.latent], -1)
-    return {"h": h, "z": z, "logits": logits, "joined": seen}
+    return {"h": h, "z": z, "logits": shape.grouped(logits), "joined": seen}
 
 
 class DreamStep:
-    """One step of the dream, with weights laid out once and places for all that is in between.
+    """One step of the dream, with weights laid out once and room for all that is in between.
 
     The sampled z is looked up, not multiplied.
     """
 
     def __init__(self, weights: Weights, shape: Shape, batch: int) -> None:
-        self.shape, self._weights = shape, weights
-        w_in = weights.input.detach().t().contiguous()
-        self._w_z, self._w_action = w_in[: shape.latent], w_in[shape.latent :]
-        matrices = (weights.cell, weights.prior, weights.prior_out)
-        self._cell, self._prior, self._out = (matrix.detach().t().contiguous() for matrix in matrices)
-        new, units, inner = w_in.new_empty, w_in.shape[1], self._prior.shape[1]
-        self._into, self._gates, self._inverse = new(batch, units), new(batch, 3 * shape.hidden), new(batch, 1)
-        self._joined = new(batch, units + shape.hidden)
-        self._x, self._before = self._joined[:, :units], self._joined[:, units:]
-        self._inner, self._activated = new(2, batch, inner)
-        self._logits = new(batch, shape.latent)
+        self.shape, self._weights = shape, Weights(*(weight.detach() for weight in weights))
+        self._table = self._weights.input.t().contiguous()
+        widths = self._widths(self._table.shape[1])
+        self._room = self._table.new_empty(batch * sum(widths))
+        places = torch.split(self._room, [batch * width for width in widths])
+        self._places = [place.view(batch, width) for place, width in zip(places, widths, strict=True)]
 
-    def __call__(
-        self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor
-    ) -> Tensor:
+    def _widths(self, units: int) -> tuple[int, ...]:
+        """Of the tables of a step, in the order of chains.c."""
+        size, latent = self.shape.hidden, self.shape.latent
+        return units, units + size, 3 * size, units, units, latent, latent, 1
+
+    def __call__(self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
         """From features (batch, hidden + latent) to the next ones in ``out``; returns the drawn index (batch, groups).
 
         index is what the last step returned, None if the state's z is not known to be one-hot.
         """
-        shape, w, inverse = self.shape, self._weights, self._inverse
-        torch.mm(action, self._w_action, out=self._into)
+        library = kernels.library_for(state)
+        if library is None:
+            return self._step(state, index, action, uniform, out)
+        shape, weights, (units, actions) = self.shape, self._weights, (self._table.shape[1], action.shape[1])
+        drawn = torch.empty(len(state), shape.groups, dtype=torch.int32)
+        sizes = (len(state), actions, units, shape.hidden, shape.groups, shape.classes, shape.unimix, shape.epsilon)
+        known = None if index is None else index.data_ptr()
+        given = (known, action.data_ptr(), uniform.data_ptr(), pointers(weights), self._table.data_ptr())
+        library.calls.dream_step(
+            *(library.gemm, *sizes, state.data_ptr(), state.stride(0), *given),
+            *(self._room.data_ptr(), out.data_ptr(), out.stride(0), drawn.data_ptr()),
+        )
+        return drawn
+
+    def _step(self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
+        shape, w = self.shape, self._weights
+        into, joined, gates, inner, active, logits, _, inverse = self._places
+        x, before = torch.split(joined, [into.shape[1], shape.hidden], 1)
+        torch.mm(action, self._table[shape.latent :], out=into)
         if index is None:
-            self._into.addmm_(state[:, shape.hidden :], self._w_z)
+            into.addmm_(state[:, shape.hidden :], self._table[: shape.latent])
         else:
-            kernels.add_rows_(self._into, index, self._w_z)
-        self._before.copy_(state[:, : shape.hidden])
+            kernels.add_rows_(into, index, self._table[: shape.latent])
+        before.copy_(state[:, : shape.hidden])
         h = out[:, : shape.hidden]
-        kernels.norm_silu_(self._into, w.input_scale, shape.epsilon, self._x, inverse)
-        torch.mm(self._joined, self._cell, out=self._gates)
-        kernels.gru_(self._gates, w.cell_scale, shape.epsilon, self._before, h, inverse)
-        torch.mm(h, self._prior, out=self._inner)
-        kernels.norm_silu_(self._inner, w.prior_scale, shape.epsilon, self._activated, inverse)
-        torch.addmm(w.prior_bias, self._activated, self._out, out=self._logits)
-        logits = self._logits.view(-1, shape.groups, shape.classes)
-        return kernels.draw_one_hot(logits, uniform, shape.unimix, out[:, shape.hidden :])[1]
+        kernels.norm_silu_(into, w.input_scale, shape.epsilon, x, inverse)
+        torch.mm(joined, w.cell.t(), out=gates)
+        kernels.gru_(gates, w.cell_scale, shape.epsilon, before, h, inverse)
+        torch.mm(h, w.prior.t(), out=inner)
+        kernels.norm_silu_(inner, w.prior_scale, shape.epsilon, active, inverse)
+        torch.addmm(w.prior_bias, active, w.prior_out.t(), out=logits)
+        return kernels.draw_one_hot(shape.grouped(logits), uniform, shape.unimix, out[:, shape.hidden :])[1]
 
 
 class DreamSteps:

@@ -52,7 +52,7 @@ static inline float log_fast(float x) { /* x > 0 and not denormal */
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_fast(-x)); }
 
 /* y (rows, n) becomes y / rms(y), out = silu(y * scale), inverse (rows,) = 1 / rms. */
-void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restrict y, const float *restrict scale,
+static void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restrict y, const float *restrict scale,
                        float *restrict out, int64_t ld_out, float *restrict inverse) {
     for (int64_t r = 0; r < rows; r++, y += n, out += ld_out) {
         float sum = 0.0f;
@@ -70,7 +70,7 @@ void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restrict y, co
 }
 
 /* From the gradient at out: dy (rows, n), and the gradient at scale added to dscale (n,). */
-void norm_silu_backward(int64_t rows, int64_t n, const float *restrict dout, int64_t ld_dout,
+static void norm_silu_backward(int64_t rows, int64_t n, const float *restrict dout, int64_t ld_dout,
                         const float *restrict y, const float *restrict scale, const float *restrict inverse,
                         float *restrict dy, float *restrict dscale) {
     for (int64_t r = 0; r < rows; r++, y += n, dy += n, dout += ld_dout) {
@@ -91,7 +91,7 @@ void norm_silu_backward(int64_t rows, int64_t n, const float *restrict dout, int
 }
 
 /* The recurrent cell after its product: gates (rows, 3 n) become gates / rms, out the next h. */
-void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gates, const float *restrict scale,
+static void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gates, const float *restrict scale,
                  const float *restrict h, int64_t ld_h, float *restrict out, int64_t ld_out,
                  float *restrict inverse) {
     for (int64_t r = 0; r < rows; r++, gates += 3 * n, h += ld_h, out += ld_out) {
@@ -113,7 +113,7 @@ void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gates, cons
 }
 
 /* From the gradient at the next h: dgates (rows, 3 n), dh (rows, n) without the part through the product. */
-void gru_backward(int64_t rows, int64_t n, const float *restrict dout, const float *restrict gates,
+static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, const float *restrict gates,
                   const float *restrict scale, const float *restrict inverse, const float *restrict h, int64_t ld_h,
                   float *restrict dgates, float *restrict dh, float *restrict dscale) {
     for (int64_t r = 0; r < rows; r++, gates += 3 * n, dgates += 3 * n, h += ld_h, dout += n, dh += n) {
@@ -163,7 +163,7 @@ static void softmax_rows(int64_t rows, int64_t c, const float *restrict logits, 
 
 /* Draw one class in each of g groups by inversion: logits, soft (rows, g c), uniform (rows, g), one_hot (rows, g c)
  * at ld_hot, index (rows, g): position in the row of g c. */
-void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
+static void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
                          const float *restrict uniform, float *restrict soft, float *restrict one_hot,
                          int64_t ld_hot, int32_t *restrict index) {
     softmax_rows(rows * g, c, logits, soft);
@@ -184,7 +184,7 @@ void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix, const
 }
 
 /* Straight-through: from the gradient at z (rows, c) at the samples, add that at the logits to dlogits. */
-void categorical_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz, int64_t ld_dz,
+static void categorical_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz, int64_t ld_dz,
                           const float *restrict soft, float *restrict dlogits) {
     float share = 1.0f - unimix;
     for (int64_t r = 0; r < rows; r++, dz += ld_dz)
@@ -240,7 +240,7 @@ void kl_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *
 }
 
 /* out (rows, n) += the sum of the `count` rows of table (., n) that index (rows, count) names. */
-void add_rows(int64_t rows, int64_t n, int64_t count, const int32_t *restrict index, const float *restrict table,
+static void add_rows(int64_t rows, int64_t n, int64_t count, const int32_t *restrict index, const float *restrict table,
               int64_t ld_table, float *restrict out, int64_t ld_out) {
     for (int64_t r = 0; r < rows; r++, index += count, out += ld_out)
         for (int64_t i = 0; i + 1 < count + (count & 1); i += 2) {

@@ -1,14 +1,13 @@
-"""The row kernels of the fast paths: compiled (kernels.c) where that is possible, else the same in plain torch.
+"""Which fast paths are taken, and the row kernels that they are made of, in torch.
 
-    use("native")   compiled kernels, the default where a C compiler exists and tensors are float32 on a CPU
-    use("torch")    fast paths, kernels in torch
+    use("native")   compiled chains (chains.c), the default where a C compiler exists; for float32 tensors on a CPU
+    use("torch")    the same chains, operation by operation in torch
     use("plain")    no fast paths at all: the reference, differentiated by autograd
 
 Matrices are (rows, size); those named ``out`` may be slices of wider ones, everything else is contiguous. Functions
-ending in ``_`` overwrite their first argument.
+ending in ``_`` overwrite their first argument. kernels.c holds the same functions; KL and LaProp are called from here.
 """
 
-import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dreamer.native import load_library
+from dreamer.native import Library, load_library
 
 Kind = Literal["native", "torch", "plain"]
 _kind: Kind | None = None
@@ -36,7 +35,7 @@ class LaPropStep(NamedTuple):
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def _library() -> Library | None:
     return load_library()
 
 
@@ -76,20 +75,14 @@ def plainly() -> Iterator[None]:
         _thread.plain = before
 
 
-def _native(x: Tensor) -> ctypes.CDLL | None:
-    """The compiled kernels, if they can work on x."""
+def library_for(x: Tensor) -> Library | None:
+    """The compiled chains, if they are in use and can work on x."""
     fits = kind() == "native" and x.dtype == torch.float32 and x.device.type == "cpu"
     return _library() if fits else None
 
 
 def norm_silu_(y: Tensor, scale: Tensor, epsilon: float, out: Tensor, inverse: Tensor) -> None:
     """y (rows, n) becomes y / rms(y), out = silu(y * scale), inverse (rows, 1) = 1 / rms."""
-    rows, size = y.shape
-    library = _native(y)
-    if library is not None:
-        pointers = (y.data_ptr(), scale.data_ptr(), out.data_ptr(), out.stride(0), inverse.data_ptr())
-        library.norm_silu_forward(rows, size, epsilon, *pointers)
-        return
     _normalize_(y, epsilon, inverse)
     torch.mul(y, scale, out=out)
     torch.ops.aten.silu_(out)
@@ -97,13 +90,6 @@ def norm_silu_(y: Tensor, scale: Tensor, epsilon: float, out: Tensor, inverse: T
 
 def norm_silu_backward(dout: Tensor, y: Tensor, scale: Tensor, inverse: Tensor, dscale: Tensor) -> Tensor:
     """The gradient at y before ``norm_silu_`` from that at out; the gradient at scale is added to dscale (n,)."""
-    rows, size = y.shape
-    library = _native(y)
-    if library is not None:
-        dy = torch.empty_like(y)
-        given = (dout.data_ptr(), dout.stride(0), y.data_ptr(), scale.data_ptr(), inverse.data_ptr())
-        library.norm_silu_backward(rows, size, *given, dy.data_ptr(), dscale.data_ptr())
-        return dy
     dsum = torch.ops.aten.silu_backward(dout, y * scale)
     dscale += (dsum * y).sum(0)
     return _normalize_backward(dsum.mul_(scale), y, inverse)
@@ -114,12 +100,6 @@ def gru_(gates: Tensor, scale: Tensor, epsilon: float, h: Tensor, out: Tensor, i
 
     h may be a slice; inverse (rows, 1) becomes 1 / rms.
     """
-    rows, size = h.shape
-    library = _native(gates)
-    if library is not None:
-        pointers = (gates.data_ptr(), scale.data_ptr(), h.data_ptr(), h.stride(0), out.data_ptr(), out.stride(0))
-        library.gru_forward(rows, size, epsilon, *pointers, inverse.data_ptr())
-        return
     _normalize_(gates, epsilon, inverse)
     _, _, candidate, update = _gru_parts(gates, scale)
     torch.lerp(h, candidate, update, out=out)
@@ -129,16 +109,6 @@ def gru_backward(
     dout: Tensor, gates: Tensor, scale: Tensor, inverse: Tensor, h: Tensor, dscale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(gradient at gates before ``gru_``, gradient at h but for the part through the product)."""
-    rows, size = h.shape
-    library = _native(gates)
-    if library is not None:
-        dgates, dh = torch.empty_like(gates), torch.empty_like(dout)
-        given = (dout, gates, scale, inverse, h)
-        pointers = [tensor.data_ptr() for tensor in given]
-        library.gru_backward(
-            rows, size, *pointers, h.stride(0), dgates.data_ptr(), dh.data_ptr(), dscale.data_ptr()
-        )
-        return dgates, dh
     reset, inner, candidate, update = _gru_parts(gates, scale)
     dcandidate = dout * update * (1.0 - candidate.square())
     dreset = dcandidate * inner * reset * (1.0 - reset)
@@ -154,13 +124,7 @@ def draw_one_hot(logits: Tensor, uniform: Tensor, unimix: float, out: Tensor) ->
     out (rows, groups * classes) becomes one-hot. Returns (softmax of the logits, drawn positions in a row of out
     (rows, groups) int32).
     """
-    rows, groups, classes = logits.shape
-    library = _native(logits)
-    if library is not None:
-        soft, index = torch.empty_like(logits), torch.empty(rows, groups, dtype=torch.int32)
-        pointers = (logits.data_ptr(), uniform.data_ptr(), soft.data_ptr(), out.data_ptr(), out.stride(0))
-        library.categorical_forward(rows, groups, classes, unimix, *pointers, index.data_ptr())
-        return soft, index
+    groups, classes = logits.shape[1:]
     soft = torch.softmax(logits, -1)
     edges = torch.add(soft[..., :-1] * (1.0 - unimix), unimix / classes).cumsum(-1)
     drawn = (uniform[..., None] > edges).sum(-1)
@@ -171,12 +135,6 @@ def draw_one_hot(logits: Tensor, uniform: Tensor, unimix: float, out: Tensor) ->
 
 def straight_through_(dlogits: Tensor, dz: Tensor, soft: Tensor, unimix: float) -> None:
     """Add to dlogits (rows, groups, classes) what the gradient at the one-hot samples dz (rows, ...) means for it."""
-    rows, groups, classes = soft.shape
-    library = _native(soft)
-    if library is not None:
-        pointers = (dz.data_ptr(), dz.stride(0), soft.data_ptr(), dlogits.data_ptr())
-        library.categorical_backward(rows, groups, classes, unimix, *pointers)
-        return
     dsoft = dz.reshape(soft.shape) * (1.0 - unimix)
     dlogits += soft * (dsoft - (dsoft * soft).sum(-1, keepdim=True))
 
@@ -184,11 +142,11 @@ def straight_through_(dlogits: Tensor, dz: Tensor, soft: Tensor, unimix: float) 
 def categorical_kl(one: Tensor, two: Tensor, unimix: float) -> tuple[Tensor, Tensor, Tensor]:
     """(KL(one || two) (rows,), softmax of one, softmax of two) of logits (rows, groups, classes); unimix > 0."""
     rows, groups, classes = one.shape
-    library = _native(one)
+    library = library_for(one)
     if library is not None:
         soft_one, soft_two, kl = torch.empty_like(one), torch.empty_like(two), one.new_empty(rows)
         pointers = [tensor.data_ptr() for tensor in (one, two, soft_one, soft_two, kl)]
-        library.kl_forward(rows, groups, classes, unimix, *pointers)
+        library.calls.kl_forward(rows, groups, classes, unimix, *pointers)
         return kl, soft_one, soft_two
     soft_one, soft_two = torch.softmax(one, -1), torch.softmax(two, -1)
     p, q = _mixed(soft_one, unimix), _mixed(soft_two, unimix)
@@ -200,11 +158,11 @@ def categorical_kl_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients at both logits, where the KL weighs grad_one (rows,) for the one and grad_two for the other."""
     rows, groups, classes = soft_one.shape
-    library = _native(soft_one)
+    library = library_for(soft_one)
     if library is not None:
         done, dtwo = torch.empty_like(soft_one), torch.empty_like(soft_two)
         pointers = [t.data_ptr() for t in (soft_one, soft_two, grad_one, grad_two, done, dtwo)]
-        library.kl_backward(rows, groups, classes, unimix, *pointers)
+        library.calls.kl_backward(rows, groups, classes, unimix, *pointers)
         return done, dtwo
     p, q = _mixed(soft_one, unimix), _mixed(soft_two, unimix)
     done = grad_one[:, None, None] * (1.0 - unimix) * (p.log() - q.log())
@@ -217,12 +175,6 @@ def add_rows_(out: Tensor, index: Tensor, table: Tensor) -> None:
 
     The product of one-hot vectors with a matrix, without the product.
     """
-    rows, size = out.shape
-    library = _native(out)
-    if library is not None:
-        pointers = (index.data_ptr(), table.data_ptr(), table.stride(0), out.data_ptr(), out.stride(0))
-        library.add_rows(rows, size, index.shape[1], *pointers)
-        return
     starts = torch.arange(0, index.numel(), index.shape[1], dtype=torch.int32, device=out.device)
     out += torch.embedding_bag(table.contiguous(), index.reshape(-1), starts, False, 0)[0]
 
@@ -255,8 +207,8 @@ def laprop_(
 ) -> None:
     """One step of LaProp (see dreamer.learner) on many tensors; factors scale the gradients first."""
     s = settings
-    if _native(weights[0]) is not None and all(t.is_contiguous() for t in (*weights, *gradients)):
-        _laprop_native(weights, gradients, squares, means, factors, s)
+    if library_for(weights[0]) is not None and all(t.is_contiguous() for t in (*weights, *gradients)):
+        _laproplibrary_for(weights, gradients, squares, means, factors, s)
         return
     torch._foreach_mul_(gradients, factors)
     torch._foreach_mul_(squares, s.beta2)
@@ -268,7 +220,7 @@ def laprop_(
     torch._foreach_add_(weights, means, alpha=-s.rate)
 
 
-def _laprop_native(
+def _laproplibrary_for(
     weights: list[Tensor],
     gradients: list[Tensor],
     squares: list[Tensor],
@@ -282,7 +234,7 @@ def _laprop_native(
         *tensors, factor = group
         pointers = [tensor.data_ptr() for tensor in tensors]
         numbers = (factor, s.beta1, s.beta2, s.square_correction, s.rate, s.epsilon)
-        library.laprop_step(tensors[0].numel(), *pointers, *numbers)
+        library.calls.laprop_step(tensors[0].numel(), *pointers, *numbers)
 
 
 def _mixed(soft: Tensor, unimix: float) -> Tensor:

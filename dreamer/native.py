@@ -1,6 +1,7 @@
-"""Builds kernels.c with the C compiler of this machine, once, and loads it; without a compiler torch does the work.
+"""Builds chains.c with the C compiler of this machine, once, and loads it; without a compiler torch does the work.
 
-The library is cached under its source, flags and machine, so that only the first process ever waits (one second).
+The library is cached under its source, flags and machine, so that only the first process ever waits (one second). Its
+matrix products are those of torch, whose library has them under Fortran's name; where it has not, torch does the work.
 """
 
 import ctypes
@@ -10,9 +11,15 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-SOURCE = Path(__file__).with_name("kernels.c")
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("chains.c")
+INCLUDED = SOURCE.with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 BUILD_TIMEOUT_S = 60.0
 
@@ -20,29 +27,40 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT}
 SIGNATURES = {
-    "norm_silu_forward": "iifpppip",
-    "norm_silu_backward": "iipippppp",
-    "gru_forward": "iifpppipip",
-    "gru_backward": "iipppppippp",
-    "categorical_forward": "iiifppppip",
-    "categorical_backward": "iiifpipp",
+    "perceptron_forward": "piiiiifpipppp" + "iip",
+    "perceptron_backward": "piiiiipipppppippp",
+    "dream_step": "piiiiiiffpipppppppip",
+    "filter_forward": "piiiiiiffppiippp",
+    "filter_backward": "piiiiiifpppiipppp",
     "kl_forward": "iiifppppp",
     "kl_backward": "iiifpppppp",
-    "add_rows": "iiippipi",
     "laprop_step": "ippppffffff",
 }
 
 
-def load_library() -> ctypes.CDLL | None:
-    """The compiled kernels, built if they are not cached; None where that is impossible."""
+class Library(NamedTuple):
+    """The compiled chains, and the address of the matrix product that they are to use."""
+
+    calls: ctypes.CDLL
+    gemm: int
+
+
+def pointers(tensors: Iterable[Tensor]) -> Any:
+    """Where the numbers of each tensor begin, as an array for C."""
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    return (_POINTER * len(addresses))(*addresses)
+
+
+def load_library() -> Library | None:
+    """The compiled chains, built if they are not cached; None where that is impossible."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or not SOURCE.exists():
         return None
     try:
-        path = _cache() / f"kernels-{_key(compiler)}.so"
+        path = _cache() / f"chains-{_key(compiler)}.so"
         if not path.exists():
             _build(compiler, path)
-        library = _declared(ctypes.CDLL(str(path)))
+        library = Library(_declared(ctypes.CDLL(str(path))), _gemm())
     except (OSError, subprocess.SubprocessError, AttributeError):
         return None
     keep_memory()
@@ -59,6 +77,13 @@ def keep_memory() -> None:
         mallopt(option, value)
 
 
+def _gemm() -> int:
+    """The address of sgemm in torch's library; raises OSError or AttributeError where there is none."""
+    directory = Path(torch.__file__).parent / "lib"
+    products = ctypes.CDLL(str(next(directory.glob("*torch_cpu.*"), directory)))
+    return ctypes.cast(products.sgemm_, _POINTER).value or 0
+
+
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(base) / "hockey-dreamer"
@@ -69,7 +94,7 @@ def _cache() -> Path:
 def _key(compiler: str) -> str:
     """-march=native makes a library that only its own kind of processor can run."""
     about = [compiler, *FLAGS, platform.machine(), _processor()]
-    return hashlib.sha256(SOURCE.read_bytes() + "\0".join(about).encode()).hexdigest()[:16]
+    return hashlib.sha256(SOURCE.read_bytes() + INCLUDED.read_bytes() + "\0".join(about).encode()).hexdigest()[:16]
 
 
 def _processor() -> str:
@@ -83,7 +108,7 @@ def _processor() -> str:
 def _build(compiler: str, path: Path) -> None:
     """Compile to a name of its own, then rename: processes that start together do not disturb each other."""
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        made = Path(directory) / "kernels.so"
+        made = Path(directory) / "chains.so"
         command = [compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"]
         subprocess.run(command, check=True, capture_output=True, timeout=BUILD_TIMEOUT_S)
         made.replace(path)
