@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dreamer import kernels, parallel
 from dreamer.agent import Dreamer
+from dreamer.fused import run_perceptron
 from dreamer.kernels import Kind
 from dreamer.sequence_model import State
 from tests.dreamer.tiny import filled_buffer, helper, noise_source, tiny_agent
@@ -25,7 +26,7 @@ def chosen_again() -> Iterator[None]:
 def agent_with(wanted: Kind, **sections: dict[str, object]) -> Dreamer:
     """An agent of odd sizes, so that no kernel meets full vectors only; its heads and scales are not at rest."""
     kernels.use(wanted)
-    agent = tiny_agent(model=SIZES, **sections)
+    agent = tiny_agent(**{"model": SIZES, **sections})
     random = noise_source(3)
     with torch.no_grad():
         for parameter in agent.parameters():
@@ -124,15 +125,28 @@ def test_numbers_that_are_not_finite_are_seen_and_skipped(fast: Kind) -> None:
 def test_extreme_logits_and_inputs_stay_finite(fast: Kind) -> None:
     kernels.use(fast)
     logits = torch.tensor([[[400.0, -400.0, 0.0], [-1e6, 0.0, 1e6]]])
-    out = torch.empty(1, 6)
-    soft, index = kernels.draw_one_hot(logits, torch.tensor([[0.5, 0.999999]]), 0.01, out)
-    assert torch.isfinite(soft).all() and out.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]]
-    assert index.tolist() == [[0, 5]]
     kl, *_ = kernels.categorical_kl(logits, -logits, 0.01)
     assert torch.isfinite(kl).all()
-    y, result, inverse = torch.tensor([[1e4, -1e4, 1.0]]), torch.empty(1, 3), torch.empty(1, 1)
-    kernels.norm_silu_(y, torch.full((3,), 500.0), 1e-4, result, inverse)
+    weights = (torch.eye(3), torch.full((3,), 500.0), torch.eye(3), torch.zeros(3))
+    result = run_perceptron(torch.tensor([[1e4, -1e4, 1.0]]), 1e-4, weights)
     assert torch.isfinite(result).all() and result[0, 1].abs() < 1e-6
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_extreme_logits_in_filter_and_dream_are_certain_and_finite(fast: Kind) -> None:
+    agent = agent_with(fast, model=SIZES | {"unimix": 1e-9})
+    dynamics = agent.world_model.dynamics
+    certain = torch.arange(35) % 7 == 3
+    with torch.no_grad():
+        for net in (dynamics.posterior_net, dynamics.prior_net):
+            net[-1].bias += torch.where(certain, 1e6, -400.0)
+    loss, posteriors, _ = agent.world_model.compute_loss(batch_of(agent), None, noise_source())
+    loss.backward()
+    start = {key: posteriors[key][-1].detach() for key in ("h", "z")}
+    dream = agent.world_model.imagine(agent.behavior.policy, start, 3, noise_source())
+    for z in (posteriors["z"], dream[0]["z"][1:]):
+        assert torch.equal(z, certain.float().expand_as(z))
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(agent).values())
 
 
 def test_without_a_compiler_the_kernels_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
