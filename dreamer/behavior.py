@@ -80,12 +80,11 @@ class Behavior(nn.Module):
         weights = torch.cumprod(torch.cat([torch.ones_like(continues[:1]), continues[:-1]]), 0)
         output = self.value(seen)
         with torch.no_grad():
-            slow_output = self.value_target(seen)
-            values = self.value.mean(slow_output if self.config.slow_target else output)
+            expected, slow_values = self.value.mean(output), self.value.mean(self.value_target(seen))
+            values = slow_values if self.config.slow_target else expected
             returns = self._returns(rewards, values, continues)
-            slow_values = self.value.mean(slow_output)
         critic_loss = (weights * self._value_loss(output[:-1], returns, slow_values[:-1])).mean()
-        advantages = returns - self.value.mean(output[:-1]).detach()
+        advantages = returns - expected[:-1]
         actor_loss, metrics = self._actor_loss(seen[:-1], actions, advantages, returns, weights, generator)
         metrics |= {"return/mean": returns.mean(), "value/mean": values.mean(), "loss/critic": critic_loss.detach()}
         return actor_loss, critic_loss, returns, metrics
