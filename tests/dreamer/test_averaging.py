@@ -6,7 +6,7 @@ import torch
 from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
 from dreamer.pipeline import Pipeline
-from tests.dreamer.tiny import filled_buffer, tiny_agent
+from tests.dreamer.tiny import filled_buffer, tiny_agent, trained_pipeline
 
 
 def shift(agent: Dreamer, to: float) -> None:
@@ -64,11 +64,8 @@ def test_learning_is_the_same_with_and_without_an_average(overlap: bool) -> None
 
 
 def test_an_average_that_was_saved_goes_on_and_one_that_was_not_begins_with_the_weights_of_now(tmp_path: Path) -> None:
-    agent = tiny_agent()
-    pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
-    for _ in range(20):
-        pipeline.train_step(buffer.sample())
-    pipeline.finish()
+    pipeline = trained_pipeline(20)
+    agent = pipeline.agent
     pipeline.save(tmp_path)
     for file, wanted in ((tmp_path, pipeline.averaged), (tmp_path / "nothing", agent)):
         resumed = Pipeline(agent)

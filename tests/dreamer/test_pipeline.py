@@ -4,29 +4,29 @@ import pytest
 import torch
 
 from dreamer.pipeline import Pipeline
-from tests.dreamer.tiny import filled_buffer, tiny_agent
+from tests.dreamer.tiny import filled_buffer, tiny_agent, trained_pipeline
 
 
-def test_overlapped_updates_are_exactly_those_of_train_step() -> None:
+def test_overlapped_updates_are_exactly_those_of_the_agent_in_prelude_and_training() -> None:
     plain, overlapped = tiny_agent(), tiny_agent()
     pipeline = Pipeline(overlapped)
     buffers = [filled_buffer(plain.config) for _ in range(2)]
-    wanted = [plain.train_step(buffers[0].sample()) for _ in range(6)]
-    got = [pipeline.train_step(buffers[1].sample()) for _ in range(6)]
+    wanted = [plain.train_prelude(buffers[0].sample()) for _ in range(4)]
+    got = [pipeline.train_prelude(buffers[1].sample()) for _ in range(4)]
+    assert [m["loss/imitation"] for m in got[1:]] == [m["loss/imitation"] for m in wanted[:-1]]
+    wanted += [plain.train_step(buffers[0].sample()) for _ in range(6)]
+    got += [pipeline.train_step(buffers[1].sample()) for _ in range(6)]
     pipeline.close()
     ours, theirs = overlapped.state_dict(), plain.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert [m["loss/world"] for m in got] == [m["loss/world"] for m in wanted]
-    assert [m["loss/actor"] for m in got[1:]] == [m["loss/actor"] for m in wanted[:-1]]
-    assert overlapped.updates == 6
+    assert [m["loss/actor"] for m in got[5:]] == [m["loss/actor"] for m in wanted[4:-1]]
+    assert overlapped.updates == 10
 
 
 def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent(tmp_path: Path) -> None:
-    agent = tiny_agent()
-    pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
-    for _ in range(4):
-        pipeline.train_step(buffer.sample())
-    pipeline.finish()
+    pipeline = trained_pipeline(4)
+    agent = pipeline.agent
     pipeline.save(tmp_path)
     resumed = Pipeline(agent)
     resumed.load(tmp_path)

@@ -11,6 +11,7 @@ import torch
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
 from dreamer.parallel import help_until, wake
+from dreamer.pipeline import Pipeline
 from dreamer.replay import Episode, EpisodeBuffer
 
 TINY: dict[str, dict[str, Any]] = {
@@ -63,6 +64,16 @@ def filled_buffer(config: DreamerConfig, episodes: int = 12, seed: int = 5) -> E
     for _ in range(episodes):
         buffer.add(noise_episode(random, int(random.integers(5, 30))))
     return buffer
+
+
+def trained_pipeline(updates: int) -> Pipeline:
+    """A pipeline after some updates, with nothing under way."""
+    pipeline = Pipeline(tiny_agent())
+    buffer = filled_buffer(pipeline.agent.config)
+    for _ in range(updates):
+        pipeline.train_step(buffer.sample())
+    pipeline.finish()
+    return pipeline
 
 
 def noise_source(seed: int = 11) -> torch.Generator:
