@@ -70,11 +70,7 @@ class Lane:
 
 
 class EpisodeBuffer:
-    """A bounded memory of episodes; the oldest leave first.
-
-    A row of the batch that comes to the end of its episode goes on with a new one that no row has seen yet, if there is
-    one, else with any (the online queue of DreamerV3, beside uniform replay).
-    """
+    """A bounded memory of episodes; the oldest leave first."""
 
     def __init__(
         self, config: ReplayConfig, obs_size: int, action_size: int, *, mirror: Mirror | None, seed: int
@@ -87,7 +83,6 @@ class EpisodeBuffer:
         self._first_serial = 0
         self._steps = 0
         self._lanes: list[Lane] = []
-        self._unseen: deque[int] = deque(maxlen=config.batch_size)
 
     def __len__(self) -> int:
         """Stored environment steps; each player's view of a round counts."""
@@ -105,7 +100,6 @@ class EpisodeBuffer:
             ReplayError: shapes do not fit each other or the buffer, or a number is not finite.
         """
         self._check(episode)
-        self._unseen.append(self._first_serial + len(self._episodes))
         self._episodes.append(episode)
         self._steps += len(episode.action)
         while self._steps > self.config.capacity and len(self._episodes) > 1:
@@ -149,17 +143,11 @@ class EpisodeBuffer:
 
     def _enter(self, position: int = 0) -> Lane:
         index = int(self._random.integers(len(self._episodes)))
-        return Lane(self._first_serial + index, position, self._mirrors())
-
-    def _mirrors(self) -> bool:
-        return self._mirror is not None and bool(self._random.integers(2))
+        mirrored = self._mirror is not None and bool(self._random.integers(2))
+        return Lane(self._first_serial + index, position, mirrored)
 
     def _enter_next(self) -> Lane:
         """The next round of a lane: from its start, or now and then from shortly before its end."""
-        while self._unseen:
-            serial = self._unseen.popleft()
-            if serial >= self._first_serial:
-                return Lane(serial, 0, self._mirrors())
         lane = self._enter()
         if self.config.end_share and self._random.random() < self.config.end_share:
             length = len(self._episodes[lane.serial - self._first_serial])
@@ -225,7 +213,6 @@ class EpisodeBuffer:
             "first_serial": self._first_serial,
             "random": self._random.bit_generator.state,
             "lanes": [[lane.serial, lane.position, lane.mirrored, lane.fresh] for lane in self._lanes],
-            "unseen": list(self._unseen),
         }
         atomic_write_text(directory / "replay.json", json.dumps(state))
 
@@ -247,13 +234,11 @@ class EpisodeBuffer:
             buffer._first_serial += state["first_serial"]
             buffer._random.bit_generator.state = state["random"]
             lanes = [Lane(*entry) for entry in state["lanes"]]
-            unseen = state.get("unseen", [])  # runs of earlier versions have no queue
         except ReplayError:
             raise
         except Exception as error:  # safetensors raises its own types; all mean the same to the user
             raise ReplayError(f"the replay in {directory} cannot be read: {error}") from error
         buffer._lanes = lanes if len(lanes) == config.batch_size else []
-        buffer._unseen = deque(unseen, config.batch_size)
         return buffer
 
 

@@ -67,27 +67,9 @@ def test_a_round_that_ran_out_of_time_is_last_but_not_terminal() -> None:
     assert not any(batch["is_terminal"].any() for batch in batches)
 
 
-def test_rows_that_become_free_take_each_new_round_once_and_in_order() -> None:
-    buffer = buffer_of(100, 200, 300)
-    for _ in range(30):
-        buffer.sample()
-    for start in (1000, 2000, 3000):
-        buffer.add(counting_episode(start, 9))
-    seen = torch.cat([buffer.sample()["obs"][..., 0] for _ in range(3)])
-    assert [int((seen == start).sum()) for start in (1000, 2000, 3000)] == [1, 1, 1]
-    entered = [int((seen == start).any(1).nonzero()[0]) for start in (1000, 2000, 3000)]
-    assert entered == sorted(entered)
-
-
-def test_of_many_new_rounds_only_the_newest_wait_for_a_row_and_none_that_has_left() -> None:
-    buffer = buffer_of(*range(0, 1000, 100), capacity=30)
-    rows = torch.cat([buffer.sample()["obs"][..., 0] for _ in range(40)])
-    assert len(buffer) <= 30 and bool((rows >= 700).all())
-
-
 def test_every_step_is_replayed_equally_often() -> None:
     buffer = buffer_of(100, 200, 300, steps=19)
-    seen = torch.cat([buffer.sample()["obs"][..., 0].flatten() for _ in range(2000)])
+    seen = torch.cat([buffer.sample()["obs"][..., 0].flatten() for _ in range(500)])
     counts = torch.stack([(seen == value).sum() for value in (100, 110, 119, 205, 319)]).float()
     assert counts.min() > 0.8 * counts.max()
 
