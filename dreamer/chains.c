@@ -1,16 +1,17 @@
 /* Whole chains of operations in one call: Python and its lock are met once instead of after every operation.
  *
- * Products are torch's own sgemm (Fortran's interface, handed over as a pointer), the rest the row kernels. Matrices are
- * row-major, weights (outputs, inputs) as torch.nn.Linear keeps them; nothing is allocated here. dreamer/compiled.py
- * holds the calls, dreamer/fused.py and fused_sequence.py the same chains in torch.
+ * Products are torch's own sgemm (Fortran's interface, handed over as a pointer), the rest the row kernels. Matrices
+ * are row-major, weights (outputs, inputs) as torch.nn.Linear keeps them; nothing is allocated here. dreamer/fused.py
+ * and fused_sequence.py hold the calls, and the same chains in torch.
  */
 #include "kernels.c"
 
 enum { BLOCK = 512 }; /* rows that go through a perceptron together: they stay in the cache */
 
-typedef void (*gemm_t)(const char *, const char *, const int32_t *, const int32_t *, const int32_t *, const float *,
-                       const float *, const int32_t *, const float *, const int32_t *, const float *, float *,
-                       const int32_t *);
+/* Sizes are handed over as 64 bits, of which a library that knows 32 reads the lower half. */
+typedef void (*gemm_t)(const char *, const char *, const int64_t *, const int64_t *, const int64_t *, const float *,
+                       const float *, const int64_t *, const float *, const int64_t *, const float *, float *,
+                       const int64_t *);
 
 /* A matrix in memory: its first number, and the distance between two rows. */
 typedef struct {
@@ -20,10 +21,8 @@ typedef struct {
 
 static void gemm_columns(gemm_t gemm, const char *kinds, int64_t m, int64_t n, int64_t k, matrix a, matrix b,
                          float keep, matrix c) {
-    int32_t rows = (int32_t)m, columns = (int32_t)n, inner = (int32_t)k;
-    int32_t lda = (int32_t)a.ld, ldb = (int32_t)b.ld, ldc = (int32_t)c.ld;
     float one = 1.0f;
-    gemm(kinds, kinds + 1, &rows, &columns, &inner, &one, a.at, &lda, b.at, &ldb, &keep, c.at, &ldc);
+    gemm(kinds, kinds + 1, &m, &n, &k, &one, a.at, &a.ld, b.at, &b.ld, &keep, c.at, &c.ld);
 }
 
 /* y (rows, outputs) = keep * y + x (rows, inputs) w^T */
@@ -107,7 +106,8 @@ void perceptron_backward(void *gemm, int64_t rows, int64_t depth, int64_t inputs
 }
 
 /* The weights of a sequence model, in the order of dreamer/fused_sequence.py's Weights. */
-enum { INPUT, INPUT_SCALE, CELL, CELL_SCALE, POST, POST_SCALE, POST_OUT, POST_BIAS, PRIOR, PRIOR_SCALE, PRIOR_OUT, PRIOR_BIAS };
+enum { INPUT, INPUT_SCALE, CELL, CELL_SCALE, POST, POST_SCALE, POST_OUT, POST_BIAS };
+enum { PRIOR = POST_BIAS + 1, PRIOR_SCALE, PRIOR_OUT, PRIOR_BIAS };
 
 /* One step of the dream, from state (rows, hidden + latent) to out. index (rows, groups) tells where state's z is hot,
  * or is null; drawn gets that of out. table is the input's matrix turned round, (latent + actions, units). room:
@@ -127,7 +127,8 @@ void dream_step(void *gemm, int64_t rows, int64_t actions, int64_t units, int64_
     if (index)
         add_rows(rows, units, groups, index, table, units, into.at, units);
     else
-        multiply_back(gemm, rows, units, latent, (matrix){state + hidden, ld_state}, (matrix){table, units}, 1.0f, into);
+        multiply_back(gemm, rows, units, latent, (matrix){state + hidden, ld_state}, (matrix){table, units}, 1.0f,
+                      into);
     copy_rows(rows, hidden, (matrix){state, ld_state}, before);
     norm_silu_forward(rows, units, eps, into.at, weights[INPUT_SCALE], joined.at, wide, inverse);
     multiply(gemm, rows, wide, 3 * hidden, joined, (matrix){weights[CELL], wide}, 0.0f, gates);
@@ -170,10 +171,12 @@ void filter_forward(void *gemm, int64_t time, int64_t batch, int64_t units, int6
         multiply(gemm, batch, latent, units, before, (matrix){weights[INPUT], ld_input}, 1.0f, into);
         norm_silu_forward(batch, units, eps, into.at, weights[INPUT_SCALE], joined.at, wide, inverse);
         multiply(gemm, batch, wide, 3 * hidden, joined, (matrix){weights[CELL], wide}, 0.0f, gates);
-        gru_forward(batch, hidden, eps, gates.at, weights[CELL_SCALE], old.at, wide, h.at, full, inverse + time * batch);
+        gru_forward(batch, hidden, eps, gates.at, weights[CELL_SCALE], old.at, wide, h.at, full,
+                    inverse + time * batch);
         copy_rows(batch, units, (matrix){parts[0] + row * units, units}, post);
         multiply(gemm, batch, hidden, units, h, (matrix){weights[POST], ld_post}, 1.0f, post);
-        norm_silu_forward(batch, units, eps, post.at, weights[POST_SCALE], active.at, units, inverse + 2 * time * batch);
+        norm_silu_forward(batch, units, eps, post.at, weights[POST_SCALE], active.at, units,
+                          inverse + 2 * time * batch);
         affine(gemm, batch, units, latent, active, (matrix){weights[POST_OUT], units}, weights[POST_BIAS], logits);
         categorical_forward(batch, groups, classes, unimix, logits.at, parts[4] + row * groups, soft, z.at, full, room);
     }
@@ -197,7 +200,8 @@ void filter_backward(void *gemm, int64_t time, int64_t batch, int64_t units, int
     memset(dz.at, 0, sizeof(float) * batch * latent);
     for (int64_t t = time - 1; t >= 0; t--) {
         int64_t row = t * batch;
-        float *inverse = kept[INVERSES] + row, *into = kept[INTO] + row * units, *gates = kept[GATES] + row * 3 * hidden;
+        float *inverse = kept[INVERSES] + row, *into = kept[INTO] + row * units;
+        float *gates = kept[GATES] + row * 3 * hidden;
         float *old = kept[JOINED] + row * wide + units, *post = kept[POSTED] + row * units;
         matrix seen = {dseen + row * full, full}, logits = {dlogits + row * latent, latent};
         matrix dinto = {outcome[0] + row * units, units}, dgates = {outcome[1] + row * 3 * hidden, 3 * hidden};
@@ -206,8 +210,8 @@ void filter_backward(void *gemm, int64_t time, int64_t batch, int64_t units, int
         add_rows_of(batch, latent, (matrix){seen.at + hidden, full}, dz);
         categorical_backward(batch, groups, classes, unimix, dz.at, latent, kept[SOFT] + row * latent, logits.at);
         multiply_back(gemm, batch, units, latent, logits, (matrix){weights[POST_OUT], units}, 0.0f, dout);
-        norm_silu_backward(batch, units, dout.at, units, post, weights[POST_SCALE], inverse + 2 * time * batch, dpost.at,
-                           outcome[5]);
+        norm_silu_backward(batch, units, dout.at, units, post, weights[POST_SCALE], inverse + 2 * time * batch,
+                           dpost.at, outcome[5]);
         multiply_back(gemm, batch, hidden, units, dpost, (matrix){weights[POST], ld_post}, 1.0f, dh);
         gru_backward(batch, hidden, dh.at, gates, weights[CELL_SCALE], inverse + time * batch, old, wide, dgates.at,
                      dold.at, outcome[4]);

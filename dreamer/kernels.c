@@ -1,7 +1,7 @@
 /* Fused row kernels of the mind: what plain torch does in five to twelve passes, in one or two.
  *
  * Every matrix is row-major float32; ld_x is the distance between two rows of x in floats. Nothing is allocated, no
- * thread is made, no global is kept. dreamer/kernels.py holds the same functions in torch and the calls of these.
+ * thread is made, no global is kept. Included by chains.c; dreamer/kernels.py holds the same functions in torch.
  * Comparisons are written so that a NaN stays a NaN: the learner must see it to skip the update.
  */
 #include <math.h>
@@ -184,8 +184,8 @@ static void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix
 }
 
 /* Straight-through: from the gradient at z (rows, c) at the samples, add that at the logits to dlogits. */
-static void categorical_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz, int64_t ld_dz,
-                          const float *restrict soft, float *restrict dlogits) {
+static void categorical_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz,
+                                 int64_t ld_dz, const float *restrict soft, float *restrict dlogits) {
     float share = 1.0f - unimix;
     for (int64_t r = 0; r < rows; r++, dz += ld_dz)
         for (int64_t i = 0; i < g; i++, soft += c, dlogits += c) {
