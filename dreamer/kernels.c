@@ -53,7 +53,7 @@ static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_fast(-x)); }
 
 /* y (rows, n) becomes y / rms(y), out = silu(y * scale), inverse (rows,) = 1 / rms. */
 static void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restrict y, const float *restrict scale,
-                       float *restrict out, int64_t ld_out, float *restrict inverse) {
+                              float *restrict out, int64_t ld_out, float *restrict inverse) {
     for (int64_t r = 0; r < rows; r++, y += n, out += ld_out) {
         float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -71,8 +71,8 @@ static void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restric
 
 /* From the gradient at out: dy (rows, n), and the gradient at scale added to dscale (n,). */
 static void norm_silu_backward(int64_t rows, int64_t n, const float *restrict dout, int64_t ld_dout,
-                        const float *restrict y, const float *restrict scale, const float *restrict inverse,
-                        float *restrict dy, float *restrict dscale) {
+                               const float *restrict y, const float *restrict scale, const float *restrict inverse,
+                               float *restrict dy, float *restrict dscale) {
     for (int64_t r = 0; r < rows; r++, y += n, dy += n, dout += ld_dout) {
         float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
@@ -92,8 +92,8 @@ static void norm_silu_backward(int64_t rows, int64_t n, const float *restrict do
 
 /* The recurrent cell after its product: gates (rows, 3 n) become gates / rms, out the next h. */
 static void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gates, const float *restrict scale,
-                 const float *restrict h, int64_t ld_h, float *restrict out, int64_t ld_out,
-                 float *restrict inverse) {
+                        const float *restrict h, int64_t ld_h, float *restrict out, int64_t ld_out,
+                        float *restrict inverse) {
     for (int64_t r = 0; r < rows; r++, gates += 3 * n, h += ld_h, out += ld_out) {
         float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -114,8 +114,8 @@ static void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gate
 
 /* From the gradient at the next h: dgates (rows, 3 n), dh (rows, n) without the part through the product. */
 static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, const float *restrict gates,
-                  const float *restrict scale, const float *restrict inverse, const float *restrict h, int64_t ld_h,
-                  float *restrict dgates, float *restrict dh, float *restrict dscale) {
+                         const float *restrict scale, const float *restrict inverse, const float *restrict h, int64_t ld_h,
+                         float *restrict dgates, float *restrict dh, float *restrict dscale) {
     for (int64_t r = 0; r < rows; r++, gates += 3 * n, dgates += 3 * n, h += ld_h, dout += n, dh += n) {
         float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
@@ -164,8 +164,8 @@ static void softmax_rows(int64_t rows, int64_t c, const float *restrict logits, 
 /* Draw one class in each of g groups by inversion: logits, soft (rows, g c), uniform (rows, g), one_hot (rows, g c)
  * at ld_hot, index (rows, g): position in the row of g c. */
 static void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
-                         const float *restrict uniform, float *restrict soft, float *restrict one_hot,
-                         int64_t ld_hot, int32_t *restrict index) {
+                                const float *restrict uniform, float *restrict soft, float *restrict one_hot,
+                                int64_t ld_hot, int32_t *restrict index) {
     softmax_rows(rows * g, c, logits, soft);
     float share = 1.0f - unimix, floor = unimix / (float)c;
     for (int64_t r = 0; r < rows; r++, one_hot += ld_hot) {
@@ -241,7 +241,7 @@ void kl_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *
 
 /* out (rows, n) += the sum of the `count` rows of table (., n) that index (rows, count) names. */
 static void add_rows(int64_t rows, int64_t n, int64_t count, const int32_t *restrict index, const float *restrict table,
-              int64_t ld_table, float *restrict out, int64_t ld_out) {
+                     int64_t ld_table, float *restrict out, int64_t ld_out) {
     for (int64_t r = 0; r < rows; r++, index += count, out += ld_out)
         for (int64_t i = 0; i + 1 < count + (count & 1); i += 2) {
             const float *a = table + index[i] * ld_table;
