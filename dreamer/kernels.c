@@ -114,8 +114,8 @@ static void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gate
 
 /* From the gradient at the next h: dgates (rows, 3 n), dh (rows, n) without the part through the product. */
 static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, const float *restrict gates,
-                         const float *restrict scale, const float *restrict inverse, const float *restrict h, int64_t ld_h,
-                         float *restrict dgates, float *restrict dh, float *restrict dscale) {
+                         const float *restrict scale, const float *restrict inverse, const float *restrict h,
+                         int64_t ld_h, float *restrict dgates, float *restrict dh, float *restrict dscale) {
     for (int64_t r = 0; r < rows; r++, gates += 3 * n, dgates += 3 * n, h += ld_h, dout += n, dh += n) {
         float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
