@@ -268,13 +268,19 @@ def run(arguments: argparse.Namespace, runs: Path = ROOT / "runs") -> int:
         need_matplotlib()
     curve, going_on = Curve(arguments, runs), True
     print(f"the run: {curve.path}; the same command goes on with it", flush=True)
+    show(curve, arguments)
     while going_on and curve.due is not None:
         going_on = measure(curve, arguments.rounds)
-        if curve.points:
-            print_tables(curve.points)
-        if curve.points and arguments.plot:
-            draw(curve.points, f"preset {arguments.preset}, seed {arguments.seed}", arguments.plot)
+        show(curve, arguments)
     return 0 if going_on else EXIT_INTERRUPTED
+
+
+def show(curve: Curve, arguments: argparse.Namespace) -> None:
+    """The points measured so far, as tables and, where it is wished for, as a plot."""
+    if curve.points:
+        print_tables(curve.points)
+        if arguments.plot:
+            draw(curve.points, f"preset {arguments.preset}, seed {arguments.seed}", arguments.plot)
 
 
 def main() -> None:
