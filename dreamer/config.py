@@ -98,7 +98,7 @@ class OptimizerConfig(Section):
     critic_rate: Positive = 3e-4
     clip: NonNegative = 0.3
     warmup: Annotated[int, Field(ge=0)] = 500
-    average_share: Share = 0.05
+    average_share: Share = 0.125
     decay_after: Annotated[int, Field(ge=0)] = 4000
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
