@@ -37,6 +37,20 @@ class _Kept(NamedTuple):
         return _Kept(*(table[:, rows] for table in self))
 
 
+class _WayBack(NamedTuple):
+    """What a perceptron's backward pass starts from, and where the gradient of x goes if that is wanted."""
+
+    x: Tensor
+    kept: _Kept
+    dresult: Tensor
+    dx: Tensor | None
+
+    def of(self, rows: slice) -> "_WayBack":
+        """The part that belongs to some of the rows."""
+        dx = None if self.dx is None else self.dx[rows]
+        return _WayBack(self.x[rows], self.kept.of(rows), self.dresult[rows], dx)
+
+
 class _Perceptron(Function):
     """x (rows, inputs) -> (rows, outputs) through layers of Linear, RMS norm and SiLU, and a last Linear."""
 
@@ -57,13 +71,12 @@ class _Perceptron(Function):
     def backward(ctx: Any, dresult: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, if it wants one, and of all weights."""
         x, sums, outs, inverses, *weights = ctx.saved_tensors
-        kept, dresult = _Kept(sums, outs, inverses), dresult.contiguous()
         dx = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
+        way = _WayBack(x, _Kept(sums, outs, inverses), dresult.contiguous(), dx)
 
         def run(part: slice) -> list[Tensor]:
             gradients = [torch.zeros_like(weight) for weight in weights]
-            given = x[part], kept.of(part), weights, dresult[part]
-            _backward(*given, gradients, None if dx is None else dx[part])
+            _backward(way.of(part), weights, gradients)
             return gradients
 
         gradients, *others = over_rows(run, len(x))
@@ -93,51 +106,38 @@ def _forward(
         torch.addmm(weights[-1], seen, weights[-2].t(), out=result[rows])
 
 
-def _backward(
-    x: Tensor,
-    kept: _Kept,
-    weights: Sequence[Tensor],
-    dresult: Tensor,
-    gradients: list[Tensor],
-    dx: Tensor | None,
-) -> None:
+def _backward(way: _WayBack, weights: Sequence[Tensor], gradients: list[Tensor]) -> None:
     """Add the weights' gradients, and write that of x where it is wanted."""
-    library = kernels.library_for(x)
-    if library is not None:
-        sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], dresult.shape[1])
-        given = (x.data_ptr(), x.stride(0), pointers(weights), pointers(gradients))
-        room = x.new_empty(2, ROWS, kept.sums.shape[-1])
-        library.calls.perceptron_backward(
-            *(library.gemm, *sizes, *given, *(table.data_ptr() for table in kept), _layer_rows(kept)),
-            *(dresult.data_ptr(), room.data_ptr(), None if dx is None else dx.data_ptr()),
-        )
+    library = kernels.library_for(way.x)
+    if library is None:
+        for rows in _blocks(len(way.x)):
+            _backward_block(way.of(rows), weights, gradients)
         return
-    for rows in _blocks(len(x)):
-        _backward_block(x[rows], kept.of(rows), weights, dresult[rows], gradients, None if dx is None else dx[rows])
+    x, kept, dresult, dx = way
+    sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], dresult.shape[1])
+    given = (x.data_ptr(), x.stride(0), pointers(weights), pointers(gradients))
+    room = x.new_empty(2, ROWS, kept.sums.shape[-1])
+    library.calls.perceptron_backward(
+        *(library.gemm, *sizes, *given, *(table.data_ptr() for table in kept), _layer_rows(kept)),
+        *(dresult.data_ptr(), room.data_ptr(), None if dx is None else dx.data_ptr()),
+    )
 
 
-def _backward_block(
-    x: Tensor,
-    kept: _Kept,
-    weights: Sequence[Tensor],
-    dresult: Tensor,
-    gradients: list[Tensor],
-    dx: Tensor | None,
-) -> None:
+def _backward_block(way: _WayBack, weights: Sequence[Tensor], gradients: list[Tensor]) -> None:
     hidden, last = _layers(weights)
     dhidden, dlast = _layers(gradients)
-    inputs = [x, *kept.outs]
-    dlast[0].addmm_(dresult.t(), inputs[-1])
-    dlast[1].add_(dresult.sum(0))
-    dout = dresult @ last[0]
+    inputs = [way.x, *way.kept.outs]
+    dlast[0].addmm_(way.dresult.t(), inputs[-1])
+    dlast[1].add_(way.dresult.sum(0))
+    dout = way.dresult @ last[0]
     for layer in reversed(range(len(hidden))):
         (matrix, scale), (dmatrix, dscale) = hidden[layer], dhidden[layer]
-        dy = kernels.norm_silu_backward(dout, kept.sums[layer], scale, kept.inverses[layer], dscale)
+        dy = kernels.norm_silu_backward(dout, way.kept.sums[layer], scale, way.kept.inverses[layer], dscale)
         dmatrix.addmm_(dy.t(), inputs[layer])
         if layer:
             dout = dy @ matrix
-        elif dx is not None:
-            torch.mm(dy, matrix, out=dx)
+        elif way.dx is not None:
+            torch.mm(dy, matrix, out=way.dx)
 
 
 class _CategoricalKL(Function):
