@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -42,11 +43,12 @@ from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.config import DreamerConfig
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Batch, Episode, EpisodeBuffer
+from dreamer.sequence_model import State
 
 OBS_SIZE, ACTION_SIZE = 18, 4
 STANDARD = {
     "model": {"hidden": 256, "groups": 16, "classes": 16, "embedding": 256, "units": 256, "head_units": 256},
-    "behavior": {"starts": 1024, "horizon": 15},
+    "behavior": {"starts": 1024, "siblings": 1, "horizon": 15},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
 ON_GPU = ("uncaptured", "captured")
@@ -160,8 +162,12 @@ def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, floa
     settings = agent.config.behavior
     batch = replay.sample()
     _, posteriors, _ = world.compute_loss(batch, agent.context, random)
-    start = world.get_start_states(posteriors, batch, settings.starts, random)
-    dream = world.imagine(behavior.policy, start, settings.horizon, random)
+    start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, random)
+
+    def imagine() -> tuple[State, Tensor, Tensor, Tensor]:
+        return world.imagine(behavior.policy, start, settings.horizon, random, settings.siblings)
+
+    dream = imagine()
     posteriors = {key: value.detach() for key, value in posteriors.items()}
 
     def actor_critic() -> None:
@@ -172,7 +178,7 @@ def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, floa
         "sampling": replay.sample,
         "world model, forward": lambda: world.compute_loss(batch, agent.context, random),
         "world model, whole": lambda: agent.world_learner.apply(world.compute_loss(batch, agent.context, random)[0]),
-        "dream": lambda: world.imagine(behavior.policy, start, settings.horizon, random),
+        "dream": imagine,
         "actor and critic, whole": actor_critic,
     }
     return {name: median_ms(part, repeats)[0] for name, part in work.items()}

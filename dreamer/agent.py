@@ -173,7 +173,7 @@ class Dreamer(nn.Module):
     ) -> tuple[bool, dict[str, Tensor]]:
         """Loop 3, dream in ``world`` from real states and improve actor and critic there: (done, metrics)."""
         settings, generator = self.config.behavior, self.dreaming_generator
-        start = world.get_start_states(posteriors, batch, settings.starts, generator)
+        start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, generator)
         loss, metrics = self.behavior_loss(batch, posteriors, world, start)
         norm = self.behavior_learner.apply(loss)
         if norm is None:
@@ -192,10 +192,10 @@ class Dreamer(nn.Module):
     def behavior_loss(
         self, batch: Batch, posteriors: State, world: WorldModel, start: State
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What loop 3 minimises in a dream from ``start`` (dreams, ...): (loss scalar, metrics)."""
+        """What loop 3 minimises in dreams from ``start`` (count, ...): (loss scalar, metrics)."""
         settings, generator = self.config.behavior, self.dreaming_generator
         with self.products():
-            dream = world.imagine(self.behavior.policy, start, settings.horizon, generator)
+            dream = world.imagine(self.behavior.policy, start, settings.horizon, generator, settings.siblings)
             actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
             loss = actor_loss + critic_loss
             if settings.replay_value:

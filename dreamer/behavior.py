@@ -135,19 +135,34 @@ class Behavior(nn.Module):
         weights: Tensor,
         generator: Generator | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """REINFORCE with the critic as baseline, plus the entropy bonus."""
+        """REINFORCE with the critic as baseline, without the luck that siblings share, plus the entropy bonus."""
         percentile = self.config.return_scale == "percentile"
         scale = self.return_scale.update(returns) if percentile else torch.ones_like(returns[0, 0])
         dist = self.policy(seen)
         entropy = dist.entropy(generator)
-        gain = dist.log_prob(actions) * (advantages / scale) + self.config.entropy * entropy
+        credit = weights * advantages / scale
+        if self.config.siblings > 1:
+            credit = credit - shared_luck(credit, self.config.siblings)
         metrics = {
             "policy/entropy": entropy.detach().mean(),
             "policy/saturation": (actions.abs() > 0.95).to(scale.dtype).mean(),
             "return/scale": scale,
         }
-        loss = -(weights * gain).mean()
+        loss = -(dist.log_prob(actions) * credit + self.config.entropy * weights * entropy).mean()
         return loss, metrics | {"loss/actor": loss.detach()}
+
+
+def shared_luck(credit: Tensor, siblings: int) -> Tensor:
+    """What the siblings of a dream tell of its credit (horizon, dreams) that is not of its own doing: same shape.
+
+    Dreams from one start that share all chance but that of their actions are lucky together, and what a dream's
+    siblings met says nothing about its own action; so their mean, times the slope that fits best at each step, is a
+    control variate: subtracting it leaves the expected gradient as it is and takes noise away.
+    """
+    own = credit.view(len(credit), siblings, -1)
+    others = (own.sum(1, keepdim=True) - own) / (siblings - 1)
+    slope = (own * others).sum((1, 2), keepdim=True) / others.square().sum((1, 2), keepdim=True).clamp(min=1e-12)
+    return (slope.clamp(0.0, 1.0) * others).view_as(credit)
 
 
 def replay_returns(

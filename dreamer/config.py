@@ -66,6 +66,7 @@ class BehaviorConfig(Section):
     max_std: Positive = 1.0
     horizon: Size = 15
     starts: Size = 256
+    siblings: Size = 2
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
     entropy: NonNegative = 4e-4
@@ -85,6 +86,8 @@ class BehaviorConfig(Section):
             raise ValueError("action_values must lie in [-1, 1]")
         if list(self.action_values) != sorted(set(self.action_values)):
             raise ValueError("action_values must rise from one to the next")
+        if self.starts % self.siblings:
+            raise ValueError("starts must be a multiple of siblings")
         return self
 
 

@@ -12,16 +12,21 @@ from torch import Generator, Tensor
 from dreamer.math_ops import symexp, symlog
 
 
+def repeated(rows: Tensor, siblings: int) -> Tensor:
+    """(batch, ...) -> (siblings x batch, ...): all rows once for each sibling, so siblings are ``batch`` rows apart."""
+    return rows.repeat(siblings, *[1] * (rows.ndim - 1)) if siblings > 1 else rows
+
+
 class GaussianDist:
     """Diagonal Gaussian latent: mean, std (..., size)."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         self.mean, self.std = mean, std
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
-        """Reparametrised sample (..., size): gradients flow to mean and std."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
-        return self.mean + self.std * noise
+    def sample(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
+        """Reparametrised sample (..., size): gradients flow to mean and std. Siblings share noise, see ``repeated``."""
+        noise = torch.empty_like(self.mean[: len(self.mean) // siblings]).normal_(generator=generator)
+        return self.mean + self.std * repeated(noise, siblings)
 
     def mode(self) -> Tensor:
         """The mean (..., size)."""
@@ -50,15 +55,16 @@ class CategoricalDist:
         """Log probabilities (..., groups, classes); computed only where they are asked for."""
         return torch.log(self.probs) if self._logits is None else torch.log_softmax(self._logits, -1)
 
-    def sample_index(self, generator: Generator | None = None) -> Tensor:
-        """Class indices (..., groups) by inversion: one uniform number per categorical."""
+    def sample_index(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
+        """Class indices (..., groups) by inversion: one uniform number per categorical, the same for siblings."""
         edges = self.probs.detach().cumsum(-1)
-        uniform = torch.rand(edges.shape[:-1] + (1,), generator=generator, device=edges.device)
+        shape = (len(edges) // siblings, *edges.shape[1:-1], 1)
+        uniform = repeated(torch.rand(shape, generator=generator, device=edges.device), siblings)
         return (uniform * edges[..., -1:] > edges[..., :-1]).sum(-1)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
+    def sample(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
         """One-hot sample (..., groups, classes) with the straight-through gradient of the probabilities."""
-        one_hot = self._one_hot(self.sample_index(generator))
+        one_hot = self._one_hot(self.sample_index(generator, siblings))
         return one_hot + (self.probs - self.probs.detach()) if self.probs.requires_grad else one_hot
 
     def mode(self) -> Tensor:

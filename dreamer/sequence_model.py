@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from dreamer import kernels
 from dreamer.config import LossConfig, ModelConfig
-from dreamer.distributions import CategoricalDist, GaussianDist
+from dreamer.distributions import CategoricalDist, GaussianDist, repeated
 from dreamer.fused import categorical_kls
 from dreamer.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
 from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
@@ -85,10 +85,13 @@ class SequenceModel(nn.Module):
         like = self.cell.product.weight
         return {"h": like.new_zeros(batch, self.config.hidden), "z": like.new_zeros(batch, self.latent_size)}
 
-    def prior_step(self, state: State, action: Tensor, generator: Generator | None = None) -> State:
+    def prior_step(
+        self, state: State, action: Tensor, generator: Generator | None = None, siblings: int = 1
+    ) -> State:
         """Dream one step: the next state from memory and action (batch, action) alone."""
         h = self._advance(state, action)
-        return self._drawn(h, self.prior_net(h), generator)
+        stats = self._stats(self.prior_net(h))
+        return self._state(h, self._latent(stats).sample(generator, siblings), stats)
 
     def posterior_step(
         self, state: State, action: Tensor, embed: Tensor, is_first: Tensor, generator: Generator | None = None
@@ -99,7 +102,8 @@ class SequenceModel(nn.Module):
         state and action are forgotten first.
         """
         posterior = self.filter_step(state, action, embed, is_first, generator)
-        return posterior, self._drawn(posterior["h"], self.prior_net(posterior["h"]), generator)
+        stats = self._stats(self.prior_net(posterior["h"]))
+        return posterior, self._state(posterior["h"], self._latent(stats).sample(generator), stats)
 
     def filter_step(
         self,
@@ -116,8 +120,9 @@ class SequenceModel(nn.Module):
         new = is_first[:, None]
         state = {"h": state["h"].masked_fill(new, 0.0), "z": state["z"].masked_fill(new, 0.0)}
         h = self._advance(state, action.masked_fill(new, 0.0))
-        output = self.posterior_net(torch.cat([h, embed], -1))
-        return self._drawn(h, output, generator, deterministic=deterministic)
+        stats = self._stats(self.posterior_net(torch.cat([h, embed], -1)))
+        dist = self._latent(stats)
+        return self._state(h, dist.mode() if deterministic else dist.sample(generator), stats)
 
     def observe_sequence(
         self,
@@ -156,25 +161,33 @@ class SequenceModel(nn.Module):
         start_state: State,
         horizon: int,
         generator: Generator | None = None,
+        siblings: int = 1,
     ) -> tuple[State, Tensor]:
         """Dream: states (horizon + 1, batch, ...) with the start first, and actions (horizon, batch, action).
 
-        Only the prior is used; nothing observed reaches the dream after its start.
+        Only the prior is used; nothing observed reaches the dream after its start. From every start (count, ...) go
+        ``siblings`` dreams, ``count`` rows apart, with actions of their own and the same chance in all that follows.
         """
+        start_state = {key: repeated(start_state[key], siblings) for key in ("h", "z")}
         if self.fused:
-            return self._imagine_fused(policy, start_state, horizon, generator)
-        state = {"h": start_state["h"], "z": start_state["z"]}
+            return self._imagine_fused(policy, start_state, horizon, generator, siblings)
+        state = start_state
         states, actions = [state], []
         for _ in range(horizon):
             action = policy(features(state)).sample(generator)
-            dreamed = self.prior_step(state, action, generator)
+            dreamed = self.prior_step(state, action, generator, siblings)
             state = {"h": dreamed["h"], "z": dreamed["z"]}
             states.append(state)
             actions.append(action)
         return stack(states), torch.stack(actions)
 
     def _imagine_fused(
-        self, policy: Callable[[Tensor], ActionDist], start: State, horizon: int, generator: Generator | None
+        self,
+        policy: Callable[[Tensor], ActionDist],
+        start: State,
+        horizon: int,
+        generator: Generator | None,
+        siblings: int,
     ) -> tuple[State, Tensor]:
         batch = len(start["h"])
         step = DreamSteps(self._weights, self._shape, batch)
@@ -183,8 +196,8 @@ class SequenceModel(nn.Module):
         actions, index = [], None
         for t in range(horizon):
             actions.append(policy(seen[t]).sample(generator))
-            uniform = torch.rand(batch, self.config.groups, generator=generator, device=seen.device)
-            index = step(seen[t], index, actions[-1], uniform, seen[t + 1])
+            chance = torch.rand(batch // siblings, self.config.groups, generator=generator, device=seen.device)
+            index = step(seen[t], index, actions[-1], repeated(chance, siblings), seen[t + 1])
         h, z = torch.split(seen, [self.config.hidden, self.latent_size], -1)
         return {"h": h, "z": z, "joined": seen}, torch.stack(actions)
 
@@ -222,12 +235,10 @@ class SequenceModel(nn.Module):
         mean, std = output.chunk(2, -1)
         return {"mean": mean, "std": F.softplus(std) + self.config.gaussian_min_std}
 
-    def _drawn(
-        self, h: Tensor, output: Tensor, generator: Generator | None, *, deterministic: bool = False
-    ) -> State:
-        stats = self._stats(output)
-        dist = self._categorical(stats) if "logits" in stats else GaussianDist(stats["mean"], stats["std"])
-        z = dist.mode() if deterministic else dist.sample(generator)
+    def _latent(self, stats: State) -> CategoricalDist | GaussianDist:
+        return self._categorical(stats) if "logits" in stats else GaussianDist(stats["mean"], stats["std"])
+
+    def _state(self, h: Tensor, z: Tensor, stats: State) -> State:
         return {"h": h, "z": z.view(*h.shape[:-1], self.latent_size), **stats}
 
 

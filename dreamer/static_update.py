@@ -146,10 +146,10 @@ class StaticUpdate:
 
     def _learn_behavior(self, wanted: Tensor, posteriors: State) -> dict[str, Tensor]:
         agent, behavior = self.agent, self.agent.behavior
-        world, generator, starts = agent.world_model, agent.dreaming_generator, agent.config.behavior.starts
+        world, settings, generator = agent.world_model, agent.config.behavior, agent.dreaming_generator
         changing = [behavior.return_scale.low, behavior.return_scale.high, *behavior.value_target.parameters()]
         before = copies(changing)
-        start = world.get_fixed_starts(posteriors, self._batch, starts, generator)
+        start = world.get_fixed_starts(posteriors, self._batch, settings.starts // settings.siblings, generator)
         loss, metrics = agent.behavior_loss(self._batch, posteriors, world, start)
         sound, norm = self._behavior.apply(loss, wanted)
         behavior.update_slow_value()

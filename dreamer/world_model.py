@@ -162,12 +162,14 @@ class WorldModel(nn.Module):
         start_state: State,
         horizon: int,
         generator: Generator | None = None,
+        siblings: int = 1,
     ) -> tuple[State, Tensor, Tensor, Tensor]:
         """Dream: states (horizon + 1, batch, ...), actions, rewards, continues (horizon, batch, ...).
 
-        rewards[t] and continues[t] belong to the step from states[t] to states[t + 1].
+        rewards[t] and continues[t] belong to the step from states[t] to states[t + 1]. The batch are ``siblings``
+        dreams from every start, see ``SequenceModel.imagine_sequence``.
         """
-        states, actions = self.dynamics.imagine_sequence(policy, start_state, horizon, generator)
+        states, actions = self.dynamics.imagine_sequence(policy, start_state, horizon, generator, siblings)
         reached = features(states)[1:]
         rewards = self.reward_head.mean(self.reward_head(reached))
         continues = torch.sigmoid(self.continue_head(reached)).squeeze(-1)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dreamer.behavior import Behavior, Policy, replay_returns
+from dreamer.behavior import Behavior, Policy, replay_returns, shared_luck
 from dreamer.distributions import TanhNormal
 from dreamer.networks import initialize
 from dreamer.sequence_model import State
@@ -110,6 +110,23 @@ def test_the_return_scale_divides_the_advantages() -> None:
     unscaled = abs(plain.train_step(states, actions, 100.0 * rewards, continues)[0].item())
     assert losses[100.0] < 3 * losses[1.0]
     assert unscaled > 20 * losses[100.0]
+
+
+@pytest.mark.parametrize("siblings", [2, 4])
+def test_without_the_luck_of_siblings_credit_is_less_noisy_and_as_right(siblings: int) -> None:
+    """A step's credit is 0.3 times its action and ten times as much luck, of which siblings share the most."""
+    random, dreams = noise_source(5), 20_000
+    luck = 3.0 * torch.randn(2, dreams // siblings, generator=random).repeat(1, siblings)
+    action = torch.randn(2, dreams, generator=random)
+    credit = 0.3 * action + luck + 0.3 * torch.randn(2, dreams, generator=random)
+    left = credit - shared_luck(credit, siblings)
+    assert (action * left).mean().item() == pytest.approx(0.3, abs=0.01)
+    assert left.std() < 0.25 * credit.std()
+
+
+def test_siblings_with_nothing_in_common_are_left_alone() -> None:
+    credit = torch.randn(3, 20_000, generator=noise_source(5))
+    assert shared_luck(credit, 2).abs().max() < 0.1
 
 
 def test_dreamed_ends_cut_the_weight_of_what_follows() -> None:

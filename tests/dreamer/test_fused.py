@@ -59,8 +59,8 @@ def world_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
 def behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
     agent = agent_with(wanted)
     random = noise_source(9)
-    start = {"h": torch.randn(600, 24, generator=random), "z": torch.zeros(600, 35)}
-    dream = agent.world_model.imagine(agent.behavior.policy, start, 4, noise_source(4))
+    start = {"h": torch.randn(300, 24, generator=random), "z": torch.zeros(300, 35)}
+    dream = agent.world_model.imagine(agent.behavior.policy, start, 4, noise_source(4), siblings=2)
     actor, critic, *_ = agent.behavior.train_step(*dream, noise_source(5))
     (actor + critic).backward()
     return actor + critic, {**dream[0], "rewards": dream[2], "continues": dream[3]}, gradients(agent)

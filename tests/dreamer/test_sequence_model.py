@@ -101,6 +101,27 @@ def test_the_dream_uses_the_prior_only(latent: str) -> None:
     torch.testing.assert_close(again["z"], states["z"])
 
 
+class ChancePolicy(FixedPolicy):
+    """A policy whose actions are chance."""
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.rand(len(self.seen[-1]), 2, generator=generator)
+
+
+@LATENTS
+def test_siblings_part_by_their_actions_alone(latent: str) -> None:
+    model, random = make_model(latent), noise_source(6)
+    start = {"h": torch.randn(4, 16, generator=random), "z": torch.randn(4, model.latent_size, generator=random)}
+    same, _ = model.imagine_sequence(FixedPolicy(), start, 5, noise_source(), siblings=3)
+    one, two, three = features(same).chunk(3, dim=1)
+    torch.testing.assert_close(one, two)
+    torch.testing.assert_close(one, three)
+    other, actions = model.imagine_sequence(ChancePolicy(), start, 5, noise_source(), siblings=3)
+    one, two, _ = features(other).chunk(3, dim=1)
+    assert torch.equal(one[0], two[0]) and not torch.equal(*actions.chunk(3, dim=1)[:2])
+    assert (one[1:] - two[1:]).abs().max() > 1e-3
+
+
 @LATENTS
 def test_deterministic_filtering_draws_nothing(latent: str) -> None:
     model, random = make_model(latent), noise_source()

@@ -16,8 +16,9 @@ from tests.dreamer.test_agent import SEED_PRESET
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 WARMING: dict[str, dict[str, Any]] = {"optimizer": {"warmup": 3, "decay_after": 3}}
-SETTINGS = [{}, WARMING, SEED_PRESET, {"optimizer": {"clip": 0.0}}, {"behavior": {"starts": 100}}]
-IDS = ["default", "warm-up", "seed", "no clipping", "more starts than states"]
+NO_SIBLINGS: dict[str, dict[str, Any]] = {"behavior": {"siblings": 1}}
+SETTINGS = [{}, WARMING, SEED_PRESET, {"optimizer": {"clip": 0.0}}, {"behavior": {"starts": 100}}, NO_SIBLINGS]
+IDS = ["default", "warm-up", "seed", "no clipping", "more starts than states", "no siblings"]
 
 
 def pair(settings: dict[str, dict[str, Any]]) -> tuple[Dreamer, CapturedUpdate, EpisodeBuffer]:
@@ -41,7 +42,9 @@ def assert_same(one: Dreamer, two: Dreamer, tolerance: float = 1e-5) -> None:
     theirs |= two.context or {}
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
-        torch.testing.assert_close(value, theirs[key], atol=tolerance, rtol=1e-3, msg=lambda text, key=key: key + text)
+        # LaProp's mean is of gradients divided by their size: where almost nothing is left of a sum, rounding shows.
+        atol = 10 * tolerance if key.endswith("mean") else tolerance
+        torch.testing.assert_close(value, theirs[key], atol=atol, rtol=1e-3, msg=lambda text, key=key: key + text)
 
 
 def spoiled(batch: Batch) -> Batch:
