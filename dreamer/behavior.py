@@ -74,7 +74,9 @@ class Behavior(nn.Module):
         """(actor loss, critic loss, lambda returns (horizon, batch), metrics) of a dream.
 
         states (horizon + 1, batch, ...), actions, rewards, continues (horizon, batch, ...) as WorldModel.imagine
-        returns them. Steps after a dreamed end of the round weigh as little as it is likely to be over.
+        returns them. Steps after a dreamed end of the round weigh as little as it is likely to be over. The actor
+        learns nothing from the last ``lookahead`` steps: with so little of the dream left, their returns are mostly
+        the critic's guess, and what it guesses of single actions is wrong.
         """
         seen = features(states)
         weights = torch.cumprod(torch.cat([torch.ones_like(continues[:1]), continues[:-1]]), 0)
@@ -84,10 +86,13 @@ class Behavior(nn.Module):
             values = slow_values if self.config.slow_target else expected
             returns = self._returns(rewards, values, continues)
         critic_loss = (weights * self._value_loss(output[:-1], returns, slow_values[:-1])).mean()
-        advantages = returns - expected[:-1]
-        actor_loss, metrics = self._actor_loss(seen[:-1], actions, advantages, returns, weights, generator)
-        metrics |= {"return/mean": returns.mean(), "value/mean": values.mean(), "loss/critic": critic_loss.detach()}
-        return actor_loss, critic_loss, returns, metrics
+        scale = self._scale(returns)
+        credit = self._credit(weights * (returns - expected[:-1]) / scale)
+        acted = slice(len(actions) - self.config.lookahead)
+        given = seen[acted], actions[acted], credit[acted], weights[acted]
+        actor_loss, metrics = self._actor_loss(*given, generator)
+        metrics |= {"return/scale": scale, "return/mean": returns.mean(), "value/mean": values.mean()}
+        return actor_loss, critic_loss, returns, metrics | {"loss/critic": critic_loss.detach()}
 
     def replay_value_loss(self, posteriors: State, batch: Batch) -> Tensor:
         """Ground the critic on real rewards: its loss on the replayed sequences, a scalar.
@@ -126,43 +131,39 @@ class Behavior(nn.Module):
             loss = loss + self.config.slow_regularization * self.value.loss(output, slow_values)
         return loss
 
-    def _actor_loss(
-        self,
-        seen: Tensor,
-        actions: Tensor,
-        advantages: Tensor,
-        returns: Tensor,
-        weights: Tensor,
-        generator: Generator | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """REINFORCE with the critic as baseline, without the luck that siblings share, plus the entropy bonus."""
+    def _scale(self, returns: Tensor) -> Tensor:
         percentile = self.config.return_scale == "percentile"
-        scale = self.return_scale.update(returns) if percentile else torch.ones_like(returns[0, 0])
+        return self.return_scale.update(returns) if percentile else torch.ones_like(returns[0, 0])
+
+    def _credit(self, advantages: Tensor) -> Tensor:
+        siblings = self.config.siblings
+        return advantages - shared_luck(advantages, siblings) if siblings > 1 else advantages
+
+    def _actor_loss(
+        self, seen: Tensor, actions: Tensor, credit: Tensor, weights: Tensor, generator: Generator | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """REINFORCE with weighted credit (time, batch), plus the entropy bonus."""
         dist = self.policy(seen)
         entropy = dist.entropy(generator)
-        credit = weights * advantages / scale
-        if self.config.siblings > 1:
-            credit = credit - shared_luck(credit, self.config.siblings)
-        metrics = {
-            "policy/entropy": entropy.detach().mean(),
-            "policy/saturation": (actions.abs() > 0.95).to(scale.dtype).mean(),
-            "return/scale": scale,
-        }
         loss = -(dist.log_prob(actions) * credit + self.config.entropy * weights * entropy).mean()
-        return loss, metrics | {"loss/actor": loss.detach()}
+        return loss, {
+            "policy/entropy": entropy.detach().mean(),
+            "policy/saturation": (actions.abs() > 0.95).to(credit.dtype).mean(),
+            "loss/actor": loss.detach(),
+        }
 
 
-def shared_luck(credit: Tensor, siblings: int) -> Tensor:
-    """What the siblings of a dream tell of its credit (horizon, dreams) that is not of its own doing: same shape.
+def shared_luck(advantages: Tensor, siblings: int) -> Tensor:
+    """What the siblings of a dream tell of its advantages (horizon, dreams) that is not of its own doing: same shape.
 
     Dreams from one start that share all chance but that of their actions are lucky together, and what a dream's
     siblings met says nothing about its own action; so their mean, times the slope that fits best at each step, is a
     control variate: subtracting it leaves the expected gradient as it is and takes noise away.
     """
-    own = credit.view(len(credit), siblings, -1)
+    own = advantages.view(len(advantages), siblings, -1)
     others = (own.sum(1, keepdim=True) - own) / (siblings - 1)
     slope = (own * others).sum((1, 2), keepdim=True) / others.square().sum((1, 2), keepdim=True).clamp(min=1e-12)
-    return (slope.clamp(0.0, 1.0) * others).view_as(credit)
+    return (slope.clamp(0.0, 1.0) * others).view_as(advantages)
 
 
 def replay_returns(

@@ -65,11 +65,12 @@ class BehaviorConfig(Section):
     min_std: Positive = 0.1
     max_std: Positive = 1.0
     horizon: Size = 15
+    lookahead: Annotated[int, Field(ge=0)] = 5
     starts: Size = 256
     siblings: Size = 2
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
-    entropy: NonNegative = 4e-4
+    entropy: NonNegative = 6e-4
     return_scale: Literal["percentile", "none"] = "percentile"
     slow_rate: Share = 0.02
     slow_target: bool = False
@@ -86,6 +87,8 @@ class BehaviorConfig(Section):
             raise ValueError("action_values must lie in [-1, 1]")
         if list(self.action_values) != sorted(set(self.action_values)):
             raise ValueError("action_values must rise from one to the next")
+        if self.lookahead >= self.horizon:
+            raise ValueError("lookahead must be smaller than horizon")
         if self.starts % self.siblings:
             raise ValueError("starts must be a multiple of siblings")
         return self

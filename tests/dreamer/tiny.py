@@ -24,7 +24,7 @@ TINY: dict[str, dict[str, Any]] = {
         "units": 16,
         "head_units": 16,
     },
-    "behavior": {"starts": 8, "horizon": 5},
+    "behavior": {"starts": 8, "horizon": 5, "lookahead": 1},
     "replay": {"batch_size": 4, "sequence_length": 6},
     "optimizer": {"warmup": 0},
 }
