@@ -217,7 +217,8 @@ class Trainer:
             self._reporter.show("prelude")
             self._save_now_and_then()
         state.pipeline.finish()
-        state.pipeline.refresh_player()
+        if state.counters.environment_steps == state.counters.warmup_steps:  # else a resumed run plays on as it did
+            state.pipeline.refresh_player()
 
     def _take_recorded(self) -> None:
         """Put the recorded rounds into the replay, once, and save: a run cut short from here on has them."""

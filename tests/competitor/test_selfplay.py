@@ -113,6 +113,22 @@ def test_stopped_and_resumed_run_equals_the_unbroken_one(
     assert_same_end(trainer, outcome, unbroken)
 
 
+def test_a_resumed_run_plays_on_with_the_policy_it_had(tmp_path: Path) -> None:
+    """Which is one update behind the one that learns."""
+    first = Trainer.start(tiny(), tmp_path / "run")
+    Recorder(first, stop_after=7)
+    first.train()
+    trainer = Trainer.resume(tmp_path / "run")
+    trainer.stop()
+    trainer.train()
+    had, has, learned = (
+        one.behavior.policy.state_dict()
+        for one in (first.state.pipeline.player, trainer.state.pipeline.player, trainer.state.agent)
+    )
+    assert all(torch.equal(had[key], has[key]) for key in had)
+    assert any(not torch.equal(has[key], learned[key]) for key in has)
+
+
 def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:
     settings = ("training.lesson_rounds=3", "training.prelude_updates=6", "training.environment_steps=1800")
     whole = Trainer.start(tiny(*settings), tmp_path / "whole")
