@@ -129,6 +129,17 @@ def test_siblings_with_nothing_in_common_are_left_alone() -> None:
     assert shared_luck(credit, 2).abs().max() < 0.1
 
 
+def test_the_actor_learns_nothing_from_the_steps_that_it_only_looks_ahead() -> None:
+    states, actions, rewards, continues = dream()
+    for lookahead, blind in ((2, True), (0, False)):
+        behavior = make_behavior(lookahead=lookahead)
+        one = behavior.train_step(states, actions, rewards, continues)[0]
+        other = torch.cat([actions[:-2], -actions[-2:]])
+        assert torch.equal(one, behavior.train_step(states, other, rewards, continues)[0]) is blind
+        late = torch.cat([rewards[:-2], 2.0 * rewards[-2:]])
+        assert not torch.equal(one, behavior.train_step(states, actions, late, continues)[0])
+
+
 def test_dreamed_ends_cut_the_weight_of_what_follows() -> None:
     behavior = make_behavior(entropy=0.0)
     states, actions, rewards, continues = dream()
