@@ -1,0 +1,114 @@
+"""The parts of an update and the play that pays for it, each run by itself, and how much arithmetic an update is."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from competitor.config import load_config
+from competitor.match import Pairing, RoundTable
+from competitor.players import BasicPlayer, DreamerPlayer, Player
+from dreamer import kernels
+from dreamer.agent import Dreamer
+from dreamer.replay import EpisodeBuffer
+from dreamer.sequence_model import State, features
+
+
+def median_ms(work: Callable[[], object], repeats: int) -> list[float]:
+    """[median, least, most] milliseconds of ``work`` after two warm-up calls."""
+    times = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(times[2:]), min(times[2:]), max(times[2:])]
+
+
+def peak_gflops(device: torch.device, repeats: int = 10) -> float:
+    """Speed of a large matrix product there, with the current number of threads, in 10^9 operations a second."""
+    size = 8192 if device.type == "cuda" else 768
+    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    return 2 * size**3 / (median_ms(lambda: float((a @ b)[0, 0]), repeats)[0] * 1e6)
+
+
+def update_gflop(agent: Dreamer, replay: EpisodeBuffer) -> float:
+    """Operations of all matrix products of one update by the plain modules, forward and backward, in 10^9."""
+    with kernels.plainly(), FlopCounterMode(display=False) as counter:
+        agent.train_step(replay.sample())
+    return float(counter.get_total_flops()) / 1e9
+
+
+def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, float]:
+    """Median milliseconds of the parts of an update in float32; some are parts of others."""
+    work = _world_parts(agent, replay) | _behavior_parts(agent, replay) | _other_parts(agent, replay)
+    return {name: median_ms(part, repeats)[0] for name, part in work.items()}
+
+
+def _world_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+    world, random, batch = agent.world_model, agent.learning_generator, replay.sample()
+    embeds = world.encode(batch["obs"])
+    given = (embeds, batch["action"], batch["is_first"], agent.context, random)
+    seen = features(world.dynamics.observe_sequence(*given)[0]).detach()
+
+    def heads() -> list[Tensor]:
+        return [head(seen) for head in (world.obs_decoder, world.reward_head, world.continue_head)]
+
+    return {
+        "sequence loop, forward": lambda: world.dynamics.observe_sequence(*given),
+        "heads, forward": heads,
+        "world model, forward": lambda: world.compute_loss(batch, agent.context, random),
+        "world model, whole": lambda: agent.world_learner.apply(world.compute_loss(batch, agent.context, random)[0]),
+    }
+
+
+def _behavior_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+    world, behavior, random = agent.world_model, agent.behavior, agent.learning_generator
+    settings, batch = agent.config.behavior, replay.sample()
+    _, posteriors, _ = world.compute_loss(batch, agent.context, random)
+    posteriors = {key: value.detach() for key, value in posteriors.items()}
+    start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, random)
+
+    def imagine() -> tuple[State, Tensor, Tensor, Tensor]:
+        return world.imagine(behavior.policy, start, settings.horizon, random, settings.siblings)
+
+    dream = imagine()
+
+    def actor_critic() -> None:
+        actor_loss, critic_loss, *_ = behavior.train_step(*dream, random)
+        agent.behavior_learner.apply(actor_loss + critic_loss + behavior.replay_value_loss(posteriors, batch))
+
+    return {"dream": imagine, "actor and critic, whole": actor_critic}
+
+
+def _other_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+    """The optimisers step along the gradients that the parts before left behind."""
+    learners, table, steps = (agent.world_learner, agent.behavior_learner), _table(agent), _steps_per_update(agent)
+    return {
+        "optimisers": lambda: [learner.optimizer.step() for learner in learners],
+        "sampling": replay.sample,
+        "collection": lambda: [table.step() for _ in range(steps)],
+    }
+
+
+def _table(agent: Dreamer) -> RoundTable:
+    """The rinks of a training: half of the rounds against the strong opponent, half against the agent itself."""
+    learner, twin = (DreamerPlayer(agent, name, deterministic=False) for name in ("learner", "self"))
+    opponents: dict[str, Player] = {"strong": BasicPlayer(weak=False), "self": twin}
+    return RoundTable(load_config().training.rinks, learner, opponents, _rounds())
+
+
+def _rounds() -> Iterator[Pairing]:
+    for number in count():
+        yield Pairing(number % 4 < 2, seed=number, opponent=("strong", "self")[number % 2])
+
+
+def _steps_per_update(agent: Dreamer) -> int:
+    """Steps of all rinks that earn one update."""
+    training, replay = load_config().training, agent.config.replay
+    return max(1, round(replay.batch_size * replay.sequence_length / training.train_ratio / training.rinks))
