@@ -99,6 +99,9 @@ def train(
         trainer = Trainer.start(config, path, preset=chosen, records=records)
     click.echo(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
     click.echo(trainer.placement.line)
+    if trainer.newer_settings:
+        names = ", ".join(trainer.newer_settings)
+        click.echo(f"the run is older than these settings, which take their defaults: {names}")
     if records:
         steps = sum(len(episode.action) for episode in trainer.recorded)
         click.echo(f"{len(trainer.recorded):,} views of recorded rounds ({steps:,} steps) go into the replay")

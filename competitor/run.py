@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import tomllib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ FIXED_SETTINGS = (
     ("replay", "batch_size"),
     ("replay", "sequence_length"),
     ("replay", "context"),
+    ("optimizer", "kind"),
 )
 
 
@@ -89,6 +91,16 @@ class RunDirectory:
         if overrides:
             _check_unchanged(load_config(file), config)
         return config
+
+    def newer_settings(self) -> list[str]:
+        """Settings, as `section.key`, that the run's config.toml does not know: it is older and takes their defaults.
+
+        Raises ConfigError like `config`.
+        """
+        file = self.path / "config.toml"
+        today = load_config(file).model_dump(by_alias=True)
+        known = tomllib.loads(file.read_text(encoding="utf-8"))
+        return [f"{section}.{key}" for section in today for key in today[section] if key not in known.get(section, {})]
 
     def write_config(self, config: Config) -> None:
         """Store the settings; the file is whole or untouched."""

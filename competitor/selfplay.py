@@ -54,11 +54,13 @@ class Trainer:
         *,
         resumed: bool,
         recorded: Sequence[Episode] = (),
+        newer_settings: Sequence[str] = (),
         clock: Clock = time.monotonic,
     ) -> None:
         self.config, self.run, self.state, self.placement = config, run, state, placement
         self._resumed = resumed
         self.recorded = recorded
+        self.newer_settings = newer_settings
         self._clock = clock
         self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
@@ -113,11 +115,14 @@ class Trainer:
         save, before = run.current_save(), read_placement(path)
         placement = choose_placement(config, before)
         state = new_state(config, run, placement) if save is None else read_state(save, config, run, placement)
+        newer = run.newer_settings()
         run.write_config(config)
         if placement.differs_from(before):  # else the file keeps its reason
             with storage(path):
                 placement.write(path)
-        return cls(config, run, state, placement, resumed=True, recorded=recorded, clock=clock)
+        return cls(
+            config, run, state, placement, resumed=True, recorded=recorded, newer_settings=newer, clock=clock
+        )
 
     def stop(self) -> None:
         """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""

@@ -174,9 +174,11 @@ class Dreamer(nn.Module):
         """Loop 3, dream in ``world`` from real states and improve actor and critic there: (done, metrics)."""
         settings, generator = self.config.behavior, self.dreaming_generator
         start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, generator)
+        scale = copy.deepcopy(self.behavior.return_scale.state_dict())
         loss, metrics = self.behavior_loss(batch, posteriors, world, start)
         norm = self.behavior_learner.apply(loss)
         if norm is None:
+            self.behavior.return_scale.load_state_dict(scale)
             return False, metrics
         self.behavior.update_slow_value()
         return True, metrics | {"grad/behavior": torch.tensor(norm)}
@@ -186,7 +188,8 @@ class Dreamer(nn.Module):
         replayed = self.behavior.replay_value_loss(posteriors, batch)
         imitation = self.behavior.imitation_loss(posteriors, batch)
         sound = self.behavior_learner.apply(replayed + imitation) is not None
-        self.behavior.update_slow_value()
+        if sound:
+            self.behavior.update_slow_value()
         return sound, {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
 
     def behavior_loss(

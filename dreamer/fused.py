@@ -164,7 +164,7 @@ def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tens
     """The fused perceptron on x (..., inputs): (..., outputs)."""
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     if rows.stride(1) != 1 or rows.stride(0) < rows.shape[1]:
-        rows = rows.contiguous()
+        rows = rows.clone(memory_format=torch.contiguous_format)  # .contiguous() leaves the strides of one row
     if not torch.is_grad_enabled():
         result = _infer(rows, epsilon, weights)
     else:
@@ -175,7 +175,7 @@ def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tens
 def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Tensor, Tensor]:
     """(dynamics, representation) KL (...) of logits (..., groups, classes), with one-sided gradients."""
     shape = posterior.shape
-    rows = [logits.reshape(-1, *shape[-2:]) for logits in (posterior, prior)]
+    rows = [logits.reshape(-1, *shape[-2:]).contiguous() for logits in (posterior, prior)]
     dynamics, representation = _CategoricalKL.apply(*rows, unimix)  # type: ignore[no-untyped-call]
     return dynamics.view(shape[:-2]), representation.view(shape[:-2])
 

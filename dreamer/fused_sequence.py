@@ -103,7 +103,7 @@ class _Filter(Function):
     def forward(ctx: Any, shape: Shape, forget: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         """tensors: embed part, action part, h, z, uniform; then weights: of z, scale; of the cell, scale; of h
         towards the posterior, scale; of the posterior, bias."""
-        parts, weights = [part.contiguous() for part in tensors[:5]], tensors[5:]
+        (forget, *parts), weights = [part.contiguous() for part in (forget, *tensors[:5])], tensors[5:]
         kept = _Kept.room(shape, parts[1])
         library = kernels.library_for(kept.into)
         if library is None:

@@ -61,8 +61,10 @@ def using(wanted: Kind) -> Iterator[None]:
     """The chosen kernels inside a with block."""
     before = kind()
     use(wanted)
-    yield
-    use(before)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 @contextmanager
@@ -208,7 +210,7 @@ def laprop_(
     """One step of LaProp (see dreamer.learner) on many tensors; factors scale the gradients first."""
     s = settings
     if library_for(weights[0]) is not None and all(t.is_contiguous() for t in (*weights, *gradients)):
-        _laproplibrary_for(weights, gradients, squares, means, factors, s)
+        _laprop_native(weights, gradients, squares, means, factors, s)
         return
     torch._foreach_mul_(gradients, factors)
     torch._foreach_mul_(squares, s.beta2)
@@ -220,7 +222,7 @@ def laprop_(
     torch._foreach_add_(weights, means, alpha=-s.rate)
 
 
-def _laproplibrary_for(
+def _laprop_native(
     weights: list[Tensor],
     gradients: list[Tensor],
     squares: list[Tensor],

@@ -61,7 +61,7 @@ def load_library() -> Library | None:
         if not path.exists():
             _build(compiler, path)
         library = Library(_declared(ctypes.CDLL(str(path))), _gemm())
-    except (OSError, subprocess.SubprocessError, AttributeError):
+    except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError):  # the last: no home directory
         return None
     keep_memory()
     return library
@@ -73,8 +73,8 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    for option, value in ((_MMAP_THRESHOLD, 2**30), (_TRIM_THRESHOLD, 2**31 - 1)):
-        mallopt(option, value)
+    if mallopt(_MMAP_THRESHOLD, 2**30):  # refused by an older glibc, whose own adaptation the other would end
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _gemm() -> int:

@@ -96,7 +96,10 @@ class Pipeline:
             self._running = self._pool.submit(behave, batch, posteriors)
             self._running.add_done_callback(lambda _: wake())
         skipped = max(float(not sound), self._last["skipped"])
-        return self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
+        told = self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
+        if not sound:  # then no behaviour follows whose metrics would take the place of these
+            self._last = {"skipped": 0.0}
+        return told
 
     def finish(self) -> None:
         """Wait for the update under way, on a GPU or of the behaviour, and help; what it raised is raised here."""

@@ -307,6 +307,7 @@ def test_limits_and_league_may_change_on_resume(
         ("training.rinks=3", "training.rinks"),
         ("reward.touch=0.5", r"\[reward\]"),
         ("run.seed=5", "run.seed"),
+        ("optimizer.kind='adam'", "optimizer.kind"),
     ],
 )
 def test_what_cannot_change_on_resume_is_named(tmp_path: Path, override: str, named: str) -> None:

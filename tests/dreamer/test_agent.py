@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -136,6 +137,24 @@ def test_a_batch_that_is_not_finite_is_skipped_and_counted() -> None:
     assert agent.train_step(buffer.sample())["skipped"] == 0.0
 
 
+def test_a_dream_that_is_not_finite_is_skipped_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = tiny_agent()
+    buffer = filled_buffer(agent.config)
+    agent.train_step(buffer.sample())
+    before = copy.deepcopy(agent.behavior.state_dict())
+    imagine = agent.world_model.imagine
+
+    def broken(*given: Any) -> tuple[Any, ...]:
+        states, actions, rewards, continues = imagine(*given)
+        return states, actions, torch.full_like(rewards, torch.nan), continues
+
+    with monkeypatch.context() as patch:
+        patch.setattr(agent.world_model, "imagine", broken)
+        assert agent.train_step(buffer.sample())["skipped"] == 1.0
+    assert all(torch.equal(value, before[key]) for key, value in agent.behavior.state_dict().items())
+    assert agent.train_step(buffer.sample())["skipped"] == 0.0
+
+
 def test_a_snapshot_does_not_learn_on() -> None:
     agent = tiny_agent()
     snapshot, buffer = agent.snapshot(), filled_buffer(agent.config)
@@ -178,6 +197,18 @@ def test_the_prelude_imitates_lessons_and_nothing_else(sections: dict[str, dict[
         assert agent.updates == 60
     assert losses[True][-1] < 0.7 * losses[True][0] or losses[True][-1] < losses[True][0] - 1.0
     assert not any(losses[False])
+
+
+def test_imitation_that_is_not_finite_leaves_the_slow_critic_alone() -> None:
+    agent = tiny_agent()
+    batch = lessons_of(agent, True)
+    agent.train_prelude(batch)
+    posteriors = agent.update_world(batch)[1]
+    before = copy.deepcopy(agent.behavior.state_dict())
+    batch["action"][2, 1] = torch.nan
+    batch["reward"][2, 1] = torch.nan
+    assert not agent.imitate(batch, posteriors)[0]
+    assert all(torch.equal(value, before[key]) for key, value in agent.behavior.state_dict().items())
 
 
 def test_the_prelude_leaves_out_what_is_not_finite() -> None:

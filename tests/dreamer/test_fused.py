@@ -1,6 +1,7 @@
 """The fast paths give what the plain modules give: values, gradients, dreams, updates."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor
 
 from dreamer import kernels, parallel
 from dreamer.agent import Dreamer
-from dreamer.fused import run_perceptron
+from dreamer.fused import categorical_kls, run_perceptron
 from dreamer.kernels import Kind
+from dreamer.native import load_library
 from dreamer.sequence_model import State
 from tests.dreamer.tiny import filled_buffer, helper, noise_source, tiny_agent
 
@@ -147,6 +149,42 @@ def test_extreme_logits_in_filter_and_dream_are_certain_and_finite(fast: Kind) -
     for z in (posteriors["z"], dream[0]["z"][1:]):
         assert torch.equal(z, certain.float().expand_as(z))
     assert all(torch.isfinite(gradient).all() for gradient in gradients(agent).values())
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_tensors_need_not_lie_in_one_piece(fast: Kind) -> None:
+    kernels.use(fast)
+    random = noise_source(2)
+    weights = (torch.randn(9, 8, generator=random), torch.ones(9), torch.randn(3, 9, generator=random), torch.zeros(3))
+    for rows in (torch.randn(8, 1, generator=random).t(), torch.randn(8, 5, generator=random).t()):
+        results = [run_perceptron(x, 1e-4, weights) for x in (rows, copied(rows))]
+        torch.testing.assert_close(*results)
+    logits = torch.randn(6, 20, generator=random)[:, :16].unflatten(1, (4, 4))
+    kls = [categorical_kls(x, -x, 0.01) for x in (logits, copied(logits))]
+    torch.testing.assert_close(*kls)
+
+
+@pytest.mark.parametrize("fast", FAST)
+def test_marks_of_first_steps_need_not_lie_in_one_piece(fast: Kind) -> None:
+    agent = agent_with(fast)
+    batch = batch_of(agent)
+    strided = batch | {"is_first": batch["is_first"].t().contiguous().t()}
+    one, two = (agent.world_model.compute_loss(given, None, noise_source())[0] for given in (batch, strided))
+    torch.testing.assert_close(one, two)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """The same numbers, row by row in memory."""
+    return torch.tensor(tensor.tolist())
+
+
+def test_without_a_home_directory_the_kernels_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert load_library() is None
 
 
 def test_without_a_compiler_the_kernels_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,19 @@ def test_a_skipped_update_is_told_and_the_next_one_goes_on() -> None:
     pipeline.close()
 
 
+def test_a_behaviour_that_was_skipped_is_told_once_though_none_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = tiny_agent()
+    pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
+    with monkeypatch.context() as patch:
+        patch.setattr(agent, "update_behavior", lambda *_: (False, {}))
+        pipeline.train_step(buffer.sample())
+        pipeline.finish()
+    batch = buffer.sample()
+    batch["reward"][1, 1] = torch.nan
+    assert [pipeline.train_step(given)["skipped"] for given in (batch, buffer.sample())] == [1.0, 0.0]
+    pipeline.close()
+
+
 def test_a_failure_in_the_second_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = tiny_agent()
     pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
