@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from competitor.evaluation import evaluate
 from competitor.players import DreamerPlayer, make_player
 from competitor.report import print_report
-from dreamer.checkpoint import load_checkpoint, save_checkpoint
+from dreamer.checkpoint import load_checkpoint
+from dreamer.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 THINNING = 500
@@ -34,6 +36,13 @@ def training_curve(run: Path) -> list[dict[str, Any]]:
     """The evaluations that training made on its way, and its metrics every THINNING updates, in order."""
     lines = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if line["kind"] == "evaluation" or line["updates"] % THINNING == 0]
+
+
+def ship(checkpoint: Path, card: dict[str, Any]) -> None:
+    """Copy the weights beside their card as it is: saved anew it would claim today's settings."""
+    champion = ROOT / "checkpoints" / "champion"
+    shutil.copyfile(checkpoint.with_suffix(".safetensors"), champion.with_suffix(".safetensors"))
+    atomic_write_text(champion.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def main() -> None:
@@ -51,7 +60,7 @@ def main() -> None:
     print_report(report)
     results = [{key: result[key] for key in KEPT} for result in report.to_dict()["results"]]
     about = {"policy": report.policy, "seed": report.seed, "machine": f"{platform.machine()}, 2 cores, 1 thread"}
-    save_checkpoint(ROOT / "checkpoints" / "champion", agent, card | {"results": results, "measured_with": about})
+    ship(arguments.checkpoint, card | {"results": results, "measured_with": about})
     curve = ROOT / "benchmarks" / "results" / "champion_training.json"
     curve.parent.mkdir(exist_ok=True)
     curve.write_text(json.dumps(training_curve(arguments.checkpoint.parents[1]), indent=1) + "\n")

@@ -64,8 +64,9 @@ class Curve:
 
     def __init__(self, arguments: argparse.Namespace, runs: Path) -> None:
         self._arguments = arguments
-        # Whoever measures something else gets a run of its own; more minutes go on with the same one.
-        kind = repr((sorted(arguments.set), arguments.every, arguments.rounds)).encode()
+        # Whoever measures something else, or with other defaults, gets a run of its own; more minutes go on with it.
+        learning = load_config(preset=arguments.preset, overrides=arguments.set)
+        kind = repr((learning.model_dump(exclude={"compete", "arena"}), arguments.every, arguments.rounds)).encode()
         name = f"curve-{arguments.preset}-{arguments.seed}-{hashlib.sha256(kind).hexdigest()[:6]}"
         self.path = runs / name
         self._file = self.path / "learning_curve.json"
