@@ -13,6 +13,9 @@ from competitor.cross_table import CrossTable
 from competitor.evaluation import EvaluationReport
 from competitor.results import SprtReport, Tally
 
+LEAST_NAME = 14  # characters of a line that a name gets, however many numbers follow it
+WIDEST = 1000  # characters of a line of a cross table: rather too wide for the screen than without names
+
 
 def print_report(report: EvaluationReport, console: Console | None = None) -> None:
     """Print the report, one line per opponent: the score, the difference, how the rounds divide up."""
@@ -52,7 +55,10 @@ def print_cross_table(table: CrossTable, console: Console | None = None) -> None
             f"{100 * standing.score:.1f}",
             *(_score(table, standing.name, other) for other in names),
         )
-    console.print(grid)
+    whole = console.measure(grid, options=console.options.update(width=WIDEST)).maximum
+    spare = max(len(f"{number} {short[name]}") for number, name in zip(numbers, names, strict=True)) - LEAST_NAME
+    grid.width = min(whole, max(console.width, whole - max(0, spare)))
+    console.print(grid, crop=False)
     print_line(console, "Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.")
 
 
@@ -89,8 +95,9 @@ def table_of(title: str, columns: list[str]) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
+    table.add_column(columns[0], min_width=LEAST_NAME, overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True, overflow="fold")
     return table
 
 
@@ -157,5 +164,5 @@ def _score(table: CrossTable, name: str, other: str) -> str:
     forward = table.meetings.get(name, {}).get(other)
     backward = table.meetings.get(other, {}).get(name)
     if forward is not None:
-        return f"{100 * forward.score:.1f}"
-    return f"{100 * (1 - backward.score):.1f}" if backward is not None else "-"
+        return f"{100 * forward.score:.0f}"
+    return f"{100 * (1 - backward.score):.0f}" if backward is not None else "-"

@@ -6,9 +6,10 @@ import io
 
 from rich.console import Console
 
+from competitor.cross_table import CrossTable, Standing
 from competitor.evaluation import evaluate
 from competitor.players import BasicPlayer, RandomPlayer
-from competitor.report import print_report, short_names
+from competitor.report import print_cross_table, print_report, short_names
 
 
 def test_short_names_say_no_more_than_tells_them_apart() -> None:
@@ -34,3 +35,13 @@ def test_long_names_keep_every_number_whole() -> None:
         low, high = result.ci95
         assert f"{100 * low:.1f}-{100 * high:.1f}" in text
         assert f"{result.elo:+.0f} ± {result.elo_error95:.0f}" in text
+
+
+def test_the_names_of_many_players_stay_beside_their_points() -> None:
+    names = [f"/a/long/way/to/runs/{number}/checkpoints/champion" for number in range(14)]
+    standings = [Standing(name, rating=-301.0, error95=33.0, rounds=600, score=0.138) for name in names]
+    console = Console(file=io.StringIO(), width=80)
+    print_cross_table(CrossTable(1, "deterministic", False, standings, {}), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("-301 ± 33") == text.count("13.8") == 14
+    assert all(f"{number + 1} {number}/champion" in text for number in range(14))
