@@ -164,10 +164,10 @@ def evaluate(
     how = config.evaluation.model_copy(update={"deterministic": config.evaluation.deterministic and not sampled})
     config = config.model_copy(update={"evaluation": how})
     result = _play(config, player, others, cross=cross, record_dir=record_dir)
-    print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
-    if json_path:
+    if json_path:  # before the tables: a pipe like `| head` ends the program there
         atomic_write_text(json_path, result.to_json())
         click.echo(f"results written to {json_path}")
+    print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
     return EXIT_INTERRUPTED if result.partial else 0
 
 
@@ -269,10 +269,10 @@ def inspect(
         )
     with counter("checks") as count:
         inspection = inspect(subject, held_out, seed=seed, on_part=count)
-    print_inspection(inspection)
     if json_path:
         atomic_write_text(json_path, inspection.to_json())
         click.echo(f"results written to {json_path}")
+    print_inspection(inspection)
     if png or gif:
         _draw_dreams(inspection, gallery(subject.agent, held_out, seed), png, gif)
 
