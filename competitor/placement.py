@@ -26,7 +26,7 @@ from dreamer.kernels import Kind
 
 FILE_NAME = "placement.json"
 # So many times as fast bfloat16 products must be. Beside the compiled kernels, which know float32 alone, more: products
-# are half of an update there, and the plain modules take 1.4 times as long (docs/learning.md).
+# are half of an update there, and the plain modules take 1.3 times as long (docs/learning.md).
 WORTHWHILE, WORTHWHILE_BESIDE_KERNELS = 1.3, 2.5
 LONGEST_S = 0.5
 REPEATS = 10

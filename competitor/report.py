@@ -13,7 +13,7 @@ from competitor.cross_table import CrossTable
 from competitor.evaluation import EvaluationReport
 from competitor.results import SprtReport, Tally
 
-LEAST_NAME = 14  # characters of a line that a name gets, however many numbers follow it
+LEAST_NAME = 14  # characters that a name gets in a cross table, however many numbers follow it
 WIDEST = 1000  # characters of a line of a cross table: rather too wide for the screen than without names
 
 
@@ -95,9 +95,8 @@ def table_of(title: str, columns: list[str]) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column(columns[0], min_width=LEAST_NAME, overflow="fold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True, overflow="fold")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
     return table
 
 
