@@ -1,7 +1,7 @@
 """The command line of hockey-dreamer. It parses, builds and calls; the work is done in `competitor`.
 
-The commands around tournaments stand in `competitor/tournament_commands.py`, all others here. Heavy imports stand
-inside the commands, so that help and mistakes in the command line answer at once.
+The commands around tournaments stand beside their jobs, in `competitor/daemon` and `competitor/arena`, all others
+here. Heavy imports stand inside the commands, so that help and mistakes in the command line answer at once.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from competitor.arena.commands import arena
+from competitor.daemon.commands import compete, matches, status
 from competitor.errors import EXIT_INTERRUPTED, exit_code, message
-from competitor.interrupts import raise_interrupt, stopping_on_signals
 from competitor.options import CONFIG, ENGINE, FILE, FOLDER, SEED, SET
-from competitor.tournament_commands import arena, compete, matches, status
-from competitor.version import code_version
+from competitor.system import code_version, raise_interrupt, stopping_on_signals
 
 if TYPE_CHECKING:
     from competitor.config import Config
-    from competitor.cross_table import CrossTable
-    from competitor.dream_scenes import Gallery
-    from competitor.evaluation import EvaluationReport
-    from competitor.inspection import Inspection
+    from competitor.evaluate.cross_table import CrossTable
+    from competitor.evaluate.evaluation import EvaluationReport
+    from competitor.inspect.inspection import Inspection
+    from competitor.inspect.scenes import Gallery
 
 RUNS = Path("runs")
 
@@ -83,10 +83,10 @@ def train(
     if resume is not None and (config_path or preset or name):
         raise click.UsageError("--resume uses the run's own settings: drop --config, --preset and --run")
     from competitor.config import as_overrides, load_config
-    from competitor.progress import make_display
     from competitor.rink import make_rink
-    from competitor.run import default_name
-    from competitor.selfplay import Trainer
+    from competitor.train.progress import make_display
+    from competitor.train.run_directory import default_name
+    from competitor.train.selfplay import Trainer
 
     overrides += as_overrides({"run.seed": seed, "rink.engine": engine, "training.minutes": minutes})
     if resume is not None:
@@ -155,8 +155,8 @@ def evaluate(
     if not others or (cross and others == [player]):
         raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
     from competitor.config import as_overrides, load_config
-    from competitor.cross_table import CrossTable
-    from competitor.report import print_cross_table, print_report
+    from competitor.evaluate.cross_table import CrossTable
+    from competitor.evaluate.report import print_cross_table, print_report
     from dreamer.files import atomic_write_text
 
     shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
@@ -175,11 +175,11 @@ def _play(
     config: Config, player: str, others: list[str], *, cross: bool, record_dir: Path | None
 ) -> CrossTable | EvaluationReport:
     """Make the players and let them play, counting rounds on the screen."""
-    from competitor.cross_table import cross_table
-    from competitor.evaluation import evaluate
+    from competitor.evaluate.cross_table import cross_table
+    from competitor.evaluate.evaluation import evaluate
     from competitor.players import make_player
-    from competitor.round_counter import round_counter
-    from competitor.threads import use_threads
+    from competitor.screen import round_counter
+    from competitor.system import use_threads
 
     how, rink = config.evaluation, config.rink
     use_threads(config.run.threads)
@@ -209,7 +209,7 @@ def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) 
       cli.py replay rounds/champion-weak-00000-won.npz --gif round.gif
     """
     from competitor.errors import RecordingError
-    from competitor.recording import load_recording, play_back, verify_recording, write_gif
+    from competitor.play.recording import load_recording, play_back, verify_recording, write_gif
 
     round_ = load_recording(recording)
     about = round_.about
@@ -248,13 +248,13 @@ def inspect(
       cli.py inspect champion --rounds records/
     """
     from competitor.config import load_config
-    from competitor.dream_scenes import gallery
-    from competitor.held_out import play_held_out, read_held_out
-    from competitor.inspection import Subject, inspect
-    from competitor.inspection_report import print_inspection
-    from competitor.rink_axes import need_matplotlib
-    from competitor.round_counter import counter
-    from competitor.threads import use_threads
+    from competitor.inspect.held_out import play_held_out, read_held_out
+    from competitor.inspect.inspection import Subject, inspect
+    from competitor.inspect.report import print_inspection
+    from competitor.inspect.rink_axes import need_matplotlib
+    from competitor.inspect.scenes import gallery
+    from competitor.screen import counter
+    from competitor.system import use_threads
     from dreamer.files import atomic_write_text
 
     use_threads(load_config().run.threads)
@@ -278,9 +278,9 @@ def inspect(
 
 
 def _draw_dreams(inspection: Inspection, drawn: Gallery, png: Path | None, gif: Path | None) -> None:
-    from competitor.dream_animation import write_gif
-    from competitor.dream_picture import write_png
-    from competitor.round_counter import counter
+    from competitor.inspect.animation import write_gif
+    from competitor.inspect.picture import write_png
+    from competitor.screen import counter
 
     if png:
         write_png(inspection, drawn, png)
@@ -300,7 +300,7 @@ def info(checkpoint: str) -> None:
     Example:
       cli.py info champion
     """
-    from competitor.card import print_card
+    from competitor.inspect.card import print_card
     from competitor.players import checkpoint_path
     from dreamer.checkpoint import load_checkpoint
 

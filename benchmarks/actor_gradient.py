@@ -32,8 +32,8 @@ from torch import Generator, Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import load_config
-from competitor.held_out import OWN, play_held_out
-from competitor.match import RewardWeights
+from competitor.inspect.held_out import OWN, play_held_out
+from competitor.play.rounds import RewardWeights
 from dreamer.agent import Dreamer
 from dreamer.behavior import shared_luck
 from dreamer.checkpoint import load_checkpoint

@@ -23,7 +23,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from competitor.evaluation import evaluate
+from competitor.evaluate.evaluation import evaluate
 from competitor.players import BasicPlayer, DreamerPlayer
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint

@@ -20,9 +20,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from competitor.evaluation import evaluate
+from competitor.evaluate.evaluation import evaluate
+from competitor.evaluate.report import print_report
 from competitor.players import DreamerPlayer, make_player
-from competitor.report import print_report
 from dreamer.checkpoint import load_checkpoint
 from dreamer.files import atomic_write_text
 

@@ -29,11 +29,11 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import Config, load_config
-from competitor.dream_check import HORIZONS, Windows, check_dream, cut_windows
-from competitor.match import RewardWeights
-from competitor.savepoint import mirror
-from competitor.threads import use_threads
-from competitor.warmup import play_warmup
+from competitor.inspect.dream_check import HORIZONS, Windows, check_dream, cut_windows
+from competitor.play.rounds import RewardWeights
+from competitor.play.warmup import play_warmup
+from competitor.system import use_threads
+from competitor.train.savepoint import mirror
 from dreamer import kernels
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer

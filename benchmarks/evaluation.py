@@ -24,9 +24,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import load_config
-from competitor.evaluation import evaluate
+from competitor.evaluate.evaluation import evaluate
+from competitor.evaluate.statistics import wilson_interval
 from competitor.players import DreamerPlayer, Player, make_player
-from competitor.statistics import wilson_interval
 from dreamer.agent import Dreamer
 
 RINKS = (16, 32, 64, 128, 256)

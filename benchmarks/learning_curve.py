@@ -33,19 +33,18 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import load_config
-from competitor.dream_check import REPORTED, check_dream
 from competitor.errors import EXIT_INTERRUPTED, CompetitorError, exit_code, message
-from competitor.evaluation import EvaluationReport, evaluate
-from competitor.held_out import training_windows
-from competitor.interrupts import stopping_on_signals
+from competitor.evaluate.evaluation import EvaluationReport, evaluate
+from competitor.inspect.dream_check import REPORTED, check_dream
+from competitor.inspect.held_out import training_windows
+from competitor.inspect.rink_axes import need_matplotlib, save_png
 from competitor.players import DreamerPlayer, make_player
-from competitor.progress import make_display
-from competitor.reporter import dream_metrics
-from competitor.rink_axes import need_matplotlib, save_png
-from competitor.round_counter import round_counter
-from competitor.run import RunDirectory
-from competitor.selfplay import Trainer
-from competitor.version import code_version
+from competitor.screen import round_counter
+from competitor.system import code_version, stopping_on_signals
+from competitor.train.progress import make_display
+from competitor.train.reporter import dream_metrics
+from competitor.train.run_directory import RunDirectory
+from competitor.train.selfplay import Trainer
 from dreamer import kernels
 from dreamer.errors import DreamerError
 from dreamer.files import atomic_write_text

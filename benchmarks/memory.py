@@ -25,12 +25,12 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import Config, load_config
-from competitor.evaluation import evaluate
-from competitor.match import RewardWeights, Round
+from competitor.evaluate.evaluation import evaluate
+from competitor.play.rounds import RewardWeights, Round
+from competitor.play.warmup import play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer
-from competitor.savepoint import mirror, sizes
-from competitor.selfplay import Trainer
-from competitor.warmup import play_warmup
+from competitor.train.savepoint import mirror, sizes
+from competitor.train.selfplay import Trainer
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from competitor.config import load_config
-from competitor.match import Pairing, RoundTable
+from competitor.play.rounds import Pairing, RoundTable
 from competitor.players import BasicPlayer, DreamerPlayer, Player
 from dreamer import kernels
 from dreamer.agent import Dreamer

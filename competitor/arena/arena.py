@@ -26,7 +26,7 @@ from competitor.arena.web import add_pages
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.config import ArenaConfig
 from competitor.errors import AddressError, PortError
-from competitor.version import code_version
+from competitor.system import code_version
 
 BOOK = "arena.sqlite"
 CLOSE_WITHIN_S = 1.0

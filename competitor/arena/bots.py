@@ -16,10 +16,10 @@ import numpy as np
 
 from competitor.arena.seat import Action
 from competitor.arena.store import NAME
-from competitor.daemon.engine import Brain, Engine
-from competitor.daemon.safety import UnsoundAction, sanitise
-from competitor.daemon.session import ZEROS, Session
 from competitor.daemon.telemetry import Telemetry
+from competitor.engine.engine import Brain, Engine
+from competitor.engine.safety import UnsoundAction, sanitise
+from competitor.engine.session import ZEROS, Session
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent
 
@@ -169,7 +169,7 @@ def _named(spec: str) -> tuple[str, str]:
 def _make_bot(name: str, what: str, generator: np.random.Generator, threads: int) -> Bot:
     if what in BASIC:
         return BasicBot(name, weak=what == "weak", generator=generator)
-    from competitor.daemon.brain import load_brain  # brings torch, which an arena with basic bots can do without
+    from competitor.engine.brain import load_brain  # brings torch, which an arena with basic bots can do without
 
     brain = load_brain(what, seed=int(generator.integers(2**31)), threads=threads)
     return CheckpointBot(name, brain, generator)

@@ -16,7 +16,7 @@ from twisted.protocols.amp import BinaryBoxProtocol, BoxDispatcher, Command, Com
 from twisted.python.failure import Failure
 
 from competitor.arena.seat import Reason, SeatLost
-from competitor.daemon.comprl_commands import Error
+from competitor.wire.comprl_commands import Error
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from competitor.arena.comprl_connection import Connection, Fields
 from competitor.arena.hall import Hall
 from competitor.arena.seat import Action, Reason, SeatLost, legal_action
 from competitor.arena.store import User
-from competitor.daemon.comprl_commands import (
+from competitor.wire.comprl_commands import (
     LOGIN_FAILED,
     PROTOCOL_VERSION,
     WRONG_VERSION,

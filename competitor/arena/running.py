@@ -14,7 +14,7 @@ from typing import Any
 from competitor.arena.arena import Announce, Arena
 from competitor.arena.store import Role, Store
 from competitor.config import ArenaConfig, load_config
-from competitor.interrupts import STOP_SIGNALS
+from competitor.system import STOP_SIGNALS
 
 
 def keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:

@@ -14,7 +14,7 @@ from competitor.arena.hall import Hall
 from competitor.arena.rating import Rating
 from competitor.arena.store import User
 from competitor.arena.websocket_visitor import Visitor
-from competitor.daemon import messages
+from competitor.wire import messages
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from competitor.arena.hall import Hall
 from competitor.arena.seat import Action, Reason, SeatLost, legal_action
 from competitor.arena.store import User
-from competitor.daemon import messages
+from competitor.wire import messages
 
 log = logging.getLogger(__name__)
 

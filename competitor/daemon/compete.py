@@ -17,10 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from competitor.config import CompeteConfig, Config
-from competitor.daemon.backoff import Backoff
-from competitor.daemon.brain import DreamerBrain, load_brain
 from competitor.daemon.desk import Desk, Wire
-from competitor.daemon.engine import Engine
 from competitor.daemon.health import HealthServer
 from competitor.daemon.latency import low_latency
 from competitor.daemon.lifecycle import Lifecycle
@@ -28,13 +25,16 @@ from competitor.daemon.logs import CONSOLE, log_header, logging_to
 from competitor.daemon.order import Order
 from competitor.daemon.records import Records
 from competitor.daemon.results import Announcer
-from competitor.daemon.session import ACTION_SIZE, OBS_SIZE
 from competitor.daemon.status import WRITE_EVERY_S, DaemonStatus, StatusFile
 from competitor.daemon.supervisor import Supervisor, hangups_ignored, signals_to
 from competitor.daemon.telemetry import Telemetry
+from competitor.engine.brain import DreamerBrain, load_brain
+from competitor.engine.engine import Engine
+from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
 from competitor.players import checkpoint_path
-from competitor.version import code_version
+from competitor.system import code_version
+from competitor.wire.backoff import Backoff
 from dreamer.checkpoint import read_card
 
 SHOWN_DIGITS = 12

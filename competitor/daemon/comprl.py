@@ -23,14 +23,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
-from competitor.daemon.backoff import Backoff
 from competitor.daemon.comprl_caller import Caller
-from competitor.daemon.comprl_dial import dial
 from competitor.daemon.comprl_player import Surroundings
 from competitor.daemon.logs import Redaction
-from competitor.daemon.messages import plain
-from competitor.daemon.own_reactor import Clock, OwnReactor, log_to_standard_library
 from competitor.errors import CompetitorError, TokenError
+from competitor.wire.backoff import Backoff
+from competitor.wire.comprl_dial import dial
+from competitor.wire.messages import plain
+from competitor.wire.own_reactor import Clock, OwnReactor, log_to_standard_library
 
 if TYPE_CHECKING:
     from competitor.daemon.desk import Desk

@@ -11,15 +11,15 @@ from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from competitor.daemon.backoff import Backoff
-from competitor.daemon.comprl_commands import LOGIN_FAILED, PROTOCOL_VERSION, WRONG_VERSION
 from competitor.daemon.comprl_connection import ComprlConnection
-from competitor.daemon.comprl_dial import DialError
 from competitor.daemon.comprl_player import Surroundings
 from competitor.daemon.logs import CONSOLE
-from competitor.daemon.messages import plain
-from competitor.daemon.own_reactor import Timer
 from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, UnreachableError
+from competitor.wire.backoff import Backoff
+from competitor.wire.comprl_commands import LOGIN_FAILED, PROTOCOL_VERSION, WRONG_VERSION
+from competitor.wire.comprl_dial import DialError
+from competitor.wire.messages import plain
+from competitor.wire.own_reactor import Timer
 
 if TYPE_CHECKING:
     from competitor.daemon.telemetry import Telemetry

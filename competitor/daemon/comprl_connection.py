@@ -11,11 +11,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from competitor.daemon.comprl_commands import EndGame, Ready, StartGame, Step
-from competitor.daemon.comprl_dial import tune
 from competitor.daemon.comprl_player import ComprlPlayer, Surroundings
-from competitor.daemon.messages import plain
-from competitor.daemon.own_reactor import Timer
+from competitor.wire.comprl_commands import EndGame, Ready, StartGame, Step
+from competitor.wire.comprl_dial import tune
+from competitor.wire.messages import plain
+from competitor.wire.own_reactor import Timer
 
 log = logging.getLogger(__name__)
 

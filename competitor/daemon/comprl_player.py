@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
-from competitor.daemon import comprl_commands as commands
 from competitor.daemon.logs import Redaction
-from competitor.daemon.messages import plain
-from competitor.daemon.own_reactor import Clock
-from competitor.daemon.session import ACTION_SIZE, ZEROS, Action
+from competitor.engine.session import ACTION_SIZE, ZEROS, Action
+from competitor.wire import comprl_commands as commands
+from competitor.wire.messages import plain
+from competitor.wire.own_reactor import Clock
 
 if TYPE_CHECKING:
     from competitor.daemon.desk import Desk, Link
-    from competitor.daemon.session import Session
+    from competitor.engine.session import Session
 
 log = logging.getLogger(__name__)
 

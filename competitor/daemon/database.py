@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from competitor.daemon.finished import FinishedMatch
-from competitor.daemon.outcomes import PlayedRound
-from competitor.daemon.session import Source
+from competitor.engine.session import Source
 from competitor.errors import RecordingError
+from competitor.play.finished_match import FinishedMatch
+from competitor.play.outcomes import PlayedRound
 
 NAME = "matches.sqlite3"
 SCHEMA_VERSION = 1

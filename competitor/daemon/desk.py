@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from competitor.daemon.engine import Engine
-from competitor.daemon.finished import Ending, FinishedMatch, Keeper
 from competitor.daemon.lifecycle import Lifecycle
-from competitor.daemon.session import Reply, Session
+from competitor.engine.engine import Engine
+from competitor.engine.session import Reply, Session
+from competitor.play.finished_match import Ending, FinishedMatch, Keeper
 
 if TYPE_CHECKING:
     from competitor.daemon.telemetry import Telemetry

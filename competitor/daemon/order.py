@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from competitor.config import Config, as_overrides, load_config
-from competitor.daemon.address import Address, server_address
 from competitor.daemon.health import LOOPBACK
 from competitor.daemon.token import exposure, read_token
 from competitor.daemon.until import parse_until
+from competitor.wire.address import Address, server_address
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from competitor.daemon.database import Database, MatchRow, RoundRow, round_rows, row_of
-from competitor.daemon.finished import FinishedMatch
-from competitor.daemon.match_file import PATTERN, file_name, match_bytes, read_match
-from competitor.daemon.outcomes import rounds_of
 from competitor.errors import RecordingError, StorageError
-from competitor.version import code_version
+from competitor.play.finished_match import FinishedMatch
+from competitor.play.match_file import PATTERN, file_name, match_bytes, read_match
+from competitor.play.outcomes import rounds_of
+from competitor.system import code_version
 from dreamer.files import atomic_write, sync_directory
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from competitor.daemon.finished import FinishedMatch, Keeper
 from competitor.daemon.logs import CONSOLE
+from competitor.play.finished_match import FinishedMatch, Keeper
 
 WORDS = {"W": "won", "D": "drew", "L": "lost"}
 

@@ -16,7 +16,7 @@ from typing import Literal
 from competitor.daemon.desk import Wire
 from competitor.daemon.lifecycle import Lifecycle
 from competitor.daemon.logs import CONSOLE
-from competitor.interrupts import STOP_SIGNALS
+from competitor.system import STOP_SIGNALS
 
 Event = Literal["stop", "reload", "ended"]
 

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from competitor.daemon.backoff import Backoff
 from competitor.daemon.logs import CONSOLE
-from competitor.daemon.messages import MOST_MATCHES, Welcome
 from competitor.daemon.websocket_connection import USUAL, Connection, Timing
-from competitor.daemon.websocket_dial import Dial, DialError, RefusedError, Target, UntrustedError
 from competitor.daemon.websocket_play import Play, Strays
 from competitor.errors import CertificateError, LoginError, TokenError, UnreachableError
+from competitor.wire.backoff import Backoff
+from competitor.wire.messages import MOST_MATCHES, Welcome
+from competitor.wire.websocket_dial import Dial, DialError, RefusedError, Target, UntrustedError
 
 if TYPE_CHECKING:
     from competitor.daemon.desk import Desk

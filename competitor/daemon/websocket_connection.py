@@ -21,8 +21,8 @@ from typing import Protocol
 
 from websocket import ABNF, STATUS_GOING_AWAY, STATUS_NORMAL, STATUS_PROTOCOL_ERROR, WebSocketException
 
-from competitor.daemon.messages import MOST_BYTES, ClientMessage, encode, plain
-from competitor.daemon.websocket_frames import Frames, Kind, Received
+from competitor.wire.messages import MOST_BYTES, ClientMessage, encode, plain
+from competitor.wire.websocket_frames import Frames, Kind, Received
 
 CHUNK_BYTES = 64 * 1024
 MASKS_BYTES = 1024

@@ -24,15 +24,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from competitor.daemon import messages
-from competitor.daemon.messages import PROTOCOL_VERSION, MessageError, ServerMessage
 from competitor.daemon.websocket_connection import Connection, Timing
-from competitor.daemon.websocket_dial import CLIENT, DialError
 from competitor.errors import ProtocolVersionError
+from competitor.wire import messages
+from competitor.wire.messages import PROTOCOL_VERSION, MessageError, ServerMessage
+from competitor.wire.websocket_dial import CLIENT, DialError
 
 if TYPE_CHECKING:
     from competitor.daemon.desk import Desk, Link
-    from competitor.daemon.session import Action, Session
+    from competitor.engine.session import Action, Session
 
 log = logging.getLogger(__name__)
 

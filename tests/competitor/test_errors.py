@@ -13,8 +13,7 @@ import pytest
 
 import competitor.errors as errors
 from competitor import __version__
-from competitor.interrupts import stopping_on_signals
-from competitor.version import code_version
+from competitor.system import code_version, stopping_on_signals
 from dreamer.errors import CheckpointError, DivergenceError, ReplayError
 
 

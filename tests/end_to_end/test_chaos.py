@@ -19,9 +19,9 @@ import cli
 from competitor.arena.running import ArenaThread, running_arena
 from competitor.arena.store import PLAYED, Entry
 from competitor.daemon.database import MatchRow, last_matches
-from competitor.daemon.finished import FinishedMatch
-from competitor.daemon.match_file import read_match
-from competitor.daemon.session import Source
+from competitor.engine.session import Source
+from competitor.play.finished_match import FinishedMatch
+from competitor.play.match_file import read_match
 from competitor.players import checkpoint_path
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint

@@ -20,7 +20,7 @@ import trustme
 import cli
 from competitor.arena.running import ArenaThread, running_arena
 from competitor.config import load_config
-from competitor.daemon import comprl_commands
+from competitor.wire import comprl_commands
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from competitor import held_out
+from competitor.inspect import held_out
 
 LATEST = "runs/first/checkpoints/latest"
 

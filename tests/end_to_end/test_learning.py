@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from competitor.config import Config, load_config
-from competitor.metrics import read_lines
-from competitor.selfplay import Trainer
+from competitor.train.metrics import read_lines
+from competitor.train.selfplay import Trainer
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
 

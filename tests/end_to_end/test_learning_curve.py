@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks import learning_curve
 from benchmarks.learning_curve import Curve, read_arguments, run, trained_minutes
-from competitor.selfplay import Trainer
+from competitor.train.selfplay import Trainer
 
 QUICK = ["--seed", "3", "--preset", "debug", "--every", "0.01", "--rounds", "2"]
 DREAM = {"own_h15", "puck_h15", "puck_h0", "goals_seen", "false_alarms", "return_bias"}

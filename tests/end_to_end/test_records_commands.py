@@ -10,7 +10,7 @@ import pytest
 import cli
 from competitor.daemon.database import NAME
 from competitor.daemon.records import Records
-from tests.competitor.daemon.made_matches import recorded_match
+from tests.competitor.play.made_matches import recorded_match
 from tests.end_to_end.conftest import SMALL
 
 

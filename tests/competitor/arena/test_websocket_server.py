@@ -13,7 +13,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerH
 
 from competitor.arena.hall import CLOSED
 from competitor.arena.websocket_server import MOST_UNSENT, Outbox
-from competitor.daemon.messages import Notice
+from competitor.wire.messages import Notice
 from tests.competitor.arena.raw_client import read_floats
 from tests.competitor.arena.stage import HOST, STILL, Stage, run, told_of_the_end
 

@@ -13,15 +13,15 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from competitor.daemon.backoff import Backoff
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.comprl_connection import ComprlConnection
 from competitor.daemon.comprl_player import Surroundings
 from competitor.daemon.desk import Desk
 from competitor.daemon.logs import Redaction
-from competitor.daemon.own_reactor import OwnReactor
-from competitor.daemon.session import Reply
 from competitor.daemon.telemetry import Telemetry
+from competitor.engine.session import Reply
+from competitor.wire.backoff import Backoff
+from competitor.wire.own_reactor import OwnReactor
 from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, TOKEN, first_box
 
 ACTION = (0.5, -0.25, 0.125, -1.0)

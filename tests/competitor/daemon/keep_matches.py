@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from competitor.daemon.records import Records
-from tests.competitor.daemon.made_matches import numbered_match
+from tests.competitor.play.made_matches import numbered_match
 
 AT_ONCE = 3
 

@@ -24,13 +24,13 @@ import torch
 
 from competitor.arena.running import ArenaThread, running_arena
 from competitor.config import Config, load_config
-from competitor.daemon.address import parse_address
 from competitor.daemon.compete import compete
 from competitor.daemon.database import MatchRow, last_matches
 from competitor.daemon.order import Order
 from competitor.daemon.status import observe
 from competitor.errors import LoginError, PlayerError, PortError
 from competitor.players import checkpoint_path
+from competitor.wire.address import parse_address
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
 

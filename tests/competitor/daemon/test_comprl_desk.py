@@ -12,10 +12,10 @@ import pytest
 
 from competitor.daemon.desk import Desk
 from competitor.daemon.lifecycle import Lifecycle
-from competitor.daemon.session import Source
+from competitor.engine.session import Source
 from tests.competitor.daemon.comprl_bench import Daemon
-from tests.competitor.daemon.fakes import FakeBrain, Ledger, Shelf, make_engine, play_obs, running
 from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, TIMEOUT_S, Peer, Server
+from tests.competitor.engine.fakes import FakeBrain, Ledger, Shelf, make_engine, play_obs, running
 
 ROWS = play_obs(40)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from competitor.daemon import comprl_dial
-from competitor.daemon.comprl_dial import CONNECT_TIMEOUT_S
+from competitor.wire import comprl_dial
+from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S
 from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeDesk, Unplugged, elsewhere
 from tests.competitor.daemon.misbehaving_server import (
     GAME,
@@ -345,7 +345,7 @@ def test_two_wires_at_once_in_one_process() -> None:
 
 RUN_IN_MAIN_THREAD = """
 import random, signal, socket, sys
-from competitor.daemon.backoff import Backoff
+from competitor.wire.backoff import Backoff
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.telemetry import Telemetry
 

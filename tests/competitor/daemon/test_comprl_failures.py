@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from competitor.daemon import comprl_dial
 from competitor.daemon.comprl_connection import LINGER_S, LOGIN_TIMEOUT_S, MOST_PAIRS
-from competitor.daemon.comprl_dial import CONNECT_TIMEOUT_S
 from competitor.errors import LoginError, ProtocolVersionError, TokenError, UnreachableError
+from competitor.wire import comprl_dial
+from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S
 from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeDesk, Unplugged, texts
 from tests.competitor.daemon.misbehaving_server import (
     GAME,

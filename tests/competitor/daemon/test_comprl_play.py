@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from competitor.daemon.comprl_player import doubles_of, goals_of, match_id_of
-from competitor.daemon.session import Reply
+from competitor.engine.session import Reply
 from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeDesk, FakeSession, Unplugged, elsewhere, texts
 from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, TOKEN, Server, read_floats, write_box
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from competitor.daemon.session import Reply
+from competitor.engine.session import Reply
 from tests.competitor.daemon import misbehaving_server
 from tests.competitor.daemon.comprl_bench import Daemon, FakeDesk, FakeSession, Unplugged, elsewhere
 from tests.competitor.daemon.misbehaving_server import Peer, Server, read_floats, write_box

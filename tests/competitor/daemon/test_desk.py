@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from competitor.daemon.desk import Desk, Link
-from competitor.daemon.engine import Engine
 from competitor.daemon.lifecycle import Lifecycle
-from competitor.daemon.session import Session, Source
-from tests.competitor.daemon.fakes import WAIT_S, FakeBrain, Inbox, Ledger, Shelf, make_engine, play_obs, running
+from competitor.engine.engine import Engine
+from competitor.engine.session import Session, Source
+from tests.competitor.engine.fakes import WAIT_S, FakeBrain, Inbox, Ledger, Shelf, make_engine, play_obs, running
 
 STUCK_AFTER_S = 45.0
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from competitor.daemon.health import LOOPBACK, HealthServer, complaint
-from competitor.daemon.session import Source
 from competitor.daemon.telemetry import Telemetry
+from competitor.engine.session import Source
 from competitor.errors import PortError
 
 

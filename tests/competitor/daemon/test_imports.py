@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LIGHT = ("comprl", "desk", "engine", "finished", "lifecycle", "records", "safety", "session", "websocket")
+LIGHT = (
+    *("daemon.comprl", "daemon.desk", "daemon.lifecycle", "daemon.records", "daemon.websocket"),
+    *("engine.engine", "engine.safety", "engine.session", "play.finished_match"),
+)
 
 
 def test_only_the_brain_brings_torch() -> None:
-    imports = "\n".join(f"import competitor.daemon.{name}" for name in LIGHT)
+    imports = "\n".join(f"import competitor.{name}" for name in LIGHT)
     code = f"{imports}\nimport sys\nprint('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert result.stdout == "False\n", result.stderr

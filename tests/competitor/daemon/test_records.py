@@ -18,13 +18,13 @@ import pytest
 
 from competitor.daemon import records as module
 from competitor.daemon.database import NAME, Database, last_matches
-from competitor.daemon.finished import FinishedMatch
-from competitor.daemon.match_file import file_name, match_bytes, read_match
-from competitor.daemon.outcomes import rounds_of
 from competitor.daemon.records import Records
 from competitor.errors import RecordingError, StorageError, message
+from competitor.play.finished_match import FinishedMatch
+from competitor.play.match_file import file_name, match_bytes, read_match
+from competitor.play.outcomes import rounds_of
 from dreamer.files import atomic_write
-from tests.competitor.daemon.made_matches import NOON, finished, numbered_match, recorded_match
+from tests.competitor.play.made_matches import NOON, finished, numbered_match, recorded_match
 
 WAIT_S = 20.0
 

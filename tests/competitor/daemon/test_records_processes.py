@@ -15,9 +15,9 @@ import pytest
 
 import cli
 from competitor.daemon.database import NAME, last_matches
-from competitor.daemon.match_file import PATTERN, read_match, read_views
 from competitor.daemon.records import Records
-from tests.competitor.daemon.made_matches import numbered_match
+from competitor.play.match_file import PATTERN, read_match, read_views
+from tests.competitor.play.made_matches import numbered_match
 
 ROOT = Path(cli.__file__).parent
 WAIT_S = 60.0
@@ -84,7 +84,7 @@ def test_killed_at_the_worst_moments(moment: str, tmp_path: Path) -> None:
     code = f"""
 import os, sys, pathlib
 from competitor.daemon import database, records
-from tests.competitor.daemon.made_matches import numbered_match
+from tests.competitor.play.made_matches import numbered_match
 saved = lambda: None
 keeper = records.Records(pathlib.Path(sys.argv[1]))
 {patches[moment]}

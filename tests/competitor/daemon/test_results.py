@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from competitor.daemon.finished import FinishedMatch
 from competitor.daemon.results import Announcer
+from competitor.play.finished_match import FinishedMatch
 
 MATCH = FinishedMatch(
     match_id="0b2e40b7-8cf9-429f-b975-4617cbd6fd28",

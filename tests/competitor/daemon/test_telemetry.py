@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from competitor.daemon.session import Source
 from competitor.daemon.telemetry import RECENT_ANSWERS, Telemetry
+from competitor.engine.session import Source
 
 
 class Clock:

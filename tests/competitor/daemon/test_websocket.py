@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from competitor.daemon.websocket_connection import Timing
-from competitor.daemon.websocket_dial import Dial
 from competitor.daemon.websocket_play import Play
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
+from competitor.wire.websocket_dial import Dial
 from tests.competitor.daemon.websocket_bench import (
     Daemon,
     Peer,

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from competitor.daemon.messages import Ready
 from competitor.daemon.websocket_connection import Connection, Timing
-from competitor.daemon.websocket_frames import Frames, Kind, Received
+from competitor.wire.messages import Ready
+from competitor.wire.websocket_frames import Frames, Kind, Received
 from tests.competitor.daemon.websocket_bench import PATIENCE_S, text
 
 READY = [Received(Kind.TEXT, b'{"type":"ready","matches":%d}' % number) for number in range(3)]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType
 
-from competitor.daemon import websocket_dial
 from competitor.daemon.websocket_connection import MOST_UNSENT, MOST_UNSENT_BYTES, Timing
-from competitor.daemon.websocket_frames import Frames
 from competitor.daemon.websocket_play import MOST_OPEN_STEPS
+from competitor.wire import websocket_dial
+from competitor.wire.websocket_frames import Frames
 from tests.competitor.daemon.websocket_bench import (
     OBS,
     PATIENCE_S,

@@ -21,14 +21,14 @@ import numpy as np
 from aiohttp import WSMsgType, web
 from numpy.typing import NDArray
 
-from competitor.daemon.backoff import Backoff
 from competitor.daemon.desk import Desk
-from competitor.daemon.engine import Engine
-from competitor.daemon.finished import FinishedMatch
 from competitor.daemon.lifecycle import Lifecycle
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.websocket import WebSocketWire
 from competitor.daemon.websocket_connection import Timing
+from competitor.engine.engine import Engine
+from competitor.play.finished_match import FinishedMatch
+from competitor.wire.backoff import Backoff
 
 TOKEN = "s3cret-Token_of.the~player"
 PATIENCE_S = 10.0

@@ -1,0 +1,54 @@
+"""The command `arena`. Heavy imports stand inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from competitor.options import CONFIG, FOLDER, PORT, SET
+
+
+@click.command()
+@click.option("--directory", type=FOLDER, default=Path("arena"), show_default=True, help="Keeps accounts and results.")
+@click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is told once.")
+@click.option("--accounts-only", is_flag=True, help="Only make the accounts; a running arena knows them at once.")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1, this machine only]")
+@click.option("--comprl-port", type=PORT, help="Port of the course's protocol, 0: any.  [default: 65335]")
+@click.option("--http-port", type=PORT, help="Port of web page and WebSocket, 0: any.  [default: 8080]")
+@click.option("--bots", help="House bots, separated by commas.  [default: weak,strong,champion]")
+@CONFIG
+@SET
+def arena(
+    directory: Path,
+    users: tuple[str, ...],
+    accounts_only: bool,
+    host: str | None,
+    comprl_port: int | None,
+    http_port: int | None,
+    bots: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Run a tournament server to practise in, on this machine. Ctrl-C closes it.
+
+    House bots: weak, strong, champion, a checkpoint's path, or NAME=PATH; --bots "" for none.
+
+    \b
+    Examples:
+      cli.py arena --user me
+      cli.py arena --user ada --user bob --accounts-only
+      cli.py arena --host 0.0.0.0 --bots strong,mine=runs/first/checkpoints/latest
+    """
+    if accounts_only and not users:
+        raise click.UsageError("--accounts-only needs at least one --user")
+    from competitor.arena.command import add_accounts, bot_list, run_arena
+    from competitor.config import as_overrides, load_config
+
+    ports = {"arena.comprl_port": comprl_port, "arena.http_port": http_port}
+    overrides += as_overrides({"arena.host": host, "arena.bots": bot_list(bots), **ports})
+    config = load_config(config_path, overrides=overrides)
+    if accounts_only:
+        add_accounts(directory, users, click.echo)
+        return
+    run_arena(directory, config.arena, users, click.echo, threads=config.run.threads)

@@ -1,0 +1,91 @@
+"""The commands around tournaments: `compete`, `status` and `matches`. `cli.py` takes them in.
+
+Like there, heavy imports stand inside the commands.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from competitor.errors import EXIT_INTERRUPTED
+from competitor.options import CONFIG, FILE, FOLDER, SET
+
+
+@click.command()
+@click.argument("checkpoint", default="champion")
+@click.option("--server", metavar="ADDRESS", help="comprl://HOST:PORT, HOST, ws://, wss://.  [env: COMPRL_SERVER_URL]")
+@click.option("--token-file", type=FILE, help="Holds the access token.  [otherwise: env COMPRL_ACCESS_TOKEN]")
+@click.option("--records", type=FOLDER, default=Path("records"), show_default=True, help="Keeps matches and logs.")
+@click.option("--connections", type=click.IntRange(min=1), help="Matches at once.  [default: 1]")
+@click.option("--games", type=click.IntRange(min=1), help="Stop after so many finished matches.")
+@click.option("--until", metavar="TIME", help="Finish then: 18:00, 2026-11-30T18:00, or 90m, 2h from now.")
+@click.option("--http", metavar="[HOST:]PORT", help="Answer /healthz and /metrics there.")
+@click.option("--ca-file", type=FILE, help="Certificates to trust besides the system's, for wss://.")
+@CONFIG
+@SET
+def compete(**options: Any) -> int:
+    """Play on a tournament server until told to stop; Ctrl-C finishes the matches in play.
+
+    CHECKPOINT: a file, or champion (the shipped agent). docs/compete.md tells everything.
+
+    \b
+    Examples:
+      cli.py compete --server comprl://comprl.example.org:65335 --token-file token
+      cli.py compete runs/first/checkpoints/best --server ws://localhost:8080 --games 10
+      cli.py compete --server comprl.example.org --connections 4 --until 18:00 --http 9100
+    """
+    from competitor.daemon.order import read_order
+
+    try:
+        order = read_order(os.environ, datetime.now().astimezone(), **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    from competitor.daemon.compete import compete
+
+    return 0 if compete(order) else EXIT_INTERRUPTED
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def status(directory: Path, as_json: bool) -> int:
+    """Show the daemons that play, by what they last said; exit code 1 if none lives. DIR: their records.
+
+    \b
+    Examples:
+      cli.py status
+      cli.py status records/ --json
+    """
+    from competitor.daemon.status import observe, print_status, status_json
+
+    daemons = observe(directory)
+    click.echo(status_json(daemons)) if as_json else print_status(daemons, directory)
+    return 0 if any(daemon.works for daemon in daemons) else 1
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many matches to show.")
+@click.option("--json", "json_path", type=FILE, help="Write them here too, with all that is known of them.")
+def matches(directory: Path, last: int, json_path: Path | None) -> None:
+    """List the matches played on servers, with the results so far. DIR: their records, if not in records/.
+
+    \b
+    Examples:
+      cli.py matches
+      cli.py matches records/ --last 1000 --json matches.json
+    """
+    from competitor.daemon.database import last_matches
+    from competitor.daemon.match_list import matches_json, print_matches
+    from dreamer.files import atomic_write_text
+
+    listed = last_matches(directory, last)
+    print_matches(listed, directory)
+    if json_path:
+        atomic_write_text(json_path, matches_json(listed))
+        click.echo(f"matches written to {json_path}")

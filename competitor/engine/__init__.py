@@ -1,0 +1,1 @@
+"""Answers the steps of many matches at once."""

@@ -1,0 +1,131 @@
+"""A checkpoint in play: its weights and a table of latent states, one row per match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from competitor.engine.play_step import play_step
+from competitor.engine.session import ACTION_SIZE, OBS_SIZE
+from competitor.players import checkpoint_path
+from competitor.system import use_threads
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint
+from dreamer.errors import CheckpointError
+from dreamer.sequence_model import State
+
+FIRST_SLOTS = 8
+TESTED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+REMEMBERED = ("h", "z")  # the previous action is told by the caller: it is the one that was sent
+
+
+def load_brain(spec: str, *, deterministic: bool = True, seed: int = 0, threads: int = 0) -> DreamerBrain:
+    """Return the brain of the checkpoint that `spec` names: a path, or "champion" for the shipped one.
+
+    `seed` fixes the samples of a policy that is not deterministic; torch gets `threads`, 0 leaves it the choice.
+    Raises dreamer.errors.CheckpointError: missing, damaged, or made for other observations or actions.
+    """
+    use_threads(threads)
+    agent, card = load_checkpoint(checkpoint_path(spec))
+    agent.generator.manual_seed(seed)
+    return DreamerBrain(agent, name=spec, digest=card["sha256"], deterministic=deterministic)
+
+
+class DreamerBrain:
+    """Weights and states; a `competitor.engine.engine.Brain`."""
+
+    def __init__(self, agent: Dreamer, *, name: str, digest: str, deterministic: bool = True) -> None:
+        """Raises CheckpointError if the agent was made for other observations or actions than the tournament's."""
+        sizes = agent.obs_size, agent.action_size
+        if sizes != (OBS_SIZE, ACTION_SIZE):
+            raise CheckpointError(
+                f"{name} takes {sizes[0]} observations and gives {sizes[1]} actions, the tournament has {OBS_SIZE} and "
+                f"{ACTION_SIZE}: choose a checkpoint trained with rink.keep_mode = true"
+            )
+        self.name, self.digest, self.deterministic = name, digest, deterministic
+        self._agent = agent.requires_grad_(False).eval()
+        self._step = play_step(agent, deterministic=deterministic)
+        self._table: State = {}
+        self._free: list[int] = []
+        self._grow(FIRST_SLOTS)
+
+    def open(self) -> int:
+        """Return a free slot; the table doubles when there is none."""
+        if not self._free:
+            self._grow(len(self._table["h"]))
+        return self._free.pop()
+
+    def close(self, slot: int) -> None:
+        """Free a slot."""
+        self._free.append(slot)
+
+    @torch.inference_mode()
+    def act(
+        self,
+        slots: Sequence[int],
+        obs: NDArray[np.float32],
+        is_first: NDArray[np.bool_],
+        previous: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return raw actions (n, 4) for obs (n, 18), is_first (n,) and the actions sent before, previous (n, 4).
+
+        A row whose new state or action is not finite returns NaN and keeps its old state.
+        """
+        rows = torch.tensor(slots)
+        h, z = (table.index_select(0, rows) for table in self._table.values())
+        h, z, action, is_sound = self._step(h, z, *map(torch.from_numpy, (previous, obs, is_first)))
+        state = {"h": h, "z": z}
+        if not is_sound.all():
+            rows, action = rows[is_sound], action.masked_fill(~is_sound[:, None], torch.nan)
+            state = {key: values[is_sound] for key, values in state.items()}
+        for key, table in self._table.items():
+            table.index_copy_(0, rows, state[key])
+        raw: NDArray[np.float32] = action.numpy()
+        return raw
+
+    def self_test(self) -> None:
+        """Act in batches of 1 to 64 rows; raises CheckpointError if an action is not finite or a state does not reset.
+
+        What the policy draws after it is what it would have drawn without it.
+        """
+        drawing = self._agent.generator.get_state()
+        for size in TESTED_BATCHES:
+            slots = [self.open() for _ in range(size)]
+            try:
+                self._test(slots)
+            finally:
+                for slot in slots:
+                    self.close(slot)
+                self._agent.generator.set_state(drawing)
+
+    def _test(self, slots: list[int]) -> None:
+        random = np.random.default_rng(len(slots))
+        steps = [random.uniform(-3, 3, (len(slots), OBS_SIZE)).astype(np.float32) for _ in range(2)]
+        drawing = self._agent.generator.get_state()
+        first = self._tested_act(slots, steps[0], True, np.zeros((len(slots), ACTION_SIZE), np.float32))
+        last = self._tested_act(slots, steps[1], False, first)
+        self._agent.generator.set_state(drawing)
+        again = self._tested_act(slots, steps[0], True, last)
+        if not np.array_equal(first, again):
+            raise CheckpointError(f"{self.name} cannot play: its memory of a round does not end with the round")
+
+    def _tested_act(
+        self, slots: list[int], obs: NDArray[np.float32], is_first: bool, previous: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        action = self.act(slots, obs, np.full(len(slots), is_first), previous)
+        if not np.isfinite(action).all():
+            raise CheckpointError(f"{self.name} cannot play: it does not give finite actions, its weights are damaged")
+        return action
+
+    @torch.inference_mode()
+    def _grow(self, slots: int) -> None:
+        """Add `slots` rows to the table."""
+        fresh = self._agent.initial_state(slots)
+        before = len(self._table["h"]) if self._table else 0
+        self._table = {
+            key: torch.cat([self._table[key], fresh[key]]) if self._table else fresh[key] for key in REMEMBERED
+        }
+        self._free.extend(reversed(range(before, before + slots)))

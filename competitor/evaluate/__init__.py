@@ -1,0 +1,1 @@
+"""How good a player is: paired rounds, statistics, cross tables, reports."""

@@ -1,0 +1,113 @@
+"""Everybody against everybody, and one rating for all: the yardstick for a handful of checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from competitor.evaluate import statistics
+from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, OnProgress, evaluate
+from competitor.evaluate.results import OpponentResult
+from competitor.players import Player
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One line of a cross table: Bradley-Terry rating in Elo (the table's mean is 0) and its 95 % error."""
+
+    name: str
+    rating: float
+    error95: float
+    rounds: int
+    score: float
+
+
+@dataclass(frozen=True)
+class CrossTable:
+    """Everybody against everybody: standings from best to worst, and the meetings they come from."""
+
+    seed: int
+    policy: str
+    partial: bool
+    standings: list[Standing]
+    meetings: dict[str, dict[str, OpponentResult]]
+    """meetings[a][b]: the result of a against b; each meeting stands once, under its first player."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain values, as they stand in the JSON file."""
+        return {"format": REPORT_FORMAT, **asdict(self)}
+
+    def to_json(self) -> str:
+        """Return the table as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+
+def cross_table(
+    players: Mapping[str, Player],
+    *,
+    rounds: int,
+    seed: int = 0,
+    rinks: int = RINKS,
+    deterministic: bool = True,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+    on_progress: OnProgress | None = None,
+) -> CrossTable:
+    """Play `rounds` paired rounds of every player against every other and rate them all together.
+
+    Ctrl-C ends early with a table marked partial. Raises PlayerError, EngineError.
+    """
+    names = list(players)
+    meetings: dict[str, dict[str, OpponentResult]] = {}
+    partial = False
+    even = rounds + rounds % 2
+    total = even * (len(names) * (len(names) - 1) // 2)
+    for place, name in enumerate(names[:-1]):
+        before = even * sum(len(names) - 1 - earlier for earlier in range(place))
+        report = evaluate(
+            players[name],
+            {other: players[other] for other in names[place + 1 :]},
+            rounds=rounds,
+            seed=seed,
+            rinks=rinks,
+            deterministic=deterministic,
+            engine=engine,
+            keep_mode=keep_mode,
+            on_progress=_shifted(on_progress, before, total),
+        )
+        meetings[name] = {result.opponent: result for result in report.results if result.rounds}
+        partial = report.partial
+        if partial:
+            break
+    return CrossTable(
+        seed, "deterministic" if deterministic else "sampled", partial, _standings(names, meetings), meetings
+    )
+
+
+def _shifted(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+    """Return a callback that reports one player's progress as part of the whole table's."""
+    if on_progress is None:
+        return None
+    return lambda progress: on_progress(replace(progress, done=before + progress.done, total=total))
+
+
+def _standings(names: list[str], meetings: Mapping[str, Mapping[str, OpponentResult]]) -> list[Standing]:
+    rounds, points = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
+    counts: dict[tuple[int, int], list[int]] = {}
+    for one, other in combinations(names, 2):
+        result = meetings.get(one, {}).get(other)
+        if result is None:
+            continue
+        counts[names.index(one), names.index(other)] = result.pairs
+        for name, score in ((one, result.score), (other, 1 - result.score)):
+            rounds[name] += result.rounds
+            points[name] += score * result.rounds
+    ratings, errors = statistics.bradley_terry(counts, len(names))
+    standings = [
+        Standing(name, float(ratings[i]), float(errors[i]), rounds[name], points[name] / max(1, rounds[name]))
+        for i, name in enumerate(names)
+    ]
+    return sorted(standings, key=lambda standing: -standing.rating)

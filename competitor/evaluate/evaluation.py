@@ -1,0 +1,174 @@
+"""How good a player is: paired rounds against opponents, counted with honest errors.
+
+Pair k is one start of the puck played twice: round 2k with the player on the left, round 2k + 1 on the right.
+The side that starts stays, so within a pair the starter's role changes hands too, and it alternates from pair
+to pair. The starts depend on the seed alone: every player meets the same ones (common random numbers), on any
+number of rinks.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from competitor.evaluate.results import LEFT, RIGHT, Ledger, OpponentResult, Outcome, Tally
+from competitor.evaluate.statistics import Sprt
+from competitor.play.recording import record_round
+from competitor.play.rounds import Pairing, Round, RoundTable
+from competitor.players import Player
+
+RINKS = 128
+REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The results of one player. policy: "deterministic" or "sampled"; partial: stopped before the end."""
+
+    checkpoint: str
+    policy: str
+    seed: int
+    engine: str
+    rinks: int
+    seconds: float
+    partial: bool
+    notes: list[str]
+    results: list[OpponentResult]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, as they stand in the JSON file."""
+        return {"format": REPORT_FORMAT, **asdict(self)}
+
+    def to_json(self) -> str:
+        """Return the report as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an evaluation is: finished rounds in all, and the tally of each opponent."""
+
+    done: int
+    total: int
+    tallies: dict[str, Tally]
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Scheduled(Pairing):
+    """A pairing that knows its number in the schedule against its opponent."""
+
+    number: int = 0
+
+
+def paired_schedule(opponent: str, rounds: int, seed: int) -> Iterator[Scheduled]:
+    """Yield `rounds` (even) pairings against `opponent`; more rounds of one seed only continue fewer."""
+    starts = np.random.default_rng(seed)
+    for pair in range(rounds // 2):
+        start = int(starts.integers(2**31))
+        for seat in (LEFT, RIGHT):
+            yield Scheduled(
+                one_starting=pair % 2 == 0, seed=start, seat=seat, opponent=opponent, number=2 * pair + seat
+            )
+
+
+def evaluate(
+    player: Player,
+    opponents: Mapping[str, Player],
+    *,
+    rounds: int,
+    seed: int = 0,
+    rinks: int = RINKS,
+    deterministic: bool = True,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+    sprt: Sprt | None = None,
+    record_dir: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> EvaluationReport:
+    """Play `rounds` paired rounds of `player` against each opponent and report them.
+
+    An odd number of rounds is rounded up, and the report says so. `deterministic` only labels the report:
+    players are built with their policy mode. Ctrl-C ends early with a report marked partial. `record_dir`
+    keeps every round. Raises PlayerError, EngineError, OSError (recording).
+    """
+    even = rounds + rounds % 2
+    ledgers = {name: Ledger(name, even, sprt) for name in opponents}
+    began = time.monotonic()
+    slots = max(1, min(rinks, even * len(opponents)))
+    interrupted = False
+    try:
+        table = RoundTable(
+            slots, player, opponents, _schedule(ledgers, seed), engine=engine, keep_mode=keep_mode
+        )
+        for played in _play(table, ledgers, on_progress):
+            if record_dir is not None:
+                number = _scheduled(played).number
+                record_round(
+                    record_dir, played, number=number, player=player.name, engine=engine, keep_mode=keep_mode
+                )
+    except KeyboardInterrupt:
+        interrupted = True
+    return EvaluationReport(
+        checkpoint=player.name,
+        policy="deterministic" if deterministic else "sampled",
+        seed=seed,
+        engine=engine,
+        rinks=slots,
+        seconds=time.monotonic() - began,
+        partial=interrupted,
+        notes=_notes(rounds, ledgers, interrupted),
+        results=[ledger.result() for ledger in ledgers.values()],
+    )
+
+
+def _schedule(ledgers: Mapping[str, Ledger], seed: int) -> Iterator[Scheduled]:
+    """Yield all rounds, opponent by opponent, leaving out those that a decided test no longer needs."""
+    for ledger in ledgers.values():
+        for pairing in paired_schedule(ledger.opponent, ledger.rounds, seed):
+            if ledger.complete:
+                break
+            yield pairing
+
+
+def _play(
+    table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: OnProgress | None
+) -> Iterator[Round]:
+    """Play until every ledger is complete; yield the rounds after they were entered."""
+    total = sum(ledger.rounds for ledger in ledgers.values())
+    done = 0
+    while not all(ledger.complete for ledger in ledgers.values()):
+        for played in table.step():
+            pairing = _scheduled(played)
+            ledgers[pairing.opponent].enter(pairing.number, Outcome.of(played))
+            yield played
+            done += 1
+            if on_progress is not None:
+                on_progress(Progress(done, total, {name: ledger.tally for name, ledger in ledgers.items()}))
+
+
+def _scheduled(played: Round) -> Scheduled:
+    assert isinstance(played.pairing, Scheduled)
+    return played.pairing
+
+
+def _notes(rounds: int, ledgers: Mapping[str, Ledger], interrupted: bool) -> list[str]:
+    notes = []
+    if rounds % 2:
+        notes.append(f"{rounds} rounds were rounded up to {rounds + 1}: rounds are played in pairs")
+    if interrupted:
+        notes.append("interrupted: the results are those of the pairs finished by then")
+    notes += [
+        f"the test against {name} decided after {2 * ledger.whole_pairs} of {ledger.rounds} rounds"
+        for name, ledger in ledgers.items()
+        if ledger.decided
+    ]
+    return notes

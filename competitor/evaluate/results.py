@@ -1,0 +1,174 @@
+"""What is counted of rounds against one opponent, and what it amounts to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from competitor.evaluate import statistics
+from competitor.evaluate.statistics import Sprt
+from competitor.play.rounds import Round
+
+LEFT, RIGHT = 0, 1
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Won, drawn and lost rounds."""
+
+    wins: int = 0
+    draws: int = 0
+    losses: int = 0
+
+    def plus(self, result: int) -> Tally:
+        """Return the tally with one more round: +1 won, 0 drawn, -1 lost."""
+        return Tally(self.wins + (result > 0), self.draws + (result == 0), self.losses + (result < 0))
+
+    @property
+    def rounds(self) -> int:
+        """Return how many rounds were counted."""
+        return self.wins + self.draws + self.losses
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is kept of one finished round, from the player's side."""
+
+    result: int
+    steps: int
+    seat: int
+    starting: bool
+
+    @classmethod
+    def of(cls, played: Round) -> Outcome:
+        """Return the outcome of `played` for its player A."""
+        pairing = played.pairing
+        return cls(played.result, played.steps, pairing.seat, pairing.one_starting == (pairing.seat == LEFT))
+
+
+@dataclass(frozen=True)
+class SprtReport:
+    """Where a sequential test stands: decision is "H1", "H0" or "open"."""
+
+    elo0: float
+    elo1: float
+    alpha: float
+    beta: float
+    llr: float
+    bounds: tuple[float, float]
+    decision: str
+
+
+@dataclass(frozen=True)
+class OpponentResult:
+    """Everything measured against one opponent. Only whole pairs count; errors are those of 95 % intervals.
+
+    pairs: how many pairs scored [LL, LD, DD or WL, WD, WW]. score: points per round, a draw is half a point.
+    elo and its relatives are explained in competitor.evaluate.statistics.
+    """
+
+    opponent: str
+    rounds: int
+    wins: int
+    draws: int
+    losses: int
+    win_rate: float
+    ci95: tuple[float, float]
+    score: float
+    goals_for: int
+    goals_against: int
+    mean_steps: float
+    elo: float
+    elo_error95: float
+    normalised_elo: float
+    normalised_elo_error95: float
+    los: float
+    pairs: list[int]
+    terminations: dict[str, int]
+    by_seat: dict[str, Tally]
+    by_starter: dict[str, Tally]
+    sprt: SprtReport | None = None
+
+
+@dataclass
+class Ledger:
+    """The outcomes against one opponent, in the order of the schedule, and the test that may end it early.
+
+    Rounds end out of order, short ones first. Results are read off the unbroken row of whole pairs from the
+    first on: so stopping early, by the test or by Ctrl-C, does not favour short rounds.
+    """
+
+    opponent: str
+    rounds: int
+    sprt: Sprt | None = None
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    counts: list[int] = field(default_factory=lambda: [0] * len(statistics.PAIR_SCORES))
+    whole_pairs: int = 0
+    decided: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Return whether no further round is needed."""
+        return self.decided or 2 * self.whole_pairs == self.rounds
+
+    def enter(self, number: int, outcome: Outcome) -> None:
+        """Write down the outcome of round `number`; rounds after the test's decision do not count."""
+        self.outcomes[number] = outcome
+        self.tally = self.tally.plus(outcome.result)
+        while not self.complete and {2 * self.whole_pairs, 2 * self.whole_pairs + 1} <= self.outcomes.keys():
+            first, second = self._pair(self.whole_pairs)
+            self.counts[first.result + second.result + 2] += 1
+            self.whole_pairs += 1
+            self.decided = self.sprt is not None and self.sprt.decision(self.counts) != "open"
+
+    def result(self) -> OpponentResult:
+        """Return what the whole pairs say."""
+        outcomes = [outcome for pair in range(self.whole_pairs) for outcome in self._pair(pair)]
+        tally = tally_of(outcomes)
+        rounds = max(1, tally.rounds)
+        elo, elo_error = statistics.elo_with_error(self.counts)
+        normalised, normalised_error = statistics.normalised_elo_with_error(self.counts)
+        return OpponentResult(
+            opponent=self.opponent,
+            rounds=tally.rounds,
+            wins=tally.wins,
+            draws=tally.draws,
+            losses=tally.losses,
+            win_rate=tally.wins / rounds,
+            ci95=statistics.wilson_interval(tally.wins, tally.rounds),
+            score=(tally.wins + tally.draws / 2) / rounds,
+            goals_for=tally.wins,
+            goals_against=tally.losses,
+            mean_steps=sum(outcome.steps for outcome in outcomes) / rounds,
+            elo=elo,
+            elo_error95=elo_error,
+            normalised_elo=normalised,
+            normalised_elo_error95=normalised_error,
+            los=statistics.likelihood_of_superiority(self.counts),
+            pairs=list(self.counts),
+            terminations={"goal": tally.wins + tally.losses, "time": tally.draws},
+            by_seat={
+                "left": tally_of([outcome for outcome in outcomes if outcome.seat == LEFT]),
+                "right": tally_of([outcome for outcome in outcomes if outcome.seat == RIGHT]),
+            },
+            by_starter={
+                "own": tally_of([outcome for outcome in outcomes if outcome.starting]),
+                "other": tally_of([outcome for outcome in outcomes if not outcome.starting]),
+            },
+            sprt=self._sprt_report(),
+        )
+
+    def _pair(self, pair: int) -> tuple[Outcome, Outcome]:
+        return self.outcomes[2 * pair], self.outcomes[2 * pair + 1]
+
+    def _sprt_report(self) -> SprtReport | None:
+        if self.sprt is None:
+            return None
+        ratio, decision = self.sprt.log_likelihood_ratio(self.counts), self.sprt.decision(self.counts)
+        return SprtReport(**asdict(self.sprt), llr=ratio, bounds=self.sprt.bounds, decision=decision)
+
+
+def tally_of(outcomes: list[Outcome]) -> Tally:
+    """Return how many of the outcomes were won, drawn and lost."""
+    results = [outcome.result for outcome in outcomes]
+    return Tally(results.count(1), results.count(0), results.count(-1))

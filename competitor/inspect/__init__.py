@@ -1,0 +1,1 @@
+"""How well an agent dreams: checks, held-out rounds, pictures."""

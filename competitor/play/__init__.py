@@ -1,0 +1,1 @@
+"""Rounds played locally, many at once, and rounds as files."""

@@ -1,0 +1,204 @@
+"""One file per match: everything it was, as it was, and its rounds as experience in the replay's format.
+
+A compressed .npz without pickle. T steps in R rounds; E of the rounds can be learned from, with N steps in all.
+
+=========== ================== =====================================================================
+received    float64 (T, 18)    observations exactly as they came, NaN included
+sent        float64 (T, 4)     actions exactly as they were sent
+is_first    bool (T,)          a round starts here
+source      uint8 (T,)         who decided: a competitor.engine.session.Source
+latency_ms  float32 (T,)       from a message's arrival to its answer
+obs         float32 (N + E, 18) the replay's episodes one after the other, each with a last observation more
+action      float32 (N, 4)     taken in the observations before it
+info        float64 (N, 4)     closeness, touch, direction, winner after each action
+steps       int64 (E,)         actions of each episode
+terminal    bool (E,)          it ended with a goal
+about       text               JSON, see About
+=========== ================== =====================================================================
+
+obs, action, steps and terminal are what EpisodeBuffer.save writes; the rewards follow from info and the weights
+of whoever learns from it. The last observation of a round played to its end was sent to nobody: it is what the
+rink says follows from the last action if the opponent does nothing (see outcomes.LastStep). A round that was
+cut short, whose result is unknown, or with an observation that no rink can have sent, ends as an episode with
+the last good observation and without a goal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from competitor.errors import RecordingError
+from competitor.play.finished_match import Ending, FinishedMatch
+from competitor.play.npz import SUFFIX, names_in, packed, read_arrays
+from competitor.play.outcomes import PlayedRound, plausible
+from competitor.rink.observation import info_of_view
+
+FORMAT_VERSION = 1
+PATTERN = f"[0-9]*T[0-9]*Z-*{SUFFIX}"
+LONGEST_ID = 48
+
+# Array in the file: field of FinishedMatch, type, shape of a row.
+FILM: dict[str, tuple[str, type, tuple[int, ...]]] = {
+    "received": ("obs", np.float64, (18,)),
+    "sent": ("actions", np.float64, (4,)),
+    "is_first": ("is_first", np.bool_, ()),
+    "source": ("source", np.uint8, ()),
+    "latency_ms": ("latency_ms", np.float32, ()),
+}
+EPISODES = ("obs", "action", "info", "steps", "terminal")
+
+
+class About(BaseModel):
+    """What a file says of its match: the plain values of FinishedMatch, and how its rounds ended."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["match"] = "match"
+    format_version: int = FORMAT_VERSION
+    code_version: str
+    match_id: str
+    wire: str
+    server: str
+    link: str
+    opponent: str | None
+    started_at: float
+    ended_at: float
+    own: int
+    other: int
+    rounds: int
+    ending: Ending
+    reason: str
+    checkpoint: str
+    digest: str
+    rating: float | None
+    results: list[int | None] = Field(description="+1, 0, -1 per round begun; None: not known, or cut short")
+
+
+@dataclass(frozen=True)
+class View:
+    """A round as its player lived through it: what Episode is, with the rink's infos in place of the rewards."""
+
+    obs: NDArray[np.float32]
+    action: NDArray[np.float32]
+    info: NDArray[np.float64]
+    terminal: bool
+
+
+def file_name(match: FinishedMatch) -> str:
+    """Return the file's name: it sorts by time, and is the same whenever the same match is written.
+
+    Two daemons in one directory may play each other: what each of them saw tells their files apart.
+    """
+    ended = datetime.fromtimestamp(match.ended_at, UTC)
+    seen = hashlib.sha256(match.obs.tobytes() + match.actions.tobytes() + match.link.encode())
+    plain = re.sub(r"[^A-Za-z0-9-]+", "_", match.match_id)[:LONGEST_ID].strip("_") or "match"
+    return f"{ended:%Y%m%dT%H%M%SZ}-{plain}-{seen.hexdigest()[:8]}{SUFFIX}"
+
+
+def match_bytes(match: FinishedMatch, rounds: Sequence[PlayedRound], code_version: str) -> bytes:
+    """Return the content of the file for a match with these rounds (outcomes.rounds_of)."""
+    plain = {field.name: getattr(match, field.name) for field in fields(match)}
+    facts = {name: value for name, value in plain.items() if name in About.model_fields}
+    about = About(**facts, code_version=code_version, results=[played.result for played in rounds])
+    film: dict[str, Any] = {name: np.asarray(plain[field], kind) for name, (field, kind, _) in FILM.items()}
+    return packed({**film, **_joined(_views(match, rounds)), "about": np.array(about.model_dump_json())})
+
+
+def _views(match: FinishedMatch, rounds: Sequence[PlayedRound]) -> list[View]:
+    views = (_view(match, played) for played in rounds)
+    return [view for view in views if view is not None]
+
+
+def _view(match: FinishedMatch, played: PlayedRound) -> View | None:
+    """Return the part of a round that can be learned from, None when that has no step."""
+    rows = slice(played.first, played.first + played.steps)
+    obs, action = match.obs[rows], match.actions[rows].astype(np.float32)
+    good = int(np.argmin(np.append(plausible(obs), False)))
+    winner = 0
+    if good == played.steps and played.result is not None and played.final is not None:
+        obs, winner = np.vstack((obs, played.final)), played.result
+    else:
+        obs, action = obs[:good], action[: max(0, good - 1)]
+    if not len(action):
+        return None
+    seen = obs.astype(np.float32)
+    info = np.array([info_of_view(view, 0) for view in seen[1:].tolist()])
+    info[-1, 3] = winner
+    return View(seen, action, info, terminal=winner != 0)
+
+
+def _joined(views: Sequence[View]) -> dict[str, NDArray[Any]]:
+    return {
+        "obs": np.concatenate([np.zeros((0, 18), np.float32), *(view.obs for view in views)]),
+        "action": np.concatenate([np.zeros((0, 4), np.float32), *(view.action for view in views)]),
+        "info": np.concatenate([np.zeros((0, 4)), *(view.info for view in views)]),
+        "steps": np.array([len(view.action) for view in views], np.int64),
+        "terminal": np.array([view.terminal for view in views], np.bool_),
+    }
+
+
+def is_match_file(path: Path) -> bool:
+    """Return whether a file holds a match, not a round of `evaluate --record`; RecordingError when damaged."""
+    return "received" in names_in(path)
+
+
+def read_match(path: Path) -> tuple[FinishedMatch, About]:
+    """Return the match in a file exactly as it was kept, and what else the file says of it.
+
+    Raises RecordingError when the file is missing, damaged, of another kind or of another version.
+    """
+    arrays = read_arrays(path, (*FILM, "about"))
+    about = _read_about(path, str(arrays["about"]))
+    steps = arrays["received"].shape[:1]
+    for name, (_, kind, row) in FILM.items():
+        _check(path, name, arrays[name], kind, (*steps, *row))
+    values: dict[str, Any] = {field: arrays[name] for name, (field, _, _) in FILM.items()}
+    values |= {field.name: getattr(about, field.name) for field in fields(FinishedMatch) if field.name not in values}
+    return FinishedMatch(**values), about
+
+
+def read_views(path: Path) -> Iterator[View]:
+    """Yield the rounds in a file that can be learned from; raises RecordingError like read_match."""
+    arrays = read_arrays(path, (*EPISODES, "about"))
+    _read_about(path, str(arrays["about"]))
+    steps = arrays["steps"]
+    _check(path, "steps", steps, np.int64, steps.shape[:1])
+    if (steps < 1).any():
+        raise RecordingError(f"{path} is damaged: it has a round without steps")
+    total, episodes = int(steps.sum()), len(steps)
+    _check(path, "obs", arrays["obs"], np.float32, (total + episodes, 18))
+    _check(path, "action", arrays["action"], np.float32, (total, 4))
+    _check(path, "info", arrays["info"], np.float64, (total, 4))
+    _check(path, "terminal", arrays["terminal"], np.bool_, (episodes,))
+    for index, end in enumerate(np.cumsum(steps).tolist()):
+        start = end - int(steps[index])
+        obs = arrays["obs"][start + index : end + index + 1]
+        yield View(obs, arrays["action"][start:end], arrays["info"][start:end], bool(arrays["terminal"][index]))
+
+
+def _read_about(path: Path, text: str) -> About:
+    try:
+        version = json.loads(text)["format_version"]
+        if version != FORMAT_VERSION:
+            raise RecordingError(f"{path} has format {version}, this version reads {FORMAT_VERSION}")
+        return About.model_validate_json(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordingError(f"{path} describes its match in a way that is not understood") from error
+
+
+def _check(path: Path, name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...]) -> None:
+    if array.dtype != kind or array.shape != shape:
+        raise RecordingError(f"{path} is damaged: {name} is {array.dtype} {array.shape}, not of the shape {shape}")
+    if name in EPISODES and not np.isfinite(array).all():
+        raise RecordingError(f"{path} is damaged: {name} holds numbers that are not finite")

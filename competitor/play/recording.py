@@ -1,0 +1,258 @@
+"""Rounds as files: everything a round was, replayable bit for bit and readable as experience.
+
+One round is one compressed .npz, written without pickle:
+
+========= ======================= ================================================================
+obs       float32 (2, T + 1, 18)  both players' views, the last one after the last action
+actions   float32 (2, T, 4)       both players' actions, each in its own frame
+info      float64 (2, T, 4)       closeness, touch, direction, winner after each action, by player
+about     text                    JSON: format version, seed, one_starting, mode, seat, names, ...
+========= ======================= ================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from competitor.errors import RecordingError
+from competitor.play.match_file import is_match_file, read_views
+from competitor.play.npz import SUFFIX, packed, read_arrays
+from competitor.play.rounds import Pairing, RewardWeights, Round
+from competitor.rink import Mode, RinkBatch, make_rink
+from dreamer.files import atomic_write
+from dreamer.replay import Episode
+
+ModeName = Literal["NORMAL", "TRAIN_SHOOTING", "TRAIN_DEFENSE"]
+Seat = Literal[0, 1]
+Result = Literal[-1, 0, 1]
+
+FORMAT_VERSION = 1
+ARRAYS = ("obs", "actions", "info")
+OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
+FRAME_MS = 20
+
+
+class About(BaseModel):
+    """What a recording says of its round. seat: where `player` sat, 0: left. result: +1 when it won."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format_version: int
+    player: str
+    opponent: str
+    number: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    one_starting: bool
+    mode: ModeName
+    seat: Seat
+    engine: str
+    keep_mode: bool
+    result: Result
+    steps: int = Field(ge=1)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded round as it was played, and what is known about it."""
+
+    about: About
+    round: Round
+
+
+def record_round(
+    directory: Path, played: Round, *, number: int, player: str, engine: str, keep_mode: bool
+) -> Path:
+    """Write `played` to a file of its own in `directory` and return its path; the file is whole or absent.
+
+    Raises OSError when the disk is full or the directory cannot be written.
+    """
+    pairing = played.pairing
+    about = About(
+        format_version=FORMAT_VERSION,
+        player=player,
+        opponent=pairing.opponent,
+        number=number,
+        seed=pairing.seed,
+        one_starting=pairing.one_starting,
+        mode=cast(ModeName, pairing.mode.name),
+        seat=cast(Seat, pairing.seat),
+        engine=engine,
+        keep_mode=keep_mode,
+        result=cast(Result, played.result),
+        steps=played.steps,
+    )
+    # Of the player only the last part: a directory is usually its own. Opponents have to differ.
+    names = f"{_plain(Path(player).name)}-{_plain(pairing.opponent)}"
+    path = directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}{SUFFIX}"
+    text = np.array(about.model_dump_json())
+    arrays: dict[str, Any] = {name: getattr(played, name) for name in ARRAYS} | {"about": text}
+    content = packed(arrays)
+    atomic_write(path, lambda file: file.write(content))
+    return path
+
+
+def load_recording(path: Path) -> Recording:
+    """Read a recorded round.
+
+    Raises RecordingError when the file is missing, damaged, of another format or another version.
+    """
+    if is_match_file(path):
+        raise RecordingError(f"{path} is a match on a server, known from one side only: it cannot be played again")
+    arrays = read_arrays(path, (*ARRAYS, "about"))
+    about = _read_about(path, str(arrays["about"]))
+    pairing = Pairing(
+        one_starting=about.one_starting,
+        seed=about.seed,
+        mode=Mode[about.mode],
+        seat=about.seat,
+        opponent=about.opponent,
+    )
+    played = Round(pairing, arrays["obs"], arrays["actions"], arrays["info"])
+    _check_shapes(path, about, played)
+    return Recording(about, played)
+
+
+def _read_about(path: Path, text: str) -> About:
+    try:
+        version = json.loads(text)["format_version"]
+        if version != FORMAT_VERSION:
+            raise RecordingError(f"{path} has format {version}, this version reads {FORMAT_VERSION}")
+        return About.model_validate_json(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordingError(f"{path} describes its round in a way that is not understood") from error
+
+
+def _check_shapes(path: Path, about: About, played: Round) -> None:
+    features, numbers = (18, 4) if about.keep_mode else (16, 3)
+    wanted = {
+        "obs": (2, about.steps + 1, features),
+        "actions": (2, about.steps, numbers),
+        "info": (2, about.steps, 4),
+    }
+    for name, shape in wanted.items():
+        array = getattr(played, name)
+        if array.shape != shape:
+            raise RecordingError(f"{path} is damaged: {name} has shape {array.shape} instead of {shape}")
+        if not np.isfinite(array).all():
+            raise RecordingError(f"{path} is damaged: {name} holds numbers that are not finite")
+
+
+def recordings_in(directory: Path) -> list[Path]:
+    """Return the recorded rounds in `directory`, in the order of their names; RecordingError without any."""
+    paths = sorted(directory.glob(f"*{SUFFIX}"))
+    if not paths:
+        raise RecordingError(f"there are no recorded rounds in {directory}")
+    return paths
+
+
+def load_episodes(directory: Path, weights: RewardWeights) -> Iterator[Episode]:
+    """Yield what was recorded in `directory`, to learn from, in the order of the files' names.
+
+    Of a round of `evaluate --record` both players' views, of a tournament's match the own view of each round.
+    Raises RecordingError when there is nothing or a file cannot be read.
+    """
+    for path in recordings_in(directory):
+        yield from (_match_episodes if is_match_file(path) else _round_episodes)(path, weights)
+
+
+def _round_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
+    played = load_recording(path).round
+    for view in (0, 1):
+        yield played.episode(view, weights)
+
+
+def _match_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
+    for view in read_views(path):
+        yield Episode(view.obs, view.action, weights.rewards(view.info), view.terminal)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a recording replays: identical, or `difference` says where it first does not."""
+
+    identical: bool
+    steps: int
+    difference: str = ""
+
+
+def verify_recording(path: Path, engine: str = "builtin") -> Verification:
+    """Play the recorded actions again and compare every observation and info bit for bit.
+
+    Raises RecordingError when the file cannot be read, EngineError when the engine is not installed.
+    """
+    recording = load_recording(path)
+    about, played = recording.about, recording.round
+    rink = RinkBatch(1, engine=engine, keep_mode=about.keep_mode)
+    rink.reset(0, one_starting=about.one_starting, seed=about.seed, mode=played.pairing.mode)
+    if not np.array_equal(rink.obs[:, 0], played.obs[:, 0]):
+        return Verification(False, 0, "the start of the round differs")
+    for step in range(about.steps):
+        rink.step(played.actions[:, step].reshape(1, -1))
+        difference = _difference(rink, played, step)
+        if difference:
+            return Verification(False, step, f"step {step + 1} of {about.steps}: {difference}")
+    return Verification(True, about.steps)
+
+
+def _difference(rink: RinkBatch, played: Round, step: int) -> str:
+    if not np.array_equal(rink.obs[:, 0], played.obs[:, step + 1]):
+        return "the observations differ"
+    if not np.array_equal(rink.info[:, 0], played.info[:, step]):
+        return "the infos differ"
+    if bool(rink.done[0]) != (step == played.steps - 1):
+        return "the round ends at another step"
+    return ""
+
+
+def play_back(recording: Recording, engine: str = "builtin") -> Iterator[Any]:
+    """Yield the rink (a HockeyEnv) at the start of the recorded round and after every step.
+
+    Raises EngineError when the engine is not installed.
+    """
+    about, played = recording.about, recording.round
+    rink = make_rink(engine, about.keep_mode, played.pairing.mode)
+    rink.reset(one_starting=about.one_starting, seed=about.seed)
+    try:
+        yield rink
+        for actions in played.actions.swapaxes(0, 1):
+            rink.step(actions.reshape(-1))
+            yield rink
+    finally:
+        rink.close()
+
+
+def write_gif(recording: Recording, path: Path, *, every: int = 2) -> int:
+    """Draw every `every`-th step of the recorded round into an animation; return the number of frames.
+
+    Raises RecordingError without the drawing packages, OSError when the file cannot be written.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise RecordingError("drawing a GIF needs the extra 'render': pip install '.[render]'") from error
+    frames = []
+    for step, rink in enumerate(play_back(recording)):
+        if step % every == 0 or step == recording.about.steps:
+            pixels = np.asarray(rink.render("rgb_array"), dtype=np.uint8)
+            frames.append(Image.fromarray(pixels).quantize(64))
+    first, rest = frames[0], frames[1:]
+    atomic_write(
+        path,
+        lambda file: first.save(
+            file, format="GIF", save_all=True, append_images=rest, duration=FRAME_MS * every, loop=0
+        ),
+    )
+    return len(frames)
+
+
+def _plain(name: str) -> str:
+    """Return `name` without what a file name should not hold."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", name.removesuffix(".safetensors")).strip("._") or "player"

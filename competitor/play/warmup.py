@@ -1,0 +1,137 @@
+"""Rounds before the learner plays: basic opponents in every pairing, some of them disturbed or quite random.
+
+They cost next to nothing and show the world model how the rink moves under all kinds of actions, also those
+that neither a basic opponent nor an untrained policy would choose. Lessons are rounds of the strong opponent as it
+is, which the policy imitates at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from competitor.play.rounds import Pairing, Round, play_rounds
+from competitor.players import ACTION_SIZE, Array, BasicPlayer, ChancePlayer, Flags, playing_rows
+from competitor.rink import BasicOpponent, Mode
+
+Style = Literal["plain", "noisy", "random"]
+
+STYLES: tuple[Style, ...] = ("plain", "noisy", "random")
+STYLE_SHARES = (0.5, 0.25, 0.25)
+LONGEST_HOLD = 15  # steps; about as long as a racket may keep the puck
+NOISE = 0.7
+MODES = (Mode.NORMAL, Mode.TRAIN_SHOOTING, Mode.TRAIN_DEFENSE)
+MODE_SHARES = (0.8, 0.1, 0.1)
+MOST_SEED = 2**31
+
+
+class WarmupPlayer(ChancePlayer):
+    """Plays each round in a style of its own: a basic opponent, one with held noise, or held random actions.
+
+    Held means for 1 to 15 steps: single random steps of 20 ms cancel out and never move a racket far.
+    """
+
+    def __init__(self, name: str, seed: int, *, keep_mode: bool = True) -> None:
+        super().__init__(seed)
+        self.name = name
+        self._keep_mode = keep_mode
+
+    def reset(self, slots: int) -> None:
+        """Forget everything and be ready for `slots` rounds at once."""
+        super().reset(slots)
+        self._styles: list[Style] = ["plain"] * slots
+        self._bots = [BasicOpponent(keep_mode=self._keep_mode, generator=chance) for chance in self._chance]
+        self._held: Array = np.zeros((slots, ACTION_SIZE), dtype=np.float32)
+        self._left = np.zeros(slots, dtype=np.int64)
+
+    def act(self, obs: Array, is_first: Flags) -> Array:
+        """Return actions (slots, 4) for observations (slots, 18)."""
+        for slot in np.flatnonzero(is_first):
+            self._begin(int(slot))
+        actions = np.zeros((len(self._bots), ACTION_SIZE), dtype=np.float32)
+        for slot in playing_rows(obs):
+            actions[slot] = self._act_one(int(slot), obs[slot])
+        return actions
+
+    def _begin(self, slot: int) -> None:
+        chance = self.chance_of_new_round(slot)
+        self._styles[slot] = STYLES[int(chance.choice(len(STYLES), p=STYLE_SHARES))]
+        weak = bool(chance.integers(2))
+        self._bots[slot] = BasicOpponent(weak=weak, keep_mode=self._keep_mode, generator=chance)
+        self._left[slot] = 0
+
+    def _act_one(self, slot: int, obs: Array) -> Array:
+        action = np.zeros(ACTION_SIZE, dtype=np.float32)
+        chosen = self._bots[slot].act(obs.tolist())
+        action[: len(chosen)] = chosen
+        if self._styles[slot] == "plain":
+            return action
+        if self._left[slot] == 0:
+            self._hold_anew(slot)
+        self._left[slot] -= 1
+        if self._styles[slot] == "random":
+            action = self._held[slot].copy()
+        else:
+            action += NOISE * self._held[slot]
+        return np.clip(action, -1.0, 1.0, out=action)
+
+    def _hold_anew(self, slot: int) -> None:
+        """Half of the time full force, as strong players move, otherwise anything between."""
+        chance = self._chance[slot]
+        drawn = chance.uniform(-1.0, 1.0, ACTION_SIZE)
+        self._held[slot] = np.sign(drawn) if chance.integers(2) else drawn
+        self._left[slot] = chance.integers(1, LONGEST_HOLD + 1)
+
+
+def warmup_pairings(rounds: int, generator: np.random.Generator) -> list[Pairing]:
+    """Pairings of the warm-up: starters alternate, a fifth of the rounds are of the training modes."""
+    modes = generator.choice(len(MODES), size=rounds, p=MODE_SHARES)
+    seeds = generator.integers(MOST_SEED, size=rounds)
+    return [
+        Pairing(one_starting=index % 2 == 0, seed=int(seed), mode=MODES[int(mode)])
+        for index, (seed, mode) in enumerate(zip(seeds, modes, strict=True))
+    ]
+
+
+def play_warmup(
+    rounds: int,
+    generator: np.random.Generator,
+    *,
+    rinks: int,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+    on_round: Callable[[Round], None] | None = None,
+) -> list[Round]:
+    """Play `rounds` rounds between two warm-up players; all chance comes from `generator`."""
+    seeds = generator.integers(MOST_SEED, size=2)
+    one, two = (
+        WarmupPlayer(name, int(seed), keep_mode=keep_mode)
+        for name, seed in zip(("warm-up one", "warm-up two"), seeds, strict=True)
+    )
+    pairings = warmup_pairings(rounds, generator)
+    return play_rounds(one, two, pairings, rinks=rinks, engine=engine, keep_mode=keep_mode, on_round=on_round)
+
+
+def play_lessons(
+    rounds: int,
+    generator: np.random.Generator,
+    *,
+    rinks: int,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+) -> list[tuple[Round, tuple[int, ...]]]:
+    """Play `rounds` rounds of the strong opponent, half of them against its like, the others against the weak one.
+
+    Returns each round with the views that the strong opponent played; seats and starters take turns.
+    """
+    teacher = BasicPlayer(weak=False, keep_mode=keep_mode)
+    lessons: list[tuple[Round, tuple[int, ...]]] = []
+    for weak, count in ((False, rounds - rounds // 2), (True, rounds // 2)):
+        seeds = generator.integers(MOST_SEED, size=count)
+        pairings = [Pairing(one_starting=i % 2 == 0, seed=int(seed), seat=i // 2 % 2) for i, seed in enumerate(seeds)]
+        rival = BasicPlayer(weak=weak, keep_mode=keep_mode)
+        for played in play_rounds(teacher, rival, pairings, rinks=rinks, engine=engine, keep_mode=keep_mode):
+            lessons.append((played, (played.pairing.seat,) if weak else (0, 1)))
+    return lessons

@@ -1,0 +1,72 @@
+"""The process and the machine under it: which version runs, how many threads calculate, how the user stops it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from competitor import __version__
+
+GIT_TIMEOUT_S = 5.0
+
+
+def code_version(root: Path | None = None) -> str:
+    """For example `0.1.0`, or from a git checkout `0.1.0+g1a2b3c4` (with `.dirty` if files were changed).
+
+    root: the folder that would be the checkout; None: the one this package lies in. Never fails: without git,
+    without a checkout or without a commit it is the package's number alone.
+    """
+    folder = Path(__file__).resolve().parent.parent if root is None else root
+    commit = _commit(folder) if (folder / ".git").exists() else ""
+    return f"{__version__}+g{commit.replace('-', '.')}" if commit else __version__
+
+
+def _commit(folder: Path) -> str:
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def use_threads(count: int) -> None:
+    """Give torch `count` threads; 0 leaves the choice to torch."""
+    import torch  # takes seconds, and most of what imports this module does without
+
+    if count:
+        torch.set_num_threads(count)
+
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def raise_interrupt(number: int, frame: FrameType | None) -> None:
+    """A signal handler that makes the signal a KeyboardInterrupt."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `stop` at the first SIGINT or SIGTERM within the block; a second one raises KeyboardInterrupt.
+
+    Yields the list of the signals received so far. The handlers before are put back at the end.
+    """
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise_interrupt(number, frame)
+        received.append(number)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,143 @@
+"""What a training says of itself: lines of the record, cards of checkpoints, the status on the display."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from competitor.config import Config
+from competitor.evaluate.evaluation import EvaluationReport
+from competitor.inspect.dream_check import DreamReport
+from competitor.system import code_version
+from competitor.train.metrics import MetricsWriter
+from competitor.train.run_directory import RunDirectory
+from competitor.train.savepoint import TrainingState
+from competitor.train.status import Clock, OnProgress, Speed, Status, Stopwatch
+
+
+class Reporter:
+    """Reads a training's state and tells it; it changes nothing but the averages, which start anew with a line."""
+
+    def __init__(
+        self, config: Config, run: RunDirectory, state: TrainingState, watch: Stopwatch, clock: Clock
+    ) -> None:
+        self._limits, self._preset, self._state = config.training, run.preset, state
+        self._reward = config.reward.model_dump()
+        self._watch, self._clock = watch, clock
+        self._speed = Speed(clock)
+        self._metrics: dict[str, float] = {}
+        self._evaluation: dict[str, float] = {}
+        self.on_progress: OnProgress | None = None
+
+    def forget_speed(self) -> None:
+        """Measure steps per second anew: those of the warm-up are no measure of training."""
+        self._speed = Speed(self._clock)
+
+    def log(self, writer: MetricsWriter) -> None:
+        """Write the means since the last line, and the counters."""
+        state = self._state
+        self._metrics = state.averages.take()
+        line = dict(self._metrics)
+        for kind, record in state.league.kinds.items():
+            line[f"win_rate/{kind}"] = record.win_rate
+            line[f"rounds/{kind}"] = record.games
+        line |= {
+            "rounds": state.counters.rounds,
+            "replay_steps": len(state.replay),
+            "skipped_updates": state.counters.skipped,
+            "rating": state.league.rating,
+            "members": len(state.league.members),
+            "steps_per_s": self._speed.steps_per_s,
+            "updates_per_s": self._speed.updates_per_s,
+        }
+        writer.write("train", self._position(), line)
+
+    def log_evaluation(
+        self, writer: MetricsWriter, report: EvaluationReport, dream: DreamReport
+    ) -> dict[str, float]:
+        """Write the result of an evaluation and how well the model dreams; returns what was written."""
+        self._evaluation = evaluation_metrics(report) | dream_metrics(dream)
+        writer.write("evaluation", self._position(), self._evaluation)
+        return self._evaluation
+
+    def _position(self) -> dict[str, Any]:
+        counters = self._state.counters
+        return {
+            "environment_steps": counters.environment_steps,
+            "updates": self._state.agent.updates,
+            "seconds": round(self._watch.total_s, 1),
+        }
+
+    def card(self) -> dict[str, Any]:
+        """What a checkpoint tells about where it comes from."""
+        counters = self._state.counters
+        return {
+            "preset": self._preset,
+            "reward": self._reward,
+            "environment_steps": counters.environment_steps,
+            "rounds": counters.rounds,
+            "training_seconds": round(self._watch.total_s, 1),
+            "code_version": code_version(),
+            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def show(self, phase: str) -> None:
+        """Hand the present status to the display."""
+        state, counters = self._state, self._state.counters
+        self._speed.update(counters.environment_steps, state.agent.updates)
+        if self.on_progress is None:
+            return
+        self.on_progress(
+            Status(
+                phase=phase,
+                environment_steps=counters.environment_steps,
+                environment_steps_limit=self._limits.environment_steps,
+                rounds=counters.rounds,
+                updates=state.agent.updates,
+                skipped=counters.skipped,
+                replay_steps=len(state.replay),
+                seconds=self._watch.total_s,
+                seconds_left=self._seconds_left(),
+                steps_per_s=self._speed.steps_per_s,
+                updates_per_s=self._speed.updates_per_s,
+                kinds=state.league.kinds,
+                members=len(state.league.members),
+                rating=state.league.rating,
+                metrics=self._metrics,
+                evaluation=self._evaluation,
+            )
+        )
+
+    def _seconds_left(self) -> float | None:
+        estimates = [] if self._watch.left_s is None else [self._watch.left_s]
+        if self._speed.steps_per_s > 0:
+            steps = self._limits.environment_steps - self._state.counters.environment_steps
+            estimates.append(max(0.0, steps / self._speed.steps_per_s))
+        return min(estimates, default=None)
+
+
+def evaluation_metrics(report: EvaluationReport) -> dict[str, float]:
+    """What is logged of an evaluation; `score` is the mean over the opponents, a draw half a point."""
+    metrics = {"score": sum(result.score for result in report.results) / max(1, len(report.results))}
+    for result in report.results:
+        metrics |= {
+            f"{result.opponent}/win_rate": result.win_rate,
+            f"{result.opponent}/score": result.score,
+            f"{result.opponent}/draws": result.draws / max(1, result.rounds),
+            f"{result.opponent}/losses": result.losses / max(1, result.rounds),
+            f"{result.opponent}/rounds": result.rounds,
+            f"{result.opponent}/steps": result.mean_steps,
+        }
+    return metrics
+
+
+def dream_metrics(report: DreamReport) -> dict[str, float]:
+    """What is logged of the dreams; the writer leaves out what could not be measured."""
+    return {
+        "dream/own_h15": report.errors["own"][15],
+        "dream/puck_h15": report.errors["puck"][15],
+        "dream/puck_h0": report.errors["puck"][0],
+        "dream/goals_seen": report.goals_seen,
+        "dream/false_alarms": report.false_alarms,
+        "dream/return_bias": report.return_bias,
+    }

@@ -1,0 +1,256 @@
+"""Everything a training goes on from, in memory and on the disk.
+
+A save holds the weights, optimisers and generators of the agent, the replay, the league, the counters, the
+rounds in play (as the actions played so far: the rink is deterministic, so they are simply played again) and
+what each dreamer remembers of them. A run continued from it makes exactly the updates that the unbroken run
+would have made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save as array_bytes
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save as tensor_bytes
+
+from competitor.config import Config
+from competitor.errors import ResumeError
+from competitor.play.rounds import Pairing, RoundTable, RunningRound
+from competitor.players import DreamerPlayer
+from competitor.rink import ACTION_MIRROR, OBS_MIRROR, Mode
+from competitor.train.league import League
+from competitor.train.matchmaker import Matchmaker, Roster
+from competitor.train.metrics import Averages
+from competitor.train.placement import FORMER, Placement
+from competitor.train.run_directory import RunDirectory
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
+from dreamer.errors import DreamerError
+from dreamer.files import atomic_write, atomic_write_text
+from dreamer.pipeline import Pipeline
+from dreamer.replay import EpisodeBuffer, Mirror
+
+FORMAT = 1
+FEATURES, ACTIONS = 18, 4
+WITHOUT_KEEP_MODE = (16, 3)
+
+
+@dataclass
+class Counters:
+    """What has been done so far. `credit`: updates that collected steps have earned and are still due."""
+
+    environment_steps: int = 0
+    warmup_steps: int = 0
+    rounds: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    credit: float = 0.0
+    seconds: float = 0.0
+    next_evaluation: int = 0
+    next_snapshot: int = 0
+    best_score: float | None = None
+    best_steps: int = 0
+
+
+@dataclass
+class TrainingState:
+    """The parts of a training; `table` is None until the warm-up is over."""
+
+    agent: Dreamer
+    pipeline: Pipeline
+    replay: EpisodeBuffer
+    league: League
+    roster: Roster
+    matchmaker: Matchmaker
+    learner: DreamerPlayer
+    warmup_generator: np.random.Generator
+    counters: Counters = field(default_factory=Counters)
+    averages: Averages = field(default_factory=Averages)
+    table: RoundTable | None = None
+
+    def open_table(self, config: Config, running: list[RunningRound] | None = None) -> RoundTable:
+        """Seat the learner and the first opponents, or the rounds that were in play."""
+        self.table = RoundTable(
+            config.training.rinks,
+            self.learner,
+            self.roster,
+            self.matchmaker,
+            engine=config.rink.engine,
+            keep_mode=config.rink.keep_mode,
+            running=running,
+        )
+        return self.table
+
+
+def new_state(config: Config, run: RunDirectory, placement: Placement = FORMER) -> TrainingState:
+    """A training that has not begun; every chance in it comes from [run] seed."""
+    seeds = np.random.SeedSequence(config.run.seed).generate_state(4)
+    obs_size, action_size = sizes(config)
+    agent = Dreamer(config.dreamer, obs_size, action_size, seed=int(seeds[0]) % 2**31)
+    agent.settle(placement.torch_device, placement.precision)
+    replay = EpisodeBuffer(config.replay, obs_size, action_size, mirror=mirror(config), seed=int(seeds[1]))
+    state = _assemble(config, run, agent, replay, np.random.default_rng(seeds[2]))
+    state.warmup_generator = np.random.default_rng(seeds[3])
+    return state
+
+
+def sizes(config: Config) -> tuple[int, int]:
+    """Numbers in an observation and in an action of the rink."""
+    return (FEATURES, ACTIONS) if config.rink.keep_mode else WITHOUT_KEEP_MODE
+
+
+def mirror(config: Config) -> Mirror:
+    """The rink's up-down reflection."""
+    features, actions = sizes(config)
+    return Mirror(OBS_MIRROR[:features].astype(np.float32), ACTION_MIRROR[:actions].astype(np.float32))
+
+
+def _assemble(
+    config: Config, run: RunDirectory, agent: Dreamer, replay: EpisodeBuffer, generator: np.random.Generator
+) -> TrainingState:
+    league = League(config.league.pool_size, config.league.pfsp, config.league.pfsp_power)
+    pipeline = Pipeline(agent, overlap=config.training.overlap)
+    roster = Roster(pipeline.player, config, lambda name: load_checkpoint(run.league / name)[0].settle(agent.device))
+    return TrainingState(
+        agent=agent,
+        pipeline=pipeline,
+        replay=replay,
+        league=league,
+        roster=roster,
+        matchmaker=Matchmaker(config, league, roster, generator),
+        learner=DreamerPlayer(pipeline.player, "learner", deterministic=False),
+        warmup_generator=generator,
+    )
+
+
+def write_state(directory: Path, state: TrainingState) -> None:
+    """Fill `directory` with a save. Raises OSError or CheckpointError when the disk refuses."""
+    assert state.table is not None, "there is nothing to save before the warm-up is over"
+    state.pipeline.finish()
+    save_checkpoint(directory / "agent", state.agent, {})
+    state.pipeline.save(directory)
+    save_training_state(directory, state.agent)
+    state.replay.save(directory)
+    running = state.table.running_rounds()
+    tensors = {f"learner/{key}": value for key, value in state.learner.memory().items()}
+    for name, player in _dreamers(state).items():
+        tensors |= {f"{name}/{key}": value for key, value in player.memory().items()}
+    for name, (agent, _) in state.roster.past.items():
+        tensors[f"{name}/generator"] = agent.generator.get_state()
+    data = tensor_bytes({key: value.contiguous() for key, value in tensors.items()})
+    atomic_write(directory / "players.safetensors", lambda file: file.write(data))
+    _write_rounds(directory, running)
+    facts = {
+        "format": FORMAT,
+        "device": state.agent.device.type,
+        "counters": asdict(state.counters),
+        "league": state.league.to_json(),
+        "matchmaker": state.matchmaker.to_json(),
+        "averages": state.averages.to_json(),
+        "past": list(state.roster.past),
+        "rounds": [{"rink": played.rink, **_pairing_json(played.pairing)} for played in running],
+    }
+    atomic_write_text(directory / "trainer.json", json.dumps(facts))
+
+
+def read_state(
+    directory: Path, config: Config, run: RunDirectory, placement: Placement = FORMER
+) -> TrainingState:
+    """Read what `write_state` wrote.
+
+    Raises ResumeError when the save is damaged, incomplete, or of a model of other sizes than `config` says.
+    """
+    try:
+        return _read_state(directory, config, run, placement)
+    except DreamerError as error:
+        raise ResumeError(f"{run.path} cannot be continued: {error}") from error
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise ResumeError(
+            f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})"
+        ) from error
+
+
+def _read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement) -> TrainingState:
+    facts = json.loads((directory / "trainer.json").read_text(encoding="utf-8"))
+    if facts["format"] != FORMAT:
+        raise ResumeError(
+            f"{run.path} was saved in format {facts['format']}; this version reads format {FORMAT}"
+        )
+    agent = _read_agent(directory, config).settle(placement.torch_device, placement.precision)
+    obs_size, action_size = sizes(config)
+    replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
+    state = _assemble(config, run, agent, replay, np.random.default_rng(0))
+    for name in facts["past"]:
+        state.roster.bring(name)
+    state.counters = Counters(**facts["counters"])
+    state.averages.restore(facts["averages"])
+    state.league.restore(facts["league"])
+    state.open_table(config, _read_rounds(directory, facts["rounds"]))
+    state.matchmaker.restore(facts["matchmaker"])
+    _restore_players(directory, state, same_device=facts.get("device", "cpu") == agent.device.type)
+    # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
+    load_training_state(directory, agent)
+    state.pipeline.load(directory)
+    return state
+
+
+def _read_agent(directory: Path, config: Config) -> Dreamer:
+    """An agent of the settings in `config` with the saved weights; they must have the same shapes."""
+    saved, _ = load_checkpoint(directory / "agent")
+    agent = Dreamer(config.dreamer, *sizes(config))
+    weights = saved.state_dict()
+    own = agent.state_dict()
+    fits = own.keys() == weights.keys() and all(own[key].shape == weights[key].shape for key in own)
+    if saved.config.model != config.model or not fits:
+        raise ResumeError(
+            "the saved model has other sizes than the settings say; sizes cannot change on resume"
+        )
+    agent.load_state_dict(weights)
+    return agent
+
+
+def _dreamers(state: TrainingState) -> dict[str, DreamerPlayer]:
+    live = state.roster["self"]
+    assert isinstance(live, DreamerPlayer)
+    return {"self": live} | {name: player for name, (_, player) in state.roster.past.items()}
+
+
+def _restore_players(directory: Path, state: TrainingState, *, same_device: bool) -> None:
+    tensors = load_tensors(directory / "players.safetensors")
+    for name, player in {"learner": state.learner, **_dreamers(state)}.items():
+        memory = {
+            key.removeprefix(f"{name}/"): value
+            for key, value in tensors.items()
+            if key.startswith(f"{name}/")
+        }
+        generator = memory.pop("generator", None)
+        if generator is not None and same_device:  # states of generators do not carry over to another
+            state.roster.past[name][0].generator.set_state(generator)
+        player.remember(memory)
+
+
+def _write_rounds(directory: Path, running: list[RunningRound]) -> None:
+    arrays = {str(played.rink): np.ascontiguousarray(played.actions) for played in running}
+    data = array_bytes(arrays)
+    atomic_write(directory / "rounds.safetensors", lambda file: file.write(data))
+
+
+def _read_rounds(directory: Path, facts: list[dict[str, Any]]) -> list[RunningRound]:
+    actions = load_arrays(directory / "rounds.safetensors")
+    rounds = []
+    for fact in facts:
+        rink = int(fact.pop("rink"))
+        pairing = Pairing(**{**fact, "mode": Mode[fact["mode"]]})
+        rounds.append(RunningRound(rink, pairing, actions[str(rink)]))
+    return rounds
+
+
+def _pairing_json(pairing: Pairing) -> dict[str, Any]:
+    return {**asdict(pairing), "mode": pairing.mode.name}

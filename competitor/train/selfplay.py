@@ -1,0 +1,333 @@
+"""Self-play training: loops 1 to 3 of the seed document over many rinks at once.
+
+    warm-up rounds and lessons -> scale of the inputs -> prelude: the world from these rounds, imitation
+    -> [play one step on every rink -> make the updates it earned] ...
+
+Recorded rounds, where they are given, join the replay before the first update. Between two steps of play, on
+schedules counted in environment steps: evaluation against the basic opponents, snapshots for the league, and,
+counted in minutes, saves of everything that `--resume` needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from competitor.config import Config
+from competitor.evaluate.evaluation import EvaluationReport, evaluate
+from competitor.inspect.dream_check import REPORTED, DreamReport, Windows, check_dream
+from competitor.inspect.held_out import training_windows
+from competitor.play.rounds import RewardWeights, Round, RoundTable
+from competitor.play.warmup import play_lessons, play_warmup
+from competitor.players import BasicPlayer, DreamerPlayer, Player
+from competitor.rink import Mode
+from competitor.train.experience import load_experience
+from competitor.train.matchmaker import kind_of
+from competitor.train.metrics import MetricsWriter
+from competitor.train.placement import Placement, choose_placement, read_placement
+from competitor.train.reporter import Reporter
+from competitor.train.run_directory import RunDirectory, storage
+from competitor.train.savepoint import TrainingState, new_state, read_state, write_state
+from competitor.train.status import Clock, OnProgress, Outcome, Stopwatch
+from dreamer.checkpoint import save_checkpoint
+from dreamer.errors import DivergenceError
+from dreamer.replay import Episode
+
+LOG_EVERY_UPDATES = 25
+MOST_SKIPPED_IN_A_ROW = 20
+
+
+class Trainer:
+    """One training of one run. Make it with `start` or `resume`, then call `train` once.
+
+    The clock decides only when to save, when to stop and what is displayed: never what is learned.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunDirectory,
+        state: TrainingState,
+        placement: Placement,
+        *,
+        resumed: bool,
+        recorded: Sequence[Episode] = (),
+        newer_settings: Sequence[str] = (),
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.config, self.run, self.state, self.placement = config, run, state, placement
+        self._resumed = resumed
+        self.recorded = recorded
+        self.newer_settings = newer_settings
+        self._clock = clock
+        self._weights = RewardWeights(**config.reward.model_dump())
+        self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
+        self._stop_requested = False
+        self._dream_windows: Windows | None = None
+        limit_s = 60.0 * config.training.minutes
+        self._watch = Stopwatch(clock, before_s=state.counters.seconds, limit_s=limit_s)
+        self._reporter = Reporter(config, run, state, self._watch, clock)
+        self._saved_at = clock()
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        path: Path,
+        *,
+        preset: str = "default",
+        records: Sequence[Path] = (),
+        clock: Clock = time.monotonic,
+    ) -> Trainer:
+        """Make the run directory `path` and a training that has not begun.
+
+        records: directories of recorded rounds to learn from too. Raises RecordingError when one of them cannot
+        be used, ConfigError when `path` exists or a GPU that is wished for does not, StorageError when it cannot
+        be written, EngineError.
+        """
+        recorded = load_experience(records, config)
+        placement = choose_placement(config)
+        run = RunDirectory.create(path, config, preset=preset)
+        with storage(path):
+            placement.write(path)
+        state = new_state(config, run, placement)
+        return cls(config, run, state, placement, resumed=False, recorded=recorded, clock=clock)
+
+    @classmethod
+    def resume(
+        cls,
+        path: Path,
+        overrides: Sequence[str] = (),
+        *,
+        records: Sequence[Path] = (),
+        clock: Clock = time.monotonic,
+    ) -> Trainer:
+        """Continue the run at `path`, with settings changed by `overrides` (as for --set).
+
+        records: as for `start`. Raises ResumeError when it is no run, when its save is damaged, or when a setting
+        would change that cannot; ConfigError for a wrong override, RecordingError like `start`.
+        """
+        run = RunDirectory.open(path)
+        config = run.config(overrides)
+        recorded = load_experience(records, config)
+        save, before = run.current_save(), read_placement(path)
+        placement = choose_placement(config, before)
+        state = new_state(config, run, placement) if save is None else read_state(save, config, run, placement)
+        newer = run.newer_settings()
+        run.write_config(config)
+        if placement.differs_from(before):  # else the file keeps its reason
+            with storage(path):
+                placement.write(path)
+        return cls(
+            config, run, state, placement, resumed=True, recorded=recorded, newer_settings=newer, clock=clock
+        )
+
+    def stop(self) -> None:
+        """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""
+        self._stop_requested = True
+
+    def train(self, on_progress: OnProgress | None = None) -> Outcome:
+        """Train until a limit is reached or `stop` is called.
+
+        Raises DivergenceError when updates stay non-finite, StorageError when a file cannot be written.
+        """
+        self._reporter.on_progress = on_progress
+        self._watch.begin()
+        self._saved_at = self._clock()
+        counters = self.state.counters
+        position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
+        with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
+            if self.state.table is None:
+                writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, self.placement.numbers)
+            table = self.state.table or self._warm_up()
+            self._take_recorded()
+            self._prelude(writer)
+            reason = self._loop(table, writer)
+            self.save()
+            self.state.pipeline.close()
+        return Outcome(
+            reason,
+            self.run.path,
+            counters.environment_steps,
+            self.state.agent.updates,
+            counters.rounds,
+            self._watch.total_s,
+        )
+
+    def save(self) -> None:
+        """Write a save for --resume and checkpoints/latest; remove snapshots that nobody needs any more."""
+        self.state.pipeline.finish()
+        self.state.counters.seconds = self._watch.total_s
+        self.run.save(lambda directory: write_state(directory, self.state))
+        save_checkpoint(self.run.checkpoints / "latest", self.state.pipeline.averaged, self._reporter.card())
+        needed = {member.name for member in self.state.league.members} | set(self.state.roster.past)
+        for file in self.run.league.iterdir():
+            if file.name.split(".")[0] not in needed:
+                file.unlink()
+        self._saved_at = self._clock()
+
+    def _loop(self, table: RoundTable, writer: MetricsWriter) -> str:
+        while True:
+            self._make_updates(writer)
+            reason = self._reason_to_end()
+            if reason:
+                return reason
+            self._keep_schedules(table, writer)
+            self._collect(table)
+            self._reporter.show("training")
+
+    def _reason_to_end(self) -> str:
+        if self._stop_requested:
+            return "stopped"
+        if self.state.counters.environment_steps >= self.config.training.environment_steps:
+            return "steps"
+        return "minutes" if self._watch.left_s == 0.0 else ""
+
+    def _warm_up(self) -> RoundTable:
+        """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
+        state, config = self.state, self.config
+        self._reporter.show("warm-up")
+        where: dict[str, Any] = {
+            "rinks": config.training.rinks,
+            "engine": config.rink.engine,
+            "keep_mode": config.rink.keep_mode,
+        }
+        steps = 0
+        for played in play_warmup(config.training.warmup_rounds, state.warmup_generator, **where):
+            self._remember(played)
+            steps += played.steps
+        for played, taught in play_lessons(config.training.lesson_rounds, state.warmup_generator, **where):
+            self._remember(played, taught)
+            steps += played.steps
+        state.counters.warmup_steps = state.counters.environment_steps = steps
+        # Counted from here on: who has not learned yet has no place in the league.
+        state.counters.next_evaluation = steps + config.training.evaluate_every_steps
+        state.counters.next_snapshot = steps + config.league.snapshot_every_steps
+        state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
+        state.pipeline.begin_anew()
+        table = state.open_table(config)
+        self._reporter.forget_speed()
+        self.save()
+        return table
+
+    def _prelude(self, writer: MetricsWriter) -> None:
+        """Learn from the warm-up alone, before the first step of play."""
+        state = self.state
+        while state.agent.updates < self.config.training.prelude_updates and not self._stop_requested:
+            if self._watch.left_s == 0.0:
+                return
+            self._note(state.pipeline.train_prelude(state.replay.sample()), writer)
+            self._reporter.show("prelude")
+            self._save_now_and_then()
+        state.pipeline.finish()
+        if state.counters.environment_steps == state.counters.warmup_steps:  # else a resumed run plays on as it did
+            state.pipeline.refresh_player()
+
+    def _take_recorded(self) -> None:
+        """Put the recorded rounds into the replay, once, and save: a run cut short from here on has them."""
+        if self.recorded:
+            for episode in self.recorded:
+                self.state.replay.add(episode)
+            self.recorded = ()
+            self.save()
+
+    def _remember(self, played: Round, taught: Sequence[int] = ()) -> None:
+        for view in (0, 1):
+            self.state.replay.add(played.episode(view, self._weights, lesson=view in taught))
+
+    def _collect(self, table: RoundTable) -> None:
+        """Loop 1: one step on every rink; finished rounds go into the replay from both sides."""
+        counters = self.state.counters
+        counters.environment_steps += table.active
+        counters.credit += table.active * self.config.training.train_ratio / self._steps_per_update
+        for played in table.step():
+            counters.rounds += 1
+            self._remember(played)
+            self.state.averages.add({"round/steps": played.steps})
+            if played.pairing.mode is Mode.NORMAL:
+                self.state.league.record(played.pairing.opponent, played.result)
+                self.state.averages.add({f"result/{kind_of(played.pairing.opponent)}": played.result})
+
+    def _make_updates(self, writer: MetricsWriter) -> None:
+        """Loops 2 and 3, as often as the steps collected so far have earned."""
+        while self.state.counters.credit >= 1.0 and not self._stop_requested and self._watch.left_s != 0.0:
+            self.state.counters.credit -= 1.0
+            self._note(self.state.pipeline.train_step(self.state.replay.sample()), writer)
+            self._reporter.show("training")
+
+    def _note(self, metrics: dict[str, float], writer: MetricsWriter) -> None:
+        """Count and record an update."""
+        self._count_skipped(metrics)
+        self.state.averages.add(metrics)
+        if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
+            self._reporter.log(writer)
+
+    def _count_skipped(self, metrics: dict[str, float]) -> None:
+        counters = self.state.counters
+        skipped = bool(metrics["skipped"])
+        counters.skipped += skipped
+        counters.skipped_in_a_row = counters.skipped_in_a_row + 1 if skipped else 0
+        if counters.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise DivergenceError(
+                f"training has diverged: {MOST_SKIPPED_IN_A_ROW} updates in a row were not finite and were "
+                f"left out; the last save is kept: continue with --resume {self.run.path} and lower learning "
+                "rates (--set optimizer.world_rate=...), or start a new run"
+            )
+
+    def _keep_schedules(self, table: RoundTable, writer: MetricsWriter) -> None:
+        """Everything that is due between two steps of play, in an order that a resumed run repeats."""
+        state, counters = self.state, self.state.counters
+        if counters.environment_steps >= counters.next_snapshot:
+            counters.next_snapshot = counters.environment_steps + self.config.league.snapshot_every_steps
+            self._snapshot()
+        if counters.environment_steps >= counters.next_evaluation:
+            counters.next_evaluation = counters.environment_steps + self.config.training.evaluate_every_steps
+            self._evaluate(writer)
+        if state.matchmaker.redraw_is_due:
+            state.matchmaker.redraw(played.pairing.opponent for played in table.running_rounds())
+        self._save_now_and_then()
+
+    def _save_now_and_then(self) -> None:
+        if self._clock() - self._saved_at >= 60.0 * self.config.training.checkpoint_every_minutes:
+            self.save()
+
+    def _snapshot(self) -> None:
+        """Take the learner into the league. Files of members that leave are removed after the next save."""
+        self.state.pipeline.finish()
+        name = f"step-{self.state.counters.environment_steps:09d}"
+        save_checkpoint(self.run.league / name, self.state.pipeline.averaged, self._reporter.card())
+        self.state.league.add(name, self.state.counters.environment_steps)
+
+    def _evaluate(self, writer: MetricsWriter) -> None:
+        self._reporter.show("evaluation")
+        self.state.pipeline.finish()
+        keep_mode = self.config.rink.keep_mode
+        opponents: dict[str, Player] = {
+            name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")
+        }
+        report = evaluate(
+            DreamerPlayer(self.state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
+            opponents,
+            rounds=self.config.training.evaluate_rounds,
+            seed=self.config.evaluation.seed,
+            rinks=self.config.evaluation.rinks,
+            engine=self.config.rink.engine,
+            keep_mode=keep_mode,
+        )
+        self._keep_best(report, self._reporter.log_evaluation(writer, report, self._check_dream())["score"])
+
+    def _check_dream(self) -> DreamReport:
+        """Dream through a few held-out rounds, always the same ones; no chance of the training is spent on it."""
+        if self._dream_windows is None:
+            self._dream_windows = training_windows(self.config)
+        world, discount = self.state.pipeline.averaged.on_cpu().world_model, self.config.behavior.discount
+        return check_dream(world, self._dream_windows, discount=discount, horizons=REPORTED)
+
+    def _keep_best(self, report: EvaluationReport, score: float) -> None:
+        counters = self.state.counters
+        if counters.best_score is None or score > counters.best_score:
+            counters.best_score, counters.best_steps = score, counters.environment_steps
+            card = self._reporter.card() | {"results": report.to_dict()["results"]}
+            save_checkpoint(self.run.checkpoints / "best", self.state.pipeline.averaged, card)

@@ -1,0 +1,101 @@
+"""What a training tells about itself: to the display while it runs, to the command line at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from competitor.train.league import Member
+
+SPEED_WINDOW_S = 5.0
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a training stands, for the display. Rates are per second; `seconds_left` is None while unknown."""
+
+    phase: str
+    environment_steps: int
+    environment_steps_limit: int
+    rounds: int
+    updates: int
+    skipped: int
+    replay_steps: int
+    seconds: float
+    seconds_left: float | None
+    steps_per_s: float
+    updates_per_s: float
+    kinds: dict[str, Member]
+    members: int
+    rating: float
+    metrics: dict[str, float]
+    evaluation: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `Trainer.train` ended: "steps" or "minutes" (a limit was reached) or "stopped"."""
+
+    reason: str
+    run: Path
+    environment_steps: int
+    updates: int
+    rounds: int
+    seconds: float
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues this run; at the limit of steps it raises the limit."""
+        more = f" --set training.environment_steps={2 * self.environment_steps}" if self.reason == "steps" else ""
+        return f"python cli.py train --resume {self.run}{more}"
+
+
+@dataclass
+class Speed:
+    """Steps and updates per second over the last few seconds."""
+
+    clock: Clock
+    mark: tuple[float, int, int] | None = None
+    steps_per_s: float = 0.0
+    updates_per_s: float = 0.0
+
+    def update(self, steps: int, updates: int) -> None:
+        """Take in the present totals."""
+        now = self.clock()
+        if self.mark is None:
+            self.mark = (now, steps, updates)
+        elapsed = now - self.mark[0]
+        if elapsed >= SPEED_WINDOW_S:
+            self.steps_per_s = (steps - self.mark[1]) / elapsed
+            self.updates_per_s = (updates - self.mark[2]) / elapsed
+            self.mark = (now, steps, updates)
+
+
+class Stopwatch:
+    """Seconds of training: those of earlier starts, and those of this start, which may be limited.
+
+    limit_s: how long this start may last; 0: without limit.
+    """
+
+    def __init__(self, clock: Clock, *, before_s: float, limit_s: float) -> None:
+        self._clock, self._before_s, self._limit_s = clock, before_s, limit_s
+        self._began = clock()
+
+    def begin(self) -> None:
+        """This start begins now."""
+        self._began = self._clock()
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of training so far, in all starts together."""
+        return self._before_s + self._clock() - self._began
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the limit, at least 0; None without a limit."""
+        return max(0.0, self._limit_s - (self._clock() - self._began)) if self._limit_s else None
+
+
+OnProgress = Callable[[Status], None]

@@ -1,0 +1,285 @@
+"""A checkpoint in play: its table of states, its self-test, and matches that know nothing of each other."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from competitor.config import Config
+from competitor.engine.brain import FIRST_SLOTS, DreamerBrain, load_brain
+from competitor.engine.session import Action, Session, Source
+from competitor.players import DreamerPlayer
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import save_checkpoint
+from dreamer.errors import CheckpointError
+from tests.competitor.engine.fakes import WAIT_S, Inbox, Ledger, make_engine, play_obs, running
+
+ZERO = np.zeros((1, 4), np.float32)
+
+
+@pytest.fixture(scope="module")
+def agent(debug_config: Config) -> Dreamer:
+    return Dreamer(debug_config.dreamer, seed=3)
+
+
+@pytest.fixture
+def brain(agent: Dreamer) -> DreamerBrain:
+    return DreamerBrain(agent, name="mine", digest="d")
+
+
+def observations(rows: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, 18)).astype(np.float32)
+
+
+def first(rows: int, yes: bool = True) -> np.ndarray:
+    return np.full(rows, yes)
+
+
+def alone(agent: Dreamer, rows: list[list[float]]) -> list[list[float]]:
+    """What a player of its own does with the same observations."""
+    player = DreamerPlayer(agent, "alone")
+    player.reset(1)
+    return [
+        player.act(np.float32([obs]), np.array([index % 10 == 0]))[0].tolist() for index, obs in enumerate(rows)
+    ]
+
+
+def test_one_match_is_played_as_by_a_player(agent: Dreamer, brain: DreamerBrain) -> None:
+    rows, previous, slot = play_obs(30), ZERO, brain.open()
+    actions = []
+    for index, obs in enumerate(rows):
+        previous = brain.act([slot], np.float32([obs]), np.array([index % 10 == 0]), previous)
+        actions.append(previous[0].tolist())
+    assert actions == alone(agent, rows)
+
+
+def test_the_previous_action_is_the_one_that_the_caller_tells(brain: DreamerBrain) -> None:
+    slots = [brain.open(), brain.open()]
+    obs = np.repeat(observations(1), 2, axis=0)
+    brain.act(slots, obs, first(2), np.zeros((2, 4), np.float32))
+    brain.act(slots, obs, first(2, False), np.float32([[1, 1, 1, 1], [-1, -1, -1, -1]]))
+    one, two = brain._table["h"][slots]
+    assert not torch.equal(one, two)
+
+
+def test_the_table_grows_and_keeps_what_it_holds(agent: Dreamer, brain: DreamerBrain) -> None:
+    rows = play_obs(8)
+    slot, previous, actions = brain.open(), ZERO, []
+    opened = {slot}
+    for index, obs in enumerate(rows):
+        previous = brain.act([slot], np.float32([obs]), first(1, index == 0), previous)
+        actions.append(previous[0].tolist())
+        opened |= {brain.open() for _ in range(FIRST_SLOTS)}
+    assert len(opened) == 1 + len(rows) * FIRST_SLOTS
+    assert actions == alone(agent, rows)
+
+
+def test_a_freed_slot_is_used_again_and_void(brain: DreamerBrain) -> None:
+    slots = [brain.open() for _ in range(FIRST_SLOTS)]
+    start = brain.act(slots[:1], observations(1), first(1), ZERO)
+    brain.act(slots[:1], observations(1, 1), first(1, False), start)
+    brain.close(slots[0])
+    again = brain.open()
+    assert again == slots[0]
+    assert np.array_equal(brain.act([again], observations(1), first(1), ZERO), start)
+
+
+def test_slots_are_told_apart_in_any_order(brain: DreamerBrain) -> None:
+    slots, obs = [brain.open() for _ in range(6)], observations(6)
+    other = DreamerBrain(brain._agent, name="other", digest="d")
+    twins = [other.open() for _ in range(6)]
+    order = [3, 0, 5, 1, 4, 2]
+    previous = np.zeros((6, 4), np.float32)
+    for step in range(4):
+        one = brain.act(slots, obs + step, first(6, step == 0), previous)
+        two = other.act([twins[index] for index in order], obs[order] + step, first(6, step == 0), previous[order])
+        assert np.array_equal(one[order], two)
+        previous = one
+
+
+def test_a_row_that_is_not_finite_keeps_its_state(brain: DreamerBrain) -> None:
+    slots = [brain.open() for _ in range(3)]
+    obs, previous = observations(3), np.zeros((3, 4), np.float32)
+    brain.act(slots, obs, first(3), previous)
+    before = {key: table.clone() for key, table in brain._table.items()}
+    broken = obs.copy()
+    broken[1, 7] = np.nan
+    actions = brain.act(slots, broken, first(3, False), previous)
+    assert np.isnan(actions[1]).all() and np.isfinite(actions[[0, 2]]).all()
+    for key, table in brain._table.items():
+        changed = (table != before[key]).any(dim=1)
+        assert not changed[slots[1]] and (key == "z" or changed[[slots[0], slots[2]]].all())
+        assert torch.isfinite(table).all()
+
+
+def test_an_exception_leaves_the_states(brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = brain.open()
+    brain.act([slot], observations(1), first(1), ZERO)
+    before = {key: table.clone() for key, table in brain._table.items()}
+    monkeypatch.setattr(brain, "_step", lambda *tables: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        brain.act([slot], observations(1, 1), first(1, False), ZERO)
+    assert all(torch.equal(table, before[key]) for key, table in brain._table.items())
+
+
+def test_play_keeps_no_gradients(brain: DreamerBrain) -> None:
+    brain.act([brain.open()], observations(1), first(1), ZERO)
+    assert not any(weight.requires_grad for weight in brain._agent.parameters())
+    assert not any(table.requires_grad for table in brain._table.values())
+
+
+@pytest.mark.parametrize(("obs_size", "action_size"), [(16, 3), (16, 4), (18, 3)])
+def test_a_checkpoint_for_another_game_is_refused(debug_config: Config, obs_size: int, action_size: int) -> None:
+    agent = Dreamer(debug_config.dreamer, obs_size, action_size)
+    with pytest.raises(CheckpointError, match=rf"mine takes {obs_size} observations and gives {action_size} actions, "):
+        DreamerBrain(agent, name="mine", digest="d")
+
+
+def test_a_checkpoint_becomes_a_brain(agent: Dreamer, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(path, agent, {})
+    brain = load_brain(str(path))
+    assert brain.name == str(path) and brain.deterministic
+    assert brain.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    twin = DreamerBrain(agent, name="twin", digest="d")
+    obs = observations(1)
+    assert np.array_equal(
+        brain.act([brain.open()], obs, first(1), ZERO), twin.act([twin.open()], obs, first(1), ZERO)
+    )
+
+
+def test_a_sampling_brain_repeats_itself_with_its_seed(agent: Dreamer, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "mine", agent, {})
+    actions = []
+    for seed in (1, 1, 2):
+        brain = load_brain(str(tmp_path / "mine"), deterministic=False, seed=seed)
+        slots = [brain.open() for _ in range(6)]
+        actions.append(brain.act(slots, observations(6), first(6), np.zeros((6, 4), np.float32)))
+    assert np.array_equal(actions[0], actions[1]) and not np.array_equal(actions[0], actions[2])
+
+
+def test_the_shipped_champion_passes_the_self_test() -> None:
+    brain = load_brain("champion", threads=1)
+    assert brain.name == "champion"
+    brain.self_test()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_self_test_leaves_no_trace(agent: Dreamer, deterministic: bool) -> None:
+    actions = []
+    for tested in (False, True):
+        agent.generator.manual_seed(5)
+        brain = DreamerBrain(agent, name="mine", digest="d", deterministic=deterministic)
+        if tested:
+            brain.self_test()
+        slots = [brain.open() for _ in range(6)]
+        actions.append(brain.act(slots, observations(6), first(6), np.zeros((6, 4), np.float32)))
+        brain.self_test()  # again, with matches in play: their slots are not touched
+    assert np.array_equal(*actions)
+
+
+DYNAMICS = "world_model.dynamics"
+PARTS_IN_PLAY = ("world_model.encoder", f"{DYNAMICS}.cell", f"{DYNAMICS}.posterior_net", "behavior.policy")
+
+
+def damaged(agent: Dreamer, part: str, value: float = torch.nan) -> Dreamer:
+    with torch.no_grad():
+        next(agent.get_submodule(part).parameters()).view(-1)[0] = value
+    return agent
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("part", PARTS_IN_PLAY)
+def test_the_self_test_finds_damaged_weights(debug_config: Config, part: str, value: float) -> None:
+    agent = damaged(Dreamer(debug_config.dreamer), part, value)
+    with pytest.raises(CheckpointError, match="mine cannot play: it does not give finite actions"):
+        DreamerBrain(agent, name="mine", digest="d").self_test()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("part", PARTS_IN_PLAY)
+def test_a_network_that_breaks_in_play_does_not_decide(debug_config: Config, part: str, deterministic: bool) -> None:
+    agent, ledger = Dreamer(debug_config.dreamer), Ledger()
+    brain = DreamerBrain(agent, name="mine", digest="d", deterministic=deterministic)
+    with running(make_engine(brain, ledger)) as engine:
+        player = Player(engine, play_obs(2))
+        player.run()
+        damaged(agent, part)
+        player.run()
+    assert ledger.sources == [Source.POLICY] * 2 + [Source.BAD_OUTPUT] * 2
+
+
+def test_the_self_test_finds_a_state_that_does_not_reset(brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = brain._step
+    monkeypatch.setattr(brain, "_step", lambda *tables: step(*tables[:-1], torch.zeros_like(tables[-1])))
+    with pytest.raises(CheckpointError, match="its memory of a round does not end"):
+        brain.self_test()
+
+
+def test_an_engine_reports_a_checkpoint_that_cannot_play(debug_config: Config) -> None:
+    agent = damaged(Dreamer(debug_config.dreamer), "world_model.encoder")
+    with (
+        running(make_engine(DreamerBrain(agent, name="mine", digest="d"))) as engine,
+        pytest.raises(CheckpointError, match="mine cannot play"),
+    ):
+        engine.warm_up()
+
+
+class Player(threading.Thread):
+    """Plays one match through an engine, as fast as the answers come."""
+
+    def __init__(self, engine, rows: list[list[float]]) -> None:  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.engine, self.rows, self.actions = engine, rows, list[Action]()
+
+    def run(self) -> None:
+        session, inbox = Session("m"), Inbox()
+        self.engine.open_session(session)
+        for obs in self.rows:
+            self.engine.submit(session, obs, inbox)
+            self.actions.append(inbox.next())
+        self.engine.close_session(session)
+
+
+def test_matches_in_many_threads_are_played_as_if_alone(agent: Dreamer, brain: DreamerBrain) -> None:
+    with running(make_engine(brain)) as engine:
+        players = [Player(engine, play_obs(15 + 5 * (seed % 5), seed)) for seed in range(20)]
+        for player in players:
+            player.start()
+        for player in players:
+            player.join(WAIT_S)
+    for player in players:
+        assert [list(action) for action in player.actions] == alone(agent, player.rows)
+
+
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(order=st.lists(st.integers(0, 5), min_size=20, max_size=70), bursts=st.lists(st.integers(1, 6), min_size=1))
+def test_matches_in_any_order_are_played_as_if_alone(agent: Dreamer, order: list[int], bursts: list[int]) -> None:
+    """Steps arrive in bursts of random matches, a finished match makes place for the next one in its slot."""
+    script = {match: play_obs(order.count(match), match) for match in set(order)}
+    inboxes = {match: Inbox() for match in script}
+    sessions: dict[int, Session] = {}
+    actions: dict[int, list[list[float]]] = {match: [] for match in script}
+    with running(make_engine(DreamerBrain(agent, name="mine", digest="d"))) as engine:
+        place = turn = 0
+        while place < len(order):
+            burst = order[place : place + bursts[turn % len(bursts)]]
+            for match in burst:
+                if match not in sessions:
+                    sessions[match] = Session(str(match))
+                    engine.open_session(sessions[match])
+                session = sessions[match]
+                engine.submit(session, script[match][session.steps], inboxes[match])
+                if session.steps == len(script[match]):
+                    engine.close_session(session)
+            for match in burst:
+                actions[match].append(list(inboxes[match].next()))
+            place, turn = place + len(burst), turn + 1
+    assert actions == {match: alone(agent, rows) for match, rows in script.items()}

@@ -1,0 +1,217 @@
+"""Recorded rounds: what a file keeps, that it replays bit for bit, and that a bad file is explained."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from competitor.errors import EngineError, RecordingError
+from competitor.play.recording import (
+    load_episodes,
+    load_recording,
+    play_back,
+    record_round,
+    recordings_in,
+    verify_recording,
+    write_gif,
+)
+from competitor.play.rounds import Pairing, RewardWeights, Round, play_rounds
+from competitor.players import BasicPlayer
+from competitor.rink import Mode
+
+SHORT = Pairing(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, seat=1)
+
+
+def play(pairing: Pairing, keep_mode: bool = True) -> Round:
+    weak, strong = (BasicPlayer(weak=weak, keep_mode=keep_mode) for weak in (True, False))
+    return play_rounds(weak, strong, [pairing], rinks=1, keep_mode=keep_mode)[0]
+
+
+def record(directory: Path, played: Round, number: int = 0, keep_mode: bool = True) -> Path:
+    names = {"player": "weak", "engine": "builtin"}
+    return record_round(directory, played, number=number, keep_mode=keep_mode, **names)
+
+
+@pytest.fixture(scope="module")
+def short_round() -> Round:
+    return play(SHORT)
+
+
+@pytest.fixture
+def path(tmp_path: Path, short_round: Round) -> Path:
+    return record(tmp_path, short_round)
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change arrays of a recording, or with about_... what it says of its round."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    for key, value in changes.items():
+        (about if key.startswith("about_") else arrays)[key.removeprefix("about_")] = value
+    arrays["about"] = np.array(json.dumps(about))
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def test_file_holds_the_round(path: Path, short_round: Round) -> None:
+    recording = load_recording(path)
+    assert recording.round.pairing == short_round.pairing
+    for name in ("obs", "actions", "info"):
+        original, loaded = getattr(short_round, name), getattr(recording.round, name)
+        assert loaded.dtype == original.dtype and np.array_equal(loaded, original)
+    about = recording.about
+    assert (about.player, about.opponent, about.result) == ("weak", "strong", short_round.result)
+    assert (about.steps, about.seed, about.mode, about.seat) == (short_round.steps, 5, "TRAIN_DEFENSE", 1)
+    assert not [name for name in os.listdir(path.parent) if name != path.name]
+
+
+@pytest.mark.parametrize("keep_mode", [True, False])
+@pytest.mark.parametrize("mode", list(Mode))
+def test_recordings_replay_bit_for_bit(tmp_path: Path, mode: Mode, keep_mode: bool) -> None:
+    for seed in range(3):
+        played = play(Pairing(seed % 2 == 0, seed, mode, seat=seed % 2), keep_mode)
+        verified = verify_recording(record(tmp_path, played, seed, keep_mode))
+        assert verified.identical and verified.steps == played.steps
+
+
+def test_verification_says_where_it_differs(path: Path, short_round: Round) -> None:
+    obs = short_round.obs.copy()
+    obs[1, 3, 0] = np.nextafter(obs[1, 3, 0], np.float32(9))
+    rewrite(path, obs=obs)
+    verified = verify_recording(path)
+    assert not verified.identical and verified.steps == 2
+    assert verified.difference == f"step 3 of {short_round.steps}: the observations differ"
+
+
+def test_verification_notices_other_starts_infos_and_ends(path: Path, short_round: Round) -> None:
+    rewrite(path, about_seed=6)
+    assert verify_recording(path).difference == "the start of the round differs"
+    info = short_round.info.copy()
+    info[0, 0, 0] -= 1e-12
+    rewrite(path, about_seed=5, info=info)
+    assert "step 1 " in verify_recording(path).difference and "infos" in verify_recording(path).difference
+    cut = {name: getattr(short_round, name)[:, :-1] for name in ("obs", "actions", "info")}
+    rewrite(path, about_steps=short_round.steps - 1, **cut)
+    assert "ends at another step" in verify_recording(path).difference
+
+
+def test_names_of_files_are_plain(tmp_path: Path, short_round: Round) -> None:
+    path = record_round(
+        tmp_path, short_round, number=7, player="../my mod:Class", engine="builtin", keep_mode=True
+    )
+    assert path.parent == tmp_path and path.name.startswith("my_mod_Class-strong-00007-")
+    assert load_recording(path).about.player == "../my mod:Class"
+
+
+def test_missing_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="there is no recorded round"):
+        load_recording(tmp_path / "absent.npz")
+    for name, content in (("text.npz", b"hello"), ("empty.npz", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RecordingError, match="not a recorded round, or it is damaged"):
+            load_recording(tmp_path / name)
+    np.savez(tmp_path / "other.npz", numbers=np.arange(3))
+    with pytest.raises(RecordingError, match="not a recorded round"):
+        load_recording(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_truncated_file(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(RecordingError, match="damaged"):
+        load_recording(path)
+
+
+def test_flipped_bytes_never_give_a_traceback(path: Path) -> None:
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    for place in random.integers(len(content), size=60).tolist():
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(bytes(damaged))
+        try:
+            load_recording(path)  # bytes that carry no content may be flipped without harm
+        except RecordingError as error:
+            assert "\n" not in str(error)
+
+
+def test_pickles_are_refused(path: Path) -> None:
+    rewrite(path, obs=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(RecordingError, match="not a recorded round"):
+        load_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"about_format_version": 2}, "has format 2, this version reads 1"),
+        ({"about_mode": "OVERTIME"}, "not understood"),
+        ({"about_surprise": 1}, "not understood"),
+        ({"about_steps": 3}, "obs has shape"),
+        ({"about_steps": "many"}, "not understood"),
+        ({"about_seed": -1}, "not understood"),
+        ({"info": np.full((2, 81, 4), np.nan)}, "damaged"),
+    ],
+)
+def test_contents_that_do_not_fit(path: Path, changes: dict[str, Any], sentence: str) -> None:
+    rewrite(path, **changes)
+    with pytest.raises(RecordingError, match=sentence):
+        load_recording(path)
+
+
+def test_unknown_engine(path: Path) -> None:
+    with pytest.raises(EngineError):
+        verify_recording(path, engine="ice")
+
+
+def test_failed_write_leaves_nothing(
+    tmp_path: Path, short_round: Round, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        record(tmp_path, short_round)
+    assert not list(tmp_path.iterdir())
+
+
+def test_episodes_of_a_directory(tmp_path: Path, short_round: Round) -> None:
+    for number in range(2):
+        record(tmp_path, short_round, number)
+    weights = RewardWeights(goal=10.0, touch=1.0)
+    episodes = list(load_episodes(tmp_path, weights))
+    assert len(episodes) == 4
+    for view in (0, 1):
+        expected = short_round.episode(view, weights)
+        assert np.array_equal(episodes[view].obs, expected.obs)
+        assert np.array_equal(episodes[view].reward, expected.reward)
+        assert episodes[view].terminal == expected.terminal
+
+
+def test_directory_without_recordings(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="no recorded rounds in"):
+        recordings_in(tmp_path)
+
+
+def test_play_back_goes_through_the_round(path: Path, short_round: Round) -> None:
+    seen = [rink.obs_agent_two() for rink in play_back(load_recording(path))]
+    assert np.array_equal(np.float32(seen), short_round.obs[1])
+
+
+def test_gif_has_a_frame_for_every_other_step(path: Path, tmp_path: Path, short_round: Round) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("pygame")
+    target = tmp_path / "round.gif"
+    frames = write_gif(load_recording(path), target, every=4)
+    with image.open(target) as animation:
+        assert animation.format == "GIF" and animation.size == (600, 480)
+        assert 1 < animation.n_frames <= frames
+    assert frames == len({*range(0, short_round.steps + 1, 4), short_round.steps})

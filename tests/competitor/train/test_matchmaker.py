@@ -1,0 +1,123 @@
+"""Who plays whom in training, and the rounds before it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from competitor.config import Config, load_config
+from competitor.play.rounds import Pairing
+from competitor.play.warmup import WarmupPlayer, play_warmup, warmup_pairings
+from competitor.rink import Mode
+from competitor.train.league import League
+from competitor.train.matchmaker import Matchmaker, Roster, kind_of
+from dreamer.agent import Dreamer
+
+
+def config_of(*overrides: str) -> Config:
+    return load_config(preset="debug", overrides=overrides)
+
+
+def matchmaker_of(config: Config, members: int = 0, seed: int = 0) -> Matchmaker:
+    league = League(20, config.league.pfsp, config.league.pfsp_power)
+    for step in range(members):
+        league.add(f"step-{step}", step)
+    agent = Dreamer(config.dreamer)
+    roster = Roster(agent, config, lambda name: agent.snapshot())
+    return Matchmaker(config, league, roster, np.random.default_rng(seed))
+
+
+def take(matchmaker: Matchmaker, count: int) -> list[Pairing]:
+    return [next(matchmaker) for _ in range(count)]
+
+
+def test_kinds_come_by_their_shares() -> None:
+    config = config_of("league.weak=1.0", "league.strong=2.0", "league.self=3.0", "league.past=4.0")
+    matchmaker = matchmaker_of(config, members=3)
+    matchmaker.redraw([])
+    counts = Counter(kind_of(pairing.opponent) for pairing in take(matchmaker, 5000))
+    for kind, share in (("weak", 0.1), ("strong", 0.2), ("self", 0.3), ("past", 0.4)):
+        assert counts[kind] / 5000 == pytest.approx(share, abs=0.03)
+
+
+def test_without_past_selves_their_share_goes_to_the_others() -> None:
+    config = config_of("league.weak=1.0", "league.strong=1.0", "league.self=0.0", "league.past=8.0")
+    counts = Counter(pairing.opponent for pairing in take(matchmaker_of(config), 1000))
+    assert counts.keys() == {"weak", "strong"}
+
+
+def test_modes_come_by_their_shares() -> None:
+    config = config_of("training.shooting_share=0.2", "training.defense_share=0.3")
+    counts = Counter(pairing.mode for pairing in take(matchmaker_of(config), 4000))
+    assert counts[Mode.TRAIN_SHOOTING] / 4000 == pytest.approx(0.2, abs=0.03)
+    assert counts[Mode.TRAIN_DEFENSE] / 4000 == pytest.approx(0.3, abs=0.03)
+
+
+def test_against_each_kind_seats_and_starters_take_turns() -> None:
+    pairings = [pairing for pairing in take(matchmaker_of(config_of()), 200) if pairing.opponent == "weak"]
+    turns = [(pairing.seat, pairing.one_starting) for pairing in pairings]
+    assert turns[:4] == [(0, True), (1, True), (0, False), (1, False)]
+    assert turns[4:8] == turns[:4]
+
+
+def test_past_selves_are_redrawn_on_schedule_and_unloaded_when_nobody_needs_them() -> None:
+    config = config_of("league.active_snapshots=2", "league.redraw_rounds=10")
+    matchmaker = matchmaker_of(config, members=12)
+    assert matchmaker.redraw_is_due
+    matchmaker.redraw([])
+    first = list(matchmaker.active)
+    assert len(first) == 2
+    take(matchmaker, 9)
+    assert not matchmaker.redraw_is_due
+    take(matchmaker, 1)
+    assert matchmaker.redraw_is_due
+    matchmaker.redraw([first[0]])
+    roster = matchmaker._roster
+    assert set(roster.past) == {*matchmaker.active, first[0]}
+    assert set(roster) == {"weak", "strong", "self", *roster.past} and len(roster) == 3 + len(roster.past)
+
+
+def test_loaded_selves_sample_from_generators_of_their_own() -> None:
+    config = config_of("league.active_snapshots=2")
+    matchmaker = matchmaker_of(config, members=4)
+    matchmaker.redraw([])
+    seeds = {agent.generator.initial_seed() for agent, _ in matchmaker._roster.past.values()}
+    assert len(seeds) == 2
+
+
+def test_a_restored_matchmaker_goes_on_the_same() -> None:
+    config = config_of()
+    one = matchmaker_of(config, members=3)
+    one.redraw([])
+    take(one, 17)
+    two = matchmaker_of(config, members=3, seed=99)
+    two.restore(json.loads(json.dumps(one.to_json())))
+    assert take(two, 50) == take(one, 50)
+
+
+def test_warm_up_rounds_repeat_with_the_seed_and_hold_all_kinds_of_play() -> None:
+    one = play_warmup(12, np.random.default_rng(5), rinks=4)
+    two = play_warmup(12, np.random.default_rng(5), rinks=4)
+    other = play_warmup(12, np.random.default_rng(6), rinks=4)
+    assert [played.steps for played in one] == [played.steps for played in two]
+    assert all(np.array_equal(a.obs, b.obs) for a, b in zip(one, two, strict=True))
+    assert [played.steps for played in one] != [played.steps for played in other]
+    modes = Counter(pairing.mode for pairing in warmup_pairings(1000, np.random.default_rng(0)))
+    assert modes[Mode.NORMAL] > 700 and modes[Mode.TRAIN_SHOOTING] > 50 and modes[Mode.TRAIN_DEFENSE] > 50
+
+
+@pytest.mark.parametrize("keep_mode", [True, False])
+def test_warm_up_players_use_all_their_styles_within_bounds(keep_mode: bool) -> None:
+    player = WarmupPlayer("warm-up", 0, keep_mode=keep_mode)
+    player.reset(40)
+    obs = np.zeros((40, 18 if keep_mode else 16), np.float32)
+    first = np.ones(40, bool)
+    actions = np.stack([player.act(obs, first if step == 0 else ~first) for step in range(40)])
+    assert set(player._styles) == {"plain", "noisy", "random"}
+    assert np.abs(actions).max() <= 1.0
+    random = [slot for slot, style in enumerate(player._styles) if style == "random"]
+    held = (np.diff(actions[:, random], axis=0) == 0).all(axis=2).mean()
+    assert 0.7 < held < 0.98

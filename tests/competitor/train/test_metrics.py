@@ -1,0 +1,195 @@
+"""The record of a run and what the console shows of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from competitor.train.league import League
+from competitor.train.metrics import Averages, MetricsWriter, read_lines
+from competitor.train.progress import LineDisplay, LiveDisplay, duration, make_display, panel, status_line
+from competitor.train.status import Outcome, Speed, Status, Stopwatch
+
+
+def at(steps: int, updates: int) -> dict[str, float]:
+    return {"environment_steps": steps, "updates": updates, "seconds": 1.0}
+
+
+def write_some(directory: Path) -> None:
+    with MetricsWriter(directory) as writer:
+        for steps, updates in ((10, 1), (20, 2), (20, 3), (30, 4)):
+            writer.write("train", at(steps, updates), {"loss/world": float(updates)})
+
+
+def test_lines_are_json_objects_with_their_position(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path) as writer:
+        writer.write("evaluation", at(10, 1), {"score": 0.5, "broken": math.nan})
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "kind": "evaluation",
+        "environment_steps": 10,
+        "updates": 1,
+        "seconds": 1.0,
+        "score": 0.5,
+    }
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
+    write_some(tmp_path)
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(event.step, event.value) for event in board.Scalars("train/loss/world")][:2] == [
+        (10, 1.0),
+        (20, 2.0),
+    ]
+
+
+def test_resuming_drops_what_came_after_the_save(tmp_path: Path) -> None:
+    write_some(tmp_path)
+    with MetricsWriter(tmp_path, resumed_at=(20, 2)) as writer:
+        writer.write("train", at(20, 3), {"loss/world": 7.0})
+    assert [(line["updates"], line["loss/world"]) for line in read_lines(tmp_path / "metrics.jsonl")] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 7.0),
+    ]
+
+
+def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    write_some(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"kind": "train", "environment_st')
+    assert len(read_lines(path)) == 4
+    with MetricsWriter(tmp_path, resumed_at=(30, 4)) as writer:
+        writer.write("train", at(40, 5), {})
+    assert [line["updates"] for line in read_lines(path)] == [1, 2, 3, 4, 5]
+
+
+def test_averages_leave_out_what_is_not_finite_and_start_anew() -> None:
+    averages = Averages()
+    averages.add({"a": 1.0, "b": math.nan})
+    averages.add({"a": 3.0, "b": 5.0})
+    copy = Averages()
+    copy.restore(json.loads(json.dumps(averages.to_json())))
+    assert copy.take() == {"a": 2.0, "b": 5.0} == averages.take()
+    assert averages.take() == {}
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def status(phase: str = "training", steps: int = 1234, **changes: object) -> Status:
+    league = League(3)
+    league.record("weak", 1)
+    values: dict[str, object] = {
+        "phase": phase,
+        "environment_steps": steps,
+        "environment_steps_limit": 10_000,
+        "rounds": 7,
+        "updates": 56,
+        "skipped": 0,
+        "replay_steps": 2468,
+        "seconds": 3723.0,
+        "seconds_left": 61.0,
+        "steps_per_s": 100.0,
+        "updates_per_s": 2.5,
+        "kinds": league.kinds,
+        "members": 1,
+        "rating": 4.0,
+        "metrics": {"loss/world": 1.5, "policy/entropy": 4.2, "return/scale": 1.0},
+        "evaluation": {"weak/win_rate": 0.8},
+    }
+    return Status(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, force_terminal=terminal, width=120), text
+
+
+def test_plain_lines_come_every_ten_seconds_at_new_phases_and_at_the_end() -> None:
+    screen, text = console(terminal=False)
+    clock = Hands()
+    with LineDisplay(screen, clock) as display:
+        for second in range(25):
+            clock.now = float(second)
+            display(status("training" if second else "warm-up", steps=second))
+    lines = text.getvalue().splitlines()
+    assert [line.split(" | ")[1].split()[0] for line in lines] == ["0", "1", "11", "21", "24"]
+
+
+def test_a_line_tells_what_matters() -> None:
+    line = status_line(status(skipped=3))
+    for part in (
+        "1,234 steps (100/s)",
+        "56 updates (2.5/s)",
+        "weak 75%",
+        "world 1.5",
+        "entropy 4.2",
+        "0:01:01",
+    ):
+        assert part in line
+    assert "3 updates skipped" in line and "strong" not in line
+
+
+def test_the_live_panel_shows_everything() -> None:
+    screen, text = console(terminal=True)
+    with make_display(screen) as display:
+        assert isinstance(display, LiveDisplay)
+        display(status())
+    screen.print(panel(status()))
+    for part in ("1:02:03 so far", "1,234 of 10,000", "weak 75% of 1", "return scale 1", "weak 80% won"):
+        assert part in text.getvalue()
+
+
+def test_a_pipe_gets_plain_lines() -> None:
+    assert isinstance(make_display(console(terminal=False)[0]), LineDisplay)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (59.6, "0:01:00"), (3600.0, "1:00:00")])
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_speed_is_measured_over_windows() -> None:
+    clock = Hands()
+    speed = Speed(clock)
+    speed.update(100, 10)
+    clock.now = 4.0
+    speed.update(500, 20)
+    assert speed.steps_per_s == 0.0
+    clock.now = 10.0
+    speed.update(1100, 30)
+    assert (speed.steps_per_s, speed.updates_per_s) == (100.0, 2.0)
+
+
+def test_the_outcome_names_the_command_that_continues() -> None:
+    outcome = Outcome("stopped", Path("runs/first"), 1, 1, 1, 1.0)
+    assert outcome.resume_command == "python cli.py train --resume runs/first"
+    full = Outcome("steps", Path("runs/first"), 500, 1, 1, 1.0)
+    assert full.resume_command.endswith("--resume runs/first --set training.environment_steps=1000")
+
+
+def test_the_stopwatch_limits_one_start_and_counts_all() -> None:
+    clock = Hands()
+    watch = Stopwatch(clock, before_s=100.0, limit_s=60.0)
+    clock.now = 5.0
+    watch.begin()
+    clock.now = 35.0
+    assert (watch.total_s, watch.left_s) == (130.0, 30.0)
+    clock.now = 70.0
+    assert watch.left_s == 0.0
+    assert Stopwatch(clock, before_s=0.0, limit_s=0.0).left_s is None

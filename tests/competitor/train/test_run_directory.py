@@ -1,0 +1,112 @@
+"""The run directory: whole saves or none, clear refusals."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from competitor.config import Config
+from competitor.errors import ConfigError, ResumeError, StorageError
+from competitor.train.run_directory import RunDirectory, default_name, storage
+from dreamer.errors import CheckpointError
+
+
+@pytest.fixture
+def run(tmp_path: Path, debug_config: Config) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", debug_config, preset="debug")
+
+
+def write_text(text: str) -> Callable[[Path], None]:
+    def write(directory: Path) -> None:
+        (directory / "part").write_text(text)
+
+    return write
+
+
+def full_disk(directory: Path) -> None:
+    (directory / "part").write_text("half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_new_run_tells_what_made_it(run: RunDirectory, debug_config: Config) -> None:
+    about = json.loads((run.path / "version.json").read_text())
+    assert about.keys() == {"code", "preset", "python", "torch", "numpy", "machine"}
+    assert about["preset"] == run.preset == "debug"
+    assert run.config() == debug_config
+    assert run.config(["training.minutes=2.0"]).training.minutes == 2.0
+    assert run.current_save() is None
+
+
+def test_an_existing_directory_is_never_overwritten(run: RunDirectory, debug_config: Config) -> None:
+    with pytest.raises(ConfigError, match="exists already.*--resume"):
+        RunDirectory.create(run.path, debug_config)
+
+
+def test_what_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match="not a run directory"):
+        RunDirectory.open(tmp_path)
+
+
+def test_a_save_replaces_the_one_before(run: RunDirectory) -> None:
+    for text in ("one", "two", "three"):
+        run.save(write_text(text))
+    save = run.current_save()
+    assert save is not None and (save / "part").read_text() == "three"
+    assert [path.name for path in run.state.glob("save-*")] == [save.name]
+
+
+@pytest.mark.parametrize("cause", ["direct", "checkpoint"])
+def test_a_full_disk_is_one_clear_error_and_leaves_the_old_save(run: RunDirectory, cause: str) -> None:
+    run.save(write_text("old"))
+    before = run.current_save()
+
+    def write(directory: Path) -> None:
+        try:
+            full_disk(directory)
+        except OSError as error:
+            if cause == "direct":
+                raise
+            raise CheckpointError("cannot write the checkpoint") from error
+
+    with pytest.raises(StorageError, match="disk is full.*untouched") as caught:
+        run.save(write)
+    assert "\n" not in str(caught.value)
+    assert run.current_save() == before
+    assert before is not None and (before / "part").read_text() == "old"
+    assert list(run.state.glob("save-*")) == [before]
+
+
+def test_what_a_kill_left_behind_is_ignored_and_removed(run: RunDirectory) -> None:
+    run.save(write_text("whole"))
+    left = run.state / "save-000002"
+    left.mkdir()
+    (left / "part").write_text("ha")
+    save = run.current_save()
+    assert save is not None and save.name == "save-000001"
+    run.save(write_text("next"))
+    assert [(path / "part").read_text() for path in run.state.glob("save-*")] == ["next"]
+
+
+def test_a_missing_save_is_named(run: RunDirectory) -> None:
+    run.save(write_text("whole"))
+    (run.state / "current").write_text("save-000009\n")
+    with pytest.raises(ResumeError, match="save-000009"):
+        run.current_save()
+
+
+def test_only_refused_writes_become_storage_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), storage(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+    with pytest.raises(CheckpointError), storage(tmp_path):
+        raise CheckpointError("foreign")
+    with pytest.raises(StorageError, match="Permission denied"), storage(tmp_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_unnamed_runs_are_called_by_time_and_preset() -> None:
+    assert default_name("debug", datetime(2026, 1, 2, 3, 4, 5)) == "2026-01-02-030405-debug"

@@ -1,0 +1,405 @@
+"""Self-play training on the real rink with a tiny agent."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from competitor.config import Config, load_config
+from competitor.errors import ResumeError, StorageError
+from competitor.inspect.dream_check import REPORTED, check_dream
+from competitor.inspect.held_out import training_windows
+from competitor.train.metrics import read_lines
+from competitor.train.selfplay import MOST_SKIPPED_IN_A_ROW, Trainer
+from competitor.train.status import Outcome, Status
+from dreamer.checkpoint import load_checkpoint
+from dreamer.errors import DivergenceError
+
+TINY = (
+    "run.seed=1",
+    "run.device=cpu",
+    "training.rinks=6",
+    "training.environment_steps=2000",
+    "training.warmup_rounds=4",
+    "training.lesson_rounds=0",
+    "training.prelude_updates=0",
+    "training.train_ratio=0.8",
+    "training.evaluate_every_steps=900",
+    "training.evaluate_rounds=2",
+    "training.shooting_share=0.3",
+    "training.defense_share=0.2",
+    "league.snapshot_every_steps=300",
+    "league.pool_size=2",
+    "league.redraw_rounds=2",
+    "replay.batch_size=4",
+)
+
+
+def tiny(*overrides: str) -> Config:
+    """Settings of a training of a few seconds."""
+    return load_config(preset="debug", overrides=(*TINY, *overrides))
+
+
+class Recorder:
+    """Keeps the metrics of every update of a trainer, and stops it after a number of them."""
+
+    def __init__(self, trainer: Trainer, stop_after: int | None = None) -> None:
+        self.updates: list[dict[str, float]] = []
+        learn = trainer.state.pipeline.train_step
+
+        def train_step(batch: Any) -> dict[str, float]:
+            metrics = learn(batch)
+            self.updates.append(metrics)
+            if len(self.updates) == stop_after:
+                trainer.stop()
+            return metrics
+
+        trainer.state.pipeline.train_step = train_step  # type: ignore[method-assign]
+
+
+def steady(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of the record without what the clock says."""
+    return {
+        key: value for key, value in line.items() if key not in ("seconds", "steps_per_s", "updates_per_s")
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Recorder, Outcome]:
+    """A run from start to end, with the metrics of all its updates."""
+    trainer = Trainer.start(tiny(), tmp_path_factory.mktemp("runs") / "unbroken", preset="debug")
+    recorder = Recorder(trainer)
+    return trainer, recorder, trainer.train()
+
+
+def assert_same_end(trainer: Trainer, outcome: Outcome, whole: tuple[Trainer, Recorder, Outcome]) -> None:
+    """Counters, weights, league and record of `trainer` are those of the unbroken run."""
+    other, _, end = whole
+    counts = (outcome.environment_steps, outcome.updates, outcome.rounds)
+    assert counts == (end.environment_steps, end.updates, end.rounds)
+    ours, theirs = trainer.state.agent.state_dict(), other.state.agent.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert trainer.state.league.to_json() == other.state.league.to_json()
+    assert record(trainer.run.path) == record(other.run.path)
+
+
+def record(path: Path) -> list[dict[str, Any]]:
+    return [steady(line) for line in read_lines(path / "metrics.jsonl")]
+
+
+def test_stopped_and_resumed_run_equals_the_unbroken_one(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
+) -> None:
+    path = tmp_path / "broken"
+    first = Trainer.start(tiny(), path)
+    parts = [Recorder(first, stop_after=7)]
+    assert first.train().reason == "stopped"
+    for stop_after in (25, None):
+        trainer = Trainer.resume(path)
+        parts.append(Recorder(trainer, stop_after))
+        outcome = trainer.train()
+    assert [len(part.updates) for part in parts][:2] == [7, 25]
+    assert [metrics for part in parts for metrics in part.updates] == unbroken[1].updates
+    assert_same_end(trainer, outcome, unbroken)
+
+
+def test_a_resumed_run_plays_on_with_the_policy_it_had(tmp_path: Path) -> None:
+    """Which is one update behind the one that learns."""
+    first = Trainer.start(tiny(), tmp_path / "run")
+    Recorder(first, stop_after=7)
+    first.train()
+    trainer = Trainer.resume(tmp_path / "run")
+    trainer.stop()
+    trainer.train()
+    had, has, learned = (
+        one.behavior.policy.state_dict()
+        for one in (first.state.pipeline.player, trainer.state.pipeline.player, trainer.state.agent)
+    )
+    assert all(torch.equal(had[key], has[key]) for key in had)
+    assert any(not torch.equal(has[key], learned[key]) for key in has)
+
+
+def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:
+    settings = ("training.lesson_rounds=3", "training.prelude_updates=6", "training.environment_steps=1800")
+    whole = Trainer.start(tiny(*settings), tmp_path / "whole")
+    phases = list[str]()
+    end = whole.train(lambda status: phases.append(status.phase))
+    assert list(dict.fromkeys(phases))[:3] == ["warm-up", "prelude", "training"]
+    first = Trainer.start(tiny(*settings), tmp_path / "broken")
+    first.train(lambda status: first.stop() if status.updates == 4 else None)
+    assert first.state.agent.updates == 4
+    trainer = Trainer.resume(tmp_path / "broken")
+    assert_same_end(trainer, trainer.train(), (whole, Recorder(whole), end))
+
+
+def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
+    trainer = Trainer.start(tiny("training.lesson_rounds=4"), tmp_path / "run")
+    trainer.stop()
+    trainer.train()
+    lessons = [episode.lesson for episode in trainer.state.replay._episodes]
+    assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
+
+
+KILLED_IN_A_SAVE = """
+import itertools, os, signal, sys
+from pathlib import Path
+import torch
+from competitor.train import selfplay
+torch.set_num_threads(1)
+path, killed_at = Path(sys.argv[1]), int(sys.argv[2])
+write, saves, clock = selfplay.write_state, itertools.count(), itertools.count()
+def write_state(directory, state):
+    number = next(saves)
+    write(directory, state)
+    if number == killed_at:
+        (directory / "trainer.json").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+selfplay.write_state = write_state
+trainer = selfplay.Trainer.resume(path, clock=lambda: float(next(clock)))
+trainer.train()
+"""
+
+
+def test_a_run_killed_in_the_middle_of_a_save_goes_on_from_the_save_before(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
+) -> None:
+    path = tmp_path / "killed"
+    Trainer.start(tiny("training.checkpoint_every_minutes=2.0"), path)
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", KILLED_IN_A_SAVE, str(path), "2"]
+    child = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, check=False, timeout=120)
+    assert child.returncode == -signal.SIGKILL
+    assert len(list((path / "state").glob("save-*"))) == 2
+    trainer = Trainer.resume(path)
+    assert 0 < trainer.state.agent.updates < unbroken[2].updates
+    assert_same_end(trainer, trainer.train(), unbroken)
+
+
+def test_one_seed_repeats_a_run_and_another_does_not(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
+) -> None:
+    for seed, same in ((1, True), (0, False)):
+        trainer = Trainer.start(tiny(f"run.seed={seed}"), tmp_path / str(seed))
+        recorder = Recorder(trainer, stop_after=5)
+        trainer.train()
+        assert (recorder.updates == unbroken[1].updates[:5]) is same
+
+
+def test_both_views_are_kept_and_updates_follow_the_train_ratio(
+    unbroken: tuple[Trainer, Recorder, Outcome],
+) -> None:
+    trainer, recorder, outcome = unbroken
+    state, config = trainer.state, trainer.config
+    learned_from = outcome.environment_steps - state.counters.warmup_steps
+    earned = learned_from * config.training.train_ratio / (4 * config.replay.sequence_length)
+    assert len(recorder.updates) == outcome.updates == int(earned)
+    assert state.replay.episodes == 2 * (outcome.rounds + config.training.warmup_rounds)
+    assert outcome.reason == "steps" and outcome.environment_steps >= config.training.environment_steps
+
+
+def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
+    trainer, _, outcome = unbroken
+    path = trainer.run.path
+    for name in ("latest", "best"):
+        agent, card = load_checkpoint(path / "checkpoints" / name)
+        assert card["preset"] == "debug" and card["code_version"] and card["environment_steps"] > 0
+    assert agent.config == trainer.config.dreamer
+    assert card["results"][0]["opponent"] == "weak"
+    members = {member.name for member in trainer.state.league.members}
+    assert len(members) == trainer.config.league.pool_size
+    assert {file.stem for file in (path / "league").glob("*.json")} == members | set(
+        trainer.state.roster.past
+    )
+    kinds = [line["kind"] for line in read_lines(path / "metrics.jsonl")]
+    assert kinds.count("evaluation") >= 1 and kinds.count("train") == outcome.updates // 25
+    assert list((path / "tensorboard").iterdir())
+
+
+def test_each_evaluation_tells_how_well_the_model_dreams(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
+    for line in read_lines(unbroken[0].run.path / "metrics.jsonl"):
+        told = {key for key in line if key.startswith("dream/")}
+        errors = {"dream/own_h15", "dream/puck_h15", "dream/puck_h0"}
+        rates = {"dream/goals_seen", "dream/false_alarms", "dream/return_bias"}
+        assert told == (errors | rates if line["kind"] == "evaluation" else set())
+        assert all(line[key] > 0.0 for key in told & errors)
+
+
+def test_looking_at_the_dream_changes_nothing_that_is_learned(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, windows = unbroken[0].state.agent.world_model, training_windows(tiny())
+    nothing = check_dream(world, windows, discount=0.9, horizons=REPORTED)
+    monkeypatch.setattr(Trainer, "_check_dream", lambda trainer: nothing)
+    trainer = Trainer.start(tiny(), tmp_path / "blind")
+    recorder = Recorder(trainer)
+    trainer.train()
+    assert recorder.updates == unbroken[1].updates
+    ours, theirs = trainer.state.agent.state_dict(), unbroken[0].state.agent.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_all_kinds_of_opponents_were_met(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
+    league = unbroken[0].state.league
+    assert sum(record.games for record in league.kinds.values()) > 0
+    assert unbroken[0].state.matchmaker.to_json()["turns"]["past"] > 0
+
+
+def test_the_status_tells_how_it_goes(tmp_path: Path) -> None:
+    seen: list[Status] = []
+    trainer = Trainer.start(tiny(), tmp_path / "run")
+    Recorder(trainer, stop_after=3)
+    trainer.train(seen.append)
+    assert [seen[0].phase, seen[-1].phase] == ["warm-up", "training"]
+    assert seen[-1].updates == 3 and seen[-1].environment_steps_limit == 2000
+
+
+def test_minutes_limit_this_start_only(tmp_path: Path) -> None:
+    seconds = itertools.count(step=1)
+    trainer = Trainer.start(
+        tiny("training.minutes=1.0"), tmp_path / "run", clock=lambda: float(next(seconds))
+    )
+    outcome = trainer.train()
+    assert outcome.reason == "minutes" and 60 <= outcome.seconds < 80
+    again = Trainer.resume(tmp_path / "run", clock=lambda: float(next(seconds)))
+    more = again.train()
+    assert more.reason == "minutes" and more.environment_steps > outcome.environment_steps
+    assert 120 <= more.seconds < 160
+
+
+def test_a_run_stopped_before_it_began_can_be_resumed(tmp_path: Path) -> None:
+    Trainer.start(tiny(), tmp_path / "run")
+    trainer = Trainer.resume(tmp_path / "run")
+    trainer.stop()
+    outcome = trainer.train()
+    assert outcome.reason == "stopped" and outcome.updates == 0 and outcome.environment_steps > 0
+
+
+def test_limits_and_league_may_change_on_resume(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
+) -> None:
+    path = tmp_path / "run"
+    first = Trainer.start(tiny(), path)
+    Recorder(first, stop_after=20)
+    first.train()
+    again = Trainer.resume(
+        path, ["league.pool_size=1", "league.strong=0.9", "training.environment_steps=3000"]
+    )
+    assert len(again.state.league.members) == 1
+    assert again.run.config().training.environment_steps == 3000
+    Recorder(again, stop_after=2)
+    again.train()
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.hidden=64", r"\[model\]"),
+        ("training.rinks=3", "training.rinks"),
+        ("reward.touch=0.5", r"\[reward\]"),
+        ("run.seed=5", "run.seed"),
+        ("optimizer.kind='adam'", "optimizer.kind"),
+    ],
+)
+def test_what_cannot_change_on_resume_is_named(tmp_path: Path, override: str, named: str) -> None:
+    Trainer.start(tiny(), tmp_path / "run")
+    with pytest.raises(ResumeError, match=f"{named} cannot change"):
+        Trainer.resume(tmp_path / "run", [override])
+
+
+def test_a_run_of_another_model_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    trainer = Trainer.start(tiny(), path)
+    trainer.stop()
+    trainer.train()
+    other = tiny("model.hidden=48")
+    trainer.run.write_config(other)
+    with pytest.raises(ResumeError, match="other sizes"):
+        Trainer.resume(path)
+
+
+@pytest.mark.parametrize(
+    "part", ["trainer.json", "players.safetensors", "replay.safetensors", "agent.safetensors"]
+)
+def test_a_damaged_save_is_one_clear_error(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "run"
+    trainer = Trainer.start(tiny(), path)
+    trainer.stop()
+    trainer.train()
+    save = trainer.run.current_save()
+    assert save is not None
+    (save / part).write_bytes((save / part).read_bytes()[:20])
+    with pytest.raises(ResumeError, match="cannot be continued") as caught:
+        Trainer.resume(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_non_finite_updates_are_counted_and_stop_training_when_they_persist(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    trainer = Trainer.start(tiny(), path)
+    calls = itertools.count(1)
+    learn = trainer.state.pipeline.train_step
+
+    def sometimes_broken(batch: Any) -> dict[str, float]:
+        number = next(calls)
+        if number in (2, 3) or number > 10:
+            batch = {**batch, "obs": batch["obs"] * float("nan")}
+        return learn(batch)
+
+    trainer.state.pipeline.train_step = sometimes_broken  # type: ignore[method-assign]
+    with pytest.raises(DivergenceError, match="not finite.*last save is kept"):
+        trainer.train()
+    assert next(calls) == 10 + MOST_SKIPPED_IN_A_ROW + 1
+    assert trainer.state.counters.skipped == 2 + MOST_SKIPPED_IN_A_ROW
+    assert all(value.isfinite().all() for value in trainer.state.agent.state_dict().values())
+    assert Trainer.resume(path).state.agent.updates == 0
+
+
+def test_a_full_disk_while_saving_keeps_the_save_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    trainer = Trainer.start(tiny(), path)
+    Recorder(trainer, stop_after=3)
+    save, saves = trainer.state.replay.save, itertools.count()
+
+    def full_at_the_second(directory: Path) -> None:
+        if next(saves) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(directory)
+
+    monkeypatch.setattr(trainer.state.replay, "save", full_at_the_second)
+    with pytest.raises(StorageError, match="disk is full"):
+        trainer.train()
+    assert [part.name for part in (path / "state").glob("save-*")] == ["save-000001"]
+    assert Trainer.resume(path).state.agent.updates == 0
+
+
+def test_without_keep_mode_everything_is_smaller(tmp_path: Path) -> None:
+    trainer = Trainer.start(tiny("rink.keep_mode=false"), tmp_path / "run")
+    recorder = Recorder(trainer, stop_after=3)
+    trainer.train()
+    assert (trainer.state.agent.obs_size, trainer.state.agent.action_size) == (16, 3)
+    again = Trainer.resume(tmp_path / "run")
+    more = Recorder(again, stop_after=1)
+    again.train()
+    assert len(recorder.updates) == 3 and len(more.updates) == 1
+
+
+def test_resuming_says_nothing_of_the_clock(tmp_path: Path) -> None:
+    trainer = Trainer.start(tiny(), tmp_path / "run")
+    trainer.stop()
+    trainer.train()
+    save = trainer.run.current_save()
+    assert save is not None
+    counters = json.loads((save / "trainer.json").read_text())["counters"]
+    assert Trainer.resume(tmp_path / "run").state.counters.seconds == counters["seconds"] >= 0
