@@ -9,7 +9,7 @@ PLAY_DIR ?= runs/play
 PLAY_GAMES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo play test check lint lock clean
+.PHONY: help install demo play test check format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -53,11 +53,12 @@ test: check ## run every check and every test; ends with pytest's summary
 
 check: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lint: install ## correct what ruff can correct, then check style and types
+format: install ## correct what ruff can correct, and lay all code out
 	$(BIN)/ruff check --fix .
-	$(BIN)/mypy
+	$(BIN)/ruff format .
 
 lock: ## renew requirements.lock from pyproject.toml's ranges, in a fresh .venv (torch keeps its pin)
 	rm -rf .venv

@@ -93,9 +93,7 @@ class Dreamer(nn.Module):
         return state | {"action": state["h"].new_zeros(batch, self.action_size)}
 
     @torch.no_grad()
-    def act(
-        self, state: State, obs: Tensor, is_first: Tensor, *, deterministic: bool = False
-    ) -> tuple[State, Tensor]:
+    def act(self, state: State, obs: Tensor, is_first: Tensor, *, deterministic: bool = False) -> tuple[State, Tensor]:
         """One step of play for a batch of rounds: (next state, action (batch, action) in [-1, 1]).
 
         obs (batch, obs), is_first (batch,) marks the rows where a round begins. Sampling noise, of the latent and, if
@@ -168,9 +166,7 @@ class Dreamer(nn.Module):
             loss, posteriors, metrics = self.world_model.compute_loss(batch, context, self.learning_generator)
         return loss, posteriors, metrics | {"loss/world": loss.detach()}
 
-    def update_behavior(
-        self, batch: Batch, posteriors: State, world: WorldModel
-    ) -> tuple[bool, dict[str, Tensor]]:
+    def update_behavior(self, batch: Batch, posteriors: State, world: WorldModel) -> tuple[bool, dict[str, Tensor]]:
         """Loop 3, dream in ``world`` from real states and improve actor and critic there: (done, metrics)."""
         settings, generator = self.config.behavior, self.dreaming_generator
         start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, generator)

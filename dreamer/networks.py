@@ -108,5 +108,3 @@ class RecurrentCell(nn.Module):
         reset, candidate, update = gates.chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(h, candidate, torch.sigmoid(update - 1.0))
-
-

@@ -85,9 +85,7 @@ class SequenceModel(nn.Module):
         like = self.cell.product.weight
         return {"h": like.new_zeros(batch, self.config.hidden), "z": like.new_zeros(batch, self.latent_size)}
 
-    def prior_step(
-        self, state: State, action: Tensor, generator: Generator | None = None, siblings: int = 1
-    ) -> State:
+    def prior_step(self, state: State, action: Tensor, generator: Generator | None = None, siblings: int = 1) -> State:
         """Dream one step: the next state from memory and action (batch, action) alone."""
         h = self._advance(state, action)
         stats = self._stats(self.prior_net(h))

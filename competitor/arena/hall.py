@@ -115,8 +115,7 @@ class Hall:
     def tick(self) -> None:
         """Begin a match for everybody who can be matched now."""
         queue = [
-            Waiting(seat, seat.user, seat.is_bot, self._values[seat.user], ticks)
-            for seat, ticks in self._queue.items()
+            Waiting(seat, seat.user, seat.is_bot, self._values[seat.user], ticks) for seat, ticks in self._queue.items()
         ]
         for first, second in pair_up(queue, self._random):
             self._begin(first, second)

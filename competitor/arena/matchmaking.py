@@ -58,9 +58,7 @@ def pair_up(queue: Sequence[Waiting[Who]], random: Random) -> list[tuple[Who, Wh
 Pair = tuple[Waiting[Who], Waiting[Who]]
 
 
-def _among_people(
-    people: list[Waiting[Who]], random: Random
-) -> tuple[list[Pair[Who]], list[Waiting[Who]]]:
+def _among_people(people: list[Waiting[Who]], random: Random) -> tuple[list[Pair[Who]], list[Waiting[Who]]]:
     """Pairs of people, and those who have been alone for long enough."""
     pairs: list[Pair[Who]] = []
     waiting = list(people)

@@ -95,9 +95,7 @@ class Store:
         self._lock = threading.Lock()
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
         except BaseException:
@@ -268,8 +266,6 @@ def _digest(token: str) -> str:
 def _entry(row: tuple[Any, ...]) -> Entry:
     match_id, *users_and_scores, ending, leaver, started, ended = row[:9]
     first, second, score, other = users_and_scores
-    result = MatchResult(
-        uuid.UUID(match_id), (first, second), (score, other), ending, leaver, started, ended
-    )
+    result = MatchResult(uuid.UUID(match_id), (first, second), (score, other), ending, leaver, started, ended)
     before_first, after_first, before_second, after_second = row[9:]
     return Entry(result, before=(before_first, before_second), after=(after_first, after_second))

@@ -182,9 +182,7 @@ class Daemon:
             return
         host, port = self._order.http
         stuck_after_s = self._config.compete.stuck_after_s
-        server = HealthServer(
-            host, port, self._telemetry, lambda: self._lifecycle.phase, stuck_after_s=stuck_after_s
-        )
+        server = HealthServer(host, port, self._telemetry, lambda: self._lifecycle.phase, stuck_after_s=stuck_after_s)
         console.info("health and metrics: http://%s:%d/healthz and /metrics", host, server.port)
         try:
             yield

@@ -190,4 +190,3 @@ def _gauge(name: str, about: str, value: float | None) -> Metric:
     if value is not None:
         family.add_metric([], value)
     return family
-

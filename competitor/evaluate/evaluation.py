@@ -106,15 +106,11 @@ def evaluate(
     slots = max(1, min(rinks, even * len(opponents)))
     interrupted = False
     try:
-        table = RoundTable(
-            slots, player, opponents, _schedule(ledgers, seed), engine=engine, keep_mode=keep_mode
-        )
+        table = RoundTable(slots, player, opponents, _schedule(ledgers, seed), engine=engine, keep_mode=keep_mode)
         for played in _play(table, ledgers, on_progress):
             if record_dir is not None:
                 number = _scheduled(played).number
-                record_round(
-                    record_dir, played, number=number, player=player.name, engine=engine, keep_mode=keep_mode
-                )
+                record_round(record_dir, played, number=number, player=player.name, engine=engine, keep_mode=keep_mode)
     except KeyboardInterrupt:
         interrupted = True
     return EvaluationReport(
@@ -139,9 +135,7 @@ def _schedule(ledgers: Mapping[str, Ledger], seed: int) -> Iterator[Scheduled]:
             yield pairing
 
 
-def _play(
-    table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: OnProgress | None
-) -> Iterator[Round]:
+def _play(table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: OnProgress | None) -> Iterator[Round]:
     """Play until every ledger is complete; yield the rounds after they were entered."""
     total = sum(ledger.rounds for ledger in ledgers.values())
     done = 0

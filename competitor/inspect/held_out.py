@@ -77,9 +77,7 @@ def play_held_out(
     return HeldOut({BASIC: both, OWN: mine}, {BASIC: len(others), OWN: len(own_rounds)})
 
 
-def _own_rounds(
-    agent: Dreamer, rounds: int, seed: int, keep_mode: bool, count: Callable[[Round], None]
-) -> list[Round]:
+def _own_rounds(agent: Dreamer, rounds: int, seed: int, keep_mode: bool, count: Callable[[Round], None]) -> list[Round]:
     starts = int(_chance(seed).integers(2**31))
     played = []
     for name in ("weak", "strong"):

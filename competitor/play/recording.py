@@ -67,9 +67,7 @@ class Recording:
     round: Round
 
 
-def record_round(
-    directory: Path, played: Round, *, number: int, player: str, engine: str, keep_mode: bool
-) -> Path:
+def record_round(directory: Path, played: Round, *, number: int, player: str, engine: str, keep_mode: bool) -> Path:
     """Write `played` to a file of its own in `directory` and return its path; the file is whole or absent.
 
     Raises OSError when the disk is full or the directory cannot be written.

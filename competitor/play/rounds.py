@@ -326,9 +326,7 @@ def play_rounds(
     """Play all `pairings` against `opponent`, whatever key they name; return the rounds in that order."""
     order = [replace(pairing, opponent=opponent.name) for pairing in pairings]
     slots = max(1, min(rinks, len(order)))
-    table = RoundTable(
-        slots, player, {opponent.name: opponent}, iter(order), engine=engine, keep_mode=keep_mode
-    )
+    table = RoundTable(slots, player, {opponent.name: opponent}, iter(order), engine=engine, keep_mode=keep_mode)
     rounds: dict[int, Round] = {}
     while table.active:
         for played in table.step():

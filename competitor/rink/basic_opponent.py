@@ -28,9 +28,7 @@ class BasicOpponent:
             in the reference.
     """
 
-    def __init__(
-        self, weak: bool = True, keep_mode: bool = True, generator: np.random.Generator | None = None
-    ) -> None:
+    def __init__(self, weak: bool = True, keep_mode: bool = True, generator: np.random.Generator | None = None) -> None:
         self.weak = weak
         self.keep_mode = keep_mode
         # high * random() is uniform(0, high), bit for bit, at a fifth of its price.

@@ -46,9 +46,7 @@ class RinkBatch:
     def __len__(self) -> int:
         return len(self._tables)
 
-    def reset(
-        self, index: int, *, one_starting: bool, seed: int, mode: Mode | str | int = Mode.NORMAL
-    ) -> None:
+    def reset(self, index: int, *, one_starting: bool, seed: int, mode: Mode | str | int = Mode.NORMAL) -> None:
         """Begin a round on one rink, with a fresh rink object: the same arguments always give the same round.
 
         Fills obs[:, index], zeroes info[:, index] and clears done[index].

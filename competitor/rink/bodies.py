@@ -136,9 +136,7 @@ class Bodies:
         self.puck = self._add(at, PUCK, damping=0.05)
 
     def _add(self, at: Point, fixtures: list[Any], damping: float = 0.0) -> Any:
-        return build(
-            self._world, (b2BodyDef(type=b2_dynamicBody, position=at, linearDamping=damping), fixtures)
-        )
+        return build(self._world, (b2BodyDef(type=b2_dynamicBody, position=at, linearDamping=damping), fixtures))
 
     def destroy(self) -> None:
         """Remove everything from the world; the object is of no use afterwards."""

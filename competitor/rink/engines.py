@@ -90,9 +90,7 @@ class HockeyTable:
         return tuple(self._info[key] for key in INFO_KEYS), tuple(second[key] for key in INFO_KEYS)
 
 
-def make_rink(
-    engine: str = "builtin", keep_mode: bool = True, mode: Mode | str | int = Mode.NORMAL
-) -> HockeyEnv | Any:
+def make_rink(engine: str = "builtin", keep_mode: bool = True, mode: Mode | str | int = Mode.NORMAL) -> HockeyEnv | Any:
     """A new environment of the chosen engine: competitor.rink.HockeyEnv, or the installed package's.
 
     Raises EngineError if there is no such engine or its package is not installed.

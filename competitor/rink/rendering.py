@@ -108,9 +108,7 @@ class Canvas:
             self._pygame.display.init()
             self._window = self._pygame.display.set_mode((VIEW_WIDTH, VIEW_HEIGHT))
         except self._pygame.error as error:
-            raise RenderError(
-                f"no window can be opened here ({error}): render to rgb_array instead"
-            ) from error
+            raise RenderError(f"no window can be opened here ({error}): render to rgb_array instead") from error
         self._pygame.display.set_caption("Laser hockey")
         self._clock = self._pygame.time.Clock()
 
@@ -132,9 +130,7 @@ class Canvas:
         draw.circle(surface, LINE, _pixel(centre), 100 * SMOOTHING, width)
         draw.circle(surface, LINE, _pixel(centre), 5 * SMOOTHING)
         for side, goal_x, colour in ((-1, GOAL_1_X, RED), (1, GOAL_2_X, BLUE)):
-            crease = [
-                (CENTER_X + side * (END_X - 1.25 * cos(t)), CENTER_Y + 1.25 * sin(t)) for t in _half_turn()
-            ]
+            crease = [(CENTER_X + side * (END_X - 1.25 * cos(t)), CENTER_Y + 1.25 * sin(t)) for t in _half_turn()]
             draw.lines(surface, LINE, False, _pixels(crease), width)
             draw.polygon(surface, colour, _pixels(placed(GOAL_OUTLINE, (goal_x, CENTER_Y))))
             self._draw_end_walls(surface, side)
@@ -166,9 +162,7 @@ def _half_turn() -> Iterable[float]:
     return (pi * (step / 40 - 0.5) for step in range(41))
 
 
-def placed(
-    points: Sequence[tuple[int, int]], at: Point, angle: float = 0.0, size: float = 1.0
-) -> list[Point]:
+def placed(points: Sequence[tuple[int, int]], at: Point, angle: float = 0.0, size: float = 1.0) -> list[Point]:
     """A shape in pixels, put into the world at a place and angle."""
     c, s, unit = cos(angle), sin(angle), size / SCALE
     return [(at[0] + (c * x - s * y) * unit, at[1] + (s * x + c * y) * unit) for x, y in points]

@@ -17,13 +17,9 @@ import numpy as np
 Pfsp = Literal["hard", "variance"]
 
 UNKNOWN_WIN_RATE = 0.5
-RECENT_RATE = (
-    0.05  # weight of the newest round once a member has played 20: the learner changes, so old rounds fade
-)
+RECENT_RATE = 0.05  # weight of the newest round once a member has played 20: the learner changes, so old rounds fade
 KIND_RATE = 0.01  # the same for a kind of opponent, against which hundreds of rounds are played
-ELO_STEP = (
-    8.0  # small: hundreds of rounds a minute are played, and a rating should not wander by more than about 30
-)
+ELO_STEP = 8.0  # small: hundreds of rounds a minute are played, and a rating should not wander by more than about 30
 ELO_SCALE = 400.0
 ANCHOR = "weak"
 BASIC = ("weak", "strong")

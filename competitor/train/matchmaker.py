@@ -70,9 +70,7 @@ class Roster(Mapping[str, Player]):
 class Matchmaker(Iterator[Pairing]):
     """The endless schedule of training rounds; all chance comes from `generator`."""
 
-    def __init__(
-        self, config: Config, league: League, roster: Roster, generator: np.random.Generator
-    ) -> None:
+    def __init__(self, config: Config, league: League, roster: Roster, generator: np.random.Generator) -> None:
         self._training: TrainingConfig = config.training
         self._shares: LeagueConfig = config.league
         self._league = league

@@ -126,9 +126,7 @@ def panel(status: Status) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
-    table.add_row(
-        "phase", f"{status.phase}, {duration(status.seconds)} so far, {duration(status.seconds_left)} left"
-    )
+    table.add_row("phase", f"{status.phase}, {duration(status.seconds)} so far, {duration(status.seconds_left)} left")
     limit = f"{status.environment_steps:,} of {status.environment_steps_limit:,}"
     table.add_row("steps", f"{limit}, {status.steps_per_s:.0f}/s; {status.rounds:,} rounds")
     skipped = f"; {status.skipped} skipped" if status.skipped else ""
@@ -146,9 +144,7 @@ def panel(status: Status) -> RenderableType:
 def _win_rates(status: Status) -> str:
     """Recent ones by kind of opponent; a draw counts as half a win."""
     played = [
-        f"{kind} {record.win_rate:.0%} of {record.games}"
-        for kind, record in status.kinds.items()
-        if record.games
+        f"{kind} {record.win_rate:.0%} of {record.games}" for kind, record in status.kinds.items() if record.games
     ]
     return ", ".join(played) or "no rounds yet"
 

@@ -18,9 +18,7 @@ from competitor.train.status import Clock, OnProgress, Speed, Status, Stopwatch
 class Reporter:
     """Reads a training's state and tells it; it changes nothing but the averages, which start anew with a line."""
 
-    def __init__(
-        self, config: Config, run: RunDirectory, state: TrainingState, watch: Stopwatch, clock: Clock
-    ) -> None:
+    def __init__(self, config: Config, run: RunDirectory, state: TrainingState, watch: Stopwatch, clock: Clock) -> None:
         self._limits, self._preset, self._state = config.training, run.preset, state
         self._reward = config.reward.model_dump()
         self._watch, self._clock = watch, clock
@@ -52,9 +50,7 @@ class Reporter:
         }
         writer.write("train", self._position(), line)
 
-    def log_evaluation(
-        self, writer: MetricsWriter, report: EvaluationReport, dream: DreamReport
-    ) -> dict[str, float]:
+    def log_evaluation(self, writer: MetricsWriter, report: EvaluationReport, dream: DreamReport) -> dict[str, float]:
         """Write the result of an evaluation and how well the model dreams; returns what was written."""
         self._evaluation = evaluation_metrics(report) | dream_metrics(dream)
         writer.write("evaluation", self._position(), self._evaluation)

@@ -63,9 +63,7 @@ class RunDirectory:
         Raises ConfigError when the directory is there already, StorageError when it cannot be written.
         """
         if path.exists():
-            raise ConfigError(
-                f"{path} exists already: choose another --run NAME, or continue it with --resume {path}"
-            )
+            raise ConfigError(f"{path} exists already: choose another --run NAME, or continue it with --resume {path}")
         run = cls(path)
         with storage(path):
             run.league.mkdir(parents=True)
@@ -140,9 +138,7 @@ class RunDirectory:
             return None
         directory = self.state / pointer.read_text(encoding="utf-8").strip()
         if not directory.is_dir():
-            raise ResumeError(
-                f"{pointer} names {directory.name}, which is not there: the save has been damaged"
-            )
+            raise ResumeError(f"{pointer} names {directory.name}, which is not there: the save has been damaged")
         return directory
 
     def save(self, write: Callable[[Path], None]) -> Path:
@@ -183,9 +179,7 @@ class storage:  # noqa: N801 - used like a function
         if not isinstance(cause, OSError) or isinstance(cause, FileNotFoundError):
             return
         reason = "the disk is full" if cause.errno in FULL_DISK else (cause.strerror or str(cause))
-        raise StorageError(
-            f"cannot write to {self._path}: {reason}; what was saved before is untouched"
-        ) from error
+        raise StorageError(f"cannot write to {self._path}: {reason}; what was saved before is untouched") from error
 
 
 def _check_unchanged(before: Config, after: Config) -> None:

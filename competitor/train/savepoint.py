@@ -160,9 +160,7 @@ def write_state(directory: Path, state: TrainingState) -> None:
     atomic_write_text(directory / "trainer.json", json.dumps(facts))
 
 
-def read_state(
-    directory: Path, config: Config, run: RunDirectory, placement: Placement = FORMER
-) -> TrainingState:
+def read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement = FORMER) -> TrainingState:
     """Read what `write_state` wrote.
 
     Raises ResumeError when the save is damaged, incomplete, or of a model of other sizes than `config` says.
@@ -172,17 +170,13 @@ def read_state(
     except DreamerError as error:
         raise ResumeError(f"{run.path} cannot be continued: {error}") from error
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise ResumeError(
-            f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})"
-        ) from error
+        raise ResumeError(f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})") from error
 
 
 def _read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement) -> TrainingState:
     facts = json.loads((directory / "trainer.json").read_text(encoding="utf-8"))
     if facts["format"] != FORMAT:
-        raise ResumeError(
-            f"{run.path} was saved in format {facts['format']}; this version reads format {FORMAT}"
-        )
+        raise ResumeError(f"{run.path} was saved in format {facts['format']}; this version reads format {FORMAT}")
     agent = _read_agent(directory, config).settle(placement.torch_device, placement.precision)
     obs_size, action_size = sizes(config)
     replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
@@ -209,9 +203,7 @@ def _read_agent(directory: Path, config: Config) -> Dreamer:
     own = agent.state_dict()
     fits = own.keys() == weights.keys() and all(own[key].shape == weights[key].shape for key in own)
     if saved.config.model != config.model or not fits:
-        raise ResumeError(
-            "the saved model has other sizes than the settings say; sizes cannot change on resume"
-        )
+        raise ResumeError("the saved model has other sizes than the settings say; sizes cannot change on resume")
     agent.load_state_dict(weights)
     return agent
 
@@ -225,11 +217,7 @@ def _dreamers(state: TrainingState) -> dict[str, DreamerPlayer]:
 def _restore_players(directory: Path, state: TrainingState, *, same_device: bool) -> None:
     tensors = load_tensors(directory / "players.safetensors")
     for name, player in {"learner": state.learner, **_dreamers(state)}.items():
-        memory = {
-            key.removeprefix(f"{name}/"): value
-            for key, value in tensors.items()
-            if key.startswith(f"{name}/")
-        }
+        memory = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
         generator = memory.pop("generator", None)
         if generator is not None and same_device:  # states of generators do not carry over to another
             state.roster.past[name][0].generator.set_state(generator)

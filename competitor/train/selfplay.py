@@ -120,9 +120,7 @@ class Trainer:
         if placement.differs_from(before):  # else the file keeps its reason
             with storage(path):
                 placement.write(path)
-        return cls(
-            config, run, state, placement, resumed=True, recorded=recorded, newer_settings=newer, clock=clock
-        )
+        return cls(config, run, state, placement, resumed=True, recorded=recorded, newer_settings=newer, clock=clock)
 
     def stop(self) -> None:
         """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""

@@ -77,7 +77,6 @@ def test_reinforce_makes_rewarded_actions_likelier(actor: str) -> None:
     seen = torch.cat([states["h"], states["z"]], -1)
     wanted = target.expand(*seen.shape[:-1], 2)
 
-
     def distance() -> float:
         return (behavior.policy(seen).sample(noise_source(6)) - wanted).abs().mean().item()
 

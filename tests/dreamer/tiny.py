@@ -33,9 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
 def tiny_config(**sections: dict[str, Any]) -> DreamerConfig:
     """A configuration of a few thousand weights; each argument overrides keys of one section."""
     names = TINY.keys() | sections.keys()
-    return DreamerConfig.model_validate(
-        {name: TINY.get(name, {}) | sections.get(name, {}) for name in names}
-    )
+    return DreamerConfig.model_validate({name: TINY.get(name, {}) | sections.get(name, {}) for name in names})
 
 
 def tiny_agent(**sections: dict[str, Any]) -> Dreamer:

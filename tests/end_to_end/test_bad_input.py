@@ -70,9 +70,7 @@ def test_a_gpu_that_is_not_there(fails: Fails, tmp_path: Path, monkeypatch: pyte
 def test_wrong_config_file(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text("[model]\nhiden = 3\n")
-    assert "mine.toml: unknown key model.hiden = 3; did you mean" in fails(
-        CONFIG, "train", "--config", "mine.toml"
-    )
+    assert "mine.toml: unknown key model.hiden = 3; did you mean" in fails(CONFIG, "train", "--config", "mine.toml")
     assert "there is no configuration file" in fails(CONFIG, "train", "--config", "none.toml")
     assert "unknown preset 'debgu'; did you mean 'debug'" in fails(CONFIG, "train", "--preset", "debgu")
 
@@ -148,9 +146,7 @@ def test_a_run_is_not_overwritten(fails: Fails, run_copy: Path) -> None:
     assert files(run_copy) == before
 
 
-def test_full_disk_keeps_the_save_before(
-    fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_keeps_the_save_before(fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = (run_copy / "state/current").read_text().strip()
     before = files(run_copy / "state" / save)
     checkpoint = files(run_copy / "checkpoints")
@@ -169,9 +165,7 @@ def test_full_disk_keeps_the_save_before(
     assert cli.run(["train", "--resume", str(run_copy), *more]) == 0
 
 
-def test_full_disk_while_results_are_written(
-    fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_while_results_are_written(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -181,9 +175,7 @@ def test_full_disk_while_results_are_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lasting_nan_losses_end_the_training(
-    fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lasting_nan_losses_end_the_training(fails: Fails, run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pipeline, "train_step", lambda pipeline, batch: {"skipped": 1.0})
     more = ["--set", "training.environment_steps=100000"]
     assert "diverged" in fails(DIVERGENCE, "train", "--resume", str(run_copy), *more)

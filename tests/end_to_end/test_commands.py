@@ -74,9 +74,7 @@ def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.Cap
     assert cli.run(["train", "--resume", str(run_copy), "--set", "training.environment_steps=1600"]) == 0
     after = metrics(run_copy)
     assert after[-1]["environment_steps"] > before["environment_steps"]
-    assert [line["environment_steps"] for line in after] == sorted(
-        line["environment_steps"] for line in after
-    )
+    assert [line["environment_steps"] for line in after] == sorted(line["environment_steps"] for line in after)
     out = capsys.readouterr().out
     assert "finished after 1,60" in out
     assert ": as when the run began; kernels: " in out

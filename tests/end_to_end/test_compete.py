@@ -62,9 +62,7 @@ class Place:
         return f"{scheme}://127.0.0.1:{port}"
 
     @contextmanager
-    def daemon(
-        self, scheme: str, *arguments: str, token: str | None = None, debug: bool = False
-    ) -> Iterator[Daemon]:
+    def daemon(self, scheme: str, *arguments: str, token: str | None = None, debug: bool = False) -> Iterator[Daemon]:
         """The command with a token in its environment; it is killed at the end if it still runs."""
         program = [sys.executable, str(ROOT / "cli.py"), *["--debug"] * debug]
         command = [*program, "compete", "--server", self.server(scheme), *arguments]
@@ -88,9 +86,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize(("scheme", "number"), [("comprl", signal.SIGINT), ("ws", signal.SIGTERM)])
-def test_one_signal_finishes_the_match_in_play_and_the_token_is_nowhere(
-    scheme: str, number: int, place: Place
-) -> None:
+def test_one_signal_finishes_the_match_in_play_and_the_token_is_nowhere(scheme: str, number: int, place: Place) -> None:
     file = place.folder / "secret"
     file.touch(0o600)
     file.write_text(f"{place.token}\n")

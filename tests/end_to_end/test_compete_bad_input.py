@@ -117,9 +117,7 @@ def test_empty_token(token: str | None, fails: Fails, monkeypatch: pytest.Monkey
 
 
 def test_missing_token_file(fails: Fails) -> None:
-    assert "the token file none cannot be read" in fails(
-        TOKEN, "--server", "127.0.0.1:1", "--token-file", "none"
-    )
+    assert "the token file none cannot be read" in fails(TOKEN, "--server", "127.0.0.1:1", "--token-file", "none")
 
 
 @pytest.mark.parametrize("scheme", ["comprl", "ws"])

@@ -24,9 +24,7 @@ def commands_in(text: str) -> list[str]:
 
 def examples() -> list[str]:
     helps = [command.help or "" for command in cli.cli.commands.values()]
-    return sorted(
-        {line for text in [page.read_text() for page in PAGES] + helps for line in commands_in(text)}
-    )
+    return sorted({line for text in [page.read_text() for page in PAGES] + helps for line in commands_in(text)})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -51,10 +49,6 @@ def test_there_are_examples() -> None:
 
 def test_every_exit_code_is_explained() -> None:
     table = re.findall(r"^\| (\d+) \|", (ROOT / "docs/commands.md").read_text(), re.MULTILINE)
-    own = [
-        kind.exit_code
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and hasattr(kind, "exit_code")
-    ]
+    own = [kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")]
     known = {0, 1, 2, errors.EXIT_INTERRUPTED, *own, *errors._CODES_OF_DREAMER.values()}
     assert {int(code) for code in table} == known

@@ -77,9 +77,7 @@ def play(agent: Dreamer, seed: int, *, random: bool = False, deterministic: bool
         moves.append(action)
         reached_at[(reached_at < 0) & reached] = step
         is_first = torch.zeros(DOTS, dtype=torch.bool)
-    return [
-        _episode(np.stack(seen)[:, dot], np.stack(moves)[:, dot], int(reached_at[dot])) for dot in range(DOTS)
-    ]
+    return [_episode(np.stack(seen)[:, dot], np.stack(moves)[:, dot], int(reached_at[dot])) for dot in range(DOTS)]
 
 
 def _episode(obs: np.ndarray, moves: np.ndarray, reached_at: int) -> Episode:
@@ -91,11 +89,7 @@ def _episode(obs: np.ndarray, moves: np.ndarray, reached_at: int) -> Episode:
 
 def success(agent: Dreamer, *, random: bool = False) -> float:
     """Share of 128 new episodes in which the dot reaches its mark."""
-    episodes = [
-        episode
-        for seed in range(8)
-        for episode in play(agent, 1000 + seed, random=random, deterministic=True)
-    ]
+    episodes = [episode for seed in range(8) for episode in play(agent, 1000 + seed, random=random, deterministic=True)]
     return sum(episode.terminal for episode in episodes) / len(episodes)
 
 

@@ -20,8 +20,7 @@ def towards_the_puck(obs: list[float]) -> Sequence[float]:
 
 def write_box(box: Box) -> bytes:
     pairs = b"".join(
-        struct.pack(">H", len(key)) + key.encode() + struct.pack(">H", len(value)) + value
-        for key, value in box.items()
+        struct.pack(">H", len(key)) + key.encode() + struct.pack(">H", len(value)) + value for key, value in box.items()
     )
     return pairs + b"\0\0"
 

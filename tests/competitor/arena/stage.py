@@ -220,4 +220,3 @@ async def told_of_the_end(peer: Peer) -> list[float]:
     peer.answer(end)
     assert await peer.text("Message") == "Waiting in queue"
     return read_floats(end["stats"])
-

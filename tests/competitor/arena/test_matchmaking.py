@@ -25,9 +25,7 @@ def bot(user: str, value: float = 0.0, ticks: int = 0) -> Place:
 
 
 places = st.builds(
-    lambda user, is_bot, value, ticks: Waiting(
-        next(numbers), f"bot {user}" if is_bot else user, is_bot, value, ticks
-    ),
+    lambda user, is_bot, value, ticks: Waiting(next(numbers), f"bot {user}" if is_bot else user, is_bot, value, ticks),
     st.sampled_from("abcd"),
     st.booleans(),
     st.floats(-30, 80),

@@ -16,9 +16,7 @@ ENVIRON = {"COMPRL_SERVER_URL": "example.org", "COMPRL_ACCESS_TOKEN": "s3cret"}
 
 
 def order(environ: dict[str, str] = ENVIRON, **options: Any) -> Order:
-    nothing = dict.fromkeys(
-        ("server", "token_file", "connections", "games", "until", "http", "ca_file", "config_path")
-    )
+    nothing = dict.fromkeys(("server", "token_file", "connections", "games", "until", "http", "ca_file", "config_path"))
     return read_order(
         environ, NOW, **{"checkpoint": "champion", "records": Path("records"), "overrides": (), **nothing, **options}
     )

@@ -196,9 +196,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_full_disk_does_not_stop_the_play(
-    records: Records, disk: Disk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_does_not_stop_the_play(records: Records, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     keep(records, numbered_match(0))
     disk.error = OSError(errno.ENOSPC, "No space left on device")
     with caplog.at_level(logging.INFO):

@@ -57,7 +57,11 @@ class Watched:
         self._on_report = on_report
         settings = {"tick_s": 0.005, "wall_clock": NOW.timestamp, **options}
         self.supervisor = Supervisor(
-            wire, lifecycle, reload=self._reload, report=self._report, **settings  # type: ignore[arg-type]
+            wire,
+            lifecycle,
+            reload=self._reload,
+            report=self._report,
+            **settings,  # type: ignore[arg-type]
         )
 
     def _report(self) -> None:

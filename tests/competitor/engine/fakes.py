@@ -67,9 +67,7 @@ class FakeBrain:
         self.is_open.remove(slot)
         self.freed.release()
 
-    def act(
-        self, slots: Sequence[int], obs: np.ndarray, is_first: np.ndarray, previous: np.ndarray
-    ) -> np.ndarray:
+    def act(self, slots: Sequence[int], obs: np.ndarray, is_first: np.ndarray, previous: np.ndarray) -> np.ndarray:
         assert self.is_open.issuperset(slots) and len(set(slots)) == len(slots)
         assert obs.shape == (len(slots), 18) and obs.dtype == previous.dtype == np.float32
         assert is_first.shape == (len(slots),) and is_first.dtype == np.bool_ and previous.shape == (len(slots), 4)

@@ -46,9 +46,7 @@ def alone(agent: Dreamer, rows: list[list[float]]) -> list[list[float]]:
     """What a player of its own does with the same observations."""
     player = DreamerPlayer(agent, "alone")
     player.reset(1)
-    return [
-        player.act(np.float32([obs]), np.array([index % 10 == 0]))[0].tolist() for index, obs in enumerate(rows)
-    ]
+    return [player.act(np.float32([obs]), np.array([index % 10 == 0]))[0].tolist() for index, obs in enumerate(rows)]
 
 
 def test_one_match_is_played_as_by_a_player(agent: Dreamer, brain: DreamerBrain) -> None:
@@ -150,9 +148,7 @@ def test_a_checkpoint_becomes_a_brain(agent: Dreamer, tmp_path: Path) -> None:
     assert brain.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     twin = DreamerBrain(agent, name="twin", digest="d")
     obs = observations(1)
-    assert np.array_equal(
-        brain.act([brain.open()], obs, first(1), ZERO), twin.act([twin.open()], obs, first(1), ZERO)
-    )
+    assert np.array_equal(brain.act([brain.open()], obs, first(1), ZERO), twin.act([twin.open()], obs, first(1), ZERO))
 
 
 def test_a_sampling_brain_repeats_itself_with_its_seed(agent: Dreamer, tmp_path: Path) -> None:

@@ -167,8 +167,7 @@ def test_ledger_counts_only_the_unbroken_row_of_pairs() -> None:
 def test_sprt_ends_an_evaluation_early_on_any_number_of_rinks() -> None:
     player, test = BasicPlayer(weak=False), Sprt(0, 200, alpha=0.1, beta=0.1)
     reports = [
-        evaluate(player, {"random": RandomPlayer(0)}, rounds=400, seed=1, rinks=rinks, sprt=test)
-        for rinks in (4, 24)
+        evaluate(player, {"random": RandomPlayer(0)}, rounds=400, seed=1, rinks=rinks, sprt=test) for rinks in (4, 24)
     ]
     for report in reports:
         result = report.results[0]

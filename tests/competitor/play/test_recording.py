@@ -102,9 +102,7 @@ def test_verification_notices_other_starts_infos_and_ends(path: Path, short_roun
 
 
 def test_names_of_files_are_plain(tmp_path: Path, short_round: Round) -> None:
-    path = record_round(
-        tmp_path, short_round, number=7, player="../my mod:Class", engine="builtin", keep_mode=True
-    )
+    path = record_round(tmp_path, short_round, number=7, player="../my mod:Class", engine="builtin", keep_mode=True)
     assert path.parent == tmp_path and path.name.startswith("my_mod_Class-strong-00007-")
     assert load_recording(path).about.player == "../my mod:Class"
 
@@ -171,9 +169,7 @@ def test_unknown_engine(path: Path) -> None:
         verify_recording(path, engine="ice")
 
 
-def test_failed_write_leaves_nothing(
-    tmp_path: Path, short_round: Round, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_leaves_nothing(tmp_path: Path, short_round: Round, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 

@@ -193,9 +193,7 @@ def test_make_player_from_a_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
         assert np.array_equal(player.act(observations(), ALWAYS), original.act(observations(), ALWAYS))
 
 
-def test_champion_is_the_shipped_checkpoint(
-    agent: Dreamer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_champion_is_the_shipped_checkpoint(agent: Dreamer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(players, "shipped", lambda name: tmp_path / name)
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*checkpoints/champion\.safetensors"):
         make_player("champion", seed=0)

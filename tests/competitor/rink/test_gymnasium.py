@@ -18,9 +18,7 @@ def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("Hockey-v0", HockeyEnv), ("Hockey-One-v0", HockeyEnv_BasicOpponent)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("Hockey-v0", HockeyEnv), ("Hockey-One-v0", HockeyEnv_BasicOpponent)])
 def test_make(name: str, kind: type[HockeyEnv]) -> None:
     env = gymnasium.make(name, mode=Mode.TRAIN_SHOOTING)
     assert type(env.unwrapped) is kind

@@ -69,9 +69,7 @@ class Recorder:
 
 def steady(line: dict[str, Any]) -> dict[str, Any]:
     """A line of the record without what the clock says."""
-    return {
-        key: value for key, value in line.items() if key not in ("seconds", "steps_per_s", "updates_per_s")
-    }
+    return {key: value for key, value in line.items() if key not in ("seconds", "steps_per_s", "updates_per_s")}
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +215,7 @@ def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recor
     assert card["results"][0]["opponent"] == "weak"
     members = {member.name for member in trainer.state.league.members}
     assert len(members) == trainer.config.league.pool_size
-    assert {file.stem for file in (path / "league").glob("*.json")} == members | set(
-        trainer.state.roster.past
-    )
+    assert {file.stem for file in (path / "league").glob("*.json")} == members | set(trainer.state.roster.past)
     kinds = [line["kind"] for line in read_lines(path / "metrics.jsonl")]
     assert kinds.count("evaluation") >= 1 and kinds.count("train") == outcome.updates // 25
     assert list((path / "tensorboard").iterdir())
@@ -265,9 +261,7 @@ def test_the_status_tells_how_it_goes(tmp_path: Path) -> None:
 
 def test_minutes_limit_this_start_only(tmp_path: Path) -> None:
     seconds = itertools.count(step=1)
-    trainer = Trainer.start(
-        tiny("training.minutes=1.0"), tmp_path / "run", clock=lambda: float(next(seconds))
-    )
+    trainer = Trainer.start(tiny("training.minutes=1.0"), tmp_path / "run", clock=lambda: float(next(seconds)))
     outcome = trainer.train()
     assert outcome.reason == "minutes" and 60 <= outcome.seconds < 80
     again = Trainer.resume(tmp_path / "run", clock=lambda: float(next(seconds)))
@@ -284,16 +278,12 @@ def test_a_run_stopped_before_it_began_can_be_resumed(tmp_path: Path) -> None:
     assert outcome.reason == "stopped" and outcome.updates == 0 and outcome.environment_steps > 0
 
 
-def test_limits_and_league_may_change_on_resume(
-    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
-) -> None:
+def test_limits_and_league_may_change_on_resume(tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
     path = tmp_path / "run"
     first = Trainer.start(tiny(), path)
     Recorder(first, stop_after=20)
     first.train()
-    again = Trainer.resume(
-        path, ["league.pool_size=1", "league.strong=0.9", "training.environment_steps=3000"]
-    )
+    again = Trainer.resume(path, ["league.pool_size=1", "league.strong=0.9", "training.environment_steps=3000"])
     assert len(again.state.league.members) == 1
     assert again.run.config().training.environment_steps == 3000
     Recorder(again, stop_after=2)
@@ -327,9 +317,7 @@ def test_a_run_of_another_model_size_is_refused(tmp_path: Path) -> None:
         Trainer.resume(path)
 
 
-@pytest.mark.parametrize(
-    "part", ["trainer.json", "players.safetensors", "replay.safetensors", "agent.safetensors"]
-)
+@pytest.mark.parametrize("part", ["trainer.json", "players.safetensors", "replay.safetensors", "agent.safetensors"])
 def test_a_damaged_save_is_one_clear_error(tmp_path: Path, part: str) -> None:
     path = tmp_path / "run"
     trainer = Trainer.start(tiny(), path)
@@ -364,9 +352,7 @@ def test_non_finite_updates_are_counted_and_stop_training_when_they_persist(tmp_
     assert Trainer.resume(path).state.agent.updates == 0
 
 
-def test_a_full_disk_while_saving_keeps_the_save_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_saving_keeps_the_save_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run"
     trainer = Trainer.start(tiny(), path)
     Recorder(trainer, stop_after=3)
