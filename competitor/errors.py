@@ -18,7 +18,8 @@
     └── TransientError                       the same command may work later
         ├── StorageError                 7   the disk is full or refuses to be written
         ├── PortError                   16   a port to listen on is taken
-        └── UnreachableError            17   the server was not reached in so many attempts
+        ├── UnreachableError            17   the server was not reached in so many attempts
+        └── BusyError                   19   another process writes to the directory
 
 Codes of errors that are not in this tree: 2 a wrong command line (click), 4 a checkpoint that cannot be used
 and 8 training that diverged (both raised by `dreamer`), 130 interrupted by Ctrl-C or SIGTERM.
@@ -134,6 +135,12 @@ class UnreachableError(TransientError):
     """The server could not be reached, as often as it was tried."""
 
     exit_code = 17
+
+
+class BusyError(TransientError):
+    """Another process writes to the directory that this one wants to write to."""
+
+    exit_code = 19
 
 
 _CODES_OF_DREAMER: dict[type[DreamerError], int] = {

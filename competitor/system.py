@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
+
 from competitor import __version__
+from competitor.errors import BusyError
 
 GIT_TIMEOUT_S = 5.0
 
@@ -70,3 +73,24 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def sole_writer(directory: Path, what: str) -> Iterator[None]:
+    """Hold `directory`, which must exist, for this process alone; the system lets go of it however the process ends.
+
+    what: names the directory to the user, as in "the run runs/first".
+
+    Raises:
+        BusyError: another process holds it.
+        OSError: the lock's file cannot be written.
+    """
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BusyError(f"{what} is in use by another process: wait until it has ended, or take another") from None
+    try:
+        yield
+    finally:
+        lock.release()
