@@ -20,6 +20,7 @@ from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
 from competitor.errors import EXIT_INTERRUPTED, exit_code, message
 from competitor.options import CONFIG, ENGINE, FILE, FOLDER, SEED, SET
+from competitor.sparring.commands import sparring
 from competitor.system import code_version, raise_interrupt, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def cli() -> None:
     """An agent that learns laser hockey by dreaming (DreamerV3): train it, evaluate it, compete with it."""
 
 
-for command in (compete, status, matches, arena):
+for command in (compete, status, matches, arena, sparring):
     cli.add_command(command)
 
 

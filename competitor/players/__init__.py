@@ -250,7 +250,7 @@ class GuardedPlayer:
 
 
 def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: bool = True) -> Player:
-    """Return the player that `spec` names: "weak", "strong", "random", a checkpoint or "module:Class".
+    """Return the player that `spec` names: "weak", "strong", "random", "sparring:NAME", a checkpoint or "module:Class".
 
     A checkpoint is a path, or "champion" for the shipped agent. Raises PlayerError (unknown name, a class that
     cannot be used) and dreamer.errors.CheckpointError.
@@ -259,13 +259,17 @@ def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: 
         return BasicPlayer(weak=spec == "weak", seed=seed, keep_mode=keep_mode)
     if spec == "random":
         return RandomPlayer(seed)
+    if spec.startswith("sparring:"):
+        from competitor.players.sparring import load_partner
+
+        return load_partner(spec.removeprefix("sparring:"))
     if _names_checkpoint(spec):
         return _load_dreamer(spec, seed=seed, deterministic=deterministic)
     if ":" in spec:
         return GuardedPlayer(_load_class(spec), spec)
     raise PlayerError(
         f"unknown player '{spec}': choose one of weak, strong, random, {CHAMPION} (the shipped agent), "
-        "the path of a checkpoint, or module:Class"
+        "sparring:NAME (a sparring partner), the path of a checkpoint, or module:Class"
     )
 
 

@@ -1,0 +1,158 @@
+"""The commands `sparring ...`: make sparring partners and see who there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from competitor.errors import EXIT_INTERRUPTED, PackageError
+from competitor.options import FILE, FOLDER
+
+if TYPE_CHECKING:
+    from competitor.sparring.learner import Learner
+    from competitor.sparring.run import Run
+
+RUNS = Path("runs") / "sparring"
+RECIPES = click.option("--recipes", "file", type=FILE, help="A table of recipes laid over the shipped one.")
+
+
+@click.group()
+def sparring() -> None:
+    """Sparring partners: small agents of other styles to train and test against."""
+
+
+@sparring.command("train")
+@click.argument("recipe", required=False)
+@RECIPES
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe: reward.goal=5, ...")
+@click.option("--run", "name", help="Name of the run in runs/sparring/.  [default: the recipe's]")
+@click.option("--resume", type=FOLDER, metavar="RUN", help="Continue this run.")
+@click.option("--begin-from", type=FOLDER, metavar="RUN", help="Begin with the weights of this run.")
+@click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
+def train(
+    recipe: str | None,
+    file: Path | None,
+    changes: tuple[str, ...],
+    name: str | None,
+    resume: Path | None,
+    begin_from: Path | None,
+    minutes: float,
+) -> int:
+    """Train the partner of a RECIPE. Ctrl-C saves everything and stops.
+
+    \b
+    Examples:
+      cli.py sparring train striker --minutes 20
+      cli.py sparring train --resume runs/sparring/striker
+      cli.py sparring train hasty --run mine --set discount=0.98 --set reward.direction=20
+      cli.py sparring train exploiter --begin-from runs/sparring/veteran
+    """
+    if (recipe is None) == (resume is None):
+        raise click.UsageError("give a RECIPE to begin, or --resume RUN to continue")
+    if resume is not None and (file or changes or name or begin_from):
+        raise click.UsageError("--resume uses the run's own recipe: drop --recipes, --set, --run and --begin-from")
+    _need_sbx()
+    from competitor.sparring.recipes import load_recipe
+    from competitor.sparring.run import Run
+
+    if resume is not None:
+        return _train(Run.open(resume), None, minutes)
+    assert recipe is not None
+    chosen = load_recipe(recipe, file, changes)
+    path = RUNS / (name or recipe)
+    first = begin_from or (path.with_name(chosen.begins_from) if chosen.begins_from else None)
+    source = Run.open(first) if first else None
+    return _train(Run.create(path, chosen), source, minutes)
+
+
+def _train(run: Run, begins_from: Run | None, minutes: float) -> int:
+    from competitor.sparring.trainer import Trainer
+    from competitor.system import stopping_on_signals, use_threads
+
+    use_threads(1)
+    say = click.echo
+    with run.lock():
+        say(f"preparing {run.path}: {run.recipe.style}")
+        trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=say, begins_from=begins_from)
+        with stopping_on_signals(trainer.stop) as signals:
+            say("training (Ctrl-C saves and stops)")
+            trainer.train(minutes=minutes)
+    say(f"{trainer.learner.updates:,} updates; continue with: cli.py sparring train --resume {run.path}")
+    return EXIT_INTERRUPTED if signals else 0
+
+
+def _make_learner(run: Run) -> Learner:
+    import numpy as np
+
+    if run.recipe.algorithm == "PPO":
+        from competitor.sparring.sbx_rollouts import RolloutLearner
+
+        return RolloutLearner(run.recipe)
+    from competitor.sparring.sbx_replay import ReplayLearner
+
+    return ReplayLearner(run.recipe, np.random.default_rng(run.recipe.seed))
+
+
+def _need_sbx() -> None:
+    if importlib.util.find_spec("sbx") is None:
+        raise PackageError("training sparring partners needs sbx-rl: pip install 'hockey-dreamer[sparring]'")
+
+
+@sparring.command("recipes")
+@RECIPES
+def show_recipes(file: Path | None) -> None:
+    """List the recipes.
+
+    \b
+    Example:
+      cli.py sparring recipes
+    """
+    from competitor.sparring.recipes import load_recipe, recipe_names
+    from competitor.sparring.tables import print_recipes
+
+    print_recipes({name: load_recipe(name, file) for name in recipe_names(file)})
+
+
+@sparring.command("export")
+@click.argument("run_path", metavar="RUN", type=FOLDER)
+@click.option("--policy", type=click.Choice(["best", "latest"]), default="best", show_default=True)
+@click.option("--to", type=FOLDER, default=Path("checkpoints/sparring"), show_default=True, help="Where to.")
+@click.option("--rounds", type=click.IntRange(min=2), default=200, show_default=True, help="Rounds per opponent.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the rounds.")
+def export(run_path: Path, policy: str, to: Path, rounds: int, seed: int) -> None:
+    """Measure what a RUN has learned and write it as a partner, weights and card.
+
+    \b
+    Example:
+      cli.py sparring export runs/sparring/striker
+    """
+    from competitor.screen import counter
+    from competitor.sparring import partner
+    from competitor.sparring.run import Run
+    from competitor.sparring.tables import print_partners
+
+    with counter("rounds") as count:
+        total, done = rounds * len(partner.AGAINST), iter(range(1, 1 << 30))
+        path, card = partner.export(
+            Run.open(run_path), policy, to, rounds=rounds, seed=seed, on_round=lambda _: count(next(done), total)
+        )
+    click.echo(f"written to {path}")
+    print_partners([card])
+
+
+@sparring.command("list")
+def show_partners() -> None:
+    """List the partners that ship, and how they play.
+
+    \b
+    Example:
+      cli.py sparring list
+    """
+    from competitor.players.sparring import partner_names, partner_path, read_card
+    from competitor.sparring.tables import print_partners
+
+    print_partners([read_card(partner_path(name)) for name in partner_names()])

@@ -1,0 +1,109 @@
+"""Whom the learner meets: basic opponents, itself, the pool of its past selves, and players by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from competitor.play.rounds import Pairing
+from competitor.players import Player
+from competitor.sparring.recipes import POOL, SELF
+
+POOL_SIZE = 200  # as many as the winner of the winter 2025/26 tournament allowed; it ended with 87
+RECENT_RATE = 0.05  # weight of the newest round in a running score: about the last 20 count
+FLOOR = 0.05  # least weight of a past self that is always beaten, so that nobody is forgotten
+
+
+@dataclass
+class Score:
+    """A running mean of the learner's points: 1 won, 0.5 drawn, 0 lost. The unknown score weighs as one round."""
+
+    mean: float = 0.5
+    rounds: int = 0
+
+    def enter(self, result: int) -> None:
+        """Add a round: +1 won, 0 drawn, -1 lost."""
+        self.rounds += 1
+        self.mean += max(RECENT_RATE, 1.0 / (self.rounds + 1)) * (0.5 * (result + 1) - self.mean)
+
+
+class Opponents:
+    """The players a learner meets, drawn round by round.
+
+    Args:
+        shares: how often each kind is met; the pool's share goes to the other kinds while it is empty.
+        itself: the player of the kind "self".
+        make: makes the player of a name.
+
+    Attributes:
+        players: by name, the pool's members among them.
+        pool: names of the past selves, the oldest first.
+    """
+
+    def __init__(
+        self, shares: Mapping[str, float], itself: Player, make: Callable[[str], Player], chance: np.random.Generator
+    ) -> None:
+        self.named = [kind for kind in shares if kind not in (SELF, POOL)]
+        self.players: dict[str, Player] = {SELF: itself, **{name: make(name) for name in self.named}}
+        self.pool: list[str] = []
+        self._shares, self._chance = shares, chance
+        self._scores = {name: Score() for name in self.players}
+        self._met = {kind: 0 for kind in shares}
+
+    def add_member(self, member: Player) -> None:
+        """Let a past self into the pool; of a full pool the oldest leaves."""
+        self.players[member.name] = member
+        self._scores[member.name] = Score()
+        self.pool.append(member.name)
+        if len(self.pool) > POOL_SIZE:
+            gone = self.pool.pop(0)
+            del self.players[gone], self._scores[gone]
+
+    def pairings(self) -> Iterator[Pairing]:
+        """Rounds without end. Seats and starts are balanced against each kind of opponent."""
+        while True:
+            kind = self._draw_kind()
+            met = self._met[kind]
+            self._met[kind] += 1
+            seed = int(self._chance.integers(2**31))
+            name = self._draw_member() if kind == POOL else kind
+            yield Pairing(one_starting=met % 2 == 0, seed=seed, seat=met // 2 % 2, opponent=name)
+
+    def _draw_kind(self) -> str:
+        kinds = [kind for kind in self._shares if kind != POOL or self.pool]
+        weights = np.array([self._shares[kind] for kind in kinds])
+        return str(self._chance.choice(kinds, p=weights / weights.sum()))
+
+    def _draw_member(self) -> str:
+        """A past self: the more points it takes, the more often (prioritised fictitious self-play with a floor)."""
+        weights = np.array([max(1.0 - self._scores[name].mean, FLOOR) for name in self.pool])
+        return str(self._chance.choice(self.pool, p=weights / weights.sum()))
+
+    def enter(self, name: str, result: int) -> None:
+        """Add a round's result to the running score against its opponent, unless that has left the pool."""
+        if name in self._scores:
+            self._scores[name].enter(result)
+
+    def scores(self) -> dict[str, float]:
+        """Running scores against those met so far; that against the pool is the mean of its members'."""
+        means = {name: score.mean for name, score in self._scores.items() if score.rounds and name not in self.pool}
+        if self.pool:
+            means[POOL] = float(np.mean([self._scores[name].mean for name in self.pool]))
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as plain values."""
+        scores = {name: asdict(score) for name, score in self._scores.items()}
+        return {"pool": self.pool, "scores": scores, "met": self._met, "chance": self._chance.bit_generator.state}
+
+    def restore(self, state: Mapping[str, Any], read_member: Callable[[str], Player]) -> None:
+        """Take over what `state` returned; `read_member` gives the past self of a name."""
+        for name in state["pool"]:
+            self.add_member(read_member(name))
+        for name, score in state["scores"].items():
+            self._scores[name] = Score(**score)
+        self._met |= state["met"]
+        self._chance.bit_generator.state = state["chance"]

@@ -1,0 +1,93 @@
+"""The directory of one run of a recipe.
+
+::
+
+    runs/sparring/NAME/
+      recipe.toml      the recipe, as it was begun with
+      progress.jsonl   a line a minute; examinations.jsonl: a line per examination
+      best, latest     the policy: .safetensors with its card .json
+      pool/            past selves that passed an examination
+      saves/           what going on needs; `current` names the last whole save
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from competitor.errors import ResumeError
+from competitor.sparring.recipes import Recipe, read_recipe
+from dreamer.files import atomic_write_text, sync_directory
+
+PROGRESS, EXAMINATIONS = "progress.jsonl", "examinations.jsonl"
+
+
+class Run:
+    """A run on the disk. Make it with `create` or `open`; one process at a time may hold its `lock`."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self.path, self.recipe = path, recipe
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> Run:
+        """A new run directory. Raises ResumeError when there is a run in it already."""
+        if (path / "recipe.toml").exists():
+            raise ResumeError(f"{path} holds a run already: continue it with --resume {path}, or choose another --run")
+        atomic_write_text(path / "recipe.toml", recipe.to_toml())
+        return cls(path, recipe)
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run directory. Raises ResumeError when `path` is none, ConfigError for a damaged recipe."""
+        if not (path / "recipe.toml").is_file():
+            raise ResumeError(f"{path} is not a sparring partner's run: it has no recipe.toml")
+        return cls(path, read_recipe(path / "recipe.toml"))
+
+    @property
+    def name(self) -> str:
+        """The partner's name: that of the directory."""
+        return self.path.name
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from writing here. Raises ResumeError when one already does."""
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ResumeError(f"{self.path} is being trained by another process") from None
+            yield
+
+    def log(self, file: str, line: dict[str, Any]) -> None:
+        """Add a line of JSON to one of the run's logs."""
+        with (self.path / file).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def current_save(self) -> Path | None:
+        """The directory of the last whole save, or None. Raises ResumeError when it is gone."""
+        pointer = self.path / "saves" / "current"
+        if not pointer.is_file():
+            return None
+        save = pointer.with_name(pointer.read_text(encoding="utf-8").strip())
+        if not save.is_dir():
+            raise ResumeError(f"{pointer} names the save {save.name}, which is not there: the run has been damaged")
+        return save
+
+    @contextmanager
+    def new_save(self) -> Iterator[Path]:
+        """A directory to fill; at the end of the block it becomes the current save and the others go."""
+        before = self.current_save()
+        save = self.path / "saves" / str(int(before.name) + 1 if before else 1)
+        shutil.rmtree(save, ignore_errors=True)
+        save.mkdir(parents=True)
+        yield save
+        sync_directory(save)
+        atomic_write_text(save.with_name("current"), save.name)
+        for other in save.parent.iterdir():
+            if other.is_dir() and other != save:
+                shutil.rmtree(other, ignore_errors=True)

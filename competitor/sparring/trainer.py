@@ -1,0 +1,214 @@
+"""The loop that makes a sparring partner: play, learn, examine, save."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from competitor.evaluate.evaluation import paired_schedule
+from competitor.play.rounds import Round, RoundTable, play_rounds
+from competitor.players import Player, make_player
+from competitor.players.sparring import PartnerCard, SmallPolicy, SparringPlayer, read_partner, write_partner
+from competitor.sparring.actor import Actor, LearningPlayer
+from competitor.sparring.examination import Marks, examine
+from competitor.sparring.learner import Learner
+from competitor.sparring.opponents import Opponents
+from competitor.sparring.recipes import SELF
+from competitor.sparring.run import EXAMINATIONS, PROGRESS, Run
+from dreamer.files import atomic_write_text
+
+FIRST_ROUNDS = 200  # of each named opponent, so that the replay has seen goals before the learner scores any
+BASE = ("weak", "strong")  # they examine everybody
+EXAMINE_EVERY = 10_000  # updates: one to two minutes of one core
+SAVE_EVERY_S = 240.0
+REPORT_EVERY_S = 60.0
+
+Say = Callable[[str], object]
+
+
+class Trainer:
+    """Trains in a run directory: goes on from its last save, or begins anew if there is none.
+
+    Args:
+        run: whose lock is held.
+        learner: made for the run's recipe.
+        clock: seconds that only grow.
+        say: shows a line to the user.
+        begins_from: the run whose weights are the first ones.
+        examine_every: updates between two examinations.
+
+    Raises PlayerError for an opponent that does not exist, ResumeError for a run that cannot be gone on with.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        learner: Learner,
+        *,
+        clock: Callable[[], float],
+        say: Say,
+        begins_from: Run | None = None,
+        examine_every: int = EXAMINE_EVERY,
+    ) -> None:
+        self.run, self.learner, self.recipe = run, learner, run.recipe
+        self._clock, self._say, self._examine_every = clock, say, examine_every
+        self._chance = np.random.default_rng(self.recipe.seed)
+        self._player, itself = (self._learning_player(name) for name in (run.name, SELF))
+        self.opponents = Opponents(self.recipe.shares, itself, self._make, self._chance.spawn(1)[0])
+        self.frames = self.rounds = 0
+        self.seconds = 0.0
+        self._best_points, self._examined_at = -1.0, 0
+        self._stopped = False
+        self._begin(begins_from)
+        self._actor: Actor = learner.actor()
+
+    def _learning_player(self, name: str) -> LearningPlayer:
+        return LearningPlayer(name, lambda: self._actor, self.recipe.repeat, self._chance.spawn(1)[0])
+
+    def _make(self, name: str) -> Player:
+        return make_player(name, seed=self.recipe.seed)
+
+    def _begin(self, begins_from: Run | None) -> None:
+        save = self.run.current_save()
+        if save is not None:
+            self._restore(save)
+            return
+        if begins_from is not None and (first := begins_from.current_save()) is not None:
+            self.learner.load(first, weights_only=True)
+            self._say(f"begins with the weights of {begins_from.path}")
+        self._play_first_rounds()
+
+    def _play_first_rounds(self) -> None:
+        """Rounds of the named opponents against strong fill the replay."""
+        for name in self.opponents.named or ["strong"]:
+            schedule = paired_schedule("strong", FIRST_ROUNDS, self.recipe.seed)
+            for round_ in play_rounds(self._make(name), self._make("strong"), schedule, rinks=32):
+                self._enter(round_, own_views=())
+
+    def stop(self) -> None:
+        """End `train` after the step in progress."""
+        self._stopped = True
+
+    def train(self, *, minutes: float = 0.0) -> None:
+        """Play and learn until the recipe's updates are made, `minutes` of this call have passed (0: no limit), or
+        `stop` was called; then save.
+        """
+        began = reported = saved = self._clock()
+        earlier = self.seconds
+        table = RoundTable(self.recipe.rinks, self._player, self.opponents.players, self.opponents.pairings())
+        while not self._stopped and self.learner.updates < self.recipe.updates:
+            self._step(table)
+            now = self._clock()
+            self.seconds = earlier + now - began
+            if now - reported >= REPORT_EVERY_S:
+                reported = now
+                self._report()
+            if now - saved >= SAVE_EVERY_S:
+                saved = now
+                self.save()
+            if 0 < 60 * minutes <= now - began:
+                break
+        self.save()
+        self._report()
+
+    def _step(self, table: RoundTable) -> None:
+        """One frame on every rink, and the updates and the examination that are due by it."""
+        for round_ in table.step():
+            itself = round_.pairing.opponent == SELF
+            self._enter(round_, own_views=(0, 1) if itself else (round_.pairing.seat,))
+            self.opponents.enter(round_.pairing.opponent, round_.result)
+            self.rounds += 1
+        self.frames += table.active
+        if self.learner.learn(table.active):
+            self._actor = self.learner.actor()
+            if self.learner.updates - self._examined_at >= self._examine_every:
+                self._examine()
+
+    def _enter(self, round_: Round, own_views: tuple[int, ...]) -> None:
+        for view in (0, 1):
+            obs, info = round_.obs[view], round_.info[view]
+            reward, terminal = self.recipe.reward.of(obs, info), round_.winner != 0
+            self.learner.enter(obs, round_.actions[view], reward, terminal=terminal, own=view in own_views)
+
+    def _examine(self) -> None:
+        """Play against base opponents, named ones and the newest member; keep the best policy, enter the pool."""
+        self._examined_at = self.learner.updates
+        policy, newest = self._actor.policy(), self.opponents.pool[-1] if self.opponents.pool else None
+        fixed = list(dict.fromkeys([*BASE, *self.opponents.named]))
+        judges = {name: self._make(name) for name in fixed} | ({newest: self._member(newest)} if newest else {})
+        player = SparringPlayer(policy, self.run.name, repeat=self.recipe.repeat)
+        marks = examine(player, judges, seed=self.learner.updates)
+        self._keep(policy, marks, marks.mean_points(fixed))
+        passed = marks.passed(newest)
+        if passed:
+            self._enter_pool(policy)
+        self.run.log(EXAMINATIONS, {"updates": self.learner.updates, "passed": passed, **asdict(marks)})
+        shown = ", ".join(f"{name} {won:.0%}" for name, won in marks.won.items())
+        self._say(
+            f"examination at {self.learner.updates:,} updates: won {shown}{'; enters the pool' if passed else ''}"
+        )
+
+    def _keep(self, policy: SmallPolicy, marks: Marks, points: float) -> None:
+        """Keep the newest policy, and the best as judged by those who stay the same."""
+        self._write("latest", policy, marks)
+        if points >= self._best_points:
+            self._best_points = points
+            self._write("best", policy, marks)
+
+    def _write(self, file: str, policy: SmallPolicy, marks: Marks | None) -> None:
+        made = {"updates": self.learner.updates, "frames": self.frames, "minutes": round(self.seconds / 60, 1)}
+        card = PartnerCard(
+            name=self.run.name,
+            style=self.recipe.style,
+            held_out=self.recipe.held_out,
+            activation="tanh" if policy.tanh_layers else "relu",
+            squash=policy.squash,
+            repeat=self.recipe.repeat,
+            made=made | {"examination": marks.points if marks else {}},
+        )
+        write_partner(self.run.path / f"{file}.safetensors", policy, card)
+
+    def _enter_pool(self, policy: SmallPolicy) -> None:
+        name = f"{self.run.name}-{self.learner.updates}"
+        self._write(f"pool/{name}", policy, None)
+        self.opponents.add_member(self._member(name))
+
+    def _member(self, name: str) -> SparringPlayer:
+        policy, card = read_partner(self.run.path / "pool" / f"{name}.safetensors")
+        return SparringPlayer(policy, name, repeat=card.repeat)
+
+    def _report(self) -> None:
+        scores, pool = self.opponents.scores(), len(self.opponents.pool)
+        line = {"minutes": round(self.seconds / 60, 2), "updates": self.learner.updates, "frames": self.frames}
+        self.run.log(PROGRESS, line | {"pool": pool, "scores": scores, **self.learner.numbers()})
+        shown = ", ".join(f"{name} {mean:.0%}" for name, mean in scores.items())
+        self._say(
+            f"{self.seconds / 60:6.1f} min  {self.learner.updates:9,} updates  {self.frames:11,} frames  "
+            f"points {shown or 'none yet'}  pool {pool}"
+        )
+
+    def save(self) -> None:
+        """Write everything that going on needs, whole or not at all. Raises OSError."""
+        book = {
+            "frames": self.frames,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "best_points": self._best_points,
+            "examined_at": self._examined_at,
+            "opponents": self.opponents.state(),
+        }
+        with self.run.new_save() as save:
+            self.learner.save(save)
+            atomic_write_text(save / "book.json", json.dumps(book))
+
+    def _restore(self, save: Path) -> None:
+        self.learner.load(save)
+        book = json.loads((save / "book.json").read_text(encoding="utf-8"))
+        self.frames, self.rounds, self.seconds = book["frames"], book["rounds"], book["seconds"]
+        self._best_points, self._examined_at = book["best_points"], book["examined_at"]
+        self.opponents.restore(book["opponents"], self._member)
+        self._say(f"goes on at {self.learner.updates:,} updates")

@@ -1,0 +1,61 @@
+"""The run's directory: whole saves, one writer, and what is said when it is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from competitor.errors import ResumeError
+from competitor.sparring.recipes import load_recipe
+from competitor.sparring.run import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "striker", load_recipe("striker"))
+
+
+def test_a_run_knows_its_recipe_and_its_name(run: Run) -> None:
+    opened = Run.open(run.path)
+    assert (opened.recipe, opened.name) == (run.recipe, "striker")
+
+
+def test_a_new_save_takes_the_place_of_the_old_one(run: Run) -> None:
+    assert run.current_save() is None
+    for text in ("one", "two"):
+        with run.new_save() as save:
+            (save / "book").write_text(text)
+    current = run.current_save()
+    assert current is not None and (current / "book").read_text() == "two"
+    assert [path for path in (run.path / "saves").iterdir() if path.is_dir()] == [current]
+
+
+def test_a_save_that_fails_in_the_middle_leaves_the_one_before(run: Run) -> None:
+    with run.new_save() as save:
+        (save / "book").write_text("one")
+    with pytest.raises(OSError, match="full"), run.new_save() as save:
+        (save / "book").write_text("tw")
+        raise OSError("full")
+    current = run.current_save()
+    assert current is not None and (current / "book").read_text() == "one"
+    with run.new_save() as save:
+        assert not list(save.iterdir())
+
+
+def test_one_process_writes_at_a_time(run: Run) -> None:
+    with run.lock(), pytest.raises(ResumeError, match="trained by another process"), Run.open(run.path).lock():
+        pass
+    with Run.open(run.path).lock():
+        pass
+
+
+def test_mistakes_are_one_line(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match="holds a run already: continue it with --resume"):
+        Run.create(run.path, run.recipe)
+    with pytest.raises(ResumeError, match="is not a sparring partner's run"):
+        Run.open(tmp_path / "nothing")
+    (run.path / "saves").mkdir()
+    (run.path / "saves" / "current").write_text("7")
+    with pytest.raises(ResumeError, match="which is not there"):
+        run.current_save()

@@ -1,0 +1,125 @@
+"""The real algorithms. JAX is no part of the development environment: without sbx-rl these tests are skipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sbx", reason="sbx-rl is not installed: pip install 'hockey-dreamer[sparring]'")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+from competitor.sparring.actor import normalized  # noqa: E402
+from competitor.sparring.recipes import Recipe, load_recipe  # noqa: E402
+from competitor.sparring.run import Run  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+RECIPES = {"SAC": "striker", "TQC": "holder", "TD3": "hasty", "CrossQ": "calm", "PPO": "rollout"}
+
+
+def learner_of(recipe: Recipe) -> Any:
+    if recipe.algorithm == "PPO":
+        from competitor.sparring.sbx_rollouts import RolloutLearner
+
+        return RolloutLearner(recipe)
+    from competitor.sparring.sbx_replay import ReplayLearner
+
+    return ReplayLearner(recipe, np.random.default_rng(1))
+
+
+def feed(learner: Any, frames: int) -> None:
+    """Enter own rounds of 40 frames until the learner has seen so many, each ended by a goal."""
+    chance = np.random.default_rng(0)
+    for _ in range(0, frames, 40):
+        obs = chance.normal(0, 2, (41, 18)).astype(np.float32)
+        action = chance.uniform(-1, 1, (40, 4)).astype(np.float32)
+        reward = np.append(np.zeros(39), 10.0 * np.sign(obs[0, 0])).astype(np.float32)
+        learner.enter(obs, action, reward, terminal=True, own=True)
+
+
+@pytest.mark.parametrize("algorithm", RECIPES)
+def test_the_numpy_policy_is_that_of_the_algorithm(algorithm: str, tmp_path: Path) -> None:
+    recipe = load_recipe(RECIPES[algorithm])
+    learner = learner_of(recipe)
+    before = learner.actor()
+    feed(learner, 33_000)
+    assert learner.learn(10_000)
+    assert learner.updates > 0
+    obs = np.random.default_rng(5).normal(0, 2, (50, 18)).astype(np.float32)
+    quiet = np.zeros((50, 4), np.float32)
+    actor = learner.actor()
+    assert not np.array_equal(actor.sample(obs, quiet), before.sample(obs, quiet))
+    theirs = np.clip(learner.model.policy.forward(normalized(obs), deterministic=True), -1, 1)
+    np.testing.assert_allclose(actor.sample(obs, quiet), theirs, atol=2e-5)
+    exported = np.stack([actor.policy().act(row) for row in obs])
+    np.testing.assert_allclose(np.clip(exported, -1, 1), theirs, atol=1e-4)
+    learner.save(tmp_path)
+    other = learner_of(recipe.model_copy(update={"seed": 77}))
+    other.load(tmp_path)
+    assert other.updates == learner.updates
+    assert np.array_equal(other.actor().sample(obs, quiet), actor.sample(obs, quiet))
+
+
+def test_a_saved_learner_learns_on_as_the_one_before(tmp_path: Path) -> None:
+    recipe = load_recipe("striker")
+    learner = learner_of(recipe)
+    feed(learner, 24_000)
+    learner.learn(256)
+    learner.save(tmp_path)
+    other = learner_of(recipe)
+    other.load(tmp_path)
+    obs, quiet = np.random.default_rng(5).normal(0, 2, (50, 18)).astype(np.float32), np.zeros((50, 4), np.float32)
+    for each in (learner, other):
+        each._chance = np.random.default_rng(3)
+        each.learn(256)
+    np.testing.assert_allclose(other.actor().sample(obs, quiet), learner.actor().sample(obs, quiet), atol=1e-6)
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), "sparring", "train", *arguments],
+        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+TINY = ["striker", "--run", "tiny", "--set", "rinks=4", "--set", "updates=64", "--set", "frames_per_update=2"]
+
+
+def test_a_run_stopped_by_a_signal_saves_and_goes_on_to_its_end(tmp_path: Path) -> None:
+    with command("striker", "--run", "tiny", "--set", "rinks=4", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        while "training" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, said
+    assert "continue with: cli.py sparring train --resume runs/sparring/tiny" in said
+    assert Run.open(tmp_path / "runs" / "sparring" / "tiny").current_save() is not None
+
+
+def test_a_killed_run_goes_on_from_its_last_save(tmp_path: Path) -> None:
+    with command(*TINY, cwd=tmp_path) as process:
+        said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    path = tmp_path / "runs" / "sparring" / "tiny"
+    recipe = (path / "recipe.toml").read_text()
+    (path / "recipe.toml").write_text(recipe.replace("updates = 64", "updates = 100000"))
+    with command("--resume", str(path), cwd=tmp_path) as process:
+        assert process.stdout is not None
+        while "training" not in process.stdout.readline():
+            assert process.poll() is None
+        process.kill()
+    (path / "recipe.toml").write_text(recipe.replace("updates = 64", "updates = 96"))
+    with command("--resume", str(path), cwd=tmp_path) as process:
+        said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0 and "goes on at 64 updates" in said, said
+    progress = [json.loads(line) for line in (path / "progress.jsonl").read_text().splitlines()]
+    assert progress[-1]["updates"] == 96
