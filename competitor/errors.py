@@ -14,7 +14,7 @@
     │   ├── AddressError                13   the server's address is none, or missing
     │   ├── TokenError                  14   the access token is missing, empty or cannot be one
     │   ├── CertificateError            15   the server's certificate cannot be trusted
-    │   └── PackageError                18   a package that only pictures need is not installed
+    │   └── PackageError                18   a package of an extra is not installed
     └── TransientError                       the same command may work later
         ├── StorageError                 7   the disk is full or refuses to be written
         ├── PortError                   16   a port to listen on is taken
@@ -114,7 +114,7 @@ class CertificateError(FatalError):
 
 
 class PackageError(FatalError):
-    """A package is missing that is needed for pictures alone."""
+    """A package is missing that only pictures or the training of sparring partners need."""
 
     exit_code = 18
 

@@ -71,11 +71,11 @@ def train(
 
 def _train(run: Run, begins_from: Run | None, minutes: float) -> int:
     from competitor.sparring.trainer import Trainer
-    from competitor.system import stopping_on_signals, use_threads
+    from competitor.system import sole_writer, stopping_on_signals, use_threads
 
     use_threads(1)
     say = click.echo
-    with run.lock():
+    with sole_writer(run.path, f"the run {run.path}"):
         say(f"preparing {run.path}: {run.recipe.style}")
         trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=say, begins_from=begins_from)
         with stopping_on_signals(trainer.stop) as signals:

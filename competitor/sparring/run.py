@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ PROGRESS, EXAMINATIONS = "progress.jsonl", "examinations.jsonl"
 
 
 class Run:
-    """A run on the disk. Make it with `create` or `open`; one process at a time may hold its `lock`."""
+    """A run on the disk. Make it with `create` or `open`; one process at a time may train it."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path, self.recipe = path, recipe
@@ -52,16 +51,6 @@ class Run:
     def name(self) -> str:
         """The partner's name: that of the directory."""
         return self.path.name
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes from writing here. Raises ResumeError when one already does."""
-        with (self.path / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ResumeError(f"{self.path} is being trained by another process") from None
-            yield
 
     def log(self, file: str, line: dict[str, Any]) -> None:
         """Add a line of JSON to one of the run's logs."""

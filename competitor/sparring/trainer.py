@@ -34,7 +34,7 @@ class Trainer:
     """Trains in a run directory: goes on from its last save, or begins anew if there is none.
 
     Args:
-        run: whose lock is held.
+        run: which no other process trains.
         learner: made for the run's recipe.
         clock: seconds that only grow.
         say: shows a line to the user.

@@ -22,8 +22,14 @@ def commands_in(text: str) -> list[str]:
     return [line for line in EXAMPLE.findall(text) if line.split()[0] in cli.cli.commands]
 
 
+def every_command(group: click.Group) -> list[click.Command]:
+    """The commands of a group and of the groups in it."""
+    below = [every_command(command) for command in group.commands.values() if isinstance(command, click.Group)]
+    return [*group.commands.values(), *(command for commands in below for command in commands)]
+
+
 def examples() -> list[str]:
-    helps = [command.help or "" for command in cli.cli.commands.values()]
+    helps = [command.help or "" for command in every_command(cli.cli)]
     return sorted({line for text in [page.read_text() for page in PAGES] + helps for line in commands_in(text)})
 
 
@@ -37,6 +43,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_examples_have_known_options(example: str) -> None:
     name, *arguments = shlex.split(example.split(" #")[0])
     command = cli.cli.commands[name]
+    while isinstance(command, click.Group):
+        name = arguments.pop(0)
+        command = command.commands[name]
     context = click.Context(command, info_name=name)
     words = [word for word in arguments if word not in ("...", "[...]")]
     options, _, _ = command.make_parser(context).parse_args(words)  # an unknown option raises

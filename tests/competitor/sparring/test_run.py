@@ -1,4 +1,4 @@
-"""The run's directory: whole saves, one writer, and what is said when it is none."""
+"""The run's directory: whole saves, and what is said when it is none."""
 
 from __future__ import annotations
 
@@ -41,13 +41,6 @@ def test_a_save_that_fails_in_the_middle_leaves_the_one_before(run: Run) -> None
     assert current is not None and (current / "book").read_text() == "one"
     with run.new_save() as save:
         assert not list(save.iterdir())
-
-
-def test_one_process_writes_at_a_time(run: Run) -> None:
-    with run.lock(), pytest.raises(ResumeError, match="trained by another process"), Run.open(run.path).lock():
-        pass
-    with Run.open(run.path).lock():
-        pass
 
 
 def test_mistakes_are_one_line(run: Run, tmp_path: Path) -> None:

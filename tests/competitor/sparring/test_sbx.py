@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("sbx", reason="sbx-rl is not installed: pip install 'hockey-dreamer[sparring]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
+from competitor.errors import BusyError  # noqa: E402
 from competitor.sparring.actor import normalized  # noqa: E402
 from competitor.sparring.recipes import Recipe, load_recipe  # noqa: E402
 from competitor.sparring.run import Run  # noqa: E402
@@ -116,6 +117,9 @@ def test_a_killed_run_goes_on_from_its_last_save(tmp_path: Path) -> None:
         assert process.stdout is not None
         while "training" not in process.stdout.readline():
             assert process.poll() is None
+        with command("--resume", str(path), cwd=tmp_path) as second:
+            said, _ = second.communicate(timeout=200)
+        assert second.returncode == BusyError.exit_code and "in use by another process" in said, said
         process.kill()
     (path / "recipe.toml").write_text(recipe.replace("updates = 64", "updates = 96"))
     with command("--resume", str(path), cwd=tmp_path) as process:
