@@ -113,7 +113,7 @@ def test_the_best_policy_is_kept_with_its_card(run: Run) -> None:
 
 def test_who_passes_the_examination_enters_the_pool_and_is_met(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("competitor.sparring.examination.BASE_RATE", 0.0)
-    monkeypatch.setattr("competitor.sparring.examination.NEWEST_RATE", 0.0)
+    monkeypatch.setattr("competitor.sparring.examination.NEWEST_POINTS", 0.0)
     trainer = make(run, CountingLearner(), examine_every=20)
     trainer.train()
     assert trainer.opponents.pool == ["tiny-20", "tiny-40", "tiny-60", "tiny-80"]
@@ -162,13 +162,14 @@ def test_an_opponent_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_the_examination_asks_less_of_the_newest_than_of_the_base() -> None:
     def marks(weak: float, newest: float) -> Marks:
-        return Marks(won={"weak": weak, "newest": newest}, points={"weak": 0.9, "newest": 0.5})
+        return Marks(won={"weak": weak, "newest": 0.3}, points={"weak": 0.9, "newest": newest})
 
-    assert marks(0.8, 0.6).passed("newest")
-    assert not marks(0.79, 0.6).passed("newest")
-    assert not marks(0.8, 0.59).passed("newest")
-    assert not marks(0.8, 0.6).passed(None)
-    assert marks(0.8, 0.6).mean_points(["weak", "newest"]) == pytest.approx(0.7)
+    assert marks(0.8, 0.55).passed("newest")
+    assert not marks(0.79, 0.55).passed("newest")
+    assert not marks(0.8, 0.54).passed("newest")
+    assert not marks(0.8, 0.55).passed(None)  # then "newest" is a base opponent like any other
+    assert Marks(won={"weak": 0.8}, points={"weak": 0.8}).passed(None)
+    assert marks(0.8, 0.5).mean_points(["weak", "newest"]) == pytest.approx(0.7)
 
 
 def test_exploration_is_the_noise_around_the_policy() -> None:
