@@ -141,11 +141,13 @@ def evaluate(
 ) -> int:
     """Play a checkpoint against opponents in paired rounds and show how good it is.
 
-    CHECKPOINT and opponents: a file, champion (the shipped agent), weak, strong, random, or module:Class.
+    CHECKPOINT and opponents: a file, champion (the shipped agent), weak, strong, random, module:Class,
+    sparring:NAME (a sparring partner), or gauntlet (all partners).
 
     \b
     Examples:
       cli.py evaluate champion
+      cli.py evaluate champion --against gauntlet
       cli.py evaluate runs/first/checkpoints/latest.safetensors --rounds 1000 --json result.json
       cli.py evaluate strong --against weak,random --record rounds/
       cli.py evaluate champion --against strong,runs/first/checkpoints/best
@@ -157,6 +159,7 @@ def evaluate(
         raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
     from competitor.config import as_overrides, load_config
     from competitor.evaluate.cross_table import CrossTable
+    from competitor.evaluate.gauntlet import GAUNTLET, with_gauntlet
     from competitor.evaluate.report import print_cross_table, print_report
     from dreamer.files import atomic_write_text
 
@@ -164,7 +167,9 @@ def evaluate(
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
     how = config.evaluation.model_copy(update={"deterministic": config.evaluation.deterministic and not sampled})
     config = config.model_copy(update={"evaluation": how})
-    result = _play(config, player, others, cross=cross, record_dir=record_dir)
+    result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir)
+    if GAUNTLET in others and not isinstance(result, CrossTable):
+        result = result.with_gauntlet()
     if json_path:  # before the tables: a pipe like `| head` ends the program there
         atomic_write_text(json_path, result.to_json())
         click.echo(f"results written to {json_path}")

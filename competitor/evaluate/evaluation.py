@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from competitor.evaluate.gauntlet import Gauntlet, gauntlet_of
 from competitor.evaluate.results import LEFT, RIGHT, Ledger, OpponentResult, Outcome, Tally
 from competitor.evaluate.statistics import Sprt
 from competitor.play.recording import record_round
@@ -29,7 +30,10 @@ REPORT_FORMAT = 1
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """The results of one player. policy: "deterministic" or "sampled"; partial: stopped before the end."""
+    """The results of one player. policy: "deterministic" or "sampled"; partial: stopped before the end.
+
+    gauntlet: the summary of the results against all sparring partners, if they were asked for.
+    """
 
     checkpoint: str
     policy: str
@@ -40,6 +44,11 @@ class EvaluationReport:
     partial: bool
     notes: list[str]
     results: list[OpponentResult]
+    gauntlet: Gauntlet | None = None
+
+    def with_gauntlet(self) -> EvaluationReport:
+        """Return the report with the summary of the gauntlet; one that was stopped early has none."""
+        return self if self.partial else replace(self, gauntlet=gauntlet_of(self.results))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, as they stand in the JSON file."""

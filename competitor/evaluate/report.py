@@ -11,7 +11,9 @@ from rich.table import Table
 
 from competitor.evaluate.cross_table import CrossTable
 from competitor.evaluate.evaluation import EvaluationReport
+from competitor.evaluate.gauntlet import Gauntlet
 from competitor.evaluate.results import SprtReport, Tally
+from competitor.players.sparring import PREFIX
 
 LEAST_NAME = 14  # characters that a name gets in a cross table, however many numbers follow it
 WIDEST = 1000  # characters of a line of a cross table: rather too wide for the screen than without names
@@ -25,6 +27,8 @@ def print_report(report: EvaluationReport, console: Console | None = None) -> No
     short = short_names([report.checkpoint, *(result.opponent for result in report.results)])
     for table in (_score_table(report, short), _elo_table(report, short), _split_table(report, short)):
         console.print(table)
+    if report.gauntlet is not None:
+        print_line(console, _gauntlet(report.gauntlet))
     for result in report.results:
         if result.sprt is not None:
             print_line(console, f"SPRT against {result.opponent}: {_sprt(result.sprt)}")
@@ -142,6 +146,16 @@ def _split_table(report: EvaluationReport, short: dict[str, str]) -> Table:
             _tally(result.by_starter["other"]),
         )
     return table
+
+
+def _gauntlet(gauntlet: Gauntlet) -> str:
+    held_out = gauntlet.held_out_points
+    return (
+        f"gauntlet of {gauntlet.partners}: {100 * gauntlet.points:.1f} % of the points"
+        f"{'' if held_out is None else f', {100 * held_out:.1f} % from those held out'}; "
+        f"worst {100 * gauntlet.worst_points:.1f} % against {gauntlet.worst.removeprefix(PREFIX)}; "
+        f"own start {100 * gauntlet.own_start:.1f} %, the other's {100 * gauntlet.other_start:.1f} %"
+    )
 
 
 def _tally(tally: Tally) -> str:

@@ -1,0 +1,66 @@
+"""The gauntlet: all sparring partners, and what a player takes from them altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from competitor.errors import PlayerError
+from competitor.evaluate.results import OpponentResult, Tally
+from competitor.players.sparring import PREFIX, partner_names, partner_path, read_card
+
+GAUNTLET = "gauntlet"
+
+
+@dataclass(frozen=True)
+class Gauntlet:
+    """Points per round, a draw is half a point: the mean of the partners, and of those that are held out.
+
+    worst: the partner that gave the fewest. own_start, other_start: the mean in rounds that the player started, and in
+    those that the partner started.
+    """
+
+    partners: int
+    points: float
+    held_out_points: float | None
+    worst: str
+    worst_points: float
+    own_start: float
+    other_start: float
+
+
+def with_gauntlet(names: Sequence[str]) -> list[str]:
+    """`names` with every partner that ships in place of "gauntlet", nobody twice. Raises PlayerError without any."""
+    partners = [PREFIX + name for name in partner_names()] if GAUNTLET in names else []
+    if GAUNTLET in names and not partners:
+        raise PlayerError("there is no gauntlet: checkpoints/sparring holds no sparring partners")
+    spread = [partner for name in names for partner in (partners if name == GAUNTLET else [name])]
+    return list(dict.fromkeys(spread))
+
+
+def gauntlet_of(results: Sequence[OpponentResult]) -> Gauntlet:
+    """The summary of the results against sparring partners that ship, of which there must be one at least."""
+    partners = [result for result in results if result.opponent.startswith(PREFIX)]
+    held_out = [result.score for result in partners if _is_held_out(result.opponent)]
+    worst = min(partners, key=lambda result: result.score)
+    return Gauntlet(
+        partners=len(partners),
+        points=_mean([result.score for result in partners]),
+        held_out_points=_mean(held_out) if held_out else None,
+        worst=worst.opponent,
+        worst_points=worst.score,
+        own_start=_mean([_points(result.by_starter["own"]) for result in partners]),
+        other_start=_mean([_points(result.by_starter["other"]) for result in partners]),
+    )
+
+
+def _is_held_out(opponent: str) -> bool:
+    return read_card(partner_path(opponent.removeprefix(PREFIX))).held_out
+
+
+def _points(tally: Tally) -> float:
+    return (tally.wins + tally.draws / 2) / max(1, tally.rounds)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
