@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from competitor.config import shipped
 from competitor.errors import PlayerError
-from competitor.players import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
+from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
 

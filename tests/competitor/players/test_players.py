@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from competitor import players
 from competitor.config import Config
 from competitor.errors import PlayerError
 from competitor.players import (
     BasicPlayer,
     DreamerPlayer,
-    GuardedPlayer,
+    ForeignPlayer,
     Player,
     RandomPlayer,
     SeededPlayer,
     clean_actions,
     make_player,
+    specs,
 )
 from competitor.rink import BasicOpponent
 from dreamer.agent import Dreamer
@@ -194,7 +194,7 @@ def test_make_player_from_a_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
 
 
 def test_champion_is_the_shipped_checkpoint(agent: Dreamer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(players, "shipped", lambda name: tmp_path / name)
+    monkeypatch.setattr(specs, "shipped", lambda name: tmp_path / name)
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*checkpoints/champion\.safetensors"):
         make_player("champion", seed=0)
     (tmp_path / "checkpoints").mkdir()
@@ -267,7 +267,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_user_class_from_the_current_directory(user_module: str) -> None:
     player = make_player(f"{user_module}:Good", seed=0)
-    assert isinstance(player, GuardedPlayer) and player.name == "my_players:Good"
+    assert isinstance(player, ForeignPlayer) and player.name == "my_players:Good"
     player.reset(SLOTS)
     blank = np.full((SLOTS, 18), np.nan, dtype=np.float32)
     assert np.array_equal(player.act(blank, NEVER), np.tile(np.float32([1, 0.5, 0, 0]), (SLOTS, 1)))

@@ -1,0 +1,88 @@
+"""An agent that dreams, as a player."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from competitor.errors import PlayerError
+from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
+from dreamer.agent import Dreamer
+from dreamer.sequence_model import State
+
+
+class DreamerPlayer:
+    """A dreamer in every slot: one table of latent states, row by row the memory of one round."""
+
+    def __init__(self, agent: Dreamer, name: str, *, deterministic: bool = True) -> None:
+        self.name = name
+        self.deterministic = deterministic
+        self._agent = agent
+        self._state: State = {}
+        self._is_fresh: Flags = np.zeros(0, dtype=np.bool_)
+
+    def reset(self, slots: int) -> None:
+        """Forget everything and be ready for `slots` rounds at once."""
+        with torch.inference_mode():
+            self._state = self._agent.initial_state(slots)
+        self._is_fresh = np.ones(slots, dtype=np.bool_)
+
+    def memory(self) -> State:
+        """Return a copy of what all slots remember, and which of them start anew, as CPU tensors by name."""
+        fresh = torch.from_numpy(self._is_fresh.copy())
+        return {"is_fresh": fresh, **{key: table.clone().cpu() for key, table in self._state.items()}}
+
+    def remember(self, memory: State) -> None:
+        """Take over what `memory` of an equal player returned."""
+        tables = {key: table.clone() for key, table in memory.items()}
+        self._is_fresh = tables.pop("is_fresh").numpy()
+        self._state = {key: table.to(self._agent.device) for key, table in tables.items()}
+
+    def act(self, obs: Array, is_first: Flags) -> Array:
+        """Return actions (slots, 4), always finite and in [-1, 1], for observations (slots, 18).
+
+        A slot whose observation is not finite gets zeros, and its state waits for the next one. A slot whose
+        state itself broke starts anew at its next step, so that one bad number cannot spoil a whole round.
+        """
+        if obs.shape[1] != self._agent.obs_size:
+            wanted = self._agent.obs_size
+            raise PlayerError(f"{self.name} plays with {wanted} observations, the rink has {obs.shape[1]}")
+        self._is_fresh |= is_first
+        actions = np.zeros((len(self._is_fresh), ACTION_SIZE), dtype=np.float32)
+        rows = playing_rows(obs)
+        if rows.size:
+            raw, is_sound = self._act_in(rows, obs[rows])
+            raw[~is_sound] = 0.0
+            actions[rows, : raw.shape[1]] = clean_actions(raw, *raw.shape)
+            self._is_fresh[rows] = ~is_sound
+        return actions
+
+    @torch.inference_mode()
+    def _act_in(self, rows: NDArray[np.intp], obs: Array) -> tuple[Array, Flags]:
+        """Act in the given slots only, idle ones cost nothing: (actions, whether the row is finite)."""
+        everywhere = len(rows) == len(self._is_fresh)
+        device = self._agent.device
+        index = torch.from_numpy(rows).to(device)
+        state = self._state if everywhere else {key: table[index] for key, table in self._state.items()}
+        is_first = torch.from_numpy(self._is_fresh[rows]).to(device)
+        state, action = self._agent.act(
+            state, torch.from_numpy(obs).to(device), is_first, deterministic=self.deterministic
+        )
+        is_sound = _finite_rows(state)
+        if not is_sound.all():
+            # is_first alone does not heal a row: it multiplies the old state by zero, and 0 * NaN is NaN.
+            for table in state.values():
+                table[~is_sound] = 0.0
+        if everywhere:
+            self._state = state
+        else:
+            for key, table in self._state.items():
+                table[index] = state[key]
+        return action.float().cpu().numpy().copy(), is_sound.cpu().numpy()
+
+
+def _finite_rows(state: State) -> Tensor:
+    """Return which rows (batch,) of a state are finite; a sum is finite only if its terms are."""
+    return torch.isfinite(torch.stack([table.flatten(1).sum(dim=1) for table in state.values()])).all(dim=0)

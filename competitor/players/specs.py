@@ -1,0 +1,128 @@
+"""Players by what the user calls them: one notation for every command, setting and file.
+
+::
+
+    weak, strong, random    the course's basic opponents, and pure chance
+    champion                the shipped agent
+    FILE                    a checkpoint, with or without its suffix
+    DIRECTORY               a run: its best checkpoint
+    module:Class            a class of the user's, see docs/evaluation.md
+    sb3:FILE.zip            a policy of stable-baselines3
+    sparring:NAME           a sparring partner, see docs/sparring.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from competitor.config import shipped
+from competitor.errors import PlayerError
+from competitor.players.baselines import PREFIX as BASELINES
+from competitor.players.baselines import load_baseline
+from competitor.players.basic import BasicPlayer
+from competitor.players.dreamer import DreamerPlayer
+from competitor.players.foreign import load_class, source_of
+from competitor.players.player import Player
+from competitor.players.random import RandomPlayer
+from competitor.players.sparring import PREFIX as SPARRING
+from competitor.players.sparring import load_partner, partner_path
+from dreamer.checkpoint import load_checkpoint
+
+Kind = Literal["basic", "random", "checkpoint", "class", "baseline", "partner"]
+
+BASIC = ("weak", "strong")
+RANDOM = "random"
+CHAMPION = "champion"
+BEST_OF_RUN = Path("checkpoints/best")
+
+
+def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: bool = True) -> Player:
+    """Return the player that `spec` names, see the top of this module.
+
+    seed: of its chance. deterministic: the policy's most likely actions instead of samples. keep_mode: whether
+    the rink lets a player hold the puck.
+
+    Raises PlayerError (no such player, or one that cannot play), PackageError (its package is not installed) and
+    dreamer.errors.CheckpointError.
+    """
+    kind = kind_of(spec)
+    if kind == "basic":
+        return BasicPlayer(weak=spec == "weak", seed=seed, keep_mode=keep_mode)
+    if kind == "random":
+        return RandomPlayer(seed)
+    if kind == "checkpoint":
+        return _load_dreamer(spec, seed=seed, deterministic=deterministic)
+    if kind == "baseline":
+        return load_baseline(spec, seed=seed, deterministic=deterministic)
+    if kind == "partner":
+        return load_partner(spec.removeprefix(SPARRING))
+    return load_class(spec)
+
+
+def kind_of(spec: str) -> Kind:
+    """Return what `spec` names, without loading it; raises PlayerError when it names nothing."""
+    if spec in BASIC:
+        return "basic"
+    if spec == RANDOM:
+        return "random"
+    if spec.startswith(BASELINES):
+        return "baseline"
+    if spec.startswith(SPARRING):
+        return "partner"
+    if _names_checkpoint(spec):
+        return "checkpoint"
+    if ":" in spec:
+        return "class"
+    raise PlayerError(
+        f"unknown player '{spec}': choose one of weak, strong, random, {CHAMPION} (the shipped agent), "
+        "sparring:NAME (a sparring partner), the path of a checkpoint or of a run, module:Class, or sb3:FILE.zip"
+    )
+
+
+def checkpoint_path(spec: str) -> Path:
+    """Return the checkpoint that `spec` names: the shipped one for "champion", a run's best one, or the path itself."""
+    if spec == CHAMPION:
+        return shipped(f"checkpoints/{CHAMPION}.safetensors")
+    return Path(spec) / BEST_OF_RUN if _is_run(spec) else Path(spec)
+
+
+def fingerprint(spec: str) -> str:
+    """Return the sha256 of the file that makes the player `spec`, "" for one that is no file of its own.
+
+    For a checkpoint take the digest on its card. Raises PlayerError when the file cannot be read.
+    """
+    file = _file_of(spec)
+    if file is None:
+        return ""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PlayerError(f"player {spec} cannot be read: {file}: {error.strerror}") from error
+
+
+def _file_of(spec: str) -> Path | None:
+    kind = kind_of(spec)
+    if kind == "baseline":
+        return Path(spec.removeprefix(BASELINES))
+    if kind == "partner":
+        return partner_path(spec.removeprefix(SPARRING))
+    return source_of(spec) if kind == "class" else None
+
+
+def _is_run(spec: str) -> bool:
+    return (Path(spec) / BEST_OF_RUN.parent).is_dir()
+
+
+def _names_checkpoint(spec: str) -> bool:
+    path = Path(spec)
+    looks_like_one = path.suffix == ".safetensors" or (len(path.parts) > 1 and ":" not in spec)
+    exists = path.is_file() or _is_run(spec) or Path(f"{spec}.safetensors").is_file()
+    return spec == CHAMPION or looks_like_one or (bool(spec) and exists)
+
+
+def _load_dreamer(spec: str, *, seed: int, deterministic: bool) -> DreamerPlayer:
+    agent, _ = load_checkpoint(checkpoint_path(spec))
+    agent.generator.manual_seed(seed)
+    return DreamerPlayer(agent, spec, deterministic=deterministic)
