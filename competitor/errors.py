@@ -114,7 +114,7 @@ class CertificateError(FatalError):
 
 
 class PackageError(FatalError):
-    """A package is missing that only pictures or the training of sparring partners need."""
+    """A package of an extra is not installed: for pictures, sparring partners or players of stable-baselines3."""
 
     exit_code = 18
 
