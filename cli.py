@@ -9,6 +9,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+
+from competitor.errors import EXIT_INTERRUPTED, exit_code, message
+
+
+def _leave(number: int, frame: object) -> None:
+    """End at once: while modules are loaded there is nothing to save, and a traceback would tell the user nothing."""
+    os.write(2, b"interrupted\n")
+    os._exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__" or sys.argv[0].endswith("hockey-dreamer"):  # not where this module is only imported
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+
+import re
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +33,9 @@ import click
 
 from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
-from competitor.errors import EXIT_INTERRUPTED, exit_code, message
 from competitor.options import CONFIG, ENGINE, FILE, FOLDER, SEED, SET
 from competitor.sparring.commands import sparring
-from competitor.system import code_version, raise_interrupt, stopping_on_signals
+from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt, stopping_on_signals
 
 if TYPE_CHECKING:
     from competitor.config import Config
@@ -50,13 +64,21 @@ for command in (compete, status, matches, arena, sparring):
     cli.add_command(command)
 
 
+def _plain_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name)):
+        raise click.BadParameter(f"{name!r} is not a plain name: the run becomes the folder NAME in {RUNS}/")
+    return name
+
+
 @cli.command()
 @CONFIG
 @click.option("--preset", help="Settings to start from: default, seed, debug, ...  [default: default]")
 @SET
 @SEED
 @ENGINE
-@click.option("--run", "name", help="Name of the new run in runs/.  [default: date, time and preset]")
+@click.option(
+    "--run", "name", callback=_plain_name, help="Name of the new run in runs/.  [default: date, time and preset]"
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes.")
 @click.option("--replay", "records", multiple=True, type=FOLDER, help="Learn from the rounds recorded here too.")
@@ -81,11 +103,11 @@ def train(
       cli.py train --set training.rinks=16 --set league.past=0.5
       cli.py train --resume runs/first --replay records/
     """
-    if resume is not None and (config_path or preset or name):
+    if resume is not None and (config_path, preset, name) != (None, None, None):
         raise click.UsageError("--resume uses the run's own settings: drop --config, --preset and --run")
     from competitor.config import as_overrides, load_config
     from competitor.rink import make_rink
-    from competitor.train.progress import make_display
+    from competitor.train.display import make_display, say
     from competitor.train.run_directory import default_name
     from competitor.train.selfplay import Trainer
 
@@ -93,24 +115,19 @@ def train(
     if resume is not None:
         trainer = Trainer.resume(resume, overrides, records=records)
     else:
-        chosen = preset or "default"
+        chosen = "default" if preset is None else preset
         config = load_config(config_path, chosen, overrides)
         make_rink(config.rink.engine).close()  # a missing engine is told before a run directory exists
-        path = RUNS / (name or default_name(chosen, datetime.now()))
+        path = RUNS / (default_name(chosen, datetime.now()) if name is None else name)
         trainer = Trainer.start(config, path, preset=chosen, records=records)
-    click.echo(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
-    click.echo(trainer.placement.line)
-    if trainer.newer_settings:
-        names = ", ".join(trainer.newer_settings)
-        click.echo(f"the run is older than these settings, which take their defaults: {names}")
-    if records:
-        steps = sum(len(episode.action) for episode in trainer.recorded)
-        click.echo(f"{len(trainer.recorded):,} views of recorded rounds ({steps:,} steps) go into the replay")
-    with stopping_on_signals(trainer.stop) as signals, make_display() as display:
-        outcome = trainer.train(display)
-    ended = "interrupted" if signals else "finished"
-    click.echo(f"{ended} after {outcome.environment_steps:,} environment steps, {outcome.updates:,} updates")
-    click.echo(f"all is saved in {outcome.run}; continue with: {outcome.resume_command}")
+    with trainer, stopping_on_signals(trainer.stop) as signals:
+        say(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
+        for line in trainer.notes():
+            say(line)
+        with make_display() as display:
+            outcome = trainer.train(display)
+        for line in outcome.lines(interrupted=bool(signals)):
+            say(line)
     return EXIT_INTERRUPTED if signals else 0
 
 
@@ -318,7 +335,9 @@ def main() -> None:
     """Run the command line; ends the process with the exit code that competitor/errors.py documents."""
     # Threads that spin while they wait make updates 20 times slower as soon as another process is busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(signal.SIGTERM, raise_interrupt)
+    for number in STOP_SIGNALS:
+        signal.signal(number, raise_interrupt)
+    end_quickly()
     sys.exit(run(sys.argv[1:]))
 
 

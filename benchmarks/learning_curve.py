@@ -41,8 +41,8 @@ from competitor.inspect.rink_axes import need_matplotlib, save_png
 from competitor.players import DreamerPlayer, make_player
 from competitor.screen import round_counter
 from competitor.system import code_version, stopping_on_signals
-from competitor.train.progress import make_display
-from competitor.train.reporter import dream_metrics
+from competitor.train.display import make_display
+from competitor.train.report import dream_metrics
 from competitor.train.run_directory import RunDirectory
 from competitor.train.selfplay import Trainer
 from dreamer import kernels
@@ -139,9 +139,17 @@ def measure(curve: Curve, rounds: int) -> bool:
             with make_display() as display:
                 trainer.train(display)
         else:  # cut after the training of this point and before its evaluation was written
-            trainer.state.pipeline.close()
-    report = None if signals else judge(trainer, rounds)
-    if report is None or report.partial:
+            trainer.close()
+    if signals:
+        return False
+    with trainer.run.sole_writer():  # whoever else measures this curve waits outside, also while rounds are played
+        return take_point(curve, trainer, rounds)
+
+
+def take_point(curve: Curve, trainer: Trainer, rounds: int) -> bool:
+    """Play, dream and write down what came of it; returns False when Ctrl-C came."""
+    report = judge(trainer, rounds)
+    if report.partial:
         return False
     counters = trainer.state.counters
     about = {"minutes": counters.seconds / 60, "updates": trainer.state.agent.updates}

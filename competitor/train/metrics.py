@@ -89,23 +89,35 @@ class MetricsWriter:
 
 
 def drop_after(path: Path, environment_steps: int, updates: int) -> None:
-    """Remove the lines of `path` after that point, and a last line cut short by a kill."""
+    """Remove the lines of `path` after that point, and those that are not whole lines of this record."""
     if not path.exists():
         return
     lines = read_lines(path)
-    limits = {"environment_steps": environment_steps, "updates": updates}
-    kept = [line for line in lines if all(line[key] <= limit for key, limit in limits.items())]
+    kept = [line for line in lines if line["environment_steps"] <= environment_steps and line["updates"] <= updates]
     atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
+def count_damaged(directory: Path) -> int:
+    """How many lines of the record are damaged or another program's; a last one that a kill cut short is neither."""
+    path = directory / METRICS_NAME
+    return _parse(path.read_bytes())[1] if path.is_file() else 0
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a line cut short by a kill is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "environment_steps" in line:
-            lines.append(line)
-    return lines
+    """The lines of a metrics file; damaged ones and those of another program are left out."""
+    return _parse(path.read_bytes())[0]
+
+
+def _parse(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """(the lines of the record, how many other lines end in a newline)."""
+    *whole, last = [_parse_line(text) for text in data.split(b"\n")]
+    return [line for line in (*whole, last) if line], whole.count(None)
+
+
+def _parse_line(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    positions = [line.get(key) for key in ("environment_steps", "updates")] if isinstance(line, dict) else [None]
+    return line if all(type(position) is int for position in positions) else None

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 
 from competitor.config import Config, RunConfig
 from competitor.errors import ConfigError, ResumeError
@@ -45,9 +46,9 @@ class Placement:
 
     device: Device
     precision: Precision
-    kernels: Kind
+    kernels: str  # those of older runs may have gone since
     why: str
-    gain: float | None = None
+    gain: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
 
     @property
     def line(self) -> str:
@@ -74,18 +75,24 @@ class Placement:
         atomic_write_text(run / FILE_NAME, json.dumps(asdict(self), indent=2) + "\n")
 
 
+READER = TypeAdapter(Placement)
 # What runs had before there was a choice.
 FORMER = Placement("cpu", "float32", "native", "")
 
 
 def read_placement(run: Path) -> Placement:
     """What was chosen for the run in the directory `run`. Raises ResumeError when the file is damaged."""
+    file = run / FILE_NAME
     try:
-        return Placement(**json.loads((run / FILE_NAME).read_text(encoding="utf-8")))
+        return READER.validate_json(file.read_bytes(), strict=True)
     except FileNotFoundError:
         return FORMER
-    except (OSError, ValueError, TypeError) as error:
-        raise ResumeError(f"{run / FILE_NAME} cannot be read ({error}); without it the CPU is taken") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+        raise ResumeError(f"{file} cannot be read ({what}); without this file the CPU is taken") from error
+    except OSError as error:
+        raise ResumeError(f"{file} cannot be read ({error.strerror}); without this file the CPU is taken") from error
 
 
 def choose_placement(config: Config, recorded: Placement | None = None) -> Placement:

@@ -17,9 +17,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -28,11 +30,13 @@ import torch
 
 from competitor.config import Config, load_config
 from competitor.errors import FULL_DISK, ConfigError, ResumeError, StorageError
-from competitor.system import code_version
+from competitor.system import code_version, command_line, sole_writer
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write_text, sync_directory
 
-SAVE_PREFIX = "save-"
+# Exactly the names this program gives: whatever else lies in a run is somebody else's and stays.
+SAVE_NAME = re.compile(r"save-(\d{6,12})")
+SNAPSHOT_FILE = re.compile(r"(step-\d{9,18})\.(?:safetensors|json)")
 # What the saved weights, rounds or replay depend on.
 FIXED_SECTIONS = ("rink", "reward", "model")
 FIXED_SETTINGS = (
@@ -62,14 +66,23 @@ class RunDirectory:
 
         Raises ConfigError when the directory is there already, StorageError when it cannot be written.
         """
-        if path.exists():
-            raise ConfigError(f"{path} exists already: choose another --run NAME, or continue it with --resume {path}")
         run = cls(path)
         with storage(path):
-            run.league.mkdir(parents=True)
-            run.checkpoints.mkdir()
-            atomic_write_text(path / "version.json", json.dumps(_version(preset), indent=2) + "\n")
-            run.write_config(config)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                resume = command_line("train", "--resume", path)
+                raise ConfigError(
+                    f"{path} exists already: choose another --run NAME, or continue it: {resume}"
+                ) from None
+            try:
+                run.league.mkdir()
+                run.checkpoints.mkdir()
+                atomic_write_text(path / "version.json", json.dumps(_version(preset), indent=2) + "\n")
+                run.write_config(config)  # last: without it the directory is no run
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
         return run
 
     @classmethod
@@ -78,6 +91,10 @@ class RunDirectory:
         if not (path / "config.toml").is_file():
             raise ResumeError(f"{path} is not a run directory: it has no config.toml")
         return cls(path)
+
+    def sole_writer(self) -> AbstractContextManager[None]:
+        """Hold the run for this process alone. Raises BusyError when another one holds it."""
+        return sole_writer(self.path, f"the run {self.path}")
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
         """The settings the run was made with, changed by `overrides` (as for --set).
@@ -109,8 +126,8 @@ class RunDirectory:
     def preset(self) -> str:
         """Name of the preset the run was made with."""
         try:
-            return str(json.loads((self.path / "version.json").read_text(encoding="utf-8"))["preset"])
-        except (OSError, ValueError, KeyError):
+            return str(json.loads((self.path / "version.json").read_bytes())["preset"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return "default"
 
     @property
@@ -131,55 +148,86 @@ class RunDirectory:
     def current_save(self) -> Path | None:
         """Directory of the last whole save, or None when there is none yet.
 
-        Raises ResumeError when the save that `state/current` names is gone.
+        Raises ResumeError when `state/current` is damaged or the save that it names is gone.
         """
         pointer = self.state / "current"
-        if not pointer.is_file():
+        try:
+            name = pointer.read_bytes().decode("ascii").strip()
+        except FileNotFoundError:
             return None
-        directory = self.state / pointer.read_text(encoding="utf-8").strip()
-        if not directory.is_dir():
-            raise ResumeError(f"{pointer} names {directory.name}, which is not there: the save has been damaged")
-        return directory
+        except (OSError, UnicodeDecodeError) as error:
+            raise ResumeError(f"{pointer} cannot be read ({error}): the save has been damaged") from error
+        if not SAVE_NAME.fullmatch(name):
+            raise ResumeError(f"{pointer} does not hold the name of a save: it has been damaged")
+        if not (self.state / name).is_dir():
+            raise ResumeError(f"{pointer} names {name}, which is not there: the save has been damaged")
+        return self.state / name
 
     def save(self, write: Callable[[Path], None]) -> Path:
-        """Make a new save with `write(directory)`, let `state/current` name it, then remove the one before.
+        """Make a new save with `write(directory)`, let `state/current` name it, then remove all others.
 
         At every moment, whatever kills the process, `current` names a whole save. Raises StorageError when
-        the disk is full; then the save before is untouched and the unfinished one is gone.
+        the disk is full; then the save before is untouched and the unfinished one is gone. What cannot be removed
+        stays, see `leftovers`.
         """
-        before = self.current_save()
-        number = 1 if before is None else int(before.name.removeprefix(SAVE_PREFIX)) + 1
-        directory = self.state / f"{SAVE_PREFIX}{number:06d}"
         with storage(self.path):
-            _clear(self.state, keep=before)
+            self._remove_saves(keep=self.current_save())
+            directory = self.state / f"save-{1 + max(self._saves().values(), default=0):06d}"
             try:
                 directory.mkdir(parents=True)
                 write(directory)
                 sync_directory(directory)
                 atomic_write_text(self.state / "current", directory.name + "\n")
             except BaseException:
-                shutil.rmtree(directory, ignore_errors=True)
+                if not self._is_current(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
                 raise
             sync_directory(self.state)
-            _clear(self.state, keep=directory)
+            self._remove_saves(keep=directory)
         return directory
 
+    def remove_snapshots(self, *, keep: Collection[str]) -> None:
+        """Remove the files of snapshots that are not named in `keep`; what is not this program's stays."""
+        for file in _entries(self.league):
+            match = SNAPSHOT_FILE.fullmatch(file.name)
+            if match and match[1] not in keep:
+                with suppress(OSError):
+                    file.unlink()
 
-class storage:  # noqa: N801 - used like a function
-    """Context in which a refused write becomes one clear StorageError about the run at `path`."""
+    def leftovers(self) -> list[Path]:
+        """Old saves that could not be removed, because the system refused it."""
+        current = self.current_save()
+        return [directory for directory in sorted(self._saves()) if directory != current]
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def _saves(self) -> dict[Path, int]:
+        """All saves, whole or not, with their numbers."""
+        matches = {path: SAVE_NAME.fullmatch(path.name) for path in _entries(self.state)}
+        return {path: int(match[1]) for path, match in matches.items() if match}
 
-    def __enter__(self) -> None:
-        return None
+    def _remove_saves(self, *, keep: Path | None) -> None:
+        """Remove saves other than `keep`: older ones, and those a kill has left unfinished."""
+        for directory in self._saves():
+            if directory != keep:
+                shutil.rmtree(directory, ignore_errors=True)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def _is_current(self, directory: Path) -> bool:
+        """Whether `current` names `directory` already: then it is whole, whatever has been raised since."""
+        with suppress(ResumeError):
+            return self.current_save() == directory
+        return False
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Within it a refused write becomes one clear StorageError about the run at `path`."""
+    try:
+        yield
+    except (OSError, CheckpointError) as error:
         cause = error.__cause__ if isinstance(error, CheckpointError) else error
         if not isinstance(cause, OSError) or isinstance(cause, FileNotFoundError):
-            return
+            raise
         reason = "the disk is full" if cause.errno in FULL_DISK else (cause.strerror or str(cause))
-        raise StorageError(f"cannot write to {self._path}: {reason}; what was saved before is untouched") from error
+        raise StorageError(f"cannot write to {path}: {reason}; what was saved before is untouched") from error
 
 
 def _check_unchanged(before: Config, after: Config) -> None:
@@ -191,11 +239,12 @@ def _check_unchanged(before: Config, after: Config) -> None:
         raise ResumeError(f"{', '.join(changed)} cannot change when a run is resumed: start a new run instead")
 
 
-def _clear(state: Path, *, keep: Path | None) -> None:
-    """Remove saves other than `keep`: older ones, and those a kill has left unfinished."""
-    for directory in state.glob(f"{SAVE_PREFIX}*"):
-        if directory != keep:
-            shutil.rmtree(directory)
+def _entries(directory: Path) -> list[Path]:
+    """What lies in `directory`; nothing where it is not there or cannot be listed."""
+    try:
+        return list(directory.iterdir())
+    except OSError:
+        return []
 
 
 def _version(preset: str) -> dict[str, str]:

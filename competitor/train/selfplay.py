@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from competitor.config import Config
@@ -25,23 +28,26 @@ from competitor.players import BasicPlayer, DreamerPlayer, Player
 from competitor.rink import Mode
 from competitor.train.experience import load_experience
 from competitor.train.matchmaker import kind_of
-from competitor.train.metrics import MetricsWriter
+from competitor.train.metrics import METRICS_NAME, MetricsWriter, count_damaged
 from competitor.train.placement import Placement, choose_placement, read_placement
-from competitor.train.reporter import Reporter
+from competitor.train.report import OnProgress, Outcome, Reporter
 from competitor.train.run_directory import RunDirectory, storage
 from competitor.train.savepoint import TrainingState, new_state, read_state, write_state
-from competitor.train.status import Clock, OnProgress, Outcome, Stopwatch
+from competitor.train.timing import Clock, Stopwatch
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import DivergenceError
 from dreamer.replay import Episode
 
 LOG_EVERY_UPDATES = 25
 MOST_SKIPPED_IN_A_ROW = 20
+SELECTION_SEED = 80_121_973
+"""Of the rounds that choose `checkpoints/best`: its own, so that `evaluate` does not judge it by the rounds it won."""
 
 
 class Trainer:
     """One training of one run. Make it with `start` or `resume`, then call `train` once.
 
+    It holds the run for this process alone until `train` has ended or `close` is called.
     The clock decides only when to save, when to stop and what is displayed: never what is learned.
     """
 
@@ -51,6 +57,7 @@ class Trainer:
         run: RunDirectory,
         state: TrainingState,
         placement: Placement,
+        held: ExitStack,
         *,
         resumed: bool,
         recorded: Sequence[Episode] = (),
@@ -58,7 +65,7 @@ class Trainer:
         clock: Clock = time.monotonic,
     ) -> None:
         self.config, self.run, self.state, self.placement = config, run, state, placement
-        self._resumed = resumed
+        self._held, self._resumed = held, resumed
         self.recorded = recorded
         self.newer_settings = newer_settings
         self._clock = clock
@@ -90,10 +97,12 @@ class Trainer:
         recorded = load_experience(records, config)
         placement = choose_placement(config)
         run = RunDirectory.create(path, config, preset=preset)
-        with storage(path):
-            placement.write(path)
-        state = new_state(config, run, placement)
-        return cls(config, run, state, placement, resumed=False, recorded=recorded, clock=clock)
+        with ExitStack() as held:
+            with storage(path):
+                held.enter_context(run.sole_writer())
+                placement.write(path)
+            state = new_state(config, run, placement)
+            return cls(config, run, state, placement, held.pop_all(), resumed=False, recorded=recorded, clock=clock)
 
     @classmethod
     def resume(
@@ -107,20 +116,63 @@ class Trainer:
         """Continue the run at `path`, with settings changed by `overrides` (as for --set).
 
         records: as for `start`. Raises ResumeError when it is no run, when its save is damaged, or when a setting
-        would change that cannot; ConfigError for a wrong override, RecordingError like `start`.
+        would change that cannot; BusyError when another process trains it; ConfigError for a wrong override,
+        RecordingError like `start`.
         """
         run = RunDirectory.open(path)
-        config = run.config(overrides)
-        recorded = load_experience(records, config)
-        save, before = run.current_save(), read_placement(path)
-        placement = choose_placement(config, before)
-        state = new_state(config, run, placement) if save is None else read_state(save, config, run, placement)
-        newer = run.newer_settings()
-        run.write_config(config)
-        if placement.differs_from(before):  # else the file keeps its reason
+        with ExitStack() as held:
             with storage(path):
-                placement.write(path)
-        return cls(config, run, state, placement, resumed=True, recorded=recorded, newer_settings=newer, clock=clock)
+                held.enter_context(run.sole_writer())
+            config = run.config(overrides)
+            recorded = load_experience(records, config)
+            save, before = run.current_save(), read_placement(path)
+            placement = choose_placement(config, before)
+            state = new_state(config, run, placement) if save is None else read_state(save, config, run, placement)
+            newer = run.newer_settings()
+            run.write_config(config)
+            if placement.differs_from(before):  # else the file keeps its reason
+                with storage(path):
+                    placement.write(path)
+            return cls(
+                config,
+                run,
+                state,
+                placement,
+                held.pop_all(),
+                resumed=True,
+                recorded=recorded,
+                newer_settings=newer,
+                clock=clock,
+            )
+
+    def notes(self) -> list[str]:
+        """What the user should know before it begins, line by line."""
+        lines = [self.placement.line]
+        if self.newer_settings:
+            names = ", ".join(self.newer_settings)
+            lines.append(f"the run is older than these settings, which take their defaults: {names}")
+        if self.recorded:
+            steps = sum(len(episode.action) for episode in self.recorded)
+            lines.append(f"{len(self.recorded):,} views of recorded rounds ({steps:,} steps) go into the replay")
+        damaged = count_damaged(self.run.path) if self._resumed else 0
+        if damaged:
+            lines.append(f"{damaged} damaged or foreign lines of {self.run.path / METRICS_NAME} are left out")
+        return lines
+
+    def close(self) -> None:
+        """End the thread of the updates and let go of the run; what has not been saved is lost."""
+        try:
+            self.state.pipeline.close()
+        finally:
+            self._held.close()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def stop(self) -> None:
         """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""
@@ -134,6 +186,20 @@ class Trainer:
         self._reporter.on_progress = on_progress
         self._watch.begin()
         self._saved_at = self._clock()
+        with self:
+            reason = self._train()
+        counters = self.state.counters
+        return Outcome(
+            reason,
+            self.run.path,
+            counters.environment_steps,
+            self.state.agent.updates,
+            counters.rounds,
+            self._watch.total_s,
+            self.run.leftovers(),
+        )
+
+    def _train(self) -> str:
         counters = self.state.counters
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
@@ -144,15 +210,7 @@ class Trainer:
             self._prelude(writer)
             reason = self._loop(table, writer)
             self.save()
-            self.state.pipeline.close()
-        return Outcome(
-            reason,
-            self.run.path,
-            counters.environment_steps,
-            self.state.agent.updates,
-            counters.rounds,
-            self._watch.total_s,
-        )
+        return reason
 
     def save(self) -> None:
         """Write a save for --resume and checkpoints/latest; remove snapshots that nobody needs any more."""
@@ -160,10 +218,8 @@ class Trainer:
         self.state.counters.seconds = self._watch.total_s
         self.run.save(lambda directory: write_state(directory, self.state))
         save_checkpoint(self.run.checkpoints / "latest", self.state.pipeline.averaged, self._reporter.card())
-        needed = {member.name for member in self.state.league.members} | set(self.state.roster.past)
-        for file in self.run.league.iterdir():
-            if file.name.split(".")[0] not in needed:
-                file.unlink()
+        members = {member.name for member in self.state.league.members}
+        self.run.remove_snapshots(keep=members | set(self.state.roster.past))
         self._saved_at = self._clock()
 
     def _loop(self, table: RoundTable, writer: MetricsWriter) -> str:
@@ -186,19 +242,19 @@ class Trainer:
     def _warm_up(self) -> RoundTable:
         """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
         state, config = self.state, self.config
-        self._reporter.show("warm-up")
         where: dict[str, Any] = {
             "rinks": config.training.rinks,
             "engine": config.rink.engine,
             "keep_mode": config.rink.keep_mode,
         }
-        steps = 0
-        for played in play_warmup(config.training.warmup_rounds, state.warmup_generator, **where):
-            self._remember(played)
-            steps += played.steps
-        for played, taught in play_lessons(config.training.lesson_rounds, state.warmup_generator, **where):
+        steps, total = 0, config.training.warmup_rounds + config.training.lesson_rounds
+        plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
+        lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, **where)
+        self._reporter.show("warm-up", 0, total)
+        for done, (played, taught) in enumerate(chain(((played, ()) for played in plain), lessons), start=1):
             self._remember(played, taught)
             steps += played.steps
+            self._reporter.show("warm-up", done, total)
         state.counters.warmup_steps = state.counters.environment_steps = steps
         # Counted from here on: who has not learned yet has no place in the league.
         state.counters.next_evaluation = steps + config.training.evaluate_every_steps
@@ -213,11 +269,12 @@ class Trainer:
     def _prelude(self, writer: MetricsWriter) -> None:
         """Learn from the warm-up alone, before the first step of play."""
         state = self.state
-        while state.agent.updates < self.config.training.prelude_updates and not self._stop_requested:
+        total = self.config.training.prelude_updates
+        while state.agent.updates < total and not self._stop_requested:
             if self._watch.left_s == 0.0:
                 return
             self._note(state.pipeline.train_prelude(state.replay.sample()), writer)
-            self._reporter.show("prelude")
+            self._reporter.show("prelude", state.agent.updates, total)
             self._save_now_and_then()
         state.pipeline.finish()
         if state.counters.environment_steps == state.counters.warmup_steps:  # else a resumed run plays on as it did
@@ -299,7 +356,6 @@ class Trainer:
         self.state.league.add(name, self.state.counters.environment_steps)
 
     def _evaluate(self, writer: MetricsWriter) -> None:
-        self._reporter.show("evaluation")
         self.state.pipeline.finish()
         keep_mode = self.config.rink.keep_mode
         opponents: dict[str, Player] = {
@@ -309,11 +365,14 @@ class Trainer:
             DreamerPlayer(self.state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
             opponents,
             rounds=self.config.training.evaluate_rounds,
-            seed=self.config.evaluation.seed,
+            seed=SELECTION_SEED,
             rinks=self.config.evaluation.rinks,
             engine=self.config.rink.engine,
             keep_mode=keep_mode,
+            on_progress=lambda progress: self._reporter.show("evaluation", progress.done, progress.total),
         )
+        if report.partial:  # a second Ctrl-C; `evaluate` has taken it as its own
+            raise KeyboardInterrupt
         self._keep_best(report, self._reporter.log_evaluation(writer, report, self._check_dream())["score"])
 
     def _check_dream(self) -> DreamReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def test_version_names_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith(f"hockey-dreamer {__version__}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "cli.py"), "train", "--preset", "debug", "--run", "cut"]
     endless = ["--set", "training.environment_steps=100000000"]
@@ -130,6 +131,7 @@ def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None
     assert process.returncode == 130
     assert err == ""
     assert "interrupted after" in out
-    assert "continue with: python cli.py train --resume runs/cut" in out.splitlines()[-1]
+    again = shlex.split(out.splitlines()[-1].partition("continue with: ")[2])
+    assert again == [*command[:2], "train", "--resume", "runs/cut"]
     assert (tmp_path / "runs/cut/checkpoints/latest.safetensors").is_file()
     assert (tmp_path / "runs/cut/state/current").is_file()

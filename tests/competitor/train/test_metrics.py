@@ -5,16 +5,26 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from competitor.train.display import (
+    LastingDisplay,
+    LineDisplay,
+    LiveDisplay,
+    duration,
+    make_display,
+    panel,
+    status_line,
+)
 from competitor.train.league import League
 from competitor.train.metrics import Averages, MetricsWriter, read_lines
-from competitor.train.progress import LineDisplay, LiveDisplay, duration, make_display, panel, status_line
-from competitor.train.status import Outcome, Speed, Status, Stopwatch
+from competitor.train.report import Outcome, Status
+from competitor.train.timing import Speed, Stopwatch
 
 
 def at(steps: int, updates: int) -> dict[str, float]:
@@ -96,6 +106,8 @@ def status(phase: str = "training", steps: int = 1234, **changes: object) -> Sta
     league.record("weak", 1)
     values: dict[str, object] = {
         "phase": phase,
+        "done": 0,
+        "total": 0,
         "environment_steps": steps,
         "environment_steps_limit": 10_000,
         "rounds": 7,
@@ -106,7 +118,7 @@ def status(phase: str = "training", steps: int = 1234, **changes: object) -> Sta
         "seconds_left": 61.0,
         "steps_per_s": 100.0,
         "updates_per_s": 2.5,
-        "kinds": league.kinds,
+        "opponents": league.kinds,
         "members": 1,
         "rating": 4.0,
         "metrics": {"loss/world": 1.5, "policy/entropy": 4.2, "return/scale": 1.0},
@@ -117,7 +129,7 @@ def status(phase: str = "training", steps: int = 1234, **changes: object) -> Sta
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
     text = io.StringIO()
-    return Console(file=text, force_terminal=terminal, width=120), text
+    return Console(file=text, force_terminal=terminal, force_interactive=terminal, width=120), text
 
 
 def test_plain_lines_come_every_ten_seconds_at_new_phases_and_at_the_end() -> None:
@@ -148,15 +160,16 @@ def test_a_line_tells_what_matters() -> None:
 def test_the_live_panel_shows_everything() -> None:
     screen, text = console(terminal=True)
     with make_display(screen) as display:
-        assert isinstance(display, LiveDisplay)
+        assert isinstance(display, LastingDisplay) and isinstance(display.display, LiveDisplay)
         display(status())
-    screen.print(panel(status()))
+    screen.print(panel(status(), 120))
     for part in ("1:02:03 so far", "1,234 of 10,000", "weak 75% of 1", "return scale 1", "weak 80% won"):
         assert part in text.getvalue()
 
 
 def test_a_pipe_gets_plain_lines() -> None:
-    assert isinstance(make_display(console(terminal=False)[0]), LineDisplay)
+    display = make_display(console(terminal=False)[0])
+    assert isinstance(display, LastingDisplay) and isinstance(display.display, LineDisplay)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (59.6, "0:01:00"), (3600.0, "1:00:00")])
@@ -176,11 +189,13 @@ def test_speed_is_measured_over_windows() -> None:
     assert (speed.steps_per_s, speed.updates_per_s) == (100.0, 2.0)
 
 
-def test_the_outcome_names_the_command_that_continues() -> None:
+def test_the_outcome_names_the_command_that_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["cli.py"])
+    monkeypatch.setattr(sys, "orig_argv", [".venv/bin/python", "cli.py"])
     outcome = Outcome("stopped", Path("runs/first"), 1, 1, 1, 1.0)
-    assert outcome.resume_command == "python cli.py train --resume runs/first"
-    full = Outcome("steps", Path("runs/first"), 500, 1, 1, 1.0)
-    assert full.resume_command.endswith("--resume runs/first --set training.environment_steps=1000")
+    assert outcome.resume_command == ".venv/bin/python cli.py train --resume runs/first"
+    full = Outcome("steps", Path("runs/my first"), 500, 1, 1, 1.0)
+    assert full.resume_command.endswith("--resume 'runs/my first' --set training.environment_steps=1000")
 
 
 def test_the_stopwatch_limits_one_start_and_counts_all() -> None:

@@ -123,12 +123,14 @@ def test_a_run_keeps_its_choice_and_resume_takes_it_up(tmp_path: Path, monkeypat
     trainer = Trainer.start(tiny(), tmp_path / "run")
     assert trainer.state.agent.precision == "bfloat16" and kernels.kind() == "plain"
     assert read_placement(tmp_path / "run") == trainer.placement
+    trainer.close()
     kernels.use("auto")
     without_measuring(monkeypatch)
     again = Trainer.resume(tmp_path / "run")
     assert again.state.agent.precision == "bfloat16" and kernels.kind() == "plain"
     assert read_placement(tmp_path / "run") == trainer.placement  # with the reason of the start
-    Trainer.resume(tmp_path / "run", ["run.precision=float32"])
+    again.close()
+    Trainer.resume(tmp_path / "run", ["run.precision=float32"]).close()
     assert read_placement(tmp_path / "run").precision == "float32"
     (tmp_path / "run" / "placement.json").write_text("{")
     with pytest.raises(ResumeError, match=r"placement.json cannot be read"):

@@ -20,8 +20,8 @@ from competitor.errors import ResumeError, StorageError
 from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
 from competitor.train.metrics import read_lines
+from competitor.train.report import Outcome, Status
 from competitor.train.selfplay import MOST_SKIPPED_IN_A_ROW, Trainer
-from competitor.train.status import Outcome, Status
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import DivergenceError
 
@@ -172,7 +172,7 @@ def test_a_run_killed_in_the_middle_of_a_save_goes_on_from_the_save_before(
     tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
 ) -> None:
     path = tmp_path / "killed"
-    Trainer.start(tiny("training.checkpoint_every_minutes=2.0"), path)
+    Trainer.start(tiny("training.checkpoint_every_minutes=2.0"), path).close()
     root = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-c", KILLED_IN_A_SAVE, str(path), "2"]
     child = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, check=False, timeout=120)
@@ -271,7 +271,7 @@ def test_minutes_limit_this_start_only(tmp_path: Path) -> None:
 
 
 def test_a_run_stopped_before_it_began_can_be_resumed(tmp_path: Path) -> None:
-    Trainer.start(tiny(), tmp_path / "run")
+    Trainer.start(tiny(), tmp_path / "run").close()
     trainer = Trainer.resume(tmp_path / "run")
     trainer.stop()
     outcome = trainer.train()
@@ -301,7 +301,7 @@ def test_limits_and_league_may_change_on_resume(tmp_path: Path, unbroken: tuple[
     ],
 )
 def test_what_cannot_change_on_resume_is_named(tmp_path: Path, override: str, named: str) -> None:
-    Trainer.start(tiny(), tmp_path / "run")
+    Trainer.start(tiny(), tmp_path / "run").close()
     with pytest.raises(ResumeError, match=f"{named} cannot change"):
         Trainer.resume(tmp_path / "run", [override])
 

@@ -2,17 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from competitor.config import Config
 from competitor.evaluate.evaluation import EvaluationReport
 from competitor.inspect.dream_check import DreamReport
-from competitor.system import code_version
+from competitor.system import code_version, command_line
+from competitor.train.league import Member
 from competitor.train.metrics import MetricsWriter
 from competitor.train.run_directory import RunDirectory
 from competitor.train.savepoint import TrainingState
-from competitor.train.status import Clock, OnProgress, Speed, Status, Stopwatch
+from competitor.train.timing import Clock, Speed, Stopwatch
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a training stands, for the display. Rates are per second; `seconds_left` is None while unknown.
+
+    done, total: how much of the phase has been done, in its own unit (rounds, in the prelude updates); total is 0 for
+    the phase "training", whose extent is environment_steps_limit.
+    """
+
+    phase: str
+    done: int
+    total: int
+    environment_steps: int
+    environment_steps_limit: int
+    rounds: int
+    updates: int
+    skipped: int
+    replay_steps: int
+    seconds: float
+    seconds_left: float | None
+    steps_per_s: float
+    updates_per_s: float
+    opponents: dict[str, Member]
+    members: int
+    rating: float
+    metrics: dict[str, float]
+    evaluation: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `Trainer.train` ended: "steps" or "minutes" (a limit was reached) or "stopped".
+
+    leftovers: old saves that could not be removed.
+    """
+
+    reason: str
+    run: Path
+    environment_steps: int
+    updates: int
+    rounds: int
+    seconds: float
+    leftovers: list[Path] = field(default_factory=list)
+
+    def lines(self, *, interrupted: bool) -> list[str]:
+        """What to tell the user at the end."""
+        ended = "interrupted" if interrupted else "finished"
+        lines = [f"{ended} after {self.environment_steps:,} environment steps, {self.updates:,} updates"]
+        if self.leftovers:
+            names = ", ".join(map(str, self.leftovers))
+            lines.append(f"old saves that could not be deleted and are no longer needed: {names}")
+        return [*lines, f"all is saved in {self.run}; continue with: {self.resume_command}"]
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues this run; at the limit of steps it raises the limit."""
+        more = ["--set", f"training.environment_steps={2 * self.environment_steps}"] if self.reason == "steps" else []
+        return command_line("train", "--resume", self.run, *more)
+
+
+OnProgress = Callable[[Status], None]
 
 
 class Reporter:
@@ -77,8 +143,8 @@ class Reporter:
             "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def show(self, phase: str) -> None:
-        """Hand the present status to the display."""
+    def show(self, phase: str, done: int = 0, total: int = 0) -> None:
+        """Hand the present status to the display; for `done` and `total` see `Status`."""
         state, counters = self._state, self._state.counters
         self._speed.update(counters.environment_steps, state.agent.updates)
         if self.on_progress is None:
@@ -86,6 +152,8 @@ class Reporter:
         self.on_progress(
             Status(
                 phase=phase,
+                done=done,
+                total=total,
                 environment_steps=counters.environment_steps,
                 environment_steps_limit=self._limits.environment_steps,
                 rounds=counters.rounds,
@@ -96,7 +164,7 @@ class Reporter:
                 seconds_left=self._seconds_left(),
                 steps_per_s=self._speed.steps_per_s,
                 updates_per_s=self._speed.updates_per_s,
-                kinds=state.league.kinds,
+                opponents=state.league.kinds,
                 members=len(state.league.members),
                 rating=state.league.rating,
                 metrics=self._metrics,

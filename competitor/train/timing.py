@@ -1,55 +1,12 @@
-"""What a training tells about itself: to the display while it runs, to the command line at its end."""
+"""How fast a training goes, how long it has lasted, and how long it may still last."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-from competitor.train.league import Member
 
 SPEED_WINDOW_S = 5.0
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a training stands, for the display. Rates are per second; `seconds_left` is None while unknown."""
-
-    phase: str
-    environment_steps: int
-    environment_steps_limit: int
-    rounds: int
-    updates: int
-    skipped: int
-    replay_steps: int
-    seconds: float
-    seconds_left: float | None
-    steps_per_s: float
-    updates_per_s: float
-    kinds: dict[str, Member]
-    members: int
-    rating: float
-    metrics: dict[str, float]
-    evaluation: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of `Trainer.train` ended: "steps" or "minutes" (a limit was reached) or "stopped"."""
-
-    reason: str
-    run: Path
-    environment_steps: int
-    updates: int
-    rounds: int
-    seconds: float
-
-    @property
-    def resume_command(self) -> str:
-        """The command that continues this run; at the limit of steps it raises the limit."""
-        more = f" --set training.environment_steps={2 * self.environment_steps}" if self.reason == "steps" else ""
-        return f"python cli.py train --resume {self.run}{more}"
 
 
 @dataclass
@@ -96,6 +53,3 @@ class Stopwatch:
     def left_s(self) -> float | None:
         """Seconds until the limit, at least 0; None without a limit."""
         return max(0.0, self._limit_s - (self._clock() - self._began)) if self._limit_s else None
-
-
-OnProgress = Callable[[Status], None]

@@ -1,0 +1,256 @@
+"""How a training looks on the console: a live panel on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Protocol
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from competitor.train.report import Status
+
+LINE_EVERY_S = 10.0
+DRAW_EVERY_S = 0.25
+NARROW = 50  # columns; below, the names stand above what they name
+SHOWN_METRICS = {
+    "world": "loss/world",
+    "critic": "loss/critic",
+    "actor": "loss/actor",
+    "entropy": "policy/entropy",
+    "return scale": "return/scale",
+    "return": "return/mean",
+}
+WIN_RATE = "/win_rate"
+GONE = (OSError, SystemExit)
+"""What writing to a closed terminal or pipe raises; rich makes a broken pipe a SystemExit."""
+
+
+class Display(Protocol):
+    """Shows a training; use it as a context manager and call it with each new status."""
+
+    def __call__(self, status: Status) -> None: ...
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def make_display(console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> Display:
+    """The display that suits the console; a terminal or pipe that closes never ends the training."""
+    console = console or Console()
+    return LastingDisplay(LiveDisplay(console, clock) if console.is_interactive else LineDisplay(console, clock))
+
+
+def say(text: str) -> None:
+    """Print a line; if nobody is there to read it any more, that is no reason to fail."""
+    try:
+        click.echo(text)
+    except GONE:
+        _write_to_nowhere()
+
+
+def _write_to_nowhere() -> None:
+    """Send standard output nowhere from now on, so that its last flush does not fail either."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class LastingDisplay:
+    """Hands everything to another display until that cannot be written to; then the training goes on unseen."""
+
+    def __init__(self, display: Display) -> None:
+        self.display = display
+        self._is_gone = False
+
+    def __call__(self, status: Status) -> None:
+        """Show the status, if there is somebody to see it."""
+        self._unless_gone(lambda: self.display(status))
+
+    def __enter__(self) -> LastingDisplay:
+        self._unless_gone(self.display.__enter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unless_gone(lambda: self.display.__exit__(kind, error, trace))
+
+    def _unless_gone(self, show: Callable[[], object]) -> None:
+        if self._is_gone:
+            return
+        try:
+            show()
+        except GONE:
+            self._is_gone = True
+            _write_to_nowhere()
+
+
+class LineDisplay:
+    """One plain line every ten seconds, and one at the end and whenever the phase changes."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._printed_at = float("-inf")
+        self._printed: Status | None = None
+        self._last: Status | None = None
+
+    def __call__(self, status: Status) -> None:
+        """Print the status if it is time."""
+        new_phase = self._printed is None or self._printed.phase != status.phase
+        self._last = status
+        if new_phase or self._clock() - self._printed_at >= LINE_EVERY_S:
+            self._print(status)
+
+    def _print(self, status: Status) -> None:
+        self._printed_at, self._printed = self._clock(), status
+        self._console.print(status_line(status), soft_wrap=True, highlight=False, markup=False)
+
+    def __enter__(self) -> LineDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is not None and self._last is not self._printed:
+            self._print(self._last)
+
+
+class LiveDisplay:
+    """A panel that is redrawn in place a few times a second."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._drawn_at = float("-inf")
+        self._last: Status | None = None
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+
+    def __call__(self, status: Status) -> None:
+        """Redraw the panel if it is time."""
+        self._last = status
+        if self._clock() - self._drawn_at >= DRAW_EVERY_S:
+            self._drawn_at = self._clock()
+            self._draw(status)
+
+    def _draw(self, status: Status) -> None:
+        self._live.update(panel(status, self._console.width), refresh=True)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is not None:
+            self._draw(self._last)
+        self._live.__exit__(kind, error, trace)
+
+
+def status_line(status: Status) -> str:
+    """The status as one line of text."""
+    parts = [
+        phase(status),
+        f"{status.environment_steps:,} steps ({status.steps_per_s:.0f}/s)",
+        f"{status.updates:,} updates ({status.updates_per_s:.1f}/s)",
+        f"{status.rounds:,} rounds",
+    ]
+    won = [f"{name} {record.win_rate:.0%}" for name, record in status.opponents.items() if record.games]
+    if won:
+        parts.append("win rate " + " ".join(won))
+    parts += _metrics(status)
+    if status.skipped:
+        parts.append(f"{status.skipped} updates skipped")
+    parts.append(f"left {duration(status.seconds_left)}")
+    return " | ".join(parts)
+
+
+def phase(status: Status) -> str:
+    """The phase and how far it is, such as `prelude 222 of 24,000, play begins in about 12 minutes`."""
+    if not status.total:
+        return status.phase
+    text = f"{status.phase} {status.done:,} of {status.total:,}"
+    if status.phase != "prelude":
+        return f"{text} rounds"
+    if status.updates_per_s <= 0.0:
+        return text
+    minutes = (status.total - status.done) / status.updates_per_s / 60
+    return f"{text}, play begins in about {_minutes(minutes)}"
+
+
+def _minutes(minutes: float) -> str:
+    count = max(1, round(minutes))
+    return "1 minute" if count == 1 else f"{count:,} minutes"
+
+
+def panel(status: Status, width: int) -> RenderableType:
+    """The status as a small table of what is going on, and a progress bar, for a terminal of `width` columns."""
+    rows = _rows(status)
+    left = status.seconds_left
+    total = None if left is None else status.seconds + left
+    bar = ProgressBar(total=total, completed=status.seconds, width=min(60, width))
+    table = Table.grid(padding=(0, 2))
+    if width < NARROW:
+        for name, text in rows:
+            table.add_row(Text.assemble((name, "dim"), f"\n  {text}"))
+        return Group(table, bar)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, text in rows:
+        table.add_row(name, Text(text))
+    return Group(table, bar)
+
+
+def _rows(status: Status) -> list[tuple[str, str]]:
+    """What the panel shows: (name, text)."""
+    limit = f"{status.environment_steps:,} of {status.environment_steps_limit:,}"
+    skipped = f"; {status.skipped} skipped" if status.skipped else ""
+    so_far = f"{duration(status.seconds)} so far, {duration(status.seconds_left)} left"
+    return [
+        ("phase", f"{phase(status)}; {so_far}"),
+        ("steps", f"{limit}, {status.steps_per_s:.0f}/s; {status.rounds:,} rounds"),
+        ("updates", f"{status.updates:,}, {status.updates_per_s:.2f}/s{skipped}"),
+        ("replay", f"{status.replay_steps:,} steps"),
+        ("win rate", _win_rates(status)),
+        ("league", f"{status.members} past selves, rating {status.rating:+.0f} (weak opponent: 0)"),
+        ("learning", ", ".join(_metrics(status)) or "no updates yet"),
+        ("evaluation", _evaluation(status)),
+    ]
+
+
+def _win_rates(status: Status) -> str:
+    """Recent ones by opponent; a draw counts as half a win."""
+    played = [
+        f"{name} {record.win_rate:.0%} of {record.games:,}" for name, record in status.opponents.items() if record.games
+    ]
+    return ", ".join(played) or "no rounds yet"
+
+
+def _metrics(status: Status) -> list[str]:
+    known = status.metrics
+    return [f"{name} {known[key]:.3g}" for name, key in SHOWN_METRICS.items() if key in known]
+
+
+def _evaluation(status: Status) -> str:
+    rates = {key.removesuffix(WIN_RATE): rate for key, rate in status.evaluation.items() if key.endswith(WIN_RATE)}
+    return ", ".join(f"{name} {rate:.0%} won" for name, rate in rates.items()) or "none yet"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 1:02:03, or a dash when unknown."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
