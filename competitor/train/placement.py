@@ -23,7 +23,6 @@ from competitor.system import use_threads
 from dreamer import kernels
 from dreamer.config import Precision
 from dreamer.files import atomic_write_text
-from dreamer.kernels import Kind
 
 FILE_NAME = "placement.json"
 # So many times as fast bfloat16 products must be. Beside the compiled kernels, which know float32 alone, more: products
