@@ -201,7 +201,7 @@ def _play(
     from competitor.evaluate.cross_table import cross_table
     from competitor.evaluate.evaluation import evaluate
     from competitor.players import make_player
-    from competitor.screen import round_counter
+    from competitor.screen import counter
     from competitor.system import use_threads
 
     how, rink = config.evaluation, config.rink
@@ -212,7 +212,7 @@ def _play(
     ]
     opponents = dict(zip(others, rest, strict=True))
     settings: dict[str, Any] = {**how.model_dump(), **rink.model_dump()}
-    with round_counter() as count:
+    with counter("rounds") as count:
         if cross:
             return cross_table({player: judged, **opponents}, on_progress=count, **settings)
         return evaluate(judged, opponents, record_dir=record_dir, on_progress=count, **settings)

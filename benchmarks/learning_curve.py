@@ -39,7 +39,7 @@ from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
 from competitor.inspect.rink_axes import need_matplotlib, save_png
 from competitor.players import DreamerPlayer, make_player
-from competitor.screen import round_counter
+from competitor.screen import counter
 from competitor.system import code_version, stopping_on_signals
 from competitor.train.display import make_display
 from competitor.train.report import dream_metrics
@@ -165,7 +165,7 @@ def judge(trainer: Trainer, rounds: int) -> EvaluationReport:
     keep_mode = config.rink.keep_mode
     player = DreamerPlayer(trainer.state.pipeline.averaged, "learner", deterministic=True)
     opponents = {name: make_player(name, seed=EVALUATION_SEED, keep_mode=keep_mode) for name in OPPONENTS}
-    with round_counter() as count:
+    with counter("rounds") as count:
         return evaluate(
             player,
             opponents,

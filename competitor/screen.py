@@ -1,35 +1,204 @@
-"""Bars on the terminal that count what has been done, for everything that takes more than a moment."""
+"""What commands print: tables, facts, lines and counters that can be read on any terminal and in a pipe.
+
+- A table as wide as the terminal allows stands in columns; where it does not fit, its rows stand one below another,
+  a line per cell. Nothing is cut, and no word is broken: a path or a digest can be copied whole.
+- A pipe has no width: there every table stands in columns, unless the variable COLUMNS says how wide it may be.
+- What comes from users, files and servers is shown as text: markup has no effect, control characters are escaped.
+- What the output's encoding lacks is written in ASCII: +- for ±.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import codecs
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from competitor.evaluate import evaluation
-
-COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+PIPE_WIDTH = 100_000
+"""Wider than any table: rich would otherwise take a pipe for a terminal of 80 columns."""
+GAP = 2
+"""Spaces between two columns."""
+STACK_RULE = 20
+"""Length of the line above a stacked row: short, so that it does not look like a table's."""
+ASCII = {"±": "+-", "…": "...", "─": "-", "━": "-", "╸": "-", "╺": "-", "–": "-", "—": "-", "×": "x", "→": "->"}
 Count = Callable[[int, int], None]
 """Is told how much has been done, of how much."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. texts: how many of the first columns hold names or words, which stand to the left."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    texts: int = 1
+
+
+class _PipeConsole(Console):
+    """A console whose reader may leave, as `head` does: rich itself would end the command with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console for standard output (or error) that is as wide as it may be, without end in a pipe."""
+    console = _PipeConsole(stderr=stderr)
+    if console.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return console
+    return _PipeConsole(stderr=stderr, width=PIPE_WIDTH)
+
+
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Print the table in columns, or stacked where the console is too narrow; nothing is printed without rows."""
+    console = console or make_console()
+    written = _written_table(table, console.encoding)
+    if written.rows and table.title:
+        print_line(written.title, console, style="bold")
+    for line in table_lines(written, console.width):
+        _print(line, console)
+
+
+def print_facts(facts: Mapping[str, str], console: Console | None = None) -> None:
+    """Print a line per fact: its name, then what it is."""
+    console = console or make_console()
+    written = [(_written(name, console.encoding), _written(value, console.encoding)) for name, value in facts.items()]
+    for line in fact_lines(written, console.width):
+        _print(line, console)
+
+
+def print_line(text: str, console: Console | None = None, *, style: str = "") -> None:
+    """Print one paragraph, wrapped between words."""
+    console = console or make_console()
+    for line in wrapped(_written(text, console.encoding), console.width):
+        _print(line, console, style)
+
+
+def _print(line: str, console: Console, style: str = "") -> None:
+    console.print(Text(_written(line, console.encoding), style=style), soft_wrap=True)
+
+
+def table_lines(table: Table, width: int) -> list[str]:
+    """Return the rows as lines of at most `width` columns, except where one word is longer; an empty line ends them."""
+    if not table.rows:
+        return []
+    return [*(_in_columns(table) if fits(table, width) else _stacked(table, width)), ""]
+
+
+def fits(table: Table, width: int) -> bool:
+    """Return whether the table can stand in columns within `width`."""
+    return sum(_widths(table)) + GAP * (len(table.columns) - 1) <= width
+
+
+def fact_lines(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Return lines for (name, value) pairs: the value beside the name, or below it where it does not fit there."""
+    indent = max((cell_len(name) for name, _ in facts), default=0) + GAP
+    lines = []
+    for name, value in facts:
+        beside = wrapped(value, width - indent)
+        if max(map(cell_len, beside)) <= width - indent:
+            first, *rest = beside
+            lines += [_padded(name, indent) + first, *(" " * indent + line for line in rest)]
+        else:
+            lines += [name, *(" " * GAP + line for line in wrapped(value, width - GAP))]
+    return [line.rstrip() for line in lines]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return `text` in lines of at most `width` columns, broken between words only; spaces within a line stay."""
+    if cell_len(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and cell_len(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def plain(text: str) -> str:
+    """Return `text` with everything escaped that a terminal would obey or not show: ESC becomes \\x1b."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _written(text: str, encoding: str) -> str:
+    return plain(text).encode(encoding, ASCII_ERRORS).decode(encoding)
+
+
+def _written_table(table: Table, encoding: str) -> Table:
+    rows = [[_written(cell, encoding) for cell in row] for row in table.rows]
+    columns = [_written(column, encoding) for column in table.columns]
+    return Table(columns, rows, _written(table.title, encoding), table.texts)
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+
+
+def _in_columns(table: Table) -> list[str]:
+    widths = _widths(table)
+    head, *rows = (_in_a_line(cells, widths, table.texts) for cells in (table.columns, *table.rows))
+    return [head, "─" * (sum(widths) + GAP * (len(widths) - 1)), *rows]
+
+
+def _in_a_line(cells: Sequence[str], widths: Sequence[int], texts: int) -> str:
+    sized = [
+        _padded(cell, width) if place < texts else " " * (width - cell_len(cell)) + cell
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return (" " * GAP).join(sized).rstrip()
+
+
+def _stacked(table: Table, width: int) -> list[str]:
+    lines: list[str] = []
+    for row in table.rows:
+        named = [(column, cell) for column, cell in zip(table.columns, row, strict=True) if cell]
+        lines += ["─" * min(width, STACK_RULE), *fact_lines(named, width)]
+    return lines
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cell_len(text))
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(ASCII.get(char) or char.encode("ascii", "backslashreplace").decode() for char in missing), error.end
+
+
+ASCII_ERRORS = "competitor.in_ascii"
+codecs.register_error(ASCII_ERRORS, _in_ascii)
+
+
+def write_any_text(streams: Iterable[object] | None = None) -> None:
+    """Let standard output and error write what their encoding lacks in ASCII, instead of failing."""
+    for stream in (sys.stdout, sys.stderr) if streams is None else streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ASCII_ERRORS)
 
 
 @contextmanager
 def counter(what: str, console: Console | None = None) -> Iterator[Count]:
     """Yields a callback that shows how many of `what` are done; only where stderr is a terminal."""
-    console = console or Console(stderr=True)
-    with Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal) as bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = console or make_console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         yield show
-
-
-@contextmanager
-def round_counter(console: Console | None = None) -> Iterator[evaluation.OnProgress]:
-    """Yields a callback for `evaluate` that counts its rounds."""
-    with counter("rounds", console) as count:
-        yield lambda progress: count(progress.done, progress.total)

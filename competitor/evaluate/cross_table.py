@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 from competitor.evaluate import statistics
-from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, OnProgress, evaluate
+from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, evaluate
 from competitor.evaluate.results import OpponentResult
 from competitor.players import Player
+from competitor.screen import Count
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def cross_table(
     deterministic: bool = True,
     engine: str = "builtin",
     keep_mode: bool = True,
-    on_progress: OnProgress | None = None,
+    on_progress: Count | None = None,
 ) -> CrossTable:
     """Play `rounds` paired rounds of every player against every other and rate them all together.
 
@@ -87,11 +88,11 @@ def cross_table(
     )
 
 
-def _shifted(on_progress: OnProgress | None, before: int, total: int) -> OnProgress | None:
+def _shifted(on_progress: Count | None, before: int, total: int) -> Count | None:
     """Return a callback that reports one player's progress as part of the whole table's."""
     if on_progress is None:
         return None
-    return lambda progress: on_progress(replace(progress, done=before + progress.done, total=total))
+    return lambda done, _: on_progress(before + done, total)
 
 
 def _standings(names: list[str], meetings: Mapping[str, Mapping[str, OpponentResult]]) -> list[Standing]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from competitor.evaluate.gauntlet import Gauntlet, gauntlet_of
-from competitor.evaluate.results import LEFT, RIGHT, Ledger, OpponentResult, Outcome, Tally
+from competitor.evaluate.results import LEFT, RIGHT, Ledger, OpponentResult, Outcome
 from competitor.evaluate.statistics import Sprt
 from competitor.play.recording import record_round
 from competitor.play.rounds import Pairing, Round, RoundTable
 from competitor.players import Player
+from competitor.screen import Count
 
 RINKS = 128
 REPORT_FORMAT = 1
@@ -60,18 +61,6 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far an evaluation is: finished rounds in all, and the tally of each opponent."""
-
-    done: int
-    total: int
-    tallies: dict[str, Tally]
-
-
-OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
 class Scheduled(Pairing):
     """A pairing that knows its number in the schedule against its opponent."""
 
@@ -101,7 +90,7 @@ def evaluate(
     keep_mode: bool = True,
     sprt: Sprt | None = None,
     record_dir: Path | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Count | None = None,
 ) -> EvaluationReport:
     """Play `rounds` paired rounds of `player` against each opponent and report them.
 
@@ -144,7 +133,7 @@ def _schedule(ledgers: Mapping[str, Ledger], seed: int) -> Iterator[Scheduled]:
             yield pairing
 
 
-def _play(table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: OnProgress | None) -> Iterator[Round]:
+def _play(table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: Count | None) -> Iterator[Round]:
     """Play until every ledger is complete; yield the rounds after they were entered."""
     total = sum(ledger.rounds for ledger in ledgers.values())
     done = 0
@@ -155,7 +144,7 @@ def _play(table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: OnProgr
             yield played
             done += 1
             if on_progress is not None:
-                on_progress(Progress(done, total, {name: ledger.tally for name, ledger in ledgers.items()}))
+                on_progress(done, total)
 
 
 def _scheduled(played: Round) -> Scheduled:

@@ -5,65 +5,83 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from competitor.evaluate.cross_table import CrossTable
 from competitor.evaluate.evaluation import EvaluationReport
 from competitor.evaluate.gauntlet import Gauntlet
 from competitor.evaluate.results import SprtReport, Tally
 from competitor.players.sparring import PREFIX
+from competitor.screen import Table, fits, make_console, print_line, print_table
 
-LEAST_NAME = 14  # characters that a name gets in a cross table, however many numbers follow it
-WIDEST = 1000  # characters of a line of a cross table: rather too wide for the screen than without names
+STANDING = ("player", "rating", "rounds", "points")
 
 
 def print_report(report: EvaluationReport, console: Console | None = None) -> None:
     """Print the report, one line per opponent: the score, the difference, how the rounds divide up."""
-    console = console or Console()
+    console = console or make_console()
     partial = ", partial" if report.partial else ""
-    print_line(console, f"{report.checkpoint} ({report.policy} policy{partial})", style="bold")
+    print_line(f"{report.checkpoint} ({report.policy} policy{partial})", console, style="bold")
+    print_line("", console)
     short = short_names([report.checkpoint, *(result.opponent for result in report.results)])
     for table in (_score_table(report, short), _elo_table(report, short), _split_table(report, short)):
-        console.print(table)
+        print_table(table, console)
     if report.gauntlet is not None:
-        print_line(console, _gauntlet(report.gauntlet))
+        print_line(_gauntlet(report.gauntlet), console)
     for result in report.results:
         if result.sprt is not None:
-            print_line(console, f"SPRT against {result.opponent}: {_sprt(result.sprt)}")
+            print_line(f"SPRT against {result.opponent}: {_sprt(result.sprt)}", console)
     for note in report.notes:
-        print_line(console, f"note: {note}")
+        print_line(f"note: {note}", console)
     rounds = sum(result.rounds for result in report.results)
     print_line(
-        console,
         f"{rounds} rounds in {report.seconds:.1f} s on {report.rinks} rinks; seed {report.seed}, "
         f"engine {report.engine}. Errors are 95 %, from pairs of rounds.",
+        console,
     )
 
 
 def print_cross_table(table: CrossTable, console: Console | None = None) -> None:
     """Print the standings from best to worst, and everybody's points against everybody."""
-    console = console or Console()
-    names = [standing.name for standing in table.standings]
+    console = console or make_console()
     partial = ", partial" if table.partial else ""
-    print_line(console, f"Cross table: points in % ({table.policy} policy{partial})", style="bold")
-    short = short_names(names)
-    numbers = [str(place) for place in range(1, len(names) + 1)]
-    grid = table_of("", ["player", "rating", "rounds", "points", *numbers])
-    for number, standing in zip(numbers, table.standings, strict=True):
-        grid.add_row(
-            f"{number} {short[standing.name]}",
+    print_line(f"Cross table: points in % ({table.policy} policy{partial})", console, style="bold")
+    print_line("", console)
+    whole = _grid(table)
+    print_table(whole if fits(whole, console.width) else _list(table), console)
+    print_line("Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.", console)
+
+
+def _grid(table: CrossTable) -> Table:
+    """A column for each player's points against each."""
+    numbers = [str(place) for place in range(1, len(table.standings) + 1)]
+    names = [standing.name for standing in table.standings]
+    points = ([_score(table, name, other) for other in names] for name in names)
+    rows = [[*start, *row] for start, row in zip(_standing_cells(table), points, strict=True)]
+    return Table([*STANDING, *numbers], rows)
+
+
+def _list(table: CrossTable) -> Table:
+    """All points of a player in one cell that can be wrapped: for more players than the screen has room for."""
+    names = [standing.name for standing in table.standings]
+    rows = []
+    for start, name in zip(_standing_cells(table), names, strict=True):
+        points = [f"{place}: {_score(table, name, other)}" for place, other in enumerate(names, 1) if other != name]
+        rows.append([*start, ", ".join(points)])
+    return Table([*STANDING, "against"], rows)
+
+
+def _standing_cells(table: CrossTable) -> list[list[str]]:
+    short = short_names(standing.name for standing in table.standings)
+    return [
+        [
+            f"{place} {short[standing.name]}",
             f"{standing.rating:+.0f} ± {standing.error95:.0f}",
             str(standing.rounds),
             f"{100 * standing.score:.1f}",
-            *(_score(table, standing.name, other) for other in names),
-        )
-    whole = console.measure(grid, options=console.options.update(width=WIDEST)).maximum
-    spare = max(len(f"{number} {short[name]}") for number, name in zip(numbers, names, strict=True)) - LEAST_NAME
-    grid.width = min(whole, max(console.width, whole - max(0, spare)))
-    console.print(grid, crop=False)
-    print_line(console, "Ratings: Bradley-Terry in Elo, their mean is 0; errors are 95 %.")
+        ]
+        for place, standing in enumerate(table.standings, start=1)
+    ]
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -85,67 +103,49 @@ def _parts(name: str) -> list[str]:
     return [part for part in Path(name.removesuffix(".safetensors")).parts if part != "checkpoints"]
 
 
-def print_line(console: Console, text: str, *, style: str = "") -> None:
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
-
-
-def table_of(title: str, columns: list[str]) -> Table:
-    """Return an empty table: names to the left and folded where space is short, numbers to the right."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
-    return table
-
-
 def _score_table(report: EvaluationReport, short: dict[str, str]) -> Table:
-    table = table_of("The score", ["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"])
-    for result in report.results:
-        low, high = result.ci95
-        table.add_row(
+    rows = [
+        (
             short[result.opponent],
             str(result.rounds),
             _tally(Tally(result.wins, result.draws, result.losses)),
             f"{100 * result.win_rate:.1f} %",
-            f"{100 * low:.1f}-{100 * high:.1f}",
+            f"{100 * result.ci95[0]:.1f}-{100 * result.ci95[1]:.1f}",
             f"{result.goals_for}:{result.goals_against}",
             f"{result.mean_steps:.0f}",
         )
-    return table
+        for result in report.results
+    ]
+    return Table(["opponent", "rounds", "W/D/L", "win rate", "95 %", "goals", "steps"], rows, "The score")
 
 
 def _elo_table(report: EvaluationReport, short: dict[str, str]) -> Table:
-    columns = ["opponent", "Elo", "normalised Elo", "LOS", "pairs 0 to 1"]
-    table = table_of("The difference", columns)
-    for result in report.results:
-        table.add_row(
+    rows = [
+        (
             short[result.opponent],
             f"{result.elo:+.0f} ± {result.elo_error95:.0f}",
             f"{result.normalised_elo:+.0f} ± {result.normalised_elo_error95:.0f}",
             f"{100 * result.los:.1f} %",
             ", ".join(str(count) for count in result.pairs),
         )
-    return table
+        for result in report.results
+    ]
+    return Table(["opponent", "Elo", "normalised Elo", "LOS", "pairs 0 to 1"], rows, "The difference")
 
 
 def _split_table(report: EvaluationReport, short: dict[str, str]) -> Table:
-    columns = ["opponent", "left seat", "right seat", "own start", "other's start"]
-    table = table_of("The same rounds, divided (W/D/L)", columns)
-    for result in report.results:
-        table.add_row(
+    rows = [
+        (
             short[result.opponent],
             _tally(result.by_seat["left"]),
             _tally(result.by_seat["right"]),
             _tally(result.by_starter["own"]),
             _tally(result.by_starter["other"]),
         )
-    return table
+        for result in report.results
+    ]
+    columns = ["opponent", "left seat", "right seat", "own start", "other's start"]
+    return Table(columns, rows, "The same rounds, divided (W/D/L)")
 
 
 def _gauntlet(gauntlet: Gauntlet) -> str:

@@ -19,10 +19,6 @@ class Tally:
     draws: int = 0
     losses: int = 0
 
-    def plus(self, result: int) -> Tally:
-        """Return the tally with one more round: +1 won, 0 drawn, -1 lost."""
-        return Tally(self.wins + (result > 0), self.draws + (result == 0), self.losses + (result < 0))
-
     @property
     def rounds(self) -> int:
         """Return how many rounds were counted."""
@@ -101,7 +97,6 @@ class Ledger:
     rounds: int
     sprt: Sprt | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
     counts: list[int] = field(default_factory=lambda: [0] * len(statistics.PAIR_SCORES))
     whole_pairs: int = 0
     decided: bool = False
@@ -114,7 +109,6 @@ class Ledger:
     def enter(self, number: int, outcome: Outcome) -> None:
         """Write down the outcome of round `number`; rounds after the test's decision do not count."""
         self.outcomes[number] = outcome
-        self.tally = self.tally.plus(outcome.result)
         while not self.complete and {2 * self.whole_pairs, 2 * self.whole_pairs + 1} <= self.outcomes.keys():
             first, second = self._pair(self.whole_pairs)
             self.counts[first.result + second.result + 2] += 1

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from competitor.screen import Table, make_console, print_facts, print_line, print_table
 from dreamer.agent import Dreamer
 
 ABOUT = {
@@ -26,37 +26,37 @@ SIZES = ("latent", "hidden", "groups", "classes", "gaussian_size", "embedding", 
 
 def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Console | None = None) -> None:
     """Print what `card` says of the checkpoint at `path`, which `agent` was loaded from."""
-    console = console or Console()
-    console.print(_about(path, agent, card))
+    console = console or make_console()
+    print_facts(_facts(path, agent, card), console)
     results = [result for result in card.get("results", []) if isinstance(result, dict)]
     if results:
-        console.print(_results(results))
+        print_line("", console)
+        print_table(_results(results), console)
 
 
-def _about(path: Path, agent: Dreamer, card: dict[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(overflow="fold")
-    table.add_row("checkpoint", str(path))
-    for key, words in ABOUT.items():
-        if key in card:
-            table.add_row(words, _text(card[key]))
-    table.add_row("parameters", f"{sum(weights.numel() for weights in agent.parameters()):,}")
+def _facts(path: Path, agent: Dreamer, card: dict[str, Any]) -> dict[str, str]:
     sizes = agent.config.model
-    table.add_row("model", ", ".join(f"{key} {getattr(sizes, key)}" for key in SIZES))
-    return table
+    return {
+        "checkpoint": str(path),
+        **{words: _text(card[key]) for key, words in ABOUT.items() if key in card},
+        "parameters": f"{sum(weights.numel() for weights in agent.parameters()):,}",
+        "model": ", ".join(f"{key} {getattr(sizes, key)}" for key in SIZES),
+    }
 
 
 def _results(results: list[dict[str, Any]]) -> Table:
-    table = Table(title="measured results", title_justify="left")
-    for column in ("opponent", "rounds", "won", "drawn", "lost", "win rate", "95 %"):
-        table.add_column(column, justify="left" if column == "opponent" else "right")
+    rows = []
     for result in results:
-        low, high = result.get("ci95", (float("nan"), float("nan")))
         counts = [_text(result.get(key, "-")) for key in ("opponent", "rounds", "wins", "draws", "losses")]
-        rate = 100 * float(result.get("win_rate", "nan"))
-        table.add_row(*counts, f"{rate:.1f} %", f"{100 * low:.1f} - {100 * high:.1f}")
-    return table
+        interval = result.get("ci95")
+        low, high = interval if isinstance(interval, list) and len(interval) == 2 else (None, None)
+        rows.append([*counts, f"{_percent(result.get('win_rate'))} %", f"{_percent(low)} - {_percent(high)}"])
+    return Table(["opponent", "rounds", "won", "drawn", "lost", "win rate", "95 %"], rows, "measured results")
+
+
+def _percent(share: object) -> str:
+    """A share that a card names, which may hold anything."""
+    return f"{100 * share:.1f}" if isinstance(share, int | float) and abs(share) <= 1 else "?"
 
 
 def _text(value: object) -> str:

@@ -6,52 +6,55 @@ import math
 
 from rich.console import Console
 
-from competitor.evaluate.report import print_line, table_of
 from competitor.inspect.dream_check import BODIES, CONTEXT, HORIZONS
 from competitor.inspect.heads_check import LATE, CriticReport, DriftReport
 from competitor.inspect.held_out import BASIC, OWN, RECORDED
 from competitor.inspect.inspection import Inspection
+from competitor.screen import Table, make_console, print_line, print_table
 
 ROUNDS_OF = {BASIC: "of basic players", OWN: "of this agent", RECORDED: "views of recorded rounds"}
 
 
 def print_inspection(inspection: Inspection, console: Console | None = None) -> None:
     """Print the errors of the dreams, then goals and returns, then critic and drift in a sentence each."""
-    console = console or Console()
-    print_line(console, f"How well {inspection.checkpoint} dreams", style="bold")
+    console = console or make_console()
+    print_line(f"How well {inspection.checkpoint} dreams", console, style="bold")
+    print_line("", console)
     _print_errors(inspection, console)
     _print_goals(inspection, console)
-    print_line(console, f"critic: {_critic(inspection.critic)}")
-    print_line(console, f"late in a round: {_drift(inspection.drift)}")
+    print_line(f"critic: {_critic(inspection.critic)}", console)
+    print_line(f"late in a round: {_drift(inspection.drift)}", console)
     for note in inspection.notes:
-        print_line(console, f"note: {note}")
+        print_line(f"note: {note}", console)
     rounds = ", ".join(f"{count} {ROUNDS_OF[source]}" for source, count in inspection.rounds.items())
-    print_line(console, f"{inspection.windows:,} windows from held-out rounds ({rounds}); seed {inspection.seed}")
-    print_line(console, f"sha256 {inspection.sha256}")
+    print_line(f"{inspection.windows:,} windows from held-out rounds ({rounds}); seed {inspection.seed}", console)
+    print_line(f"sha256 {inspection.sha256}", console)
 
 
 def _print_errors(inspection: Inspection, console: Console) -> None:
+    rows = [
+        [source, body, *[_number(report.errors[body][horizon], ".2f") for horizon in HORIZONS]]
+        for source, report in inspection.dreams.items()
+        for body in BODIES
+    ]
+    columns = ["rounds", "body", *[f"h{horizon}" for horizon in HORIZONS]]
     title = f"Median error in units, h steps after {CONTEXT} seen ones"
-    table = table_of(title, ["rounds", "body", *[f"h{horizon}" for horizon in HORIZONS]])
-    for source, report in inspection.dreams.items():
-        for place, body in enumerate(BODIES):
-            errors = [_number(report.errors[body][horizon], ".2f") for horizon in HORIZONS]
-            table.add_row("" if place else source, body, *errors)
-    console.print(table)
+    print_table(Table(columns, rows, title, texts=2), console)
 
 
 def _print_goals(inspection: Inspection, console: Console) -> None:
-    columns = ["rounds", "windows", "goals foreseen", "false alarms", "dreamed", "real", "bias"]
-    table = table_of("Goals, and the return of the next 15 steps", columns)
-    for source, report in inspection.dreams.items():
-        table.add_row(
+    rows = [
+        [
             source,
             f"{report.windows:,}",
             f"{_number(report.goals_seen, '.0%')} of {report.goal_windows}",
             _number(report.false_alarms, ".1%"),
             *[_number(one, "+.2f") for one in (report.return_dreamed, report.return_real, report.return_bias)],
-        )
-    console.print(table)
+        ]
+        for source, report in inspection.dreams.items()
+    ]
+    columns = ["rounds", "windows", "goals foreseen", "false alarms", "dreamed", "real", "bias"]
+    print_table(Table(columns, rows, "Goals, and the return of the next 15 steps"), console)
 
 
 def _critic(report: CriticReport | None) -> str:

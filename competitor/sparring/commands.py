@@ -22,7 +22,13 @@ RECIPES = click.option("--recipes", "file", type=FILE, help="A table of recipes 
 
 @click.group()
 def sparring() -> None:
-    """Sparring partners: small agents of other styles to train and test against."""
+    """Sparring partners: small agents of other styles to train and test against.
+
+    \b
+    Examples:
+      cli.py sparring list
+      cli.py sparring train striker --minutes 20
+    """
 
 
 @sparring.command("train")

@@ -39,8 +39,8 @@ def _counted(name: str, played: Sequence[Round]) -> dict[str, float]:
     ledger = Ledger(name, len(played))
     for number, round_ in enumerate(played):
         ledger.enter(number, Outcome.of(round_))
-    tally = ledger.tally
-    return {"won": tally.wins, "drawn": tally.draws, "lost": tally.losses, "points": ledger.result().score}
+    result = ledger.result()
+    return {"won": result.wins, "drawn": result.draws, "lost": result.losses, "points": result.score}
 
 
 def export(

@@ -61,7 +61,7 @@ def test_without_one_held_out_there_is_no_such_mean(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_report_that_was_stopped_early_has_no_summary() -> None:
-    def stop(progress: object) -> None:
+    def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     report = evaluate(BasicPlayer(weak=True), {"strong": BasicPlayer(weak=False)}, rounds=4, on_progress=stop)

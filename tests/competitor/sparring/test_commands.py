@@ -22,13 +22,13 @@ def narrow_screen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_recipes_are_listed(capsys: Captured) -> None:
     assert cli.run(["sparring", "recipes"]) == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "veteran" in shown and "TQC" in shown and "hours of gated self-play" in shown
 
 
 def test_the_partners_are_listed_with_their_results(capsys: Captured) -> None:
     assert cli.run(["sparring", "list"]) == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "striker" in shown and "champion" in shown and "steps since the catch" in shown
 
 
