@@ -369,7 +369,7 @@ class Trainer:
             rinks=self.config.evaluation.rinks,
             engine=self.config.rink.engine,
             keep_mode=keep_mode,
-            on_progress=lambda progress: self._reporter.show("evaluation", progress.done, progress.total),
+            on_progress=lambda done, total: self._reporter.show("evaluation", done, total),
         )
         if report.partial:  # a second Ctrl-C; `evaluate` has taken it as its own
             raise KeyboardInterrupt
