@@ -62,32 +62,36 @@ def train(
     if resume is not None and (file or changes or name or begin_from):
         raise click.UsageError("--resume uses the run's own recipe: drop --recipes, --set, --run and --begin-from")
     _need_sbx()
+    from competitor.players import make_player
     from competitor.sparring.recipes import load_recipe
     from competitor.sparring.run import Run
 
     if resume is not None:
-        return _train(Run.open(resume), None, minutes)
+        return _train(Run.open(resume), minutes)
     assert recipe is not None
-    chosen = load_recipe(recipe, file, changes)
-    path = RUNS / (name or recipe)
-    first = begin_from or (path.with_name(chosen.begins_from) if chosen.begins_from else None)
-    source = Run.open(first) if first else None
-    return _train(Run.create(path, chosen), source, minutes)
+    begun_from = (f"begins_from='{begin_from.resolve()}'",) if begin_from else ()
+    run = Run(RUNS / (name or recipe), load_recipe(recipe, file, (*changes, *begun_from)))
+    run.source()  # mistakes are said before there is a directory
+    for opponent in run.recipe.named:
+        make_player(opponent, seed=0)
+    return _train(Run.create(run.path, run.recipe), minutes)
 
 
-def _train(run: Run, begins_from: Run | None, minutes: float) -> int:
+def _train(run: Run, minutes: float) -> int:
     from competitor.sparring.trainer import Trainer
     from competitor.system import sole_writer, stopping_on_signals, use_threads
 
     use_threads(1)
-    say = click.echo
     with sole_writer(run.path, f"the run {run.path}"):
-        say(f"preparing {run.path}: {run.recipe.style}")
-        trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=say, begins_from=begins_from)
+        click.echo(f"preparing {run.path}: {run.recipe.style}")
+        trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=click.echo)
         with stopping_on_signals(trainer.stop) as signals:
-            say("training (Ctrl-C saves and stops)")
+            click.echo("training (Ctrl-C saves and stops)")
             trainer.train(minutes=minutes)
-    say(f"{trainer.learner.updates:,} updates; continue with: cli.py sparring train --resume {run.path}")
+    if trainer.finished:
+        click.echo(f"finished after {trainer.learner.updates:,} updates: see `cli.py sparring export {run.path}`")
+    else:
+        click.echo(f"continue with: cli.py sparring train --resume {run.path}")
     return EXIT_INTERRUPTED if signals else 0
 
 

@@ -46,8 +46,8 @@ class Opponents:
     def __init__(
         self, shares: Mapping[str, float], itself: Player, make: Callable[[str], Player], chance: np.random.Generator
     ) -> None:
-        self.named = [kind for kind in shares if kind not in (SELF, POOL)]
-        self.players: dict[str, Player] = {SELF: itself, **{name: make(name) for name in self.named}}
+        named = [kind for kind in shares if kind not in (SELF, POOL)]
+        self.players: dict[str, Player] = {SELF: itself, **{name: make(name) for name in named}}
         self.pool: list[str] = []
         self._shares, self._chance = shares, chance
         self._scores = {name: Score() for name in self.players}

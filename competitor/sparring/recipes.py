@@ -50,6 +50,11 @@ class Recipe(BaseModel):
         """The opponents that are met at all."""
         return {kind: share for kind, share in self.opponents.items() if share > 0.0}
 
+    @property
+    def named(self) -> list[str]:
+        """The opponents that are players of their own, not the learner's present or past self."""
+        return [kind for kind in self.shares if kind not in (SELF, POOL)]
+
     def to_toml(self) -> str:
         """The recipe as TOML text that `read_recipe` reads back equal."""
         return tomli_w.dumps(self.model_dump())

@@ -52,6 +52,26 @@ class Run:
         """The partner's name: that of the directory."""
         return self.path.name
 
+    def source(self) -> Run | None:
+        """The run whose weights this one begins with, or None.
+
+        Raises ResumeError when it is not there, has no save yet, or is of another algorithm.
+        """
+        named = self.recipe.begins_from
+        if not named:
+            return None
+        path = Path(named) if len(Path(named).parts) > 1 else self.path.with_name(named)
+        way_out = "train that first, name another with --begin-from, or begin from nothing with --set begins_from=''"
+        if not (path / "recipe.toml").is_file():
+            raise ResumeError(f"{self.name} begins with the weights of {path}, which is no run: {way_out}")
+        source = Run.open(path)
+        if source.current_save() is None:
+            raise ResumeError(f"{self.name} begins with the weights of {path}, which has no save: {way_out}")
+        if source.recipe.algorithm != self.recipe.algorithm:
+            kinds = f"{source.recipe.algorithm} and not {self.recipe.algorithm}"
+            raise ResumeError(f"{self.name} cannot begin with the weights of {path}: it is of {kinds}")
+        return source
+
     def log(self, file: str, line: dict[str, Any]) -> None:
         """Add a line of JSON to one of the run's logs."""
         with (self.path / file).open("a", encoding="utf-8") as log:

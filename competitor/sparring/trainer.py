@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+from competitor.errors import ResumeError
 from competitor.evaluate.evaluation import paired_schedule
 from competitor.play.rounds import Round, RoundTable, play_rounds
 from competitor.players import Player, make_player
@@ -30,6 +33,14 @@ REPORT_EVERY_S = 60.0
 Say = Callable[[str], object]
 
 
+@contextmanager
+def _explained(save: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise ResumeError(f"the save {save} is damaged: {type(error).__name__}: {error}") from error
+
+
 class Trainer:
     """Trains in a run directory: goes on from its last save, or begins anew if there is none.
 
@@ -38,7 +49,6 @@ class Trainer:
         learner: made for the run's recipe.
         clock: seconds that only grow.
         say: shows a line to the user.
-        begins_from: the run whose weights are the first ones.
         examine_every: updates between two examinations.
 
     Raises PlayerError for an opponent that does not exist, ResumeError for a run that cannot be gone on with.
@@ -51,7 +61,6 @@ class Trainer:
         *,
         clock: Callable[[], float],
         say: Say,
-        begins_from: Run | None = None,
         examine_every: int = EXAMINE_EVERY,
     ) -> None:
         self.run, self.learner, self.recipe = run, learner, run.recipe
@@ -63,7 +72,7 @@ class Trainer:
         self.seconds = 0.0
         self._best_points, self._examined_at = -1.0, 0
         self._stopped = False
-        self._begin(begins_from)
+        self._begin()
         self._actor: Actor = learner.actor()
 
     def _learning_player(self, name: str) -> LearningPlayer:
@@ -72,22 +81,31 @@ class Trainer:
     def _make(self, name: str) -> Player:
         return make_player(name, seed=self.recipe.seed)
 
-    def _begin(self, begins_from: Run | None) -> None:
+    def _begin(self) -> None:
         save = self.run.current_save()
         if save is not None:
-            self._restore(save)
+            with _explained(save):
+                self._restore(save)
             return
-        if begins_from is not None and (first := begins_from.current_save()) is not None:
-            self.learner.load(first, weights_only=True)
-            self._say(f"begins with the weights of {begins_from.path}")
+        source = self.run.source()
+        first = source.current_save() if source else None
+        if first is not None:
+            with _explained(first):
+                self.learner.load(first, weights_only=True)
+            self._say(f"begins with the weights of {self.recipe.begins_from}")
         self._play_first_rounds()
 
     def _play_first_rounds(self) -> None:
         """Rounds of the named opponents against strong fill the replay."""
-        for name in self.opponents.named or ["strong"]:
+        for name in self.recipe.named or ["strong"]:
             schedule = paired_schedule("strong", FIRST_ROUNDS, self.recipe.seed)
             for round_ in play_rounds(self._make(name), self._make("strong"), schedule, rinks=32):
                 self._enter(round_, own_views=())
+
+    @property
+    def finished(self) -> bool:
+        """Whether all updates of the recipe are made."""
+        return self.learner.updates >= self.recipe.updates
 
     def stop(self) -> None:
         """End `train` after the step in progress."""
@@ -100,7 +118,7 @@ class Trainer:
         began = reported = saved = self._clock()
         earlier = self.seconds
         table = RoundTable(self.recipe.rinks, self._player, self.opponents.players, self.opponents.pairings())
-        while not self._stopped and self.learner.updates < self.recipe.updates:
+        while not self._stopped and not self.finished:
             self._step(table)
             now = self._clock()
             self.seconds = earlier + now - began
@@ -138,7 +156,7 @@ class Trainer:
         """Play against base opponents, named ones and the newest member; keep the best policy, enter the pool."""
         self._examined_at = self.learner.updates
         policy, newest = self._actor.policy(), self.opponents.pool[-1] if self.opponents.pool else None
-        fixed = list(dict.fromkeys([*BASE, *self.opponents.named]))
+        fixed = list(dict.fromkeys([*BASE, *self.recipe.named]))
         judges = {name: self._make(name) for name in fixed} | ({newest: self._member(newest)} if newest else {})
         player = SparringPlayer(policy, self.run.name, repeat=self.recipe.repeat)
         marks = examine(player, judges, seed=self.learner.updates)

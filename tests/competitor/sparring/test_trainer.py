@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from competitor.errors import PlayerError
+from competitor.errors import PlayerError, ResumeError
 from competitor.players.sparring import read_partner
 from competitor.sparring.actor import Actor, LearningPlayer
 from competitor.sparring.examination import Marks
@@ -56,7 +56,7 @@ class CountingLearner:
         np.savez(directory / "learner.npz", frames=self.frames, **{str(k): v for k, v in enumerate(self.layers[0])})
 
     def load(self, directory: Path, *, weights_only: bool = False) -> None:
-        with np.load(directory / "learner.npz") as saved:
+        with (directory / "learner.npz").open("rb") as file, np.load(file) as saved:
             self.layers[0] = (saved["0"], saved["1"])
             if not weights_only:
                 self.frames = int(saved["frames"])
@@ -148,10 +148,24 @@ def test_stop_ends_after_the_step_in_progress_and_saves(run: Run) -> None:
 
 def test_a_run_may_begin_with_anothers_weights(run: Run, tmp_path: Path) -> None:
     make(run, CountingLearner(seed=1)).train()
-    other, learner = Run.create(tmp_path / "other", run.recipe), CountingLearner(seed=2)
-    make(other, learner, begins_from=run)
+    other = Run.create(tmp_path / "other", run.recipe.model_copy(update={"begins_from": "tiny"}))
+    learner = CountingLearner(seed=2)
+    make(other, learner)
     assert np.array_equal(learner.layers[0][0], CountingLearner(seed=1).layers[0][0])
     assert learner.updates == 0
+
+
+def test_a_damaged_save_is_named(run: Run) -> None:
+    make(run, CountingLearner()).train()
+    save = run.current_save()
+    assert save is not None
+    whole = (save / "learner.npz").read_bytes()
+    for name, damaged in (("learner.npz", whole[:100]), ("learner.npz", b""), ("book.json", b"{}")):
+        before = (save / name).read_bytes()
+        (save / name).write_bytes(damaged)
+        with pytest.raises(ResumeError, match="is damaged"):
+            make(run, CountingLearner())
+        (save / name).write_bytes(before)
 
 
 def test_an_opponent_that_does_not_exist_is_named(tmp_path: Path) -> None:
