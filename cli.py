@@ -158,8 +158,8 @@ def evaluate(
 ) -> int:
     """Play a checkpoint against opponents in paired rounds and show how good it is.
 
-    CHECKPOINT and opponents: a file, champion (the shipped agent), weak, strong, random, module:Class,
-    sparring:NAME (a sparring partner), or gauntlet (all partners).
+    CHECKPOINT and opponents: a file, a run (its best), champion (the shipped agent), weak, strong, random,
+    module:Class, sb3:FILE.zip, sparring:NAME (a sparring partner), or gauntlet (all partners).
 
     \b
     Examples:

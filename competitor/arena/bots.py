@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -142,16 +141,16 @@ class CheckpointBot:
 
 
 def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> list[Bot]:
-    """The bots that `specs` name: "weak", "strong", "champion", a checkpoint's path, or NAME=PATH.
+    """The bots that `specs` name: players as in competitor.players.specs, or NAME=PLAYER.
 
-    seed: of all their chance; None: another one each time. Raises ConfigError (a name that cannot be one, or twice)
-    and dreamer.errors.CheckpointError.
+    seed: of all their chance; None: another one each time. Raises ConfigError (a name that cannot be one, or twice),
+    PlayerError and dreamer.errors.CheckpointError.
     """
     named = [_named(spec) for spec in specs]
     names = [name.lower() for name, _ in named]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"two house bots are called {name}: give one another name with NAME=PATH")
+            raise ConfigError(f"two house bots are called {name}: give one another name with NAME=PLAYER")
     generators = np.random.default_rng(seed).spawn(len(named))
     return [_make_bot(*pair, generator, threads) for pair, generator in zip(named, generators, strict=True)]
 
@@ -160,10 +159,18 @@ def _named(spec: str) -> tuple[str, str]:
     """A bot's name and what it plays with."""
     name, equals, what = spec.partition("=")
     if not equals:
-        name, what = Path(spec).stem if Path(spec).suffix == ".safetensors" else Path(spec).name, spec
+        name, what = _own_name(spec), spec
     if not what or not NAME.fullmatch(name):
-        raise ConfigError(f"'{spec}' is no house bot: expected weak, strong, champion, a checkpoint or NAME=PATH")
+        raise ConfigError(f"'{spec}' is no house bot: expected weak, strong, champion, a player or NAME=PLAYER")
     return name, what
+
+
+def _own_name(spec: str) -> str:
+    if spec in BASIC:
+        return spec
+    from competitor.players import short_name  # brings torch, which an arena with basic bots can do without
+
+    return short_name(spec)
 
 
 def _make_bot(name: str, what: str, generator: np.random.Generator, threads: int) -> Bot:

@@ -32,7 +32,7 @@ def arena(
 ) -> None:
     """Run a tournament server to practise in, on this machine. Ctrl-C closes it.
 
-    House bots: weak, strong, champion, a checkpoint's path, or NAME=PATH; --bots "" for none.
+    House bots: players as in evaluate, or NAME=PLAYER; --bots "" for none.
 
     \b
     Examples:

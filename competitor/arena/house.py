@@ -33,7 +33,7 @@ def enrol(bots: Sequence[Bot], store: Store) -> None:
         if user is None:
             store.add_user(bot.name, "bot")
         elif user.role != "bot":
-            raise ConfigError(f"{user.name} is a player's account: name the house bot otherwise, with NAME=PATH")
+            raise ConfigError(f"{user.name} is a player's account: name the house bot otherwise, with NAME=PLAYER")
 
 
 class House:

@@ -17,7 +17,7 @@ from competitor.options import CONFIG, FILE, FOLDER, SET
 
 
 @click.command()
-@click.argument("checkpoint", default="champion")
+@click.argument("checkpoint", metavar="[PLAYER]", default="champion")
 @click.option("--server", metavar="ADDRESS", help="comprl://HOST:PORT, HOST, ws://, wss://.  [env: COMPRL_SERVER_URL]")
 @click.option("--token-file", type=FILE, help="Holds the access token.  [otherwise: env COMPRL_ACCESS_TOKEN]")
 @click.option("--records", type=FOLDER, default=Path("records"), show_default=True, help="Keeps matches and logs.")
@@ -31,12 +31,13 @@ from competitor.options import CONFIG, FILE, FOLDER, SET
 def compete(**options: Any) -> int:
     """Play on a tournament server until told to stop; Ctrl-C finishes the matches in play.
 
-    CHECKPOINT: a file, or champion (the shipped agent). docs/compete.md tells everything.
+    PLAYER: champion (the shipped agent), a checkpoint, a run (its best), module:Class, sb3:FILE.zip, sparring:NAME,
+    weak or strong. docs/compete.md tells everything.
 
     \b
     Examples:
       cli.py compete --server comprl://comprl.example.org:65335 --token-file token
-      cli.py compete runs/first/checkpoints/best --server ws://localhost:8080 --games 10
+      cli.py compete runs/first --server ws://localhost:8080 --games 10
       cli.py compete --server comprl.example.org --connections 4 --until 18:00 --http 9100
     """
     from competitor.daemon.order import read_order

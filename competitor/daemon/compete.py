@@ -28,11 +28,11 @@ from competitor.daemon.results import Announcer
 from competitor.daemon.status import WRITE_EVERY_S, DaemonStatus, StatusFile
 from competitor.daemon.supervisor import Supervisor, hangups_ignored, signals_to
 from competitor.daemon.telemetry import Telemetry
-from competitor.engine.brain import DreamerBrain, load_brain
-from competitor.engine.engine import Engine
+from competitor.engine.brain import load_brain
+from competitor.engine.engine import Brain, Engine
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
-from competitor.players import checkpoint_path
+from competitor.players import checkpoint_path, fingerprint, kind_of
 from competitor.system import code_version
 from competitor.wire.backoff import Backoff
 from dreamer.checkpoint import read_card
@@ -138,10 +138,14 @@ class Daemon:
         with signals_to(supervisor):
             return supervisor.run()
 
-    def _load(self, config: Config) -> DreamerBrain:
+    def _load(self, config: Config) -> Brain:
         compete, run = config.compete, config.run
         return load_brain(
-            self._order.checkpoint, deterministic=compete.deterministic, seed=run.seed, threads=run.threads
+            self._order.checkpoint,
+            deterministic=compete.deterministic,
+            seed=run.seed,
+            threads=run.threads,
+            ready=compete.connections,
         )
 
     def _reload(self) -> None:
@@ -269,10 +273,12 @@ def _changed(before: CompeteConfig, after: CompeteConfig) -> set[str]:
 
 
 def _digest(checkpoint: str) -> str:
-    """The sha256 of the weights as the card tells it, before anything is loaded or written.
+    """The sha256 of the weights as their card has it, or of another player's file; nothing is loaded or written yet.
 
-    Raises CheckpointError, and PlayerError for a checkpoint with other observations or actions.
+    Raises CheckpointError, and PlayerError for a checkpoint with other observations or actions, or no player at all.
     """
+    if kind_of(checkpoint) != "checkpoint":
+        return fingerprint(checkpoint)
     card = read_card(checkpoint_path(checkpoint))
     sizes = card.get("obs_size"), card.get("action_size")
     if sizes != (OBS_SIZE, ACTION_SIZE):

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from competitor.engine.play_step import play_step
+from competitor.engine.player_brain import PlayerBrain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
-from competitor.players import checkpoint_path
+from competitor.players import Player, checkpoint_path, fingerprint, kind_of, make_player
 from competitor.system import use_threads
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
@@ -22,13 +23,22 @@ TESTED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 REMEMBERED = ("h", "z")  # the previous action is told by the caller: it is the one that was sent
 
 
-def load_brain(spec: str, *, deterministic: bool = True, seed: int = 0, threads: int = 0) -> DreamerBrain:
-    """Return the brain of the checkpoint that `spec` names: a path, or "champion" for the shipped one.
+def load_brain(
+    spec: str, *, deterministic: bool = True, seed: int = 0, threads: int = 0, ready: int = 1
+) -> DreamerBrain | PlayerBrain:
+    """Return the brain of the player that `spec` names, see competitor.players.specs.
 
-    `seed` fixes the samples of a policy that is not deterministic; torch gets `threads`, 0 leaves it the choice.
-    Raises dreamer.errors.CheckpointError: missing, damaged, or made for other observations or actions.
+    `seed` fixes the samples of a policy that is not deterministic; torch gets `threads`, 0 leaves it the choice;
+    `ready` players that are no checkpoint are made by the self-test. Raises PlayerError, and
+    dreamer.errors.CheckpointError: missing, damaged, or made for other observations or actions.
     """
     use_threads(threads)
+    if kind_of(spec) != "checkpoint":
+
+        def make(number: int) -> Player:
+            return make_player(spec, seed=seed + number, deterministic=deterministic)
+
+        return PlayerBrain(make, name=spec, digest=fingerprint(spec), ready=ready)
     agent, card = load_checkpoint(checkpoint_path(spec))
     agent.generator.manual_seed(seed)
     return DreamerBrain(agent, name=spec, digest=card["sha256"], deterministic=deterministic)

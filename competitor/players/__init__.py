@@ -18,7 +18,7 @@ from competitor.players.player import (
     playing_rows,
 )
 from competitor.players.random import RandomPlayer
-from competitor.players.specs import CHAMPION, checkpoint_path, fingerprint, kind_of, make_player
+from competitor.players.specs import CHAMPION, checkpoint_path, fingerprint, kind_of, make_player, short_name
 
 __all__ = [
     "ACTION_SIZE",
@@ -39,4 +39,5 @@ __all__ = [
     "kind_of",
     "make_player",
     "playing_rows",
+    "short_name",
 ]

@@ -89,17 +89,21 @@ def checkpoint_path(spec: str) -> Path:
 
 
 def fingerprint(spec: str) -> str:
-    """Return the sha256 of the file that makes the player `spec`, "" for one that is no file of its own.
+    """Return the sha256 of the file that makes the player `spec`, or of its name if it has no file of its own.
 
     For a checkpoint take the digest on its card. Raises PlayerError when the file cannot be read.
     """
     file = _file_of(spec)
-    if file is None:
-        return ""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(spec.encode() if file is None else file.read_bytes()).hexdigest()
     except OSError as error:
         raise PlayerError(f"player {spec} cannot be read: {file}: {error.strerror}") from error
+
+
+def short_name(spec: str) -> str:
+    """Return a name for the player `spec` without folders, suffixes and modules: "mine" for "sb3:zips/mine.zip"."""
+    path = Path(spec.rpartition(":")[2])
+    return path.stem if path.suffix in (".safetensors", ".zip") else path.name
 
 
 def _file_of(spec: str) -> Path | None:
