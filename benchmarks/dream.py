@@ -34,9 +34,9 @@ from competitor.play.rounds import RewardWeights
 from competitor.play.warmup import play_warmup
 from competitor.system import use_threads
 from competitor.train.savepoint import mirror
-from dreamer import kernels
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
+from dreamer.speed import kernels
 
 ROUNDS, HELD_OUT, DATA_SEED = 600, 60, 2026
 OBS_SIZE, ACTION_SIZE = 18, 4

@@ -45,9 +45,9 @@ from competitor.train.display import make_display
 from competitor.train.report import dream_metrics
 from competitor.train.run_directory import RunDirectory
 from competitor.train.selfplay import Trainer
-from dreamer import kernels
 from dreamer.errors import DreamerError
 from dreamer.files import atomic_write_text
+from dreamer.speed import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 OPPONENTS = {"weak": "#2a9d5c", "strong": "#c0392b"}

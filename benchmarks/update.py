@@ -9,7 +9,7 @@ everything: drawing the batch, world model, dream, actor, critic and the optimis
 Ways: "plain" the reference modules and autograd, and "bfloat16" the same with products in that precision, both with as
 many torch threads as --threads says; "torch" the fused paths without compiled kernels, and "native" with them, both in
 one thread; "overlapped" native in two (dreamer/pipeline.py). Where there is a CUDA device: "uncaptured" static updates
-on it and "captured" the same as a CUDA graph (dreamer/captured.py). They take turns, ten updates at a time, so that a
+on it, "captured" the same as a CUDA graph (speed/captured.py). They take turns, ten updates at a time, so that a
 busy machine is as unfair to one as to another.
 
 The share of the peak is the arithmetic of the plain modules' products by the time and the speed of a large product that
@@ -41,12 +41,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.update_parts import parts, peak_gflops, update_gflop
 from competitor.config import load_config
-from dreamer import kernels
 from dreamer.agent import Dreamer
-from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.config import DreamerConfig
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Batch, Episode, EpisodeBuffer
+from dreamer.speed import kernels
+from dreamer.speed.captured import CapturedUpdate, CudaGraphs
 
 OBS_SIZE, ACTION_SIZE = 18, 4
 STANDARD = {

@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from competitor.config import load_config
 from competitor.play.rounds import Pairing, RoundTable
 from competitor.players import BasicPlayer, DreamerPlayer, Player
-from dreamer import kernels
 from dreamer.agent import Dreamer
 from dreamer.replay import EpisodeBuffer
 from dreamer.sequence_model import State, features
+from dreamer.speed import kernels
 
 
 def median_ms(work: Callable[[], object], repeats: int) -> list[float]:

@@ -8,13 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from dreamer import kernels
 from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig, Precision
-from dreamer.learner import Learner
 from dreamer.networks import initialize
+from dreamer.optimizer import Learner
 from dreamer.replay import Batch
 from dreamer.sequence_model import State, features
+from dreamer.speed import kernels
 from dreamer.world_model import WorldModel
 
 # Matrix products of fewer rows are summed in another order, and a last digit decides now and then about a latent.

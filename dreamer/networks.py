@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from dreamer import kernels
 from dreamer.config import ModelConfig
-from dreamer.fused import run_perceptron
+from dreamer.speed import kernels
+from dreamer.speed.fused import run_perceptron
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
 

@@ -6,11 +6,11 @@
 Behaviour k dreams with a copy of the weights that world k left behind, so the updates are exactly those of
 ``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
 with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed. While the caller
-waits for the behaviour it helps with its large passes (dreamer/parallel.py).
+waits for the behaviour it helps with its large passes (dreamer/speed/parallel.py).
 
 ``averaged`` is what to judge and to keep: a running mean of the weights (dreamer/averaging.py).
 
-On a GPU an update is one captured graph (dreamer/captured.py): it runs there while the caller goes on, and all its
+On a GPU an update is one captured graph (speed/captured.py): it runs there while the caller goes on, and all its
 metrics arrive one call later.
 """
 
@@ -28,11 +28,11 @@ from torch import Tensor
 
 from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
-from dreamer.captured import CapturedUpdate, CudaGraphs
 from dreamer.files import atomic_write, atomic_write_text
-from dreamer.parallel import help_until, wake
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
+from dreamer.speed.captured import CapturedUpdate, CudaGraphs
+from dreamer.speed.parallel import help_until, wake
 
 Result = tuple[bool, dict[str, Tensor]]
 

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dreamer import kernels
 from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist, repeated
-from dreamer.fused import categorical_kls
-from dreamer.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
 from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
+from dreamer.speed import kernels
+from dreamer.speed.fused import categorical_kls
+from dreamer.speed.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
 
 State = dict[str, Tensor]
 

@@ -20,9 +20,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from competitor.config import Config, RunConfig
 from competitor.errors import ConfigError, ResumeError
 from competitor.system import use_threads
-from dreamer import kernels
 from dreamer.config import Precision
 from dreamer.files import atomic_write_text
+from dreamer.speed import kernels
 
 FILE_NAME = "placement.json"
 # So many times as fast bfloat16 products must be. Beside the compiled kernels, which know float32 alone, more: products

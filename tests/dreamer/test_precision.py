@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer import kernels
 from dreamer.agent import Dreamer
-from dreamer.captured import CapturedUpdate
 from dreamer.networks import RMSNorm
 from dreamer.pipeline import Pipeline
+from dreamer.speed import kernels
+from dreamer.speed.captured import CapturedUpdate
 from tests.dreamer.test_agent import SEED_PRESET
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 

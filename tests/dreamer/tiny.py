@@ -10,9 +10,9 @@ import torch
 
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
-from dreamer.parallel import help_until, wake
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Episode, EpisodeBuffer
+from dreamer.speed.parallel import help_until, wake
 
 TINY: dict[str, dict[str, Any]] = {
     "model": {

@@ -16,10 +16,10 @@ from competitor.train import placement
 from competitor.train.metrics import read_lines
 from competitor.train.placement import FORMER, Placement, bfloat16_gain, choose_placement, read_placement
 from competitor.train.selfplay import Trainer
-from dreamer import kernels
-from dreamer.captured import CapturedUpdate
+from dreamer.speed import kernels
+from dreamer.speed.captured import CapturedUpdate
 from tests.competitor.train.test_selfplay import Recorder, tiny
-from tests.dreamer.test_captured import GPU, FakeGraphs
+from tests.dreamer.speed.test_captured import GPU, FakeGraphs
 
 ON_CUDA = Placement("cuda", "bfloat16", "plain", "as it was")
 

@@ -1,7 +1,7 @@
 """Updates on a GPU: the first few one operation after the other, then all as one captured CUDA graph.
 
 An update is thousands of small operations, and starting each one from Python takes longer than the work itself. A
-graph is recorded once and starts them all at once; what may stand in it is in dreamer/static_update.py.
+graph is recorded once and starts them all at once; what may stand in it is in dreamer/speed/static_update.py.
 """
 
 import logging
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from dreamer.agent import Dreamer
 from dreamer.replay import Batch
-from dreamer.static_update import StaticUpdate
+from dreamer.speed.static_update import StaticUpdate
 
 WARM_UPS = 3  # updates before the capture, in which libraries choose their algorithms and take their memory
 log = logging.getLogger(__name__)

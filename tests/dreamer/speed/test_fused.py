@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer import kernels, parallel
 from dreamer.agent import Dreamer
-from dreamer.fused import categorical_kls, run_perceptron
-from dreamer.kernels import Kind
-from dreamer.native import load_library
 from dreamer.sequence_model import State
+from dreamer.speed import kernels, parallel
+from dreamer.speed.fused import categorical_kls, run_perceptron
+from dreamer.speed.kernels import Kind
+from dreamer.speed.native import load_library
 from tests.dreamer.tiny import filled_buffer, helper, noise_source, tiny_agent
 
 FAST: list[Kind] = ["torch"] + (["native"] if kernels.kind() == "native" else [])

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dreamer import kernels
 from dreamer.config import OptimizerConfig
+from dreamer.speed import kernels
 
 
 class LaProp(torch.optim.Optimizer):

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from dreamer.config import OptimizerConfig
-from dreamer.learner import LaProp, Learner, clip_factors
 from dreamer.networks import RMSNorm
+from dreamer.optimizer import LaProp, Learner, clip_factors
 
 
 def make_learner(rate: float = 0.1, *, decay_after: int = 0, **settings: object) -> tuple[nn.Linear, Learner]:

@@ -1,7 +1,7 @@
 /* Fused row kernels of the mind: what plain torch does in five to twelve passes, in one or two.
  *
  * Every matrix is row-major float32; ld_x is the distance between two rows of x in floats. Nothing is allocated, no
- * thread is made, no global is kept. Included by chains.c; dreamer/kernels.py holds the same functions in torch.
+ * thread is made, no global is kept. Included by chains.c; dreamer/speed/kernels.py holds the same functions in torch.
  * Comparisons are written so that a NaN stays a NaN: the learner must see it to skip the update.
  */
 #include <math.h>

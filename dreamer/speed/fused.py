@@ -1,6 +1,6 @@
 """Perceptrons and the KL with hand-written gradients: a few passes over memory instead of one per operation.
 
-Equal results to the plain modules within rounding (tests/dreamer/test_fused.py). A perceptron is walked through in
+Equal results to the plain modules within rounding (tests: speed/test_fused.py). A perceptron is walked through in
 blocks of rows that stay in the cache, by one call of compiled code (chains.c) where there is a compiler.
 """
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dreamer import kernels
-from dreamer.native import pointers
-from dreamer.parallel import over_rows
+from dreamer.speed import kernels
+from dreamer.speed.native import pointers
+from dreamer.speed.parallel import over_rows
 
 ROWS = 512  # of a block, as in chains.c; 512 rows of 256 float32 are half a megabyte
 

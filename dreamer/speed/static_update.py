@@ -2,7 +2,7 @@
 
 Nothing is read back on the way, so nothing is decided by Python: an update that is not finite is made and undone on
 the device. Otherwise it is ``Dreamer.train_step`` with the plain modules, and it runs on a CPU as well
-(tests/dreamer/test_static_update.py compares the two).
+(tests/dreamer/speed/test_static_update.py compares the two).
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dreamer import kernels
 from dreamer.agent import Dreamer
-from dreamer.learner import Learner, clip_factors
+from dreamer.optimizer import Learner, clip_factors
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
+from dreamer.speed import kernels
 
 # How the optimisers call their memory: number of steps, mean of gradients, mean of squared gradients.
 MEMORY = {"laprop": ("count", "mean", "square"), "adam": ("step", "exp_avg", "exp_avg_sq")}

@@ -1,7 +1,7 @@
 /* Whole chains of operations in one call: Python and its lock are met once instead of after every operation.
  *
  * Products are torch's own sgemm (Fortran's interface, handed over as a pointer), the rest the row kernels. Matrices
- * are row-major, weights (outputs, inputs) as torch.nn.Linear keeps them; nothing is allocated here. dreamer/fused.py
+ * are row-major, weights (outputs, inputs) as torch.nn.Linear keeps them; nothing is allocated here. dreamer/speed/fused.py
  * and fused_sequence.py hold the calls, and the same chains in torch.
  */
 #include "kernels.c"
@@ -105,7 +105,7 @@ void perceptron_backward(void *gemm, int64_t rows, int64_t depth, int64_t inputs
     }
 }
 
-/* The weights of a sequence model, in the order of dreamer/fused_sequence.py's Weights. */
+/* The weights of a sequence model, in the order of dreamer/speed/fused_sequence.py's Weights. */
 enum { INPUT, INPUT_SCALE, CELL, CELL_SCALE, POST, POST_SCALE, POST_OUT, POST_BIAS };
 enum { PRIOR = POST_BIAS + 1, PRIOR_SCALE, PRIOR_OUT, PRIOR_BIAS };
 

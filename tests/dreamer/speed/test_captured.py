@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from dreamer.agent import Dreamer
-from dreamer.captured import WARM_UPS, CapturedUpdate, CudaGraphs
 from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Batch
+from dreamer.speed.captured import WARM_UPS, CapturedUpdate, CudaGraphs
 from tests.dreamer.test_agent import SEED_PRESET
 from tests.dreamer.tiny import filled_buffer, tiny_agent
 

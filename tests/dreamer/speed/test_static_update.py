@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamer import kernels
 from dreamer.agent import Dreamer
-from dreamer.captured import CapturedUpdate
 from dreamer.replay import Batch, EpisodeBuffer
-from dreamer.static_update import StaticUpdate
+from dreamer.speed import kernels
+from dreamer.speed.captured import CapturedUpdate
+from dreamer.speed.static_update import StaticUpdate
 from tests.dreamer.test_agent import SEED_PRESET
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 

@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dreamer import kernels
-from dreamer.native import pointers
-from dreamer.parallel import over_rows, parts
+from dreamer.speed import kernels
+from dreamer.speed.native import pointers
+from dreamer.speed.parallel import over_rows, parts
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from dreamer import parallel
-from dreamer.parallel import over_rows, parts
+from dreamer.speed import parallel
+from dreamer.speed.parallel import over_rows, parts
 from tests.dreamer.tiny import helper
 
 

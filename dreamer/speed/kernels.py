@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dreamer.native import Library, load_library
+from dreamer.speed.native import Library, load_library
 
 Kind = Literal["native", "torch", "plain"]
 _kind: Kind | None = None
@@ -207,7 +207,7 @@ def laprop_(
     factors: list[float],
     settings: LaPropStep,
 ) -> None:
-    """One step of LaProp (see dreamer.learner) on many tensors; factors scale the gradients first."""
+    """One step of LaProp (see dreamer.optimizer) on many tensors; factors scale the gradients first."""
     s = settings
     if library_for(weights[0]) is not None and all(t.is_contiguous() for t in (*weights, *gradients)):
         _laprop_native(weights, gradients, squares, means, factors, s)
