@@ -13,6 +13,7 @@ from competitor.players import Player
 from competitor.sparring.recipes import POOL, SELF
 
 POOL_SIZE = 200  # as many as the winner of the winter 2025/26 tournament allowed; it ended with 87
+GROWN_POOL = 8  # members from which on the pool has its whole share; one member met all the time is overfitted to
 RECENT_RATE = 0.05  # weight of the newest round in a running score: about the last 20 count
 FLOOR = 0.05  # least weight of a past self that is always beaten, so that nobody is forgotten
 
@@ -34,7 +35,7 @@ class Opponents:
     """The players a learner meets, drawn round by round.
 
     Args:
-        shares: how often each kind is met; the pool's share goes to the other kinds while it is empty.
+        shares: how often each kind is met; the pool's share grows with it, and the other kinds have what it lacks.
         itself: the player of the kind "self".
         make: makes the player of a name.
 
@@ -74,7 +75,8 @@ class Opponents:
 
     def _draw_kind(self) -> str:
         kinds = [kind for kind in self._shares if kind != POOL or self.pool]
-        weights = np.array([self._shares[kind] for kind in kinds])
+        grown = min(1.0, len(self.pool) / GROWN_POOL)
+        weights = np.array([self._shares[kind] * (grown if kind == POOL else 1.0) for kind in kinds])
         return str(self._chance.choice(kinds, p=weights / weights.sum()))
 
     def _draw_member(self) -> str:

@@ -24,6 +24,7 @@ class Reward(BaseModel):
     possession: float
     bank: float
     forward: float
+    hurry: float
 
     def of(self, obs: Array, info: NDArray[np.float64]) -> Array:
         """Rewards (steps,) of one player's view of a round: obs (steps + 1, 18), info (steps, 4)."""
@@ -33,7 +34,7 @@ class Reward(BaseModel):
         total: NDArray[np.float64] = info @ np.array([self.closeness, self.touch, self.direction, 0.0])
         total += self.possession * holds
         total += self.bank * shot_flies * np.abs(seen[:, PUCK_VY])
-        total += self.forward * seen[:, OWN_X]
+        total += self.forward * seen[:, OWN_X] - self.hurry
         winner = info[-1, 3]
         total[-1] += self.goal * max(winner, 0.0) + self.conceded * min(winner, 0.0)
         return total.astype(np.float32)

@@ -33,6 +33,16 @@ def test_kinds_are_met_by_their_shares_and_an_empty_pool_by_nobody() -> None:
     assert counts["self"] / 2000 == pytest.approx(0.75, abs=0.03)
 
 
+def test_the_pools_share_grows_with_the_pool() -> None:
+    who = opponents(weak=0.4, pool=0.6)
+    for number in range(16):
+        who.add_member(named(f"{number}"))
+        if number in (0, 3, 7, 15):
+            share = 1 - drawn(who)["weak"] / 2000
+            grown = 0.6 * min(1.0, (number + 1) / 8)
+            assert share == pytest.approx(grown / (grown + 0.4), abs=0.04)
+
+
 def test_seats_and_starts_are_balanced_against_each_kind() -> None:
     who = opponents(weak=0.5, strong=0.5)
     for kind in ("weak", "strong"):

@@ -9,7 +9,7 @@ from competitor.sparring.reward import Reward
 
 NOTHING = {
     "goal": 0.0, "conceded": 0.0, "closeness": 0.0, "touch": 0.0,
-    "direction": 0.0, "possession": 0.0, "bank": 0.0, "forward": 0.0,
+    "direction": 0.0, "possession": 0.0, "bank": 0.0, "forward": 0.0, "hurry": 0.0,
 }  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def rewards(winner: int = 0, **weights: float) -> list[float]:
         ({"bank": 0.25}, [0, 0, 2]),
         ({"forward": 2.0}, [-6, -4, -2]),
         ({"forward": -1.0}, [3, 2, 1]),
+        ({"hurry": 0.5}, [-0.5, -0.5, -0.5]),
         ({"goal": 7.0}, [0, 0, 0]),
     ],
 )
