@@ -100,7 +100,7 @@ def train(
       cli.py train --run first --minutes 60
       cli.py train --resume runs/first
       cli.py train --preset debug
-      cli.py train --set training.rinks=16 --set league.past=0.5
+      cli.py train --set training.rinks=16 --set league.opponents.champion=0.5
       cli.py train --resume runs/first --replay records/
     """
     if resume is not None and (config_path, preset, name) != (None, None, None):

@@ -19,14 +19,14 @@ class DreamerPlayer:
     def __init__(self, agent: Dreamer, name: str, *, deterministic: bool = True) -> None:
         self.name = name
         self.deterministic = deterministic
-        self._agent = agent
+        self.agent = agent
         self._state: State = {}
         self._is_fresh: Flags = np.zeros(0, dtype=np.bool_)
 
     def reset(self, slots: int) -> None:
         """Forget everything and be ready for `slots` rounds at once."""
         with torch.inference_mode():
-            self._state = self._agent.initial_state(slots)
+            self._state = self.agent.initial_state(slots)
         self._is_fresh = np.ones(slots, dtype=np.bool_)
 
     def memory(self) -> State:
@@ -38,7 +38,7 @@ class DreamerPlayer:
         """Take over what `memory` of an equal player returned."""
         tables = {key: table.clone() for key, table in memory.items()}
         self._is_fresh = tables.pop("is_fresh").numpy()
-        self._state = {key: table.to(self._agent.device) for key, table in tables.items()}
+        self._state = {key: table.to(self.agent.device) for key, table in tables.items()}
 
     def act(self, obs: Array, is_first: Flags) -> Array:
         """Return actions (slots, 4), always finite and in [-1, 1], for observations (slots, 18).
@@ -46,8 +46,8 @@ class DreamerPlayer:
         A slot whose observation is not finite gets zeros, and its state waits for the next one. A slot whose
         state itself broke starts anew at its next step, so that one bad number cannot spoil a whole round.
         """
-        if obs.shape[1] != self._agent.obs_size:
-            wanted = self._agent.obs_size
+        if obs.shape[1] != self.agent.obs_size:
+            wanted = self.agent.obs_size
             raise PlayerError(f"{self.name} plays with {wanted} observations, the rink has {obs.shape[1]}")
         self._is_fresh |= is_first
         actions = np.zeros((len(self._is_fresh), ACTION_SIZE), dtype=np.float32)
@@ -63,11 +63,11 @@ class DreamerPlayer:
     def _act_in(self, rows: NDArray[np.intp], obs: Array) -> tuple[Array, Flags]:
         """Act in the given slots only, idle ones cost nothing: (actions, whether the row is finite)."""
         everywhere = len(rows) == len(self._is_fresh)
-        device = self._agent.device
+        device = self.agent.device
         index = torch.from_numpy(rows).to(device)
         state = self._state if everywhere else {key: table[index] for key, table in self._state.items()}
         is_first = torch.from_numpy(self._is_fresh[rows]).to(device)
-        state, action = self._agent.act(
+        state, action = self.agent.act(
             state, torch.from_numpy(obs).to(device), is_first, deterministic=self.deterministic
         )
         is_sound = _finite_rows(state)

@@ -1,29 +1,27 @@
-"""The league: a bounded pool of past selves, who among them to play next, and ratings.
+"""The league: the record against each opponent, a bounded pool of past selves, who of them to play next, and ratings.
 
-Opponents are chosen by prioritised fictitious self-play (PFSP; Vinyals et al. 2019, "Grandmaster level in
-StarCraft II", methods): the weight of a member is a function of the learner's win rate `w` against it,
-`(1 - w)^p` ("hard": the ones it loses to) or `w (1 - w)` ("variance": the ones it is level with).
-The ratings are Elo's, with the weak basic opponent fixed at 0.
+Past selves are chosen by prioritised fictitious self-play (PFSP; Vinyals et al. 2019, "Grandmaster level in
+StarCraft II", methods): the weight of a member is `(1 - w)^2`, `w` being the learner's win rate against it. The
+ratings are Elo's, with the weak basic opponent fixed at 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-Pfsp = Literal["hard", "variance"]
+from competitor.config import PAST, SELF
 
 UNKNOWN_WIN_RATE = 0.5
 RECENT_RATE = 0.05  # weight of the newest round once a member has played 20: the learner changes, so old rounds fade
-KIND_RATE = 0.01  # the same for a kind of opponent, against which hundreds of rounds are played
+LISTED_RATE = 0.01  # the same for an opponent of the list, against which hundreds of rounds are played
+PFSP_POWER = 2.0  # those the learner loses to; with 1 the pool's weak half still takes a third of the rounds
 ELO_STEP = 8.0  # small: hundreds of rounds a minute are played, and a rating should not wander by more than about 30
 ELO_SCALE = 400.0
 ANCHOR = "weak"
-BASIC = ("weak", "strong")
-KINDS = (*BASIC, "self", "past")
 
 
 @dataclass
@@ -60,17 +58,15 @@ def score(result: int) -> float:
     return 0.5 * (result + 1)
 
 
-def pfsp_weights(win_rates: Sequence[float], kind: Pfsp, power: float) -> np.ndarray:
+def pfsp_weights(win_rates: Sequence[float]) -> np.ndarray:
     """Choice probabilities (n,) for opponents against whom the learner's win rates are `win_rates`.
 
-    When every weight is zero (the learner always wins or, for "variance", never varies) all are equally
-    likely.
+    When the learner always wins against all of them, all are equally likely.
     """
-    rates = np.clip(np.asarray(win_rates, dtype=np.float64), 0.0, 1.0)
-    weights = (1.0 - rates) ** power if kind == "hard" else rates * (1.0 - rates)
+    weights = (1.0 - np.clip(np.asarray(win_rates, dtype=np.float64), 0.0, 1.0)) ** PFSP_POWER
     total = weights.sum()
     if total <= 0.0:
-        return np.full(len(rates), 1.0 / max(1, len(rates)))
+        return np.full(len(weights), 1.0 / max(1, len(weights)))
     return np.asarray(weights / total)
 
 
@@ -80,17 +76,15 @@ def expected_score(rating: float, opponent: float) -> float:
 
 
 class League:
-    """The pool of snapshots, the record against each kind of opponent, and the learner's rating.
+    """The record against each listed opponent, the pool of snapshots, and the learner's rating.
 
-    `pool_size` bounds the snapshots; the basic opponents are always there and do not count.
+    opponents: as in [league.opponents]. `pool_size` bounds the snapshots, which count together as "past".
     """
 
-    def __init__(self, pool_size: int, pfsp: Pfsp = "hard", power: float = 1.0) -> None:
-        self.pool_size = max(1, pool_size)
-        self.pfsp: Pfsp = pfsp
-        self.power = power
+    def __init__(self, opponents: Iterable[str], pool_size: int) -> None:
+        self.pool_size = pool_size
         self.rating = 0.0
-        self.kinds = {name: Member(name, 0) for name in KINDS}
+        self.opponents = {name: Member(name, 0) for name in opponents}
         self.members: list[Member] = []
 
     def add(self, name: str, environment_steps: int) -> list[Member]:
@@ -122,11 +116,6 @@ class League:
         """The snapshot of that name, or None."""
         return next((member for member in self.members if member.name == name), None)
 
-    def probabilities(self) -> dict[str, float]:
-        """PFSP probability of each snapshot in the pool."""
-        weights = pfsp_weights([member.win_rate for member in self.members], self.pfsp, self.power)
-        return {member.name: float(weight) for member, weight in zip(self.members, weights, strict=True)}
-
     def draw(self, count: int, generator: np.random.Generator) -> list[str]:
         """Up to `count` different snapshots, drawn by PFSP without putting back.
 
@@ -136,36 +125,50 @@ class League:
         rates = [member.win_rate for member in self.members]
         drawn: list[str] = []
         while names and len(drawn) < count:
-            index = int(generator.choice(len(names), p=pfsp_weights(rates, self.pfsp, self.power)))
+            index = int(generator.choice(len(names), p=pfsp_weights(rates)))
             drawn.append(names.pop(index))
             rates.pop(index)
         return drawn
 
     def record(self, name: str, result: int) -> None:
-        """Count a round (+1 won by the learner, 0 drawn, -1 lost) against a kind but "past", or a snapshot.
+        """Count a round (+1 won by the learner, 0 drawn, -1 lost) against a listed opponent or a snapshot.
 
-        A snapshot may have been evicted while its last round was in play; then only its kind's record counts.
+        A snapshot may have been evicted, and an opponent struck off the list, while its last round was in play: then
+        only the record of past selves counts, or none.
         """
-        self.kinds[name if name in self.kinds else "past"].record(result, KIND_RATE)
-        member = self.kinds[name] if name in BASIC else self.find(name)
-        if member is None:
-            return
+        listed = self.opponents.get(self.listed_as(name))
+        if listed is not None:
+            listed.record(result, LISTED_RATE)
+        snapshot = self.find(name)
+        if snapshot is not None:
+            snapshot.record(result)
+        rated = snapshot or (listed if listed is not None and listed.name not in (SELF, PAST) else None)
+        if rated is not None:
+            self._rate(rated, result)
+
+    def listed_as(self, name: str) -> str:
+        """The entry of the list under which rounds against `name` count: itself, or "past" for a snapshot."""
+        return name if name in self.opponents else PAST
+
+    def _rate(self, member: Member, result: int) -> None:
         change = ELO_STEP * (score(result) - expected_score(self.rating, member.rating))
         self.rating += change
-        if name != ANCHOR:
+        if member.name != ANCHOR:
             member.rating -= change
-        if name not in BASIC:
-            member.record(result)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the settings, as JSON values; `restore` takes it back exactly."""
-        kinds = [asdict(kind) for kind in self.kinds.values()]
-        return {"rating": self.rating, "kinds": kinds, "members": [asdict(m) for m in self.members]}
+        opponents = [asdict(member) for member in self.opponents.values()]
+        return {"rating": self.rating, "opponents": opponents, "members": [asdict(m) for m in self.members]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `to_json` gave; a pool that has been made smaller since then is thinned out."""
+        """Take over what `to_json` gave, as far as it is still listed; a smaller pool is thinned out.
+
+        Raises KeyError, TypeError and ValueError for a state that is damaged.
+        """
         self.rating = float(state["rating"])
-        self.kinds = {kind.name: kind for kind in _members(state["kinds"])}
+        saved = _members(state["opponents"] if "opponents" in state else state["kinds"])  # the name before 0.3
+        self.opponents |= {member.name: member for member in saved if member.name in self.opponents}
         self.members = _members(state["members"])
         while len(self.members) > self.pool_size:
             self._evict()

@@ -102,9 +102,9 @@ class Reporter:
         state = self._state
         self._metrics = state.averages.take()
         line = dict(self._metrics)
-        for kind, record in state.league.kinds.items():
-            line[f"win_rate/{kind}"] = record.win_rate
-            line[f"rounds/{kind}"] = record.games
+        for name, record in state.league.opponents.items():
+            line[f"win_rate/{name}"] = record.win_rate
+            line[f"rounds/{name}"] = record.games
         line |= {
             "rounds": state.counters.rounds,
             "replay_steps": len(state.replay),
@@ -164,7 +164,7 @@ class Reporter:
                 seconds_left=self._seconds_left(),
                 steps_per_s=self._speed.steps_per_s,
                 updates_per_s=self._speed.updates_per_s,
-                opponents=state.league.kinds,
+                opponents=state.league.opponents,
                 members=len(state.league.members),
                 rating=state.league.rating,
                 metrics=self._metrics,

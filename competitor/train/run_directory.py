@@ -19,7 +19,6 @@ import os
 import platform
 import re
 import shutil
-import tomllib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from competitor.config import Config, load_config
+from competitor.config import Config, known_settings, load_config
 from competitor.errors import FULL_DISK, ConfigError, ResumeError, StorageError
 from competitor.system import code_version, command_line, sole_writer
 from dreamer.errors import CheckpointError
@@ -113,9 +112,8 @@ class RunDirectory:
         Raises ConfigError like `config`.
         """
         file = self.path / "config.toml"
-        today = load_config(file).model_dump(by_alias=True)
-        known = tomllib.loads(file.read_text(encoding="utf-8"))
-        return [f"{section}.{key}" for section in today for key in today[section] if key not in known.get(section, {})]
+        known, today = known_settings(file), load_config(file).model_dump(by_alias=True)
+        return [name for section in today for key in today[section] if (name := f"{section}.{key}") not in known]
 
     def write_config(self, config: Config) -> None:
         """Store the settings; the file is whole or untouched."""

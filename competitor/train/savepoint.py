@@ -9,6 +9,7 @@ would have made.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,16 @@ from safetensors.numpy import save as array_bytes
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save as tensor_bytes
 
-from competitor.config import Config
-from competitor.errors import ResumeError
+from competitor.config import SELF, Config
+from competitor.errors import PlayerError, ResumeError
 from competitor.play.rounds import Pairing, RoundTable, RunningRound
-from competitor.players import DreamerPlayer
+from competitor.players import DreamerPlayer, Player
 from competitor.rink import ACTION_MIRROR, OBS_MIRROR, Mode
 from competitor.train.league import League
-from competitor.train.matchmaker import Matchmaker, Roster
+from competitor.train.matchmaker import Matchmaker
 from competitor.train.metrics import Averages
 from competitor.train.placement import FORMER, Placement
+from competitor.train.roster import Roster, listed_players
 from competitor.train.run_directory import RunDirectory
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
@@ -89,14 +91,16 @@ class TrainingState:
         return self.table
 
 
-def new_state(config: Config, run: RunDirectory, placement: Placement = FORMER) -> TrainingState:
-    """A training that has not begun; every chance in it comes from [run] seed."""
+def new_state(
+    config: Config, run: RunDirectory, listed: Mapping[str, Player], placement: Placement = FORMER
+) -> TrainingState:
+    """A training that has not begun; every chance in it comes from [run] seed. listed: see `listed_players`."""
     seeds = np.random.SeedSequence(config.run.seed).generate_state(4)
     obs_size, action_size = sizes(config)
     agent = Dreamer(config.dreamer, obs_size, action_size, seed=int(seeds[0]) % 2**31)
     agent.settle(placement.torch_device, placement.precision)
     replay = EpisodeBuffer(config.replay, obs_size, action_size, mirror=mirror(config), seed=int(seeds[1]))
-    state = _assemble(config, run, agent, replay, np.random.default_rng(seeds[2]))
+    state = _assemble(config, run, listed, agent, replay, np.random.default_rng(seeds[2]))
     state.warmup_generator = np.random.default_rng(seeds[3])
     return state
 
@@ -113,11 +117,16 @@ def mirror(config: Config) -> Mirror:
 
 
 def _assemble(
-    config: Config, run: RunDirectory, agent: Dreamer, replay: EpisodeBuffer, generator: np.random.Generator
+    config: Config,
+    run: RunDirectory,
+    listed: Mapping[str, Player],
+    agent: Dreamer,
+    replay: EpisodeBuffer,
+    generator: np.random.Generator,
 ) -> TrainingState:
-    league = League(config.league.pool_size, config.league.pfsp, config.league.pfsp_power)
+    league = League(config.league.shares, config.league.pool_size)
     pipeline = Pipeline(agent, overlap=config.training.overlap)
-    roster = Roster(pipeline.player, config, lambda name: load_checkpoint(run.league / name)[0].settle(agent.device))
+    roster = Roster(pipeline.player, listed, lambda name: load_checkpoint(run.league / name)[0].settle(agent.device))
     return TrainingState(
         agent=agent,
         pipeline=pipeline,
@@ -140,10 +149,10 @@ def write_state(directory: Path, state: TrainingState) -> None:
     state.replay.save(directory)
     running = state.table.running_rounds()
     tensors = {f"learner/{key}": value for key, value in state.learner.memory().items()}
-    for name, player in _dreamers(state).items():
+    for name, player in state.roster.dreamers().items():
         tensors |= {f"{name}/{key}": value for key, value in player.memory().items()}
-    for name, (agent, _) in state.roster.past.items():
-        tensors[f"{name}/generator"] = agent.generator.get_state()
+        if name != SELF:  # who draws from the generator of the agent that learns
+            tensors[f"{name}/generator"] = player.agent.generator.get_state()
     data = tensor_bytes({key: value.contiguous() for key, value in tensors.items()})
     atomic_write(directory / "players.safetensors", lambda file: file.write(data))
     _write_rounds(directory, running)
@@ -163,10 +172,13 @@ def write_state(directory: Path, state: TrainingState) -> None:
 def read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement = FORMER) -> TrainingState:
     """Read what `write_state` wrote.
 
-    Raises ResumeError when the save is damaged, incomplete, or of a model of other sizes than `config` says.
+    Raises ResumeError when the save is damaged, incomplete, or of a model of other sizes than `config` says, and when
+    an opponent cannot be loaded.
     """
     try:
         return _read_state(directory, config, run, placement)
+    except PlayerError as error:
+        raise ResumeError(f"{run.path} cannot be continued: {error}") from error
     except DreamerError as error:
         raise ResumeError(f"{run.path} cannot be continued: {error}") from error
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -180,9 +192,11 @@ def _read_state(directory: Path, config: Config, run: RunDirectory, placement: P
     agent = _read_agent(directory, config).settle(placement.torch_device, placement.precision)
     obs_size, action_size = sizes(config)
     replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
-    state = _assemble(config, run, agent, replay, np.random.default_rng(0))
-    for name in facts["past"]:
-        state.roster.bring(name)
+    past = list(facts["past"])
+    in_play = [fact["opponent"] for fact in facts["rounds"] if fact["opponent"] not in past]
+    state = _assemble(config, run, listed_players(config, in_play), agent, replay, np.random.default_rng(0))
+    for name in past:
+        state.roster.bring_past(name)
     state.counters = Counters(**facts["counters"])
     state.averages.restore(facts["averages"])
     state.league.restore(facts["league"])
@@ -208,20 +222,16 @@ def _read_agent(directory: Path, config: Config) -> Dreamer:
     return agent
 
 
-def _dreamers(state: TrainingState) -> dict[str, DreamerPlayer]:
-    live = state.roster["self"]
-    assert isinstance(live, DreamerPlayer)
-    return {"self": live} | {name: player for name, (_, player) in state.roster.past.items()}
-
-
 def _restore_players(directory: Path, state: TrainingState, *, same_device: bool) -> None:
     tensors = load_tensors(directory / "players.safetensors")
-    for name, player in {"learner": state.learner, **_dreamers(state)}.items():
+    for name, player in {"learner": state.learner, **state.roster.dreamers()}.items():
         memory = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        memory = {key: value for key, value in memory.items() if "/" not in key}  # the name may be a path's beginning
         generator = memory.pop("generator", None)
         if generator is not None and same_device:  # states of generators do not carry over to another
-            state.roster.past[name][0].generator.set_state(generator)
-        player.remember(memory)
+            player.agent.generator.set_state(generator)
+        if memory:  # else it has come to the list since
+            player.remember(memory)
 
 
 def _write_rounds(directory: Path, running: list[RunningRound]) -> None:

@@ -27,10 +27,10 @@ from competitor.play.warmup import play_lessons, play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer, Player
 from competitor.rink import Mode
 from competitor.train.experience import load_experience
-from competitor.train.matchmaker import kind_of
 from competitor.train.metrics import METRICS_NAME, MetricsWriter, count_damaged
 from competitor.train.placement import Placement, choose_placement, read_placement
 from competitor.train.report import OnProgress, Outcome, Reporter
+from competitor.train.roster import listed_players
 from competitor.train.run_directory import RunDirectory, storage
 from competitor.train.savepoint import TrainingState, new_state, read_state, write_state
 from competitor.train.timing import Clock, Stopwatch
@@ -91,17 +91,18 @@ class Trainer:
         """Make the run directory `path` and a training that has not begun.
 
         records: directories of recorded rounds to learn from too. Raises RecordingError when one of them cannot
-        be used, ConfigError when `path` exists or a GPU that is wished for does not, StorageError when it cannot
-        be written, EngineError.
+        be used, PlayerError when an opponent of the league cannot, ConfigError when `path` exists or a GPU that is
+        wished for does not, StorageError when it cannot be written, EngineError.
         """
         recorded = load_experience(records, config)
+        listed = listed_players(config)
         placement = choose_placement(config)
         run = RunDirectory.create(path, config, preset=preset)
         with ExitStack() as held:
             with storage(path):
                 held.enter_context(run.sole_writer())
                 placement.write(path)
-            state = new_state(config, run, placement)
+            state = new_state(config, run, listed, placement)
             return cls(config, run, state, placement, held.pop_all(), resumed=False, recorded=recorded, clock=clock)
 
     @classmethod
@@ -127,7 +128,10 @@ class Trainer:
             recorded = load_experience(records, config)
             save, before = run.current_save(), read_placement(path)
             placement = choose_placement(config, before)
-            state = new_state(config, run, placement) if save is None else read_state(save, config, run, placement)
+            if save is None:
+                state = new_state(config, run, listed_players(config), placement)
+            else:
+                state = read_state(save, config, run, placement)
             newer = run.newer_settings()
             run.write_config(config)
             if placement.differs_from(before):  # else the file keeps its reason
@@ -303,7 +307,8 @@ class Trainer:
             self.state.averages.add({"round/steps": played.steps})
             if played.pairing.mode is Mode.NORMAL:
                 self.state.league.record(played.pairing.opponent, played.result)
-                self.state.averages.add({f"result/{kind_of(played.pairing.opponent)}": played.result})
+                listed = self.state.league.listed_as(played.pairing.opponent)
+                self.state.averages.add({f"result/{listed}": played.result})
 
     def _make_updates(self, writer: MetricsWriter) -> None:
         """Loops 2 and 3, as often as the steps collected so far have earned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,37 +15,29 @@ from competitor.train.league import ELO_STEP, League, Member, expected_score, pf
 RATES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20)
 
 
-def league_of(*steps: int, pool_size: int = 20, power: float = 2.0) -> League:
-    league = League(pool_size, "hard", power)
+LISTED = ("weak", "strong", "self", "past")
+
+
+def league_of(*steps: int, pool_size: int = 20, listed: Sequence[str] = LISTED) -> League:
+    league = League(listed, pool_size)
     for step in steps:
         league.add(f"step-{step}", step)
     return league
 
 
-def test_hard_weights_are_powers_of_the_loss_rate() -> None:
-    assert pfsp_weights([0.0, 0.5], "hard", 2.0) == pytest.approx([0.8, 0.2])
-    assert pfsp_weights([0.9, 0.5, 0.1], "hard", 0.0) == pytest.approx([1 / 3] * 3)
+def test_weights_are_squares_of_the_loss_rate() -> None:
+    assert pfsp_weights([0.0, 0.5]) == pytest.approx([0.8, 0.2])
 
 
-def test_variance_weights_prefer_equals() -> None:
-    assert pfsp_weights([0.5, 0.9, 1.0], "variance", 2.0) == pytest.approx([0.25 / 0.34, 0.09 / 0.34, 0.0])
+def test_all_zero_weights_become_uniform() -> None:
+    assert pfsp_weights([1.0, 1.0]) == pytest.approx([0.5, 0.5])
 
 
-@pytest.mark.parametrize(("kind", "rates"), [("hard", [1.0, 1.0]), ("variance", [0.0, 1.0])])
-def test_all_zero_weights_become_uniform(kind: str, rates: list[float]) -> None:
-    assert pfsp_weights(rates, kind, 2.0) == pytest.approx([0.5, 0.5])  # type: ignore[arg-type]
-
-
-@given(RATES, st.sampled_from(["hard", "variance"]), st.floats(0.0, 10.0))
-def test_weights_are_probabilities(rates: list[float], kind: str, power: float) -> None:
-    weights = pfsp_weights(rates, kind, power)  # type: ignore[arg-type]
+@given(RATES)
+def test_weights_are_probabilities_and_the_harder_are_never_less_likely(rates: list[float]) -> None:
+    weights = pfsp_weights(sorted(rates))
     assert weights.shape == (len(rates),)
     assert np.all(weights >= 0) and weights.sum() == pytest.approx(1.0)
-
-
-@given(RATES, st.floats(0.1, 5.0))
-def test_harder_opponents_are_never_less_likely(rates: list[float], power: float) -> None:
-    weights = pfsp_weights(sorted(rates), "hard", power)
     assert np.all(np.diff(weights) <= 1e-12)
 
 
@@ -53,15 +46,14 @@ def test_drawn_frequencies_follow_the_weights() -> None:
     league.members[0].win_rate, league.members[1].win_rate = 0.0, 0.5
     generator = np.random.default_rng(0)
     drawn = [league.draw(1, generator)[0] for _ in range(4000)]
-    assert drawn.count("step-1") / 4000 == pytest.approx(league.probabilities()["step-1"], abs=0.03)
-    assert league.probabilities()["step-1"] == pytest.approx(0.8)
+    assert drawn.count("step-1") / 4000 == pytest.approx(0.8, abs=0.03)
 
 
 def test_draw_gives_different_members_and_no_more_than_there_are() -> None:
     league = league_of(1, 2, 3)
     league.members[0].win_rate = 1.0
     assert sorted(league.draw(5, np.random.default_rng(0))) == ["step-1", "step-2", "step-3"]
-    assert League(3).draw(2, np.random.default_rng(0)) == []
+    assert League(LISTED, 3).draw(2, np.random.default_rng(0)) == []
 
 
 def test_an_unknown_member_counts_as_even() -> None:
@@ -89,7 +81,7 @@ def test_the_pool_is_bounded_and_keeps_first_newest_and_spread() -> None:
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=40), st.integers(1, 8))
 @settings(max_examples=50)
 def test_eviction_never_breaks_the_bound_nor_loses_the_newest(gaps: list[int], pool_size: int) -> None:
-    league, step = League(pool_size), 0
+    league, step = League(LISTED, pool_size), 0
     for number, gap in enumerate(gaps):
         step += gap
         evicted = league.add(f"m{number}", step)
@@ -115,12 +107,12 @@ def test_elo_moves_both_but_the_anchor() -> None:
     assert league.rating == pytest.approx(ELO_STEP / 2)
     assert league.members[0].rating == pytest.approx(-ELO_STEP / 2)
     league.record("weak", 1)
-    assert league.kinds["weak"].rating == 0.0 and league.rating > ELO_STEP / 2
+    assert league.opponents["weak"].rating == 0.0 and league.rating > ELO_STEP / 2
     assert expected_score(400.0, 0.0) == pytest.approx(10 / 11)
 
 
 def test_elo_settles_where_the_score_says() -> None:
-    league, generator = League(3), np.random.default_rng(0)
+    league, generator = League(LISTED, 3), np.random.default_rng(0)
     ratings = []
     for _ in range(6000):
         league.record("weak", 1 if generator.random() < 0.76 else -1)
@@ -128,11 +120,11 @@ def test_elo_settles_where_the_score_says() -> None:
     assert np.mean(ratings[1000:]) == pytest.approx(400 * np.log10(0.76 / 0.24), abs=25)
 
 
-def test_rounds_are_counted_by_kind_even_for_evicted_members() -> None:
+def test_rounds_are_counted_by_entry_of_the_list_even_for_evicted_members() -> None:
     league = league_of(1)
     for name in ("weak", "strong", "self", "step-1", "long gone"):
         league.record(name, -1)
-    assert {kind: record.losses for kind, record in league.kinds.items()} == {
+    assert {kind: record.losses for kind, record in league.opponents.items()} == {
         "weak": 1,
         "strong": 1,
         "self": 1,
@@ -145,13 +137,47 @@ def test_state_survives_json_exactly() -> None:
     league = league_of(1, 5, 9)
     for name, result in (("weak", 1), ("step-5", -1), ("self", 0)):
         league.record(name, result)
-    copy = League(20, "hard", 2.0)
+    copy = League(LISTED, 20)
     copy.restore(json.loads(json.dumps(league.to_json())))
     assert copy.to_json() == league.to_json()
-    assert copy.probabilities() == league.probabilities()
+
+
+def test_any_player_may_be_listed_and_has_a_rating_of_its_own() -> None:
+    league = league_of(1, listed=("sparring:wall", "champion", "past"))
+    for name in ("sparring:wall", "champion", "step-1", "weak"):
+        league.record(name, 1)
+    assert [(name, record.wins) for name, record in league.opponents.items()] == [
+        ("sparring:wall", 1),
+        ("champion", 1),
+        ("past", 2),
+    ]
+    assert league.opponents["sparring:wall"].rating == pytest.approx(-ELO_STEP / 2)
+    assert league.opponents["past"].rating == 0.0
+
+
+def test_a_changed_list_keeps_the_records_of_those_that_stay() -> None:
+    league = league_of(1)
+    league.record("strong", -1)
+    league.record("self", 1)
+    copy = league_of(listed=("champion", "strong"))
+    copy.restore(json.loads(json.dumps(league.to_json())))
+    assert copy.opponents.keys() == {"champion", "strong"}
+    assert copy.opponents["strong"].losses == 1 and copy.opponents["champion"].games == 0
+    copy.record("step-1", 1)  # its round was in play when past selves were struck off the list
+    assert copy.members[0].wins == 1
+
+
+def test_the_state_of_version_0_2_is_taken_over() -> None:
+    league = league_of(1)
+    league.record("weak", 1)
+    state = league.to_json()
+    state["kinds"] = state.pop("opponents")
+    copy = league_of()
+    copy.restore(state)
+    assert copy.to_json() == league.to_json()
 
 
 def test_a_smaller_pool_thins_out_what_it_takes_over() -> None:
-    copy = League(3)
+    copy = League(LISTED, 3)
     copy.restore(league_of(*range(10)).to_json())
     assert len(copy.members) == 3 and copy.members[0].name == "step-0" and copy.members[-1].name == "step-9"

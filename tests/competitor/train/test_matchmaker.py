@@ -13,7 +13,8 @@ from competitor.play.rounds import Pairing
 from competitor.play.warmup import WarmupPlayer, play_warmup, warmup_pairings
 from competitor.rink import Mode
 from competitor.train.league import League
-from competitor.train.matchmaker import Matchmaker, Roster, kind_of
+from competitor.train.matchmaker import Matchmaker
+from competitor.train.roster import Roster, listed_players
 from dreamer.agent import Dreamer
 
 
@@ -22,11 +23,11 @@ def config_of(*overrides: str) -> Config:
 
 
 def matchmaker_of(config: Config, members: int = 0, seed: int = 0) -> Matchmaker:
-    league = League(20, config.league.pfsp, config.league.pfsp_power)
+    league = League(config.league.shares, 20)
     for step in range(members):
         league.add(f"step-{step}", step)
     agent = Dreamer(config.dreamer)
-    roster = Roster(agent, config, lambda name: agent.snapshot())
+    roster = Roster(agent, listed_players(config), lambda name: agent.snapshot())
     return Matchmaker(config, league, roster, np.random.default_rng(seed))
 
 
@@ -34,17 +35,20 @@ def take(matchmaker: Matchmaker, count: int) -> list[Pairing]:
     return [next(matchmaker) for _ in range(count)]
 
 
-def test_kinds_come_by_their_shares() -> None:
-    config = config_of("league.weak=1.0", "league.strong=2.0", "league.self=3.0", "league.past=4.0")
+def test_opponents_come_by_their_shares() -> None:
+    shares = "{weak=1, strong=2, self=3, past=4, random=2, 'sparring:spinner'=0}"
+    config = config_of(f"league.opponents={shares}")
     matchmaker = matchmaker_of(config, members=3)
     matchmaker.redraw([])
-    counts = Counter(kind_of(pairing.opponent) for pairing in take(matchmaker, 5000))
-    for kind, share in (("weak", 0.1), ("strong", 0.2), ("self", 0.3), ("past", 0.4)):
-        assert counts[kind] / 5000 == pytest.approx(share, abs=0.03)
+    listed = Counter(matchmaker._league.listed_as(pairing.opponent) for pairing in take(matchmaker, 6000))
+    expected = {"weak": 1, "strong": 2, "self": 3, "past": 4, "random": 2}
+    assert listed.keys() == expected.keys()
+    for name, share in expected.items():
+        assert listed[name] / 6000 == pytest.approx(share / 12, abs=0.03)
 
 
 def test_without_past_selves_their_share_goes_to_the_others() -> None:
-    config = config_of("league.weak=1.0", "league.strong=1.0", "league.self=0.0", "league.past=8.0")
+    config = config_of("league.opponents={weak=1, strong=1, self=0, past=8}")
     counts = Counter(pairing.opponent for pairing in take(matchmaker_of(config), 1000))
     assert counts.keys() == {"weak", "strong"}
 
@@ -64,7 +68,7 @@ def test_against_each_kind_seats_and_starters_take_turns() -> None:
 
 
 def test_past_selves_are_redrawn_on_schedule_and_unloaded_when_nobody_needs_them() -> None:
-    config = config_of("league.active_snapshots=2", "league.redraw_rounds=10")
+    config = config_of("training.rinks=10")
     matchmaker = matchmaker_of(config, members=12)
     assert matchmaker.redraw_is_due
     matchmaker.redraw([])
@@ -81,10 +85,9 @@ def test_past_selves_are_redrawn_on_schedule_and_unloaded_when_nobody_needs_them
 
 
 def test_loaded_selves_sample_from_generators_of_their_own() -> None:
-    config = config_of("league.active_snapshots=2")
-    matchmaker = matchmaker_of(config, members=4)
+    matchmaker = matchmaker_of(config_of(), members=4)
     matchmaker.redraw([])
-    seeds = {agent.generator.initial_seed() for agent, _ in matchmaker._roster.past.values()}
+    seeds = {player.agent.generator.initial_seed() for player in matchmaker._roster.past.values()}
     assert len(seeds) == 2
 
 

@@ -102,7 +102,7 @@ class Hands:
 
 
 def status(phase: str = "training", steps: int = 1234, **changes: object) -> Status:
-    league = League(3)
+    league = League(("weak", "strong", "self", "past"), 3)
     league.record("weak", 1)
     values: dict[str, object] = {
         "phase": phase,
@@ -118,7 +118,7 @@ def status(phase: str = "training", steps: int = 1234, **changes: object) -> Sta
         "seconds_left": 61.0,
         "steps_per_s": 100.0,
         "updates_per_s": 2.5,
-        "opponents": league.kinds,
+        "opponents": league.opponents,
         "members": 1,
         "rating": 4.0,
         "metrics": {"loss/world": 1.5, "policy/entropy": 4.2, "return/scale": 1.0},

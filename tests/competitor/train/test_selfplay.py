@@ -40,7 +40,6 @@ TINY = (
     "training.defense_share=0.2",
     "league.snapshot_every_steps=300",
     "league.pool_size=2",
-    "league.redraw_rounds=2",
     "replay.batch_size=4",
 )
 
@@ -244,9 +243,9 @@ def test_looking_at_the_dream_changes_nothing_that_is_learned(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_all_kinds_of_opponents_were_met(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
+def test_all_opponents_were_met(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
     league = unbroken[0].state.league
-    assert sum(record.games for record in league.kinds.values()) > 0
+    assert sum(record.games for record in league.opponents.values()) > 0
     assert unbroken[0].state.matchmaker.to_json()["turns"]["past"] > 0
 
 
@@ -283,7 +282,9 @@ def test_limits_and_league_may_change_on_resume(tmp_path: Path, unbroken: tuple[
     first = Trainer.start(tiny(), path)
     Recorder(first, stop_after=20)
     first.train()
-    again = Trainer.resume(path, ["league.pool_size=1", "league.strong=0.9", "training.environment_steps=3000"])
+    again = Trainer.resume(
+        path, ["league.pool_size=1", "league.opponents={strong=0.9, random=0.1}", "training.environment_steps=3000"]
+    )
     assert len(again.state.league.members) == 1
     assert again.run.config().training.environment_steps == 3000
     Recorder(again, stop_after=2)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from competitor.config import Config, load_config, parse_override, preset_names, shipped
-from competitor.config_errors import keys
+from competitor.config import Config, known_settings, load_config, parse_override, preset_names, shipped
+from competitor.config.errors import keys
+from competitor.config.loading import TABLES
 from competitor.errors import ConfigError
 from dreamer.config import DreamerConfig
 
@@ -29,7 +30,8 @@ def settings_in_file() -> dict[str, str]:
 
 
 def all_keys() -> set[str]:
-    return {f"{section}.{key}" for section in Config.model_fields for key in keys(Config, section)}
+    names = {f"{section}.{key}" for section in Config.model_fields for key in keys(Config, section)}
+    return names - set(TABLES) | {f"league.opponents.{name}" for name in load_config().league.opponents}
 
 
 def write(path: Path, text: str) -> Path:
@@ -149,8 +151,8 @@ def test_wrong_overrides_are_told(override: str, message: str) -> None:
 
 
 def test_nobody_to_play_against_is_an_error() -> None:
-    nobody = ["league.weak=0", "league.strong=0", "league.self=0"]
-    with pytest.raises(ConfigError, match="at least one of weak, strong and self"):
+    nobody = ["league.opponents={weak=0, strong=0}", "league.opponents.self=0"]
+    with pytest.raises(ConfigError, match="at least one of the opponents besides 'past' must have a share above 0"):
         load_config(overrides=nobody)
 
 
@@ -188,6 +190,72 @@ def test_unknown_preset_is_told_with_the_nearest() -> None:
         load_config(preset="sed")
     with pytest.raises(ConfigError, match="unknown preset 'xyz'; there are debug, default"):
         load_config(preset="xyz")
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_bytes(b"\xef\xbb\xbf[training]\r\nrinks = 5\r\n")
+    assert load_config(mine).training.rinks == 5
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "[training]\nrinks = " + "9" * 5000])
+def test_absurd_files_are_one_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not valid TOML") as caught:
+        load_config(write(tmp_path / "mine.toml", text))
+    assert len(str(caught.value)) < 300
+
+
+def numbers(section: str) -> list[str]:
+    """The settings of a section that are numbers."""
+    properties = Config.model_fields[section].annotation.model_json_schema()["properties"]  # type: ignore[union-attr]
+    return [f"{section}.{key}" for key, about in properties.items() if about.get("type") in ("integer", "number")]
+
+
+OWN_SECTIONS = ("run", "reward", "training", "league", "evaluation", "compete", "arena")
+
+
+@pytest.mark.parametrize("key", [key for section in OWN_SECTIONS for key in numbers(section)])
+@pytest.mark.parametrize("value", ["1e300", "-1e300", "9" * 30, "9" * 5000, "inf", "nan"])
+def test_every_number_has_a_range(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=key) as caught:
+        load_config(overrides=[f"{key}={value}"])
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("value", ["\udc80", "a\udcffb"])
+def test_text_that_is_none_is_told(value: str) -> None:
+    with pytest.raises(ConfigError, match="expected text in UTF-8"):
+        load_config(overrides=[f"rink.engine={value}"])
+
+
+def test_opponents_are_a_table_that_is_laid_over(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.toml", '[league.opponents]\nweak = 0\n"sparring:striker" = 0.4\n')
+    league = load_config(mine, overrides=["league.opponents.runs/a.b=2"]).league
+    assert league.opponents["weak"] == 0 and league.opponents["runs/a.b"] == 2.0
+    assert list(league.shares) == ["strong", "self", "past", "sparring:striker", "runs/a.b"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("league.opponents.weak=-1", "league.opponents.weak = -1, expected a number of at least 0.0"),
+        ("league.opponents.weak=much", 'league.opponents.weak = "much", expected a number of at least 0.0'),
+        ("league.opponents.weak=nan", "expected a finite number"),
+        ("league.opponents=3", "league.opponents = 3, expected a table of opponents and their shares"),
+        ("league.opponents.=3", "expected section.key=value"),
+    ],
+)
+def test_wrong_shares_are_told(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=[override])
+    assert message in str(caught.value)
+
+
+def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    text = "[league]\nweak = 0.5\npast = 0\nactive_snapshots = 3\nredraw_rounds = 8\npfsp = 'variance'\npfsp_power = 1"
+    league = load_config(write(tmp_path / "old.toml", text)).league
+    assert league.opponents == {"weak": 0.5, "past": 0.0, "strong": 0.3, "self": 0.2}
+    assert known_settings(tmp_path / "old.toml") == {"league.opponents"}
 
 
 def test_settings_do_not_change() -> None:

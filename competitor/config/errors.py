@@ -19,6 +19,7 @@ KINDS = {
     "boolean": "true or false",
     "string": "a text",
     "array": "a list of numbers",
+    "object": "a table of opponents and their shares",
 }
 BOUNDS = {
     "minimum": "of at least",
@@ -44,23 +45,38 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def check_layer(layer: Layer) -> None:
-    """Raises ConfigError for what the models would not see: keys outside sections, and infinite numbers."""
+    """Raises ConfigError for what the models would not see: keys outside sections, infinite numbers, broken text."""
     for section, table in layer.values.items():
         if not isinstance(table, dict):
             raise ConfigError(f"{layer.name}: {section} = {_show(table)}, expected a section, such as [training]")
         for key, value in table.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{layer.name}: {section}.{key} = {value}, expected a finite number")
+            _check_value(f"{layer.name}: {section}.{key}", value)
+
+
+def _check_value(where: str, value: object) -> None:
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    for part in parts:
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ConfigError(f"{where} = {_show(value)}, expected a finite number")
+        if isinstance(part, str) and not part.isascii() and part.encode("utf-8", "replace").decode() != part:
+            raise ConfigError(f"{where}: expected text in UTF-8")
+        if isinstance(part, (dict, list)) and part is not value:
+            _check_value(where, part)
 
 
 def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> str:
     """The first problem of `error` in one line; `layers` in the order in which they were laid."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    path = [str(part) for part in first["loc"]][:2]
+    path = [str(part) for part in first["loc"]][: 3 if _is_table(model, first["loc"]) else 2]
     source, value = _find(path, layers)
     text = f"{source}: {_problem(first, path, value, model)}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
+
+
+def _is_table(model: type[BaseModel], location: Sequence[object]) -> bool:
+    """Whether `location` lies within a setting that is a table of the user's names."""
+    return len(location) > 2 and "additionalProperties" in _schema(model, [str(part) for part in location])
 
 
 def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel]) -> str:
@@ -80,16 +96,24 @@ def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel
 
 def expected(model: type[BaseModel], path: Sequence[str]) -> str:
     """What the setting at `path` (section, key) has to be, such as `an integer of at least 1`."""
-    section = model.model_fields[path[0]].annotation
-    if len(path) == 1 or section is None:
+    if len(path) == 1:
         return f"a section [{path[0]}] with its keys"
-    schema: dict[str, Any] = section.model_json_schema()["properties"][path[1]]
+    schema = _schema(model, path)
+    if len(path) == 3:
+        schema = schema["additionalProperties"]
     if "enum" in schema or "const" in schema:
         return "one of " + ", ".join(_show(choice) for choice in schema.get("enum", [schema.get("const")]))
     bounds = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
     if "minItems" in schema:
         bounds.append(f"at least {schema['minItems']} long")
     return " ".join([KINDS.get(schema.get("type", ""), "another kind of value"), *bounds])
+
+
+def _schema(model: type[BaseModel], path: Sequence[str]) -> dict[str, Any]:
+    """The JSON schema of the setting at `path`."""
+    section: Any = model.model_fields[path[0]].annotation
+    found: dict[str, Any] = section.model_json_schema()["properties"].get(path[1], {})
+    return found
 
 
 def _known(model: type[BaseModel], depth: int) -> list[str]:

@@ -1,0 +1,32 @@
+"""Every setting of a run: `load_config` reads them, `Config` holds them."""
+
+from competitor.config.loading import as_overrides, known_settings, load_config, parse_override, preset_names, shipped
+from competitor.config.models import (
+    PAST,
+    SELF,
+    ArenaConfig,
+    CompeteConfig,
+    Config,
+    LeagueConfig,
+    RewardConfig,
+    RunConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "PAST",
+    "SELF",
+    "ArenaConfig",
+    "CompeteConfig",
+    "Config",
+    "LeagueConfig",
+    "RewardConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "as_overrides",
+    "known_settings",
+    "load_config",
+    "parse_override",
+    "preset_names",
+    "shipped",
+]

@@ -1,0 +1,194 @@
+"""Every setting of a run: names, types and bounds. config.toml is the one place where a default stands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dreamer.config import (
+    BehaviorConfig,
+    DreamerConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReplayConfig,
+)
+
+SELF, PAST = "self", "past"
+"""Opponents in training that no other command knows: the learner as it is now, and its past selves."""
+MOST_RINKS = 4096  # each keeps the round in play from both sides: 60 kB
+MOST_STEPS = 10**15
+MOST_ROUNDS = 10**7
+MOST_S = 86_400.0
+MOST_WARMUP = 100_000  # rounds; they are all kept in memory
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+Signed = Annotated[float, Field(ge=-1e6, le=1e6)]
+Rinks = Annotated[int, Field(ge=1, le=MOST_RINKS)]
+Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Seconds = Annotated[float, Field(gt=0.0, le=MOST_S)]
+Minutes = Annotated[float, Field(ge=0.0, le=1e7)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Section(BaseModel):
+    """A table of config.toml: unknown keys, wrong types, NaN and infinity are errors; values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RunConfig(Section):
+    """[run]: what holds for the whole process."""
+
+    seed: Seed
+    threads: int = Field(ge=0, le=1024)
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "float32", "bfloat16"]
+    kernels: Literal["auto", "native", "torch", "plain"]
+
+    @property
+    def asks_for_cpu_kernels(self) -> bool:
+        """Whether the kernels are named that work in float32 on the CPU only."""
+        return self.kernels in ("native", "torch")
+
+    @model_validator(mode="after")
+    def _kernels_fit(self) -> RunConfig:
+        if self.asks_for_cpu_kernels and (self.device == "cuda" or self.precision == "bfloat16"):
+            raise ValueError(f'kernels "{self.kernels}" are for float32 on the CPU; choose "auto" or "plain"')
+        return self
+
+
+class RinkConfig(Section):
+    """[rink]: the game itself."""
+
+    engine: Literal["builtin", "hockey"]
+    keep_mode: bool
+
+
+class RewardConfig(Section):
+    """[reward]: weights of what the environment reports, summed up to the reward that is learned from."""
+
+    goal: Signed
+    closeness: Signed
+    touch: Signed
+    direction: Signed
+
+
+class TrainingConfig(Section):
+    """[training]: how much is played, learned, evaluated and saved."""
+
+    rinks: Rinks
+    environment_steps: Steps
+    minutes: Minutes
+    train_ratio: Annotated[float, Field(gt=0.0, le=1e4)]
+    overlap: bool
+    warmup_rounds: Annotated[int, Field(ge=1, le=MOST_WARMUP)]
+    lesson_rounds: Annotated[int, Field(ge=0, le=MOST_WARMUP)]
+    prelude_updates: Annotated[int, Field(ge=0, le=10**9)]
+    evaluate_every_steps: Steps
+    evaluate_rounds: Annotated[int, Field(ge=1, le=100_000)]
+    checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e7)]
+    shooting_share: Share
+    defense_share: Share
+
+    @model_validator(mode="after")
+    def _shares(self) -> TrainingConfig:
+        if self.shooting_share + self.defense_share > 1.0:
+            raise ValueError("shooting_share and defense_share together must be at most 1")
+        return self
+
+
+class LeagueConfig(Section):
+    """[league]: who is played against while training."""
+
+    opponents: dict[Annotated[str, Field(min_length=1)], Weight]
+    snapshot_every_steps: Steps
+    pool_size: Annotated[int, Field(ge=1, le=1000)]
+
+    @model_validator(mode="after")
+    def _someone_to_play(self) -> LeagueConfig:
+        if not any(name != PAST for name in self.shares):
+            raise ValueError(f"at least one of the opponents besides {PAST!r} must have a share above 0")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The opponents that are met, with their shares; only their proportions count."""
+        return {name: share for name, share in self.opponents.items() if share > 0.0}
+
+
+class EvaluationConfig(Section):
+    """[evaluation]: defaults of the command `evaluate`."""
+
+    rounds: Rounds
+    rinks: Rinks
+    deterministic: bool
+    seed: Seed
+
+
+class CompeteConfig(Section):
+    """[compete]: how the daemon plays on a tournament server."""
+
+    connections: Annotated[int, Field(ge=1, le=256)]
+    deterministic: bool
+    deadline_s: float = Field(gt=0.0, lt=10.0)  # comprl's server waits 10 s
+    stuck_after_s: Seconds
+    retry_first_s: Seconds
+    retry_most_s: Seconds
+    attempts: int = Field(ge=0, le=10**9)
+
+    @model_validator(mode="after")
+    def _growing(self) -> CompeteConfig:
+        if self.retry_first_s > self.retry_most_s:
+            raise ValueError("retry_first_s must be at most retry_most_s")
+        return self
+
+
+class ArenaConfig(Section):
+    """[arena]: the local tournament server."""
+
+    host: Annotated[str, Field(min_length=1)]
+    comprl_port: Port
+    http_port: Port
+    bots: tuple[str, ...]
+    rounds: Annotated[int, Field(ge=1, le=1000)]
+    deadline_s: Seconds
+    tick_s: Seconds
+
+
+class Config(Section):
+    """All sections of config.toml."""
+
+    run: RunConfig
+    rink: RinkConfig
+    reward: RewardConfig
+    training: TrainingConfig
+    league: LeagueConfig
+    evaluation: EvaluationConfig
+    compete: CompeteConfig
+    arena: ArenaConfig
+    model: ModelConfig
+    loss: LossConfig
+    behavior: BehaviorConfig
+    optimizer: OptimizerConfig
+    replay: ReplayConfig
+
+    @property
+    def dreamer(self) -> DreamerConfig:
+        """The part that the agent is built from."""
+        return DreamerConfig(
+            model=self.model,
+            loss=self.loss,
+            behavior=self.behavior,
+            optimizer=self.optimizer,
+            replay=self.replay,
+        )
+
+    def to_toml(self) -> str:
+        """The settings as TOML text that `load_config` reads back equal."""
+        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True))
