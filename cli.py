@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from competitor.errors import EXIT_INTERRUPTED, exit_code, message
+from competitor.errors import EXIT_INTERRUPTED, StorageError, exit_code, message
 
 
 def _leave(number: int, frame: object) -> None:
@@ -20,8 +20,9 @@ def _leave(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__" or sys.argv[0].endswith("hockey-dreamer"):  # not where this module is only imported
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
+            signal.signal(number, _leave)
 
 import re
 import traceback
@@ -33,7 +34,22 @@ import click
 
 from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
-from competitor.options import CONFIG, ENGINE, FILE, FOLDER, SEED, SET
+from competitor.options import (
+    CONFIG,
+    ENGINE,
+    FILE,
+    FOLDER,
+    JSON,
+    MOST_SEED,
+    ROUNDS,
+    SEED,
+    SET,
+    ResultFile,
+    ResultFolder,
+    also_written,
+    written,
+)
+from competitor.screen import ReaderLeft, open_output, plain, print_line
 from competitor.sparring.commands import sparring
 from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt, stopping_on_signals
 
@@ -134,11 +150,11 @@ def train(
 @cli.command()
 @click.argument("player", metavar="CHECKPOINT")
 @click.option("--against", default="weak,strong", show_default=True, help="Opponents, separated by commas.")
-@click.option("--rounds", type=click.IntRange(min=1), help="Rounds per opponent.")
+@click.option("--rounds", type=ROUNDS, help="Rounds per opponent.")
 @click.option("--sampled", is_flag=True, help="Sample the actions, as in training.")
 @click.option("--cross", is_flag=True, help="Everybody plays everybody, rated together.")
-@click.option("--json", "json_path", type=FILE, help="Write the results here too.")
-@click.option("--record", "record_dir", type=FOLDER, help="Keep every round as a file in this folder.")
+@JSON
+@click.option("--record", "record_dir", type=ResultFolder(), help="Keep every round as a file in this folder.")
 @SEED
 @ENGINE
 @CONFIG
@@ -172,13 +188,14 @@ def evaluate(
     if cross and record_dir:
         raise click.UsageError("--cross keeps no rounds: leave out --record")
     others = [name.strip() for name in against.split(",") if name.strip()]
-    if not others or (cross and others == [player]):
+    if not others or (cross and set(others) == {player}):
         raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
+    for name in dict.fromkeys(name for name in others if others.count(name) > 1 or (cross and name == player)):
+        click.echo(f"note: {plain(name)} is named more than once and takes part once", err=True)
     from competitor.config import as_overrides, load_config
     from competitor.evaluate.cross_table import CrossTable
     from competitor.evaluate.gauntlet import GAUNTLET, with_gauntlet
     from competitor.evaluate.report import print_cross_table, print_report
-    from dreamer.files import atomic_write_text
 
     shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
@@ -187,10 +204,10 @@ def evaluate(
     result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir)
     if GAUNTLET in others and not isinstance(result, CrossTable):
         result = result.with_gauntlet()
-    if json_path:  # before the tables: a pipe like `| head` ends the program there
-        atomic_write_text(json_path, result.to_json())
-        click.echo(f"results written to {json_path}")
-    print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
+    with also_written(json_path, result.to_json()):
+        print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
+    if not isinstance(result, CrossTable) and result.record_error:
+        raise StorageError(result.record_error)
     return EXIT_INTERRUPTED if result.partial else 0
 
 
@@ -220,7 +237,7 @@ def _play(
 
 @cli.command()
 @click.argument("recording", metavar="FILE", type=FILE)
-@click.option("--gif", type=FILE, help="Draw the round into this animation.")
+@click.option("--gif", type=ResultFile(".gif"), help="Draw the round into this animation.")
 @click.option("--window", is_flag=True, help="Show the round in a window.")
 @ENGINE
 def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) -> None:
@@ -233,7 +250,12 @@ def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) 
     """
     from competitor.errors import RecordingError
     from competitor.play.recording import load_recording, play_back, verify_recording, write_gif
+    from competitor.rink.rendering import load_pillow, load_pygame
 
+    if gif or window:
+        load_pygame()
+    if gif:
+        load_pillow()
     round_ = load_recording(recording)
     about = round_.about
     engine = engine or about.engine
@@ -241,9 +263,11 @@ def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) 
     if not checked.identical:
         raise RecordingError(f"{recording} does not replay on the engine {engine}: {checked.difference}")
     result = {1: "won", 0: "drew", -1: "lost"}[about.result]
-    click.echo(f"{about.player} {result} against {about.opponent} in {about.steps} steps; replays exactly")
+    print_line(f"{about.player} {result} against {about.opponent} in {about.steps} steps; replays exactly")
     if gif:
-        click.echo(f"{gif}: {write_gif(round_, gif)} frames")
+        with written(gif):
+            frames = write_gif(round_, gif)
+        print_line(f"{gif}: {frames} frames")
     if window:
         for rink in play_back(round_, engine):
             rink.render("human")
@@ -252,10 +276,12 @@ def replay(recording: Path, gif: Path | None, window: bool, engine: str | None) 
 @cli.command()
 @click.argument("checkpoint")
 @click.option("--rounds", "directory", type=FOLDER, help="Judge by the rounds recorded here, not by fresh ones.")
-@click.option("--json", "json_path", type=FILE, help="Write the results here too.")
-@click.option("--png", type=FILE, help="Draw a few rounds beside their dreams into this picture.")
-@click.option("--gif", type=FILE, help="Draw them into this animation.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of rounds and dreams.")
+@JSON
+@click.option("--png", type=ResultFile(".png"), help="Draw a few rounds beside their dreams into this picture.")
+@click.option("--gif", type=ResultFile(".gif"), help="Draw them into this animation.")
+@click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), default=1, show_default=True, help="Seed of rounds and dreams."
+)
 def inspect(
     checkpoint: str, directory: Path | None, json_path: Path | None, png: Path | None, gif: Path | None, seed: int
 ) -> None:
@@ -278,7 +304,6 @@ def inspect(
     from competitor.inspect.scenes import gallery
     from competitor.screen import counter
     from competitor.system import use_threads
-    from dreamer.files import atomic_write_text
 
     use_threads(load_config().run.threads)
     if png or gif:
@@ -292,10 +317,8 @@ def inspect(
         )
     with counter("checks") as count:
         inspection = inspect(subject, held_out, seed=seed, on_part=count)
-    if json_path:
-        atomic_write_text(json_path, inspection.to_json())
-        click.echo(f"results written to {json_path}")
-    print_inspection(inspection)
+    with also_written(json_path, inspection.to_json()):
+        print_inspection(inspection)
     if png or gif:
         _draw_dreams(inspection, gallery(subject.agent, held_out, seed), png, gif)
 
@@ -306,12 +329,13 @@ def _draw_dreams(inspection: Inspection, drawn: Gallery, png: Path | None, gif: 
     from competitor.screen import counter
 
     if png:
-        write_png(inspection, drawn, png)
-        click.echo(f"picture written to {png}")
+        with written(png):
+            write_png(inspection, drawn, png)
+        print_line(f"picture written to {png}")
     if gif:
-        with counter("frames") as count:
+        with counter("frames") as count, written(gif):
             frames = write_gif(drawn.scenes, gif, count)
-        click.echo(f"{gif}: {frames} frames")
+        print_line(f"{gif}: {frames} frames")
 
 
 @cli.command()
@@ -336,28 +360,35 @@ def main() -> None:
     # Threads that spin while they wait make updates 20 times slower as soon as another process is busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in STOP_SIGNALS:
-        signal.signal(number, raise_interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, raise_interrupt)
     end_quickly()
+    open_output()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors become one line on stderr."""
     try:
-        return int(cli.main(arguments, standalone_mode=False) or 0)
+        code = int(cli.main(arguments, standalone_mode=False) or 0)
+        sys.stdout.flush()
     except click.ClickException as error:
+        error.message = "\n".join(map(plain, error.message.splitlines()))  # type: ignore[misc]
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
+    except ReaderLeft:
+        return 0
     except Exception as error:
-        code = exit_code(error)
-        if code is None or "--debug" in arguments:
+        found = exit_code(error)
+        if found is None or "--debug" in arguments:
             traceback.print_exc()
         else:
-            click.echo(f"error: {message(error)}", err=True)
-        return code or 1
+            click.echo(f"error: {plain(message(error))}", err=True)
+        return found or 1
+    return code
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ Every message is one line that a user can act on: what is wrong, where, and what
 from __future__ import annotations
 
 import errno
+import shlex
+import sys
 from typing import ClassVar
 
 from dreamer.errors import CheckpointError, DivergenceError, DreamerError, ReplayError
@@ -119,6 +121,11 @@ class PackageError(FatalError):
     exit_code = 18
 
 
+def missing_extra(what: str, extra: str) -> str:
+    """The sentence of a PackageError: `what` needs a package of the optional dependencies `extra`."""
+    return f"{what} needs the extra '{extra}': {shlex.quote(sys.executable)} -m pip install 'hockey-dreamer[{extra}]'"
+
+
 class StorageError(TransientError):
     """A file could not be written: no space left, a quota, a read-only directory."""
 
@@ -165,8 +172,8 @@ def exit_code(error: BaseException) -> int | None:
 
 def message(error: BaseException) -> str:
     """What to tell the user about `error`, in one line."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

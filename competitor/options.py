@@ -1,15 +1,121 @@
-"""Kinds of values and options that several commands of the command line share."""
+"""Kinds of values and options that several commands share, and the places where commands write their results.
+
+A place is tried when the command line is read, before the work: a folder that is not there or may not be written, or
+a full disk, costs nobody an hour.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from competitor.errors import StorageError
+from competitor.screen import plain
+from dreamer.files import atomic_write_text
+
+PROBE_BYTES = 4096
+"""A block of the disk: what a full one refuses."""
+MOST_ROUNDS = 10_000_000
+MOST_SEED = 2**31 - 1
+"""As in the settings: the random numbers of NumPy and torch take it, with room for seeds derived from it."""
+
+
+def check_place(path: Path, shown: Path | None = None) -> None:
+    """Raise StorageError unless a file can be written at `path`; tries it in the nearest folder that exists.
+
+    shown: what the user gave, if it is not the file itself.
+    """
+    if _is_device(path):
+        return
+    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    probe = folder / f".{path.name}.{os.getpid()}.tmp"
+    with written(shown or path):
+        try:
+            with probe.open("xb") as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            if folder.is_dir():
+                probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block, which writes the file at `path`, into a StorageError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def also_written(path: Path | None, text: str) -> Iterator[None]:
+    """Write a result's JSON before the block shows the result, since a reader like `head` may end the program there.
+
+    Raises StorageError after the block: what cannot be written is shown nevertheless.
+    """
+    failed = _write(path, text) if path else None
+    if path and not failed:
+        click.echo(f"results written to {plain(str(path))}")
+    yield
+    if failed:
+        raise failed
+
+
+def _write(path: Path, text: str) -> StorageError | None:
+    try:
+        with written(path):
+            path.write_text(text) if _is_device(path) else atomic_write_text(path, text)
+    except StorageError as error:
+        return error
+    return None
+
+
+def _is_device(path: Path) -> bool:
+    """Whether `path` is written to as it is: a device such as /dev/stdout, or a pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+class ResultFile(click.Path):
+    """A file that a command will write. suffix: how its name has to end, because it decides what the file is."""
+
+    def __init__(self, suffix: str = "") -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.suffix = suffix
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path; fails when its name has another suffix. Raises StorageError like `check_place`."""
+        path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
+        if not path.name.lower().endswith(self.suffix) and not _is_device(path):
+            self.fail(f"{path}: the name of this file has to end with {self.suffix}", param, ctx)
+        check_place(path)
+        return path
+
+
+class ResultFolder(click.Path):
+    """A folder that a command will write files into."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path. Raises StorageError like `check_place`."""
+        path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
+        check_place(path / "round", shown=path)
+        return path
+
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 PORT = click.IntRange(0, 65_535)
+ROUNDS = click.IntRange(1, MOST_ROUNDS)
 CONFIG = click.option("--config", "config_path", type=FILE, help="A file laid over the shipped config.toml.")
 SET = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting.")
-SEED = click.option("--seed", type=click.IntRange(min=0), help="Seed of all random choices.")
+SEED = click.option("--seed", type=click.IntRange(0, MOST_SEED), help="Seed of all random choices.")
 ENGINE = click.option("--engine", type=click.Choice(["builtin", "hockey"]), help="Which rink to play on.")
+JSON = click.option("--json", "json_path", type=ResultFile(), help="Write the results here too.")

@@ -13,13 +13,16 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+
+from competitor.errors import StorageError
 
 PIPE_WIDTH = 100_000
 """Wider than any table: rich would otherwise take a pipe for a terminal of 80 columns."""
@@ -42,19 +45,12 @@ class Table:
     texts: int = 1
 
 
-class _PipeConsole(Console):
-    """A console whose reader may leave, as `head` does: rich itself would end the command with exit code 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console for standard output (or error) that is as wide as it may be, without end in a pipe."""
-    console = _PipeConsole(stderr=stderr)
+    console = Console(stderr=stderr)
     if console.is_terminal or os.environ.get("COLUMNS", "").isdigit():
         return console
-    return _PipeConsole(stderr=stderr, width=PIPE_WIDTH)
+    return Console(stderr=stderr, width=PIPE_WIDTH)
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
@@ -181,11 +177,41 @@ ASCII_ERRORS = "competitor.in_ascii"
 codecs.register_error(ASCII_ERRORS, _in_ascii)
 
 
-def write_any_text(streams: Iterable[object] | None = None) -> None:
-    """Let standard output and error write what their encoding lacks in ASCII, instead of failing."""
-    for stream in (sys.stdout, sys.stderr) if streams is None else streams:
+class ReaderLeft(Exception):
+    """Whoever read our standard output has closed it, as `head` does: there is nothing more to say, and no error."""
+
+
+class _Output(io.FileIO):
+    """Standard output under errors of our own: those of the system would be taken by rich and click for theirs."""
+
+    def write(self, content: Any) -> int:
+        """Write bytes. Raises ReaderLeft, and StorageError when the disk behind the output is full or broken."""
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            error: Exception = ReaderLeft()
+        except OSError as failed:
+            error = StorageError(f"standard output cannot be written: {failed.strerror}")
+        # What Python would still write when it ends goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+        raise error
+
+
+def open_output() -> None:
+    """Let standard output and error take any text: what their encoding lacks becomes ASCII. For a whole process."""
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ASCII_ERRORS)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        sys.stdout = text_output(sys.stdout.fileno(), sys.stdout.encoding)
+
+
+def text_output(descriptor: int, encoding: str) -> io.TextIOWrapper:
+    """Return a text stream that writes to the descriptor; errors as `_Output` says."""
+    raw = _Output(descriptor, "w", closefd=False)
+    buffer = io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffer, encoding, errors=ASCII_ERRORS, line_buffering=raw.isatty())
 
 
 @contextmanager

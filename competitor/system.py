@@ -102,7 +102,8 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
         elif number != CLOSED_TERMINAL:
             raise_interrupt(number, frame)
 
-    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # not under nohup
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield received
     finally:

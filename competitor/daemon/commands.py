@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED
-from competitor.options import CONFIG, FILE, FOLDER, SET
+from competitor.options import CONFIG, FILE, FOLDER, SET, ResultFile, also_written
 
 
 @click.command()
@@ -72,7 +72,7 @@ def status(directory: Path, as_json: bool) -> int:
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
 @click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many matches to show.")
-@click.option("--json", "json_path", type=FILE, help="Write them here too, with all that is known of them.")
+@click.option("--json", "json_path", type=ResultFile(), help="Write them here too, with all that is known of them.")
 def matches(directory: Path, last: int, json_path: Path | None) -> None:
     """List the matches played on servers, with the results so far. DIR: their records, if not in records/.
 
@@ -83,10 +83,7 @@ def matches(directory: Path, last: int, json_path: Path | None) -> None:
     """
     from competitor.daemon.database import last_matches
     from competitor.daemon.match_list import matches_json, print_matches
-    from dreamer.files import atomic_write_text
 
     listed = last_matches(directory, last)
-    print_matches(listed, directory)
-    if json_path:
-        atomic_write_text(json_path, matches_json(listed))
-        click.echo(f"matches written to {json_path}")
+    with also_written(json_path, matches_json(listed)):
+        print_matches(listed, directory)

@@ -33,7 +33,8 @@ REPORT_FORMAT = 1
 class EvaluationReport:
     """The results of one player. policy: "deterministic" or "sampled"; partial: stopped before the end.
 
-    gauntlet: the summary of the results against all sparring partners, if they were asked for.
+    gauntlet: the summary of the results against all sparring partners, if they were asked for. record_error: why
+    not all rounds could be recorded, if that was asked for.
     """
 
     checkpoint: str
@@ -46,6 +47,7 @@ class EvaluationReport:
     notes: list[str]
     results: list[OpponentResult]
     gauntlet: Gauntlet | None = None
+    record_error: str | None = None
 
     def with_gauntlet(self) -> EvaluationReport:
         """Return the report with the summary of the gauntlet; one that was stopped early has none."""
@@ -96,19 +98,19 @@ def evaluate(
 
     An odd number of rounds is rounded up, and the report says so. `deterministic` only labels the report:
     players are built with their policy mode. Ctrl-C ends early with a report marked partial. `record_dir`
-    keeps every round. Raises PlayerError, EngineError, OSError (recording).
+    keeps every round; when one cannot be written, play goes on and the report says so. Raises PlayerError, EngineError.
     """
     even = rounds + rounds % 2
     ledgers = {name: Ledger(name, even, sprt) for name in opponents}
     began = time.monotonic()
     slots = max(1, min(rinks, even * len(opponents)))
     interrupted = False
+    recorder = None if record_dir is None else _Recorder(record_dir, player.name, engine, keep_mode)
     try:
         table = RoundTable(slots, player, opponents, _schedule(ledgers, seed), engine=engine, keep_mode=keep_mode)
         for played in _play(table, ledgers, on_progress):
-            if record_dir is not None:
-                number = _scheduled(played).number
-                record_round(record_dir, played, number=number, player=player.name, engine=engine, keep_mode=keep_mode)
+            if recorder is not None:
+                recorder.record(played)
     except KeyboardInterrupt:
         interrupted = True
     return EvaluationReport(
@@ -121,7 +123,36 @@ def evaluate(
         partial=interrupted,
         notes=_notes(rounds, ledgers, interrupted),
         results=[ledger.result() for ledger in ledgers.values()],
+        record_error=None if recorder is None else recorder.error,
     )
+
+
+@dataclass
+class _Recorder:
+    """Writes rounds to files until one cannot be written: then the results still count, and the files before stay."""
+
+    directory: Path
+    player: str
+    engine: str
+    keep_mode: bool
+    recorded: int = 0
+    error: str | None = None
+
+    def record(self, played: Round) -> None:
+        if self.error is not None:
+            return
+        try:
+            record_round(
+                self.directory,
+                played,
+                number=_scheduled(played).number,
+                player=self.player,
+                engine=self.engine,
+                keep_mode=self.keep_mode,
+            )
+            self.recorded += 1
+        except OSError as error:
+            self.error = f"{self.directory} holds only the first {self.recorded} rounds: {error.strerror or error}"
 
 
 def _schedule(ledgers: Mapping[str, Ledger], seed: int) -> Iterator[Scheduled]:

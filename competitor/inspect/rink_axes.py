@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from competitor.errors import PackageError
+from competitor.errors import PackageError, missing_extra
 from competitor.inspect.dream_check import BODIES
 from competitor.rink.bodies import GOAL_2_X, PLAYER_SHAPE, PLAYER_SIZE, Point, mirrored
 from competitor.rink.constants import CENTER_X
@@ -34,7 +34,7 @@ def need_matplotlib() -> None:
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError as error:
-        raise PackageError("this picture needs the extra 'plots': pip install '.[plots]'") from error
+        raise PackageError(missing_extra("this picture", "plots")) from error
 
 
 def rgb(colour: Colour) -> tuple[float, float, float]:

@@ -27,6 +27,7 @@ from competitor.play.match_file import is_match_file, read_views
 from competitor.play.npz import SUFFIX, packed, read_arrays
 from competitor.play.rounds import Pairing, RewardWeights, Round
 from competitor.rink import Mode, RinkBatch, make_rink
+from competitor.rink.rendering import load_pillow
 from dreamer.files import atomic_write
 from dreamer.replay import Episode
 
@@ -230,17 +231,14 @@ def play_back(recording: Recording, engine: str = "builtin") -> Iterator[Any]:
 def write_gif(recording: Recording, path: Path, *, every: int = 2) -> int:
     """Draw every `every`-th step of the recorded round into an animation; return the number of frames.
 
-    Raises RecordingError without the drawing packages, OSError when the file cannot be written.
+    Raises PackageError without the drawing packages, OSError when the file cannot be written.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise RecordingError("drawing a GIF needs the extra 'render': pip install '.[render]'") from error
+    image = load_pillow()
     frames = []
     for step, rink in enumerate(play_back(recording)):
         if step % every == 0 or step == recording.about.steps:
             pixels = np.asarray(rink.render("rgb_array"), dtype=np.uint8)
-            frames.append(Image.fromarray(pixels).quantize(64))
+            frames.append(image.fromarray(pixels).quantize(64))
     first, rest = frames[0], frames[1:]
     atomic_write(
         path,

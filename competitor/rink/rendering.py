@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.errors import FatalError
+from competitor.errors import FatalError, PackageError, missing_extra
 from competitor.rink.bodies import (
     END_WALL,
     GOAL_1_X,
@@ -60,11 +60,20 @@ class RenderError(FatalError):
 
 
 def load_pygame() -> Any:
-    """The pygame module; raises RenderError with a sentence on how to get it."""
+    """The pygame module; raises PackageError with a sentence on how to get it."""
+    return _load("pygame")
+
+
+def load_pillow() -> Any:
+    """The module PIL.Image; raises PackageError with a sentence on how to get it."""
+    return _load("PIL.Image")
+
+
+def _load(module: str) -> Any:
     try:
-        return importlib.import_module("pygame")
+        return importlib.import_module(module)
     except ImportError as error:
-        raise RenderError("drawing the rink needs pygame: install it with `pip install pygame`") from error
+        raise PackageError(missing_extra("drawing the rink", "render")) from error
 
 
 class Canvas:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from competitor.errors import StorageError
 from competitor.screen import (
     PIPE_WIDTH,
+    ReaderLeft,
     Table,
     counter,
     fact_lines,
@@ -22,8 +29,8 @@ from competitor.screen import (
     print_line,
     print_table,
     table_lines,
+    text_output,
     wrapped,
-    write_any_text,
 )
 
 TABLE = Table(["name", "Elo", "W/D/L"], [["weak", "+695 ± 69", "971/22/7"], ["first/latest", "-3 ± 1", "1/2/3"]], "Who")
@@ -127,12 +134,39 @@ def test_a_pipe_has_no_width_unless_it_is_given(monkeypatch: pytest.MonkeyPatch,
     assert make_console().width == 60
 
 
-def test_streams_of_other_encodings_take_any_text() -> None:
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    write_any_text([stream, None, io.StringIO()])
-    stream.write("5 ± 1 …\u0416")
-    stream.flush()
-    assert stream.buffer.getvalue() == b"5 +- 1 ...\\u0416"  # type: ignore[attr-defined]
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe (to read from, to write to)."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def test_an_output_of_another_encoding_takes_any_text(pipe: tuple[int, int]) -> None:
+    with text_output(pipe[1], "ascii") as output:
+        output.write("5 ± 1 …\u0416")
+    assert os.read(pipe[0], 100) == b"5 +- 1 ...\\u0416"
+
+
+def test_a_reader_that_leaves_is_no_error(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    output = text_output(pipe[1], "utf-8")
+    with pytest.raises(ReaderLeft):
+        Console(file=output).print("much")
+    output.write("more, which goes nowhere")
+    output.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_an_output_on_a_full_disk_is_named() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    output = text_output(descriptor, "utf-8")
+    with pytest.raises(StorageError, match="standard output cannot be written: No space left"):
+        click.echo("much", file=output)
+    output.close()
+    os.close(descriptor)
 
 
 def test_a_counter_shows_only_on_a_terminal() -> None:

@@ -57,8 +57,8 @@ def test_mistakes_are_one_line_with_a_code(
         (4, ["runs/first/checkpoints/best"], "best.safetensors"),
         (10, [LATEST, "--rounds", "empty"], "no recorded rounds in empty"),
         (10, [LATEST, "--rounds", "absent"], "no recorded rounds in absent"),
-        (18, [LATEST, "--png", "dream.png"], "pip install '.[plots]'"),
-        (18, [LATEST, "--gif", "dream.gif"], "pip install '.[plots]'"),
+        (18, [LATEST, "--png", "dream.png"], "-m pip install 'hockey-dreamer[plots]'"),
+        (18, [LATEST, "--gif", "dream.gif"], "-m pip install 'hockey-dreamer[plots]'"),
     ]
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for code, arguments, words in cases:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from competitor.errors import PackageError
 from competitor.rink import HockeyEnv
 from competitor.rink.rendering import BLUE, ICE, RED, RenderError
 
@@ -86,6 +87,6 @@ def test_no_screen(env: HockeyEnv, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_pygame_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pygame", None)
-    with pytest.raises(RenderError, match="pip install") as caught:
+    with pytest.raises(PackageError, match=r"-m pip install 'hockey-dreamer\[render\]'") as caught:
         HockeyEnv().render("rgb_array")
     assert "\n" not in str(caught.value)
