@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,21 @@ class BasicOpponent:
     def __init__(self, weak: bool = True, keep_mode: bool = True, generator: np.random.Generator | None = None) -> None:
         self.weak = weak
         self.keep_mode = keep_mode
-        # high * random() is uniform(0, high), bit for bit, at a fifth of its price.
-        self._random = np.random.random_sample if generator is None else generator.random
+        self._generator = generator
+        self._take_chance()
         self.phase: float = math.pi * self._random()
+
+    def _take_chance(self) -> None:
+        # high * random() is uniform(0, high), bit for bit, at a fifth of its price.
+        self._random = np.random.random_sample if self._generator is None else self._generator.random
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the generator's method: a copy of NumPy's global one would be global no more."""
+        return {key: value for key, value in vars(self).items() if key != "_random"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._take_chance()
 
     def act(self, obs: Obs, verbose: bool = False) -> NDArray[np.float64]:
         """The action, (4,) or (3,) floats in [-1, 1], for the own view (18,) or (16,) of the rink."""

@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Any
 
 import numpy as np
+from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike, NDArray
 
 from competitor.rink.constants import OBSERVATION_SIZE
@@ -17,8 +18,10 @@ INFO = Struct("4d")
 pack_info = INFO.pack_into
 
 
-class RinkBatch:
+class RinkBatch(EzPickle):
     """N rinks that are stepped together; each plays one round and then waits for its next reset.
+
+    A copy, and what a pickle gives back, is a new batch made with the same arguments, without rounds.
 
     Args:
         count: number of rinks.
@@ -32,6 +35,7 @@ class RinkBatch:
     """
 
     def __init__(self, count: int, *, engine: str = "builtin", keep_mode: bool = True) -> None:
+        super().__init__(count, engine=engine, keep_mode=keep_mode)
         check_engine(engine)
         self.engine, self.keep_mode = engine, keep_mode
         self._tables: list[Table | None] = [None] * count

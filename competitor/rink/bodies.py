@@ -18,7 +18,8 @@ Point = tuple[float, float]
 Definition = tuple[Any, list[Any]]
 """A Box2D body definition and its fixture definitions."""
 
-GOAL_BOX = [(-10, 75), (10, 75), (10, -75), (-10, -75)]
+GOAL_HALF_WIDTH = 75
+GOAL_BOX = [(-10, GOAL_HALF_WIDTH), (10, GOAL_HALF_WIDTH), (10, -GOAL_HALF_WIDTH), (-10, -GOAL_HALF_WIDTH)]
 SIDE_WALL = [(-250, 10), (-250, -10), (250, -10), (250, 10)]
 END_WALL = [(-10, 135), (10, 128), (10, -5), (-10, -5)]
 PLAYER_SHAPE = [(-10, 20), (5, 20), (5, -20), (-10, -20), (-18, -10), (-21, 0), (-18, 10)]

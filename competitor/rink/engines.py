@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.utils.seeding import np_random
+from numpy.typing import NDArray
 
 from competitor.errors import EngineError
 from competitor.rink.env import HockeyEnv
@@ -73,8 +74,9 @@ class HockeyTable:
 
     def __init__(self, keep_mode: bool, mode: Mode, one_starting: bool, seed: int) -> None:
         self._env = make_rink("hockey", keep_mode, mode)
-        self._first = self._env.reset(one_starting, seed=seed)[0]
-        self._info = self._env.get_info()
+        self._first: NDArray[np.float64]
+        self._info: dict[str, Any]
+        self._first, self._info = self._env.reset(one_starting, seed=seed)
 
     def step(self, action: list[float]) -> bool:
         self._first, _, done, _, self._info = self._env.step(np.array(action))

@@ -7,16 +7,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.utils import seeding
+from gymnasium.utils import EzPickle, seeding
 from numpy.typing import ArrayLike, NDArray
 
 from competitor.rink.actions import checked_action, discrete_action
 from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, TIME_STEP, WIN_REWARD
 from competitor.rink.modes import Mode
 from competitor.rink.observation import VIEW, info_one, info_two, write_view_one, write_view_two
-from competitor.rink.reference_names import ReferenceNames
+from competitor.rink.reference_names import FAR, ReferenceNames
 from competitor.rink.rendering import Canvas
-from competitor.rink.simulation import fresh_simulation
+from competitor.rink.simulation import Simulation, fresh_simulation
 
 Observation = NDArray[np.float64]
 Info = dict[str, Any]
@@ -25,8 +25,11 @@ _CENTRE = (CENTER_X, CENTER_Y, 0.0, 0.0, 0.0, 0.0)
 _CENTRES = np.array(_CENTRE * 2 + _CENTRE[:2] + (0.0, 0.0))
 
 
-class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]):
+class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]], EzPickle):
     """Two players, one puck.
+
+    A copy, and what a pickle gives back, is a new rink made with the same arguments, as in the reference: the
+    physics engine's state cannot be copied. `set_state` takes a copy to where this one is.
 
     Args:
         keep_mode: players can hold and shoot the puck. Actions then have 8 numbers and observations 18,
@@ -34,6 +37,9 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         mode: kind of round, as a member, name or number of Mode.
         verbose: print every goal.
         render_mode: what `render()` does without an argument, "human" or "rgb_array".
+        fresh_on_seed: a reset with a seed forgets all rounds before it, so that the seed alone decides what
+            comes, as gymnasium wants it. Otherwise, as in the reference, who starts alternates whatever the seed,
+            and the counters of players who hold the puck outlive a round.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": FPS}
@@ -45,18 +51,26 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         mode: Mode | str | int = Mode.NORMAL,
         verbose: bool = False,
         render_mode: str | None = None,
+        fresh_on_seed: bool = False,
     ) -> None:
+        EzPickle.__init__(self, keep_mode, mode, verbose, render_mode, fresh_on_seed)
         self.keep_mode = keep_mode
         self.mode = Mode.parse(mode)
         self.verbose = verbose
         self.render_mode = render_mode
-        self._rink = fresh_simulation(keep_mode, self.mode)
-        self._rink.score.verbose = verbose
+        self._fresh_on_seed = fresh_on_seed
+        self._rink = self._new_rink()
         self._canvas: Canvas | None = None
         self._prepare_spaces()
 
+    def _new_rink(self) -> Simulation:
+        rink = fresh_simulation(self.keep_mode, self.mode)
+        rink.score.verbose = self.verbose
+        return rink
+
     def _prepare_spaces(self) -> None:
-        self._action_count = 8 if self.keep_mode else 6
+        self.num_actions = 4 if self.keep_mode else 3
+        self._action_count = 2 * self.num_actions
         size = 18 if self.keep_mode else 16
         self._view_bytes = memoryview(bytearray(VIEW.size))
         self._view = np.frombuffer(self._view_bytes, np.float32, size)
@@ -65,7 +79,7 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         self.discrete_action_space = spaces.Discrete(7)
 
     def seed(self, seed: int | None = None) -> list[int]:
-        """Replace the generator; every reset does so as well."""
+        """Replace the generator; a reset with a seed does so as well. None: one that nobody can foresee."""
         self.np_random, used = seeding.np_random(None if seed is None else int(seed))
         return [used]
 
@@ -82,12 +96,16 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
             one_starting: whether the puck is on player one's side; None alternates. The training modes
                 ignore it.
             mode: switches the mode for this and the following rounds.
-            seed: of the generator that places puck and player; None takes a random one.
+            seed: of the generator that places puck and player; None goes on with the present one.
         """
         self.mode = Mode.parse(self.mode if mode is None else mode)
-        self.seed(seed)
+        if seed is not None:
+            self.seed(seed)
+            if self._fresh_on_seed:
+                self._rink = self._new_rink()
+        self.closest_to_goal_dist = FAR
         self._rink.start(self.mode, one_starting, self.np_random)
-        return self._obs_agent_one(), self.get_info()
+        return self._get_obs(), self._get_info()
 
     def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, Info]:
         """Play one step with both players' actions, 8 numbers (6 without keep mode); more than 1 is clipped.
@@ -96,11 +114,11 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         """
         rink = self._rink
         rink.step(checked_action(action, self._action_count))
-        info = self.get_info()
+        info = self._get_info()
         write_view_one(rink, self._view_bytes, 0)
         return self._view.astype(np.float64), self.get_reward(info), rink.score.done, False, info
 
-    def _obs_agent_one(self) -> Observation:
+    def _get_obs(self) -> Observation:
         write_view_one(self._rink, self._view_bytes, 0)
         return self._view.astype(np.float64)
 
@@ -109,7 +127,7 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         write_view_two(self._rink, self._view_bytes, 0)
         return self._view.astype(np.float64)
 
-    def get_info(self) -> Info:
+    def _get_info(self) -> Info:
         """Player one's rewards of the last step and the winner: 1, 0 or -1."""
         return _named(info_one(self._rink))
 
@@ -145,8 +163,8 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
     def render(self, mode: str | None = None) -> NDArray[np.uint8] | None:
         """Draw the rink: mode "human" shows a window, "rgb_array" returns a picture (480, 600, 3).
 
-        Without a mode the render_mode of the constructor counts, else "human". Raises RenderError without
-        pygame or a screen, and ValueError for another mode.
+        Without a mode the render_mode of the constructor counts, else "human". Raises PackageError without
+        pygame, RenderError without a screen, and ValueError for another mode.
         """
         mode = mode or self.render_mode or "human"
         if mode not in self.metadata["render_modes"]:
@@ -161,6 +179,7 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
     def close(self) -> None:
         """Close the window, if there is one. The rink can still be played on."""
         if self._canvas is not None:
+            self.isopen = self.screen is None
             self._canvas.close()
             self._canvas = None
 

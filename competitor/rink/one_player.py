@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike
 
 from competitor.rink.actions import checked_action
 from competitor.rink.basic_opponent import BasicOpponent
 from competitor.rink.env import HockeyEnv, Info, Observation
 from competitor.rink.modes import Mode
+
+OPPONENT = 2
+"""Tells the opponent's chance from the rink's, which comes from the seed alone."""
 
 
 class HockeyEnv_BasicOpponent(HockeyEnv):
@@ -18,7 +22,8 @@ class HockeyEnv_BasicOpponent(HockeyEnv):
     Args:
         mode: kind of round, as a member, name or number of Mode.
         weak_opponent: the weak instead of the strong opponent.
-        render_mode: see HockeyEnv.
+        render_mode, fresh_on_seed: see HockeyEnv. With fresh_on_seed the opponent's chance comes from the seed as
+            well, otherwise from NumPy's global generator, as in the reference.
     """
 
     def __init__(
@@ -26,10 +31,25 @@ class HockeyEnv_BasicOpponent(HockeyEnv):
         mode: Mode | str | int = Mode.NORMAL,
         weak_opponent: bool = False,
         render_mode: str | None = None,
+        fresh_on_seed: bool = False,
     ) -> None:
-        super().__init__(keep_mode=True, mode=mode, render_mode=render_mode)
+        super().__init__(keep_mode=True, mode=mode, render_mode=render_mode, fresh_on_seed=fresh_on_seed)
+        EzPickle.__init__(self, mode, weak_opponent, render_mode, fresh_on_seed)
         self.opponent = BasicOpponent(weak=weak_opponent)
         self.action_space = spaces.Box(-1, 1, (4,), np.float32)
+
+    def reset(
+        self,
+        one_starting: bool | None = None,
+        mode: Mode | str | int | None = None,
+        seed: int | None = None,
+        options: Info | None = None,
+    ) -> tuple[Observation, Info]:
+        """Begin a round; see HockeyEnv.reset."""
+        if seed is not None and self._fresh_on_seed:
+            chance = np.random.default_rng((int(seed), OPPONENT))
+            self.opponent = BasicOpponent(weak=self.opponent.weak, generator=chance)
+        return super().reset(one_starting, mode, seed, options)
 
     def step(self, action: ArrayLike) -> tuple[Observation, float, bool, bool, Info]:
         """Play one step with player one's action, 4 numbers; see HockeyEnv.step."""

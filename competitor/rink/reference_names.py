@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from competitor.rink.bodies import Bodies
+from competitor.rink.rendering import Canvas
 from competitor.rink.simulation import Simulation
+
+FAR = 1000
+"""What closest_to_goal_dist says at the start of every round; nothing in the game depends on it."""
 
 
 class ReferenceNames:
-    """Read access to a simulation under the reference's names.
+    """A simulation under the reference's names.
 
     The bodies are Box2D's own. To move things use set_state: a body that was moved by hand shows in the
     observations only after the next step.
     """
 
     _rink: Simulation
+    _canvas: Canvas | None
+    closest_to_goal_dist: float = FAR
+    isopen = True
+    """False once `close` has closed a window."""
 
     @property
     def done(self) -> bool:
@@ -71,6 +79,26 @@ class ReferenceNames:
     def puck(self) -> Any:
         """The puck's b2Body, new in every round."""
         return self._bodies.puck
+
+    @property
+    def goal_player_1(self) -> Any:
+        """The b2Body of the goal that player one defends, on the left; new in every round."""
+        return self._bodies.goal_1
+
+    @property
+    def goal_player_2(self) -> Any:
+        """The b2Body of the goal that player two defends, on the right; new in every round."""
+        return self._bodies.goal_2
+
+    @property
+    def screen(self) -> Any:
+        """The window's pygame surface, None while there is no window."""
+        return None if self._canvas is None else self._canvas.window
+
+    @property
+    def clock(self) -> Any:
+        """The window's pygame clock, None while there is no window."""
+        return None if self._canvas is None else self._canvas.clock
 
     @property
     def _bodies(self) -> Bodies:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gymnasium.envs.registration import register, registry, spec
 
 from competitor.rink.env import HockeyEnv
@@ -11,10 +13,10 @@ from competitor.rink.one_player import HockeyEnv_BasicOpponent
 def register_rinks() -> None:
     """Register Hockey-v0 and Hockey-One-v0, in place of the course package's entries, which point nowhere.
 
-    They count as nondeterministic, since who starts alternates with every reset whatever the seed is. A rink
-    that was made without gymnasium.make carries the same specification, so that tools know about it as well.
+    Made that way a seed decides everything that follows. A class used directly is the reference's, where who starts
+    alternates whatever the seed is: it carries a specification that says so.
     """
     for name, kind in (("Hockey-v0", HockeyEnv), ("Hockey-One-v0", HockeyEnv_BasicOpponent)):
         registry.pop(name, None)
-        register(id=name, entry_point=f"{kind.__module__}:{kind.__name__}", nondeterministic=True)
-        kind.spec = spec(name)
+        register(id=name, entry_point=f"{kind.__module__}:{kind.__name__}", kwargs={"fresh_on_seed": True})
+        kind.spec = replace(spec(name), nondeterministic=True, kwargs={})

@@ -77,15 +77,18 @@ def _load(module: str) -> Any:
 
 
 class Canvas:
-    """Draws a rink; opens a window only when `show` is called. Raises RenderError without pygame."""
+    """Draws a rink; opens a window only when `show` is called. Raises PackageError without pygame.
+
+    window, clock: pygame's surface and clock while a window is open, else None.
+    """
 
     def __init__(self) -> None:
         self._pygame = load_pygame()
         self._surface = self._pygame.Surface((VIEW_WIDTH * SMOOTHING, VIEW_HEIGHT * SMOOTHING), depth=32)
         self._empty_rink = self._surface.copy()
         self._draw_rink(self._empty_rink)
-        self._window: Any = None
-        self._clock: Any = None
+        self.window: Any = None
+        self.clock: Any = None
         self._dismissed = False
 
     def frame(self, rink: Simulation) -> NDArray[np.uint8]:
@@ -97,29 +100,29 @@ class Canvas:
         """Show the rink in a window, at the speed of the game. A window that was closed stays closed."""
         if self._dismissed:
             return
-        if self._window is None:
+        if self.window is None:
             self._open_window()
-        self._window.blit(self._picture(rink), (0, 0))
+        self.window.blit(self._picture(rink), (0, 0))
         self._pygame.display.flip()
-        self._clock.tick(FPS)
+        self.clock.tick(FPS)
         if any(event.type == self._pygame.QUIT for event in self._pygame.event.get()):
             self._dismissed = True
             self.close()
 
     def close(self) -> None:
         """Close the window, if there is one."""
-        if self._window is not None:
+        if self.window is not None:
             self._pygame.display.quit()
-            self._window = None
+            self.window = None
 
     def _open_window(self) -> None:
         try:
             self._pygame.display.init()
-            self._window = self._pygame.display.set_mode((VIEW_WIDTH, VIEW_HEIGHT))
+            self.window = self._pygame.display.set_mode((VIEW_WIDTH, VIEW_HEIGHT))
         except self._pygame.error as error:
             raise RenderError(f"no window can be opened here ({error}): render to rgb_array instead") from error
         self._pygame.display.set_caption("Laser hockey")
-        self._clock = self._pygame.time.Clock()
+        self.clock = self._pygame.time.Clock()
 
     def _picture(self, rink: Simulation) -> Any:
         state, score = rink.state, rink.score

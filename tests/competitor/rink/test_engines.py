@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from competitor.arena.game import Game
 from competitor.errors import EngineError
+from competitor.evaluate.evaluation import evaluate
+from competitor.play.recording import load_recording, play_back, record_round, verify_recording
+from competitor.play.rounds import Pairing, play_rounds
+from competitor.players import BasicPlayer
 from competitor.rink import HockeyEnv, Mode, RinkBatch, engines, make_rink
 
 
@@ -21,15 +28,42 @@ class ForeignMode(Enum):
     TRAIN_DEFENSE = 2
 
 
-class ForeignEnv(HockeyEnv):
-    """Like the reference: it takes its own Mode only."""
+class ForeignEnv:
+    """Has what the installed package's environment has, and nothing else; it takes its own Mode only."""
 
     made = 0
 
-    def __init__(self, keep_mode: bool = True, mode: ForeignMode = ForeignMode.NORMAL) -> None:
-        assert isinstance(mode, ForeignMode)
-        super().__init__(keep_mode, mode.value)
+    def __init__(
+        self, keep_mode: bool = True, mode: ForeignMode | int | str = ForeignMode.NORMAL, verbose: bool = False
+    ) -> None:
+        assert isinstance(mode, ForeignMode | int | str)
+        self.__rink = HockeyEnv(keep_mode, mode.value if isinstance(mode, ForeignMode) else mode)
+        self.keep_mode, self.mode = keep_mode, mode
         ForeignEnv.made += 1
+
+    def reset(self, one_starting: bool | None = None, mode: Any = None, seed: int | None = None, options: Any = None):  # type: ignore[no-untyped-def]
+        if mode is not None:
+            raise TypeError("'int' object is not callable")
+        return self.__rink.reset(one_starting, seed=seed)
+
+    def step(self, action: np.ndarray):  # type: ignore[no-untyped-def]
+        return self.__rink.step(action)
+
+    def obs_agent_two(self) -> np.ndarray:
+        return self.__rink.obs_agent_two()
+
+    def get_info_agent_two(self) -> dict[str, Any]:
+        return self.__rink.get_info_agent_two()
+
+    def render(self, mode: str = "human") -> Any:
+        return self.__rink.render(mode)
+
+    def close(self) -> None:
+        self.__rink.close()
+
+    @property
+    def max_timesteps(self) -> int:
+        return self.__rink.max_timesteps
 
 
 @pytest.fixture
@@ -101,3 +135,28 @@ def test_registration_survives_the_package(package: ModuleType, monkeypatch: pyt
     monkeypatch.setattr(engines, "importlib", SimpleNamespace(import_module=import_module))
     assert type(make_rink("hockey")) is ForeignEnv
     assert type(gymnasium.make("Hockey-v0").unwrapped) is HockeyEnv
+
+
+def test_rounds_are_evaluated_on_the_installed_engine(package: ModuleType) -> None:
+    results = []
+    for engine in ("builtin", "hockey"):
+        made = ForeignEnv.made
+        report = evaluate(BasicPlayer(weak=False), {"weak": BasicPlayer(weak=True)}, rounds=4, rinks=3, engine=engine)
+        results.append(report.results)
+        assert ForeignEnv.made - made == (4 if engine == "hockey" else 0)
+    assert results[0] == results[1]
+
+
+def test_a_game_of_the_arena_and_a_played_back_round_on_the_installed_engine(
+    package: ModuleType, tmp_path: Path
+) -> None:
+    game = Game(seed=1, rounds=1, engine="hockey")
+    while not game.over:
+        game.step((1, 0, 0, 0), (0, 0, 0, 0))
+    (played,) = play_rounds(
+        BasicPlayer(weak=False), BasicPlayer(weak=True), [Pairing(one_starting=True, seed=3)], rinks=1, engine="hockey"
+    )
+    path = record_round(tmp_path, played, number=0, player="strong", engine="hockey", keep_mode=True)
+    assert verify_recording(path, "hockey").identical
+    rinks = list(play_back(load_recording(path), "hockey"))
+    assert len(rinks) == played.steps + 1 and isinstance(rinks[0], ForeignEnv)

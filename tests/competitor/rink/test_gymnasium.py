@@ -29,7 +29,31 @@ def test_make(name: str, kind: type[HockeyEnv]) -> None:
     env.close()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ["Hockey-v0", "Hockey-One-v0"])
+def test_a_seed_decides_everything_that_follows(name: str) -> None:
+    """Two fresh environments, and one that has played before; with and without a seed at the later resets."""
+    assert gymnasium.spec(name).nondeterministic is False
+    used = gymnasium.make(name)
+    play(used, seed=4)
+    seen = [play(env, seed=5) for env in (gymnasium.make(name), gymnasium.make(name), used)]
+    for other in seen[1:]:
+        np.testing.assert_array_equal(seen[0], other)
+    assert len(seen[0]) == len(play(used, seed=6)) and (seen[0] != play(used, seed=6)).any()
+
+
+def play(env: Any, seed: int) -> Any:
+    """The observations of three rounds, the second and third of which are reset without a seed."""
+    chance = np.random.default_rng(0)
+    seen = []
+    for start in (seed, None, None):
+        seen.append(env.reset(seed=start)[0])
+        seen += [env.step(chance.uniform(-1, 1, env.action_space.shape))[0] for _ in range(40)]
+    return np.array(seen)
+
+
+@pytest.mark.filterwarnings("ignore:.*Official support for the `seed` function is dropped.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*minimum value is -infinity.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*maximum value is infinity.*:UserWarning")
 @pytest.mark.parametrize(
     "make",
     [

@@ -90,3 +90,4 @@ def test_missing_pygame_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(PackageError, match=r"-m pip install 'hockey-dreamer\[render\]'") as caught:
         HockeyEnv().render("rgb_array")
     assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 18
