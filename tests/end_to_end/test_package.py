@@ -37,8 +37,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_brings_settings_and_checkpoints(site: Path) -> None:
-    for file in [ROOT / "config.toml", *(ROOT / "checkpoints").iterdir()]:
+    for file in [ROOT / "config.toml", *filter(Path.is_file, (ROOT / "checkpoints").rglob("*"))]:
         assert (site / "competitor/data" / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
+    assert all((site / package / "py.typed").is_file() for package in ("competitor", "dreamer"))
 
 
 def test_wheel_runs_without_the_checkout(site: Path, tmp_path: Path) -> None:
