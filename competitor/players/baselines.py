@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from competitor.errors import PackageError, PlayerError
+from competitor.errors import PackageError, PlayerError, missing_extra
 from competitor.players.foreign import explained
 from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
 
@@ -34,10 +34,6 @@ POLICIES = {
     "sb3_contrib.tqc.policies": "TQCPolicy",
 }
 ON_POLICY = "stable_baselines3.common.policies"
-HOW_TO_GET = (
-    "players of stable-baselines3 need a package that is not installed ({name}): run `pip install -e '.[baselines]'` "
-    "in the project's folder, or `pip install 'hockey-dreamer[baselines]'`"
-)
 IGNORED_SETTINGS = frozenset({"optimizer_class", "optimizer_kwargs", "features_extractor_kwargs"})
 ARRAY_PARTS = frozenset({"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"})
 MOST_BYTES = 512 * 2**20
@@ -122,7 +118,7 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise PackageError(HOW_TO_GET.format(name=name.partition(".")[0])) from error
+        raise PackageError(missing_extra("a player of stable-baselines3", "baselines")) from error
 
 
 def _read(spec: str, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

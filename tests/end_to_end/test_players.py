@@ -111,7 +111,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     (folder / "mine.zip").touch()
-    assert "pip install -e '.[baselines]'" in fails(PACKAGE, "evaluate", "sb3:mine.zip")
+    assert "'hockey-dreamer[baselines]'" in fails(PACKAGE, "evaluate", "sb3:mine.zip")
 
 
 def test_a_run_is_its_best_checkpoint(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
