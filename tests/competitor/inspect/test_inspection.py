@@ -77,10 +77,19 @@ def test_the_json_holds_everything_and_no_nan(subject: Subject, inspection: Insp
     assert facts["dreams"][RECORDED]["errors"]["puck"]["30"] is None
 
 
-def printed(inspection: Inspection) -> str:
+def printed(inspection: Inspection, width: int = 1000) -> str:
     out = StringIO()
-    print_inspection(inspection, Console(file=out, width=100))
+    print_inspection(inspection, Console(file=out, width=width))
     return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_the_report_loses_nothing_on_a_narrow_screen(width: int, inspection: Inspection) -> None:
+    narrow, wide = printed(inspection, width), printed(inspection)
+    assert all(len(line) <= width for line in narrow.splitlines())
+    assert set(wide.split()) - {word for word in wide.split() if set(word) == {"─"}} <= set(narrow.split())
+    for source, report in inspection.dreams.items():
+        assert source in narrow and f"{report.errors['puck'][15]:.2f}" in narrow
 
 
 def test_the_report_says_what_it_rests_on(subject: Subject, inspection: Inspection) -> None:

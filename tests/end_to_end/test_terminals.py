@@ -1,0 +1,109 @@
+"""What commands print, read at any width, in poor encodings and in a pipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cli
+from competitor.config import shipped
+from competitor.screen import text_output
+
+COMMANDS = {
+    "evaluate": ["evaluate", "weak", "--against", "strong,random", "--rounds", "4"],
+    "evaluate --cross": ["evaluate", "weak", "--cross", "--against", "strong,random", "--rounds", "2"],
+    "info": ["info", "champion"],
+    "sparring list": ["sparring", "list"],
+    "sparring recipes": ["sparring", "recipes"],
+}
+WORDS = {
+    "evaluate": ["strong", "random", "win rate", "normalised Elo", "other's start", "8 rounds in"],
+    "evaluate --cross": ["1 ", "3 ", "rating", "points", "±"],
+    "info": ["parameters", "measured results", "opponent", "95 %"],
+    "sparring list": ["striker", "won-drawn-lost", "style"],
+    "sparring recipes": ["veteran", "TQC"],
+}
+Shown = Callable[..., str]
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """Runs a command whose standard output is a file; returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def show(arguments: list[str], columns: int | None = None, encoding: str = "utf-8") -> str:
+        if columns is None:
+            monkeypatch.delenv("COLUMNS", raising=False)
+        else:
+            monkeypatch.setenv("COLUMNS", str(columns))
+        with (tmp_path / "shown").open("wb") as file, text_output(file.fileno(), encoding) as output:
+            monkeypatch.setattr(sys, "stdout", output)
+            assert cli.run(arguments) in (0, 1)
+        return (tmp_path / "shown").read_text(encoding)
+
+    return show
+
+
+def joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+@pytest.mark.parametrize("columns", [120, 80, 60, 40, 20])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_everything_can_be_read(command: str, columns: int, encoding: str, shown: Shown) -> None:
+    text = shown(COMMANDS[command], columns, encoding)
+    for word in WORDS[command]:
+        wanted = word.replace("±", "+-") if encoding == "ascii" else word
+        assert joined(wanted) in joined(text)
+    assert "…" not in text and "..." not in text
+    for line in text.splitlines():
+        assert len(line) <= columns or max(map(len, line.split())) >= columns - 10, line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_pipe_has_whole_lines(command: str, shown: Shown) -> None:
+    text = shown(COMMANDS[command])
+    narrow = shown(COMMANDS[command], 40)
+    assert len(text.splitlines()) <= len(narrow.splitlines())
+
+
+@pytest.mark.parametrize("columns", [None, 80, 60, 40, 10])
+def test_a_digest_is_never_broken(columns: int | None, shown: Shown) -> None:
+    digest = hashlib.sha256(shipped("checkpoints/champion.safetensors").read_bytes()).hexdigest()
+    assert digest in shown(COMMANDS["info"], columns)
+
+
+def test_every_number_is_the_same_at_every_width(shown: Shown) -> None:
+    wide, narrow = (set(shown(COMMANDS["evaluate"], columns).split()) for columns in (None, 40))
+    numbers = {word for word in wide if word[0] in "+-0123456789" and "s" not in word}
+    assert len(numbers) > 20 and numbers - narrow <= {word for word in wide if "." in word}
+
+
+@pytest.mark.parametrize("text", ["[bold]x", "[/bold]", "\x1b[2J\x1b]0;mine\x07", "a\u202eb", ":smile:"])
+def test_what_a_card_says_is_only_text(text: str, shown: Shown, tmp_path: Path) -> None:
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(shipped(f"checkpoints/champion{suffix}"), tmp_path / f"mine{suffix}")
+    card = json.loads((tmp_path / "mine.json").read_text())
+    opponent = {"opponent": text, "rounds": 1, "wins": text, "win_rate": None, "ci95": [None]}
+    (tmp_path / "mine.json").write_text(
+        json.dumps({**card, "preset": text, "code_version": text, "results": [opponent]})
+    )
+    out = shown(["info", "mine"])
+    escaped = text.replace("\x1b", "\\x1b").replace("\x07", "\\x07").replace("\u202e", "\\u202e")
+    assert out.count(escaped) == 4
+
+
+@pytest.mark.parametrize("name", ["[bold]x/a", "[/bold]", "x\x1b[31m/a", "two\nlines/a"])
+def test_a_path_in_an_error_is_only_text(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["info", name], ["inspect", name], ["evaluate", "weak", "--against", name], ["replay", name]):
+        assert cli.run(command) in (4, 5, 10)
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "\x1b" not in err
+        assert name.replace("\x1b", "\\x1b").replace("\n", " ") in err
