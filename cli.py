@@ -10,13 +10,11 @@ import os
 import signal
 import sys
 
-from competitor.errors import EXIT_INTERRUPTED, StorageError, exit_code, message
-
 
 def _leave(number: int, frame: object) -> None:
     """End at once: while modules are loaded there is nothing to save, and a traceback would tell the user nothing."""
     os.write(2, b"interrupted\n")
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(130)  # as EXIT_INTERRUPTED; nothing of our own is loaded yet
 
 
 if __name__ == "__main__" or sys.argv[0].endswith("hockey-dreamer"):  # not where this module is only imported
@@ -34,6 +32,7 @@ import click
 
 from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
+from competitor.errors import EXIT_INTERRUPTED, StorageError, exit_code, message
 from competitor.options import (
     CONFIG,
     ENGINE,
