@@ -13,6 +13,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ class BaselinePlayer:
 
     def __init__(self, policy: Any, normalise: Normaliser | None, name: str, *, seed: int, deterministic: bool) -> None:
         self.name = name
-        self._policy, self._normalise, self._deterministic = policy, normalise, deterministic
+        self.policy, self._normalise, self._deterministic = policy, normalise, deterministic
         self._chance = torch.Generator().manual_seed(seed).get_state()
         self._slots = 0
 
@@ -58,7 +59,7 @@ class BaselinePlayer:
 
         Raises PlayerError for observations of another size than the policy was trained with.
         """
-        size = self._policy.observation_space.shape[0]
+        size = self.policy.observation_space.shape[0]
         if obs.shape[1] != size:
             raise PlayerError(f"{self.name} plays with {size} observations, the rink has {obs.shape[1]}")
         actions = np.zeros((self._slots, ACTION_SIZE), dtype=np.float32)
@@ -72,7 +73,7 @@ class BaselinePlayer:
         seen = obs if self._normalise is None else self._normalise(obs)
         with torch.random.fork_rng(devices=[]), explained(f"player {self.name} failed"):
             torch.set_rng_state(self._chance)  # the library draws from torch's global generator
-            chosen: Array = self._policy.predict(seen, deterministic=self._deterministic)[0]
+            chosen: Array = self.policy.predict(seen, deterministic=self._deterministic)[0]
             self._chance = torch.get_rng_state()
         return chosen
 
@@ -129,7 +130,9 @@ def _read(spec: str, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor
                 raise PlayerError(f"player {spec}: {path} is no policy: it would unpack to more than 512 MB")
             data, policy = archive.read("data"), archive.read("policy.pth")
         settings = json.loads(data)
-        weights = torch.load(io.BytesIO(policy), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that are no weights; what comes of them is said below
+            weights = torch.load(io.BytesIO(policy), map_location="cpu", weights_only=True)
     except OSError as error:
         raise PlayerError(f"player {spec} cannot be read: {path}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, ValueError, RecursionError, RuntimeError,
