@@ -1,10 +1,11 @@
-"""The arena put together: book, hall, house bots, both protocols and the web page, in one event loop."""
+"""The arena put together: store, hall, house bots, both protocols and the web page, in one event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import random
 import socket
@@ -19,25 +20,34 @@ from competitor.arena.bots import make_bots
 from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.hall import Hall
 from competitor.arena.house import House, enrol
-from competitor.arena.rating import Rating
-from competitor.arena.store import PLAYED, Entry, MatchResult, Standing, Store
+from competitor.arena.limits import Connections, WrongTokens, most_connections
+from competitor.arena.listener import Listener
+from competitor.arena.recorder import Announce
+from competitor.arena.store import Entry, Standing, Store
 from competitor.arena.view import Running
-from competitor.arena.web import add_pages
+from competitor.arena.web import HttpLog, add_pages, limited
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.config import ArenaConfig
-from competitor.errors import AddressError, PortError
-from competitor.system import code_version
+from competitor.errors import AddressError, PortError, StorageError
+from competitor.system import code_version, sole_writer
+from competitor.wire.messages import plain
 
-BOOK = "arena.sqlite"
+DATABASE = "arena.sqlite"
 CLOSE_WITHIN_S = 1.0
-Announce = Callable[[str], None]
+IDLE_HTTP_S = 15.0
+"""Until a request has come in whole: for the first one, and after each. The page asks anew every 5 s."""
+TOO_LATE_S = 5.0
+"""After the deadline of a login the connection is closed, whatever else it does."""
+LOOK_S, RETRY_S = 1.0, 5.0
+
+log = logging.getLogger(__name__)
 
 
 class Arena:
     """A local tournament server; `start` and `stop` it once each, from one event loop.
 
-    directory: where its book lies, made if it is not there. seed: of all chance, None: another one each time.
-    announce: hears a line for every match that ends, from any thread.
+    directory: where its database lies, made if it is not there. seed: of all chance, None: another one each time.
+    announce: hears a line for every match that ends.
     """
 
     def __init__(
@@ -52,88 +62,95 @@ class Arena:
         self.directory, self.config = directory, config
         self.comprl_port = self.http_port = 0
         self.store: Store
+        self.connections: Connections
         self._hall: Hall
         self._seed, self._threads, self._announce = seed, threads, announce
         self._open = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the doors; afterwards `comprl_port` and `http_port` say where.
+        """Open both ports; afterwards `comprl_port` and `http_port` say where, `connections.most` for how many.
 
-        Raises PortError, AddressError (the host), CheckpointError, ConfigError (a bot's name), StorageError and
-        RecordingError (the book); then nothing runs.
+        Raises PortError, AddressError (the host), CheckpointError, ConfigError (a bot's name), BusyError (another
+        arena has the directory), StorageError and RecordingError (the database); then nothing runs.
         """
         async with AsyncExitStack() as stack:
             bots = await asyncio.to_thread(make_bots, self.config.bots, seed=self._seed, threads=self._threads)
-            self.store = Store(self.directory / BOOK)
-            stack.callback(self.store.close)
+            self.store = self._open_store(stack)
             enrol(bots, self.store)
             house = House(bots)
             await asyncio.to_thread(house.start)
             stack.push_async_callback(asyncio.to_thread, house.stop)
             self._hall = self._open_hall(stack)
+            self.connections = Connections(most_connections())
             await self._listen(self._hall, stack)
+            stack.push_async_callback(_cancel, asyncio.create_task(self._keep_order(self._hall)))
             house.enter(self._hall)
             self._open = stack.pop_all()
 
     async def stop(self) -> None:
-        """Close the doors as the real server does: connections end without a word, matches in play do not count."""
-        # The hall first: otherwise a match would be booked as the disconnect of whoever happens to be dropped first.
+        """Close as the real server does: connections end without a word, matches in play do not count.
+
+        Raises StorageError when finished matches could not be written to the end.
+        """
+        # The hall first: otherwise a match would count as the disconnect of whoever happens to be dropped first.
         await self._hall.close()
         await self._open.aclose()
+        self._hall.recorder.check()
+
+    def _open_store(self, stack: AsyncExitStack) -> Store:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(sole_writer(self.directory, f"the arena in {self.directory}"))
+        except OSError as error:
+            raise StorageError(f"the directory {self.directory} cannot be used: {error.strerror}") from error
+        store = Store(self.directory / DATABASE)
+        stack.callback(store.close)
+        return store
 
     def _open_hall(self, stack: AsyncExitStack) -> Hall:
-        book = AnnouncingBook(self.store, self._announce)
         # The hall names matches by chance as well: a seed alone would give them the names of those before a restart.
         chance = random.Random(None if self._seed is None else f"{self._seed} {self.store.match_count()}")
-        hall = Hall(book, rounds=self.config.rounds, tick_s=self.config.tick_s, random=chance)
+        config = self.config
+        hall = Hall(self.store, rounds=config.rounds, tick_s=config.tick_s, random=chance, announce=self._announce)
         stack.push_async_callback(hall.close)
         stack.push_async_callback(_cancel, asyncio.create_task(hall.run()))
         return hall
 
     async def _listen(self, hall: Hall, stack: AsyncExitStack) -> None:
-        """Open both ports; the web page tells the comprl port, so that one comes first."""
-        host, config = self.config.host, self.config
-        comprl = ComprlServer(hall, self.store, deadline_s=config.deadline_s)
+        """Open both ports; the web page says the comprl port, so that one comes first."""
+        config, guests, wrong_tokens = self.config, self.connections, WrongTokens()
+        comprl = ComprlServer(hall, self.store, guests, wrong_tokens, deadline_s=config.deadline_s)
         stack.push_async_callback(comprl.close)
-        with _explained(host, config.comprl_port, "--comprl-port"):
-            self.comprl_port = await comprl.start(host, config.comprl_port)
-        websocket = WebSocketServer(hall, self.store, deadline_s=config.deadline_s)
-        app = web.Application()
+        idle_s = config.deadline_s + TOO_LATE_S
+        self.comprl_port = await self._open_port(comprl.connect, config.comprl_port, "--comprl-port", idle_s, stack)
+        websocket = WebSocketServer(hall, self.store, guests, wrong_tokens, deadline_s=config.deadline_s)
+        app = web.Application(middlewares=[limited(lambda request: guests.renew(request.transport))])
         websocket.add_to(app)
         add_pages(app, HallView(hall, self.store, self.comprl_port), code_version())
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_WITHIN_S)
+        runner = web.AppRunner(app, access_log=None, logger=HttpLog(log), shutdown_timeout=CLOSE_WITHIN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(websocket.close)
-        with _explained(host, config.http_port, "--http-port"):
-            await web.TCPSite(runner, host, config.http_port).start()
-        self.http_port = runner.addresses[0][1]
+        assert runner.server is not None
+        self.http_port = await self._open_port(runner.server, config.http_port, "--http-port", IDLE_HTTP_S, stack)
 
+    async def _open_port(
+        self, connect: Callable[[], asyncio.Protocol], port: int, option: str, idle_s: float, stack: AsyncExitStack
+    ) -> int:
+        with _explained(self.config.host, port, option):
+            listener = await Listener.open(self.config.host, port, connect, self.connections, idle_s=idle_s)
+        stack.callback(listener.close)
+        return listener.port
 
-class AnnouncingBook:
-    """The store, with a line for the person who watches the arena's terminal."""
-
-    def __init__(self, store: Store, announce: Announce) -> None:
-        self._store, self._announce = store, announce
-
-    def save(self, result: MatchResult) -> tuple[Rating, Rating]:
-        """Write the match down, then tell of it."""
-        after = self._store.save(result)
-        self._announce(match_line(result, after))
-        return after
-
-    def rating(self, name: str) -> Rating:
-        """What is believed of the account's strength."""
-        return self._store.rating(name)
-
-
-def match_line(result: MatchResult, after: tuple[Rating, Rating]) -> str:
-    """A finished match in one line."""
-    (first, second), (own, other) = result.users, result.scores
-    score = f"{first} {own} : {other} {second}"
-    if result.ending == PLAYED:
-        return f"{score}; ratings {after[0].shown:.2f} and {after[1].shown:.2f}"
-    return f"{score}; broken off, not rated: {' '.join(filter(None, (result.left_by, result.ending)))}"
+    async def _keep_order(self, hall: Hall) -> None:
+        """What has to be done again and again: close idle connections, and write what the disk has refused."""
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            looks += 1
+            self.connections.close_overdue()
+            if looks % round(RETRY_S / LOOK_S) == 0 and hall.recorder.waiting:
+                await hall.recorder.retry()
 
 
 class HallView:
@@ -169,6 +186,10 @@ class HallView:
         """How many connections of players wait for a match."""
         return sum(not seat.is_bot for seat in self._hall.waiting)
 
+    def unsaved(self) -> int:
+        """How many finished matches wait to be written."""
+        return self._hall.recorder.waiting
+
     def recent(self, count: int) -> list[Entry]:
         """The last matches, the newest first."""
         return self._store.recent(count)
@@ -186,7 +207,7 @@ def _explained(host: str, port: int, option: str) -> Iterator[None]:
     try:
         yield
     except UnicodeError as error:
-        raise AddressError(f"the arena cannot listen on {host}: that is no host name") from error
+        raise AddressError(f"the arena cannot listen on {plain(host)}: that is no host name") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortError(
@@ -196,5 +217,5 @@ def _explained(host: str, port: int, option: str) -> Iterator[None]:
             raise PortError(f"port {port} may not be used: choose one above 1023 with {option}") from error
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise AddressError(
-            f"the arena cannot listen on {host}: {reason}; --host takes an address of this machine"
+            f"the arena cannot listen on {plain(host)}: {reason}; --host takes an address of this machine"
         ) from error

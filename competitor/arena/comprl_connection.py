@@ -12,13 +12,23 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.error import ConnectionDone
-from twisted.protocols.amp import BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
+from twisted.protocols.amp import COMMAND, AmpBox, BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
 from twisted.python.failure import Failure
 
+from competitor.arena.limits import Budget
 from competitor.arena.seat import Reason, SeatLost
 from competitor.wire.comprl_commands import Error
 
 log = logging.getLogger(__name__)
+
+MOST_BYTES_BEFORE_LOGIN = 4096
+"""All that a client may send until it has logged in: a token and the protocol's version, many times over."""
+MOST_BYTES_OF_A_BOX = 8192
+"""Of a box that is not complete. An action has about 100."""
+MOST_UNREAD_BYTES = 64 * 1024
+"""That wait for a client that does not read; a step has about 500."""
+REQUESTS_AT_ONCE, REQUESTS_PER_S = 100, 10.0
+"""Requests of the client's own, which are all answered with UNHANDLED: some clients ask so whether we live."""
 
 Fields = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -33,14 +43,25 @@ class _Transport:
 
 
 class _Dispatcher(BoxDispatcher):
-    """Pairs requests and answers. Knows no commands, so a client's own requests are answered with UNHANDLED."""
+    """Pairs requests and answers. Knows no commands, so a client's own requests are answered with UNHANDLED.
 
-    def __init__(self, close: Callable[[], None]) -> None:
+    came: called for every whole box; whether it is a request of the client's own.
+    """
+
+    def __init__(self, came: Callable[[bool], None], close: Callable[[], None]) -> None:
         super().__init__(CommandLocator())
-        self._close = close
+        self._came, self._close = came, close
+
+    def ampBoxReceived(self, box: AmpBox) -> None:
+        self._came(COMMAND in box)
+        super().ampBoxReceived(box)
 
     def unhandledError(self, failure: Failure) -> None:
         self._close()
+
+
+class _TooMuch(Exception):
+    """The client asks or sends more than it may."""
 
 
 class Connection(asyncio.Protocol):
@@ -59,37 +80,55 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection, Reason], None],
     ) -> None:
         self.lost: Reason | None = None
+        self.transport: asyncio.Transport | None = None
+        self.address = "nowhere"
         self._deadline_s = deadline_s
         self._on_open = on_open
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._dispatcher = _Dispatcher(self.close)
+        self._has_logged_in = False
+        self._unfinished = 0
+        self._requests = Budget(REQUESTS_AT_ONCE, REQUESTS_PER_S)
+        self._dispatcher = _Dispatcher(self._box_came, self.close)
         self._boxes = BinaryBoxProtocol(self._dispatcher)
         self._waiting: set[asyncio.Future[Any]] = set()
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
+        self.address = str(transport.get_extra_info("peername")[0])
+        transport.set_write_buffer_limits(high=MOST_UNREAD_BYTES)
         self._boxes.makeConnection(_Transport(transport))
         self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        self._unfinished += len(data)
         try:
             self._boxes.dataReceived(data)
-        except Exception as error:  # a tag that was never asked, a box that is none
-            log.warning("a comprl client is cut off, it broke the protocol: %r", error)
+            self._check_size()
+        except Exception as error:  # a tag that was never asked, a box that is none, too much
+            log.warning("a comprl client at %s is cut off, it broke the protocol: %r", self.address, error)
             self.abort()
 
     def pause_writing(self) -> None:
-        log.warning("a comprl client is cut off, it does not read")
+        log.warning("a comprl client at %s is cut off, it does not read", self.address)
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._mark_lost("disconnected")
         self._boxes.connectionLost(Failure(ConnectionDone()))
+        # All refer to each other: without this they and what they hold would wait for the garbage collector.
+        self._dispatcher.boxSender = None
+        del self._boxes, self._dispatcher
         self.closed.set_result(None)
+
+    def logged_in(self) -> None:
+        """From now on only the size of each box is limited, not that of all together."""
+        self._has_logged_in = True
+        self._unfinished = 0
 
     def ask(
         self,
@@ -140,13 +179,25 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close when everything is sent."""
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     def abort(self) -> None:
-        """Close now."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Close now, and ask nothing any more."""
+        self._mark_lost("disconnected")
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _box_came(self, is_request: bool) -> None:
+        if self._has_logged_in:
+            self._unfinished = 0
+        if is_request and not self._requests.spend():
+            raise _TooMuch("it makes too many requests")
+
+    def _check_size(self) -> None:
+        most = MOST_BYTES_OF_A_BOX if self._has_logged_in else MOST_BYTES_BEFORE_LOGIN
+        if self._unfinished > most:
+            raise _TooMuch(f"more than {most} bytes {'in a box' if self._has_logged_in else 'without a login'}")
 
     def _too_late(self) -> None:
         self.offend(f"Timeout after {self._deadline_s:g}s", "timeout")

@@ -28,8 +28,10 @@ from typing import Protocol
 
 from competitor.arena.comprl_connection import Connection, Fields
 from competitor.arena.hall import Hall
+from competitor.arena.limits import Guests, WrongTokens
 from competitor.arena.seat import Action, Reason, SeatLost, legal_action
 from competitor.arena.store import User
+from competitor.errors import CompetitorError
 from competitor.wire.comprl_commands import (
     LOGIN_FAILED,
     PROTOCOL_VERSION,
@@ -96,33 +98,29 @@ class ComprlSeat:
 
 
 class ComprlServer:
-    """Listens for clients and lets those with a token into the hall.
+    """Lets clients with a token into the hall; `connect` makes the protocol of a new connection.
 
     Args:
+        guests: is told who has logged in, and may refuse.
         deadline_s: time for an answer.
     """
 
-    def __init__(self, hall: Hall, accounts: Accounts, *, deadline_s: float = 10.0) -> None:
+    def __init__(
+        self, hall: Hall, accounts: Accounts, guests: Guests, wrong_tokens: WrongTokens, *, deadline_s: float = 10.0
+    ) -> None:
         self._hall = hall
         self._accounts = accounts
+        self._guests = guests
+        self._wrong_tokens = wrong_tokens
         self._deadline_s = deadline_s
         self._seats: dict[Connection, ComprlSeat] = {}
         self._connections: set[Connection] = set()
         self._logins: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
         self._closing = False
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, a free one for 0. Raises OSError when it cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
-
     async def close(self) -> None:
-        """Stop listening and drop every client without a word."""
+        """Drop every client without a word."""
         self._closing = True
-        if self._server is not None:
-            self._server.close()
         connections = list(self._connections)
         for connection in connections:
             connection.abort()
@@ -130,7 +128,8 @@ class ComprlServer:
             login.cancel()
         await asyncio.gather(*self._logins, *(each.closed for each in connections), return_exceptions=True)
 
-    def _connection(self) -> Connection:
+    def connect(self) -> Connection:
+        """A protocol for a new connection."""
         return Connection(self._deadline_s, self._opened, self._lost)
 
     def _opened(self, connection: Connection) -> None:
@@ -157,13 +156,28 @@ class ComprlServer:
         if version != PROTOCOL_VERSION:
             connection.offend(WRONG_VERSION, "disconnected")
             return
-        user = await asyncio.to_thread(self._accounts.user_of, token)
+        try:
+            user = await asyncio.to_thread(self._accounts.user_of, token)
+        except CompetitorError as error:
+            log.warning("nobody can log in: %s", error)
+            connection.abort()
+            return
         if user is None:
+            log.warning("a wrong token from %s", connection.address)
+            await asyncio.sleep(self._wrong_tokens.wait_s(connection.address))
             connection.offend(LOGIN_FAILED, "disconnected")
         elif connection.lost is None:
-            log.info("%s has come in by comprl", user.name)
-            self._seats[connection] = seat = ComprlSeat(user, connection)
-            self._hall.enter(seat)
+            self._let_in(user, connection)
+
+    def _let_in(self, user: User, connection: Connection) -> None:
+        if not self._guests.log_in(connection.transport, user.name):
+            log.warning("%s has too many connections: one more is refused", user.name)
+            connection.offend("Too many connections", "disconnected")
+            return
+        log.info("%s has come in by comprl", user.name)
+        connection.logged_in()
+        self._seats[connection] = seat = ComprlSeat(user, connection)
+        self._hall.enter(seat)
 
 
 def _login_of(fields: Fields) -> tuple[int, str]:

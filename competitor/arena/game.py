@@ -31,7 +31,7 @@ class Game:
         self.rounds = rounds
         self.round = 1
         self.over = False
-        self.actions: list[tuple[Action, Action]] = []
+        self.last_actions: tuple[Action, Action] | None = None
         self._scores = [0, 0]
         self._seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(rounds)]
         self._rink = make_rink(engine)
@@ -50,7 +50,7 @@ class Game:
         actions = (legal_action(first), legal_action(second))
         if self.over or actions[0] is None or actions[1] is None:
             raise ValueError("the game is over" if self.over else f"not an action: {first} or {second}")
-        self.actions.append((actions[0], actions[1]))
+        self.last_actions = actions[0], actions[1]
         obs, _, done, _, info = self._rink.step(np.array([*actions[0], *actions[1]]))
         if done:
             self._end_round(info["winner"])

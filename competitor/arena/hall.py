@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -21,22 +22,26 @@ from competitor.arena.game import ROUNDS, Game
 from competitor.arena.match import Match
 from competitor.arena.matchmaking import Waiting, pair_up
 from competitor.arena.rating import Rating
+from competitor.arena.recorder import Announce, Ratings, Recorder, Writer
 from competitor.arena.seat import Seat, SeatLost
 from competitor.arena.store import MatchResult
 
 log = logging.getLogger(__name__)
 
 CLOSED = "arena closed"
+MOST_MATCHES = 512
+"""At once; one core plays no more in time."""
+MOST_PLACES = 256
+"""Matches that one account can play or wait for at once, over all its connections."""
+LOOKED_AT, LOOKED_AT_OF_ONE = 256, 32
+"""Places in the queue, and of one account, that a tick tries to match: its time grows with their square."""
 
 
-class Book(Protocol):
+class Book(Writer, Protocol):
     """What the hall needs of the Store; called in worker threads."""
 
     def rating(self, name: str) -> Rating:
         """The account's rating."""
-
-    def save(self, result: MatchResult) -> tuple[Rating, Rating]:
-        """Write a match down and return both ratings after it."""
 
 
 class Hall:
@@ -47,6 +52,7 @@ class Hall:
         tick_s: seconds between two looks at the queue.
         random: draws partners, sides, places of the puck and the names of matches, which must be new to the book:
             a seeded one is for tests.
+        announce: hears a line for every match that ends.
         wall_clock: unix seconds.
         engine: the rink's, see competitor.rink.make_rink.
     """
@@ -58,16 +64,19 @@ class Hall:
         random: Random,
         rounds: int = ROUNDS,
         tick_s: float = 1.0,
+        announce: Announce = lambda line: None,
         wall_clock: Callable[[], float] = time.time,
         engine: str = "builtin",
     ) -> None:
         self._book = book
+        self.recorder = Recorder(book, announce, self._rated)
         self._random = random
         self._rounds = rounds
         self._tick_s = tick_s
         self._wall_clock = wall_clock
         self._engine = engine
         self._present: set[Seat] = set()
+        self._places: Counter[str] = Counter()
         self._queue: dict[Seat, int] = {}  # in order of arrival; the ticks that each has waited
         self._playing: dict[Seat, Match] = {}
         self._values: dict[str, float] = {}
@@ -95,11 +104,18 @@ class Hall:
         """A newcomer, who is asked whether he is ready. House bots enter once for every match they can play at once."""
         if not self._closed:
             self._present.add(seat)
+            self._places[seat.user] += 1
             self._spawn(self._welcome(seat), self._tasks)
+
+    def has_room_for(self, user: str) -> bool:
+        """Whether the account may enter once more."""
+        return self._places[user] < MOST_PLACES
 
     def leave(self, seat: Seat, reason: str = "disconnected") -> None:
         """The seat is gone for good; its match, if there is one, ends for the other one. May be called twice."""
-        self._present.discard(seat)
+        if seat in self._present:
+            self._present.discard(seat)
+            self._places -= Counter([seat.user])
         self._queue.pop(seat, None)
         match = self._playing.get(seat)
         if match is not None:
@@ -113,11 +129,14 @@ class Hall:
         return True
 
     def tick(self) -> None:
-        """Begin a match for everybody who can be matched now."""
+        """Begin a match for everybody who can be matched now, unless too many results wait to be written."""
+        if self.recorder.is_full:
+            return
         queue = [
-            Waiting(seat, seat.user, seat.is_bot, self._values[seat.user], ticks) for seat, ticks in self._queue.items()
+            Waiting(seat, seat.user, seat.is_bot, self._values[seat.user], self._queue[seat])
+            for seat in self._looked_at()
         ]
-        for first, second in pair_up(queue, self._random):
+        for first, second in pair_up(queue, self._random)[: max(0, MOST_MATCHES - len(self.matches))]:
             self._begin(first, second)
         self._queue = {seat: ticks + 1 for seat, ticks in self._queue.items()}
 
@@ -134,6 +153,19 @@ class Hall:
         for match in self.matches:
             match.break_off(None, CLOSED)
         await asyncio.gather(*self._tasks, *self._holding, return_exceptions=True)
+        await self.recorder.retry()
+
+    def _looked_at(self) -> Iterator[Seat]:
+        """Those whom this tick tries to match, the longest waiting first, and not too many of one account."""
+        of_one: Counter[str] = Counter()
+        people = 0
+        for seat in self._queue:
+            of_one[seat.user] += 1
+            if seat.is_bot:
+                yield seat
+            elif of_one[seat.user] <= LOOKED_AT_OF_ONE and people < LOOKED_AT:
+                people += 1
+                yield seat
 
     def _begin(self, first: Seat, second: Seat) -> None:
         draw = self._random.getrandbits
@@ -160,17 +192,14 @@ class Hall:
                 self._spawn(self._dismiss(seat, match, who, ratings[who]), self._tasks)
 
     async def _save(self, match: Match) -> tuple[float | None, float | None]:
-        """What the leaderboard shows for both from now on; None if the book does not answer."""
+        """What the leaderboard shows for both from now on; None if that is not written yet."""
         result = match.result(self._wall_clock())
         log.info("match %s: %d:%d, %s", result.match_id, *result.scores, result.ending)
-        try:
-            ratings = await asyncio.to_thread(self._book.save, result)
-        except Exception:  # players must hear of the end even when the disk is full
-            log.exception("match %s is not saved", match.match_id)
-            return None, None
-        shown = ratings[0].shown, ratings[1].shown
-        self._values.update(zip(result.users, shown, strict=True))
-        return shown
+        ratings = await self.recorder.save(result)
+        return (None, None) if ratings is None else (ratings[0].shown, ratings[1].shown)
+
+    def _rated(self, result: MatchResult, ratings: Ratings) -> None:
+        self._values.update(zip(result.users, (rating.shown for rating in ratings), strict=True))
 
     async def _welcome(self, seat: Seat) -> None:
         if seat.user not in self._values:

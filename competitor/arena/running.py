@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,44 +12,77 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from competitor.arena.arena import Announce, Arena
+from competitor.arena.arena import Arena
+from competitor.arena.log_lines import EVERY_S, LogLines
+from competitor.arena.recorder import Announce
 from competitor.arena.store import Role, Store
 from competitor.config import ArenaConfig, load_config
-from competitor.system import STOP_SIGNALS
+
+ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:
-    """Run `arena` in this thread, the main one, until SIGINT or SIGTERM; `opened` is called as soon as it is open.
+def keep_open(arena: Arena, opened: Callable[[Arena], None], lines: LogLines) -> None:
+    """Run `arena` in this thread, the main one, until a signal comes; `opened` is called as soon as it is open.
 
-    A second signal, while it closes, ends the process at once. Raises what Arena.start raises.
+    SIGINT, SIGTERM and SIGHUP close it, also while it starts; a second one, while it closes, ends the process at once.
+    lines: says every minute what it has counted. Raises what Arena.start and Arena.stop raise.
     """
-    asyncio.run(_keep_open(arena, opened))
+    asyncio.run(_keep_open(arena, opened, lines))
 
 
-async def _keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:
-    await arena.start()
-    try:
-        stopping = asyncio.Event()
-        with _signals_to(stopping.set):
+async def _keep_open(arena: Arena, opened: Callable[[Arena], None], lines: LogLines) -> None:
+    stopping = asyncio.Event()
+    with _signals_to(stopping.set):
+        if not await _started(arena, stopping):
+            return
+        counting = asyncio.create_task(_tell_counts(lines))
+        try:
             opened(arena)
             await stopping.wait()
-    finally:
-        await arena.stop()
+        except BaseException:
+            await arena.stop()
+            raise
+        finally:
+            counting.cancel()
+    await arena.stop()
+
+
+async def _started(arena: Arena, stopping: asyncio.Event) -> bool:
+    """Start the arena; False if a signal came first, and then nothing runs."""
+    starting = asyncio.create_task(arena.start())
+    signalled = asyncio.create_task(stopping.wait())
+    await asyncio.wait({starting, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    if starting.done():
+        await starting
+        return True
+    starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    return False
+
+
+async def _tell_counts(lines: LogLines) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        lines.tell_counts()
 
 
 @contextmanager
 def _signals_to(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` for SIGINT and SIGTERM within the block."""
+    """Call `stop` for the signals that end the command, within the block."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number in STOP_SIGNALS:
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    # What is ignored stays so: after `nohup` a closed terminal is no reason to end.
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in heard:
         loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number in heard:
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            signal.signal(number, before[number])
 
 
 class ArenaThread:

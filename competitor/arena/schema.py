@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FORMAT = 1
 """Version of the tables, kept in the file's user_version."""
+TABLES = {"users", "ratings", "matches"}
 
 SCHEMA = """
 CREATE TABLE users (

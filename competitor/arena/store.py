@@ -1,4 +1,4 @@
-"""What the arena remembers: accounts, matches and ratings, in one SQLite file.
+"""What the arena keeps: accounts, matches and ratings, in one SQLite file.
 
 A match and the ratings that follow from it are written in one transaction, so a process that is killed leaves
 either both or neither. Of a token only its SHA-256 is kept. Every method may be called from any thread; other
@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from competitor.arena.rating import Rating, rate
-from competitor.arena.schema import FORMAT, INSERT_MATCH, LEADERBOARD, RECENT, SCHEMA
+from competitor.arena.schema import FORMAT, INSERT_MATCH, LEADERBOARD, RECENT, SCHEMA, TABLES
 from competitor.errors import ConfigError, RecordingError, StorageError
+from competitor.wire.messages import plain
 
 Role = Literal["player", "bot"]
-NAME = re.compile(r"\w[\w.-]{0,31}")
+NAME = re.compile(r"[0-9A-Za-z_À-ÖØ-öø-ÿ][0-9A-Za-z_À-ÖØ-öø-ÿ.-]{0,31}")
+"""Of an account. No letters of other scripts: some look like these and would make two names that read the same."""
 TOKEN_BYTES = 24
 PLAYED = "played"
 BUSY_TIMEOUT_S = 10.0
@@ -61,7 +63,7 @@ class MatchResult:
 
 @dataclass(frozen=True)
 class Entry:
-    """A match as it stands in the book, with the ratings shown before and after it."""
+    """A match as it is written down, with the ratings shown before and after it."""
 
     result: MatchResult
     before: tuple[float, float]
@@ -87,7 +89,7 @@ class Standing:
 
 
 class Store:
-    """The arena's book. Raises StorageError when the disk refuses and RecordingError when the file is not ours."""
+    """The arena's database. Raises StorageError when the disk refuses and RecordingError when the file is not ours."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
@@ -106,8 +108,11 @@ class Store:
         """Add an account and return its token, which is not kept. Raises ConfigError if the name cannot be used."""
         if not NAME.fullmatch(name):
             raise ConfigError(
-                f"'{name}' cannot be an account's name: take 1 to 32 letters, digits and . _ - (the first no . or -)"
+                f"{ascii(plain(name)[:40])} cannot be an account's name: take 1 to 32 Latin letters, digits and . _ - "
+                "(the first no . or -)"
             )
+        if self.user_of(name) is not None:
+            raise ConfigError("that name is the token of an account, and names are public: take another")
         token = secrets.token_urlsafe(TOKEN_BYTES)
         fresh = Rating()
         with self._transaction() as db:
@@ -193,8 +198,14 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise RecordingError(f"{self.path} is damaged: {plain(verdict)}")
         with self._transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables >= TABLES and (version or tables):
+                raise RecordingError(f"{self.path} is a database of something else than an arena")
             if version == 0:
                 for statement in SCHEMA.split(";"):
                     db.execute(statement)
@@ -211,6 +222,9 @@ class Store:
     @staticmethod
     def _row(db: sqlite3.Connection, name: str) -> User | None:
         row = db.execute("SELECT id, name, role FROM users WHERE name = ?", (name,)).fetchone()
+        if row is None and not name.isascii():  # of those letters SQLite does not know the other case
+            rows = db.execute("SELECT id, name, role FROM users").fetchall()
+            row = next((row for row in rows if row[1].lower() == name.lower()), None)
         return None if row is None else User(*row)
 
     @staticmethod
@@ -241,10 +255,11 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")  # on a full disk this is what fails
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite may have rolled back itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -255,7 +270,7 @@ class Store:
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:
                 raise
-            raise RecordingError(f"{self.path} is not an arena's book, or is damaged: {error}") from error
+            raise RecordingError(f"{self.path} is not an arena's database, or is damaged: {error}") from error
 
 
 def _digest(token: str) -> str:

@@ -42,5 +42,8 @@ class View(Protocol):
     def waiting(self) -> int:
         """How many connections of players wait for a match; house bots are not counted."""
 
+    def unsaved(self) -> int:
+        """How many finished matches wait to be written, because the disk refuses them."""
+
     def recent(self, count: int) -> list[Entry]:
         """The last `count` matches, the newest first."""

@@ -5,18 +5,24 @@ GET /                       the page; it renews itself, needs no JavaScript and 
 GET /api/leaderboard.json   everybody who has finished a match, the best first
 GET /api/running.json       matches in play, and how many players wait for one
 GET /api/results.json       the last matches, 50 of them or as many as `?count=N` asks for, 1000 at most
-GET /healthz                200 while the arena runs
+GET /healthz                200 while the arena runs; `unsaved`: finished matches that the disk does not take
 ==========================  ====================================================================================
 """
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 
+from competitor.arena.limits import MOST_REMEMBERED, Budget, Clock
 from competitor.arena.page import render
 from competitor.arena.store import Entry
 from competitor.arena.view import View
@@ -27,7 +33,11 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
+REQUESTS_AT_ONCE, REQUESTS_PER_S = 60, 20.0
+"""Of one address. A class behind one router that looks at the page makes about 6 a second."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
 
 
 def add_pages(app: web.Application, view: View, version: str) -> None:
@@ -80,4 +90,37 @@ def _result(entry: Entry) -> dict[str, Any]:
 
 
 def _counts(view: View) -> dict[str, Any]:
-    return {"uptime_s": view.uptime_s(), "running": len(view.running()), "waiting": view.waiting()}
+    numbers = {"running": len(view.running()), "waiting": view.waiting(), "unsaved": view.unsaved()}
+    return {"uptime_s": view.uptime_s(), **numbers}
+
+
+def limited(renew: Callable[[web.Request], None], clock: Clock = time.monotonic) -> Middleware:
+    """A middleware that refuses what is more than an address may ask for. `renew` hears of every request."""
+    budgets: OrderedDict[str, Budget] = OrderedDict()
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        renew(request)
+        address = request.remote or ""
+        budgets[address] = budget = budgets.pop(address, None) or Budget(REQUESTS_AT_ONCE, REQUESTS_PER_S, clock)
+        if len(budgets) > MOST_REMEMBERED:
+            budgets.popitem(last=False)
+        if budget.spend():
+            return await handler(request)
+        log.warning("%s asks for too many pages: refused", address)
+        refusal = web.Response(status=429, text="too many requests\n", headers={**HEADERS, "Retry-After": "1"})
+        refusal.force_close()  # with all that it has sent in the meantime
+        return refusal
+
+    return limit
+
+
+class HttpLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's logger for the arena: what a client does wrong, and is answered with 4xx, is no traceback."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, a client's mistake as one line."""
+        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
+            level, msg = logging.WARNING, "a request that is no HTTP from %s"
+            del kwargs["exc_info"]
+        super().log(level, msg, *args, **kwargs)

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from competitor.arena.hall import Hall
+from competitor.arena.limits import Budget, Guests, WrongTokens
 from competitor.arena.rating import Rating
 from competitor.arena.store import User
 from competitor.arena.websocket_visitor import Visitor
@@ -21,8 +22,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 20.0
 """Between two pings. A client that has not answered half that time later is gone."""
 CLOSE_S = 1.0
-MOST_UNSENT = 4096
-"""Messages that may wait for a client that does not read; one with so many is cut off."""
+MOST_UNSENT_BYTES = 1 << 20
+"""That may wait for a client that does not read; the first steps of 1024 matches have 0.7 MB."""
+MESSAGES_AT_ONCE, MESSAGES_PER_S = 2000, 100.0
+"""Messages and pings that answer no open question. Answers may be on their way when hundreds of matches end at once."""
 
 
 class Accounts(Protocol):
@@ -39,15 +42,25 @@ class WebSocketServer:
     """Serves `/play` of an aiohttp application.
 
     Args:
+        guests: is told who has logged in, and may refuse.
         deadline_s: time for an answer.
         heartbeat_s: seconds between two pings.
     """
 
     def __init__(
-        self, hall: Hall, accounts: Accounts, *, deadline_s: float = 10.0, heartbeat_s: float = HEARTBEAT_S
+        self,
+        hall: Hall,
+        accounts: Accounts,
+        guests: Guests,
+        wrong_tokens: WrongTokens,
+        *,
+        deadline_s: float = 10.0,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._hall = hall
         self._accounts = accounts
+        self._guests = guests
+        self._wrong_tokens = wrong_tokens
         self._deadline_s = deadline_s
         self._heartbeat_s = heartbeat_s
         self._sockets: set[web.WebSocketResponse] = set()
@@ -66,7 +79,11 @@ class WebSocketServer:
         user = await self._login(request)
         rating = await asyncio.to_thread(self._accounts.rating, user.name)
         socket = web.WebSocketResponse(
-            timeout=CLOSE_S, heartbeat=self._heartbeat_s, max_msg_size=messages.MOST_BYTES, compress=False
+            timeout=CLOSE_S,
+            heartbeat=self._heartbeat_s,
+            autoping=False,
+            max_msg_size=messages.MOST_BYTES,
+            compress=False,
         )
         await socket.prepare(request)
         transport = request.transport
@@ -84,8 +101,17 @@ class WebSocketServer:
         if scheme.lower() == "bearer":
             user = await asyncio.to_thread(self._accounts.user_of, token.strip())
             if user is not None:
-                return user
+                return self._let_in(user, request)
+            address = request.remote or "nowhere"
+            log.warning("a wrong token from %s", address)
+            await asyncio.sleep(self._wrong_tokens.wait_s(address))
         raise web.HTTPUnauthorized(text="no account has this token\n", headers={"WWW-Authenticate": "Bearer"})
+
+    def _let_in(self, user: User, request: web.Request) -> User:
+        if request.transport is None or not self._guests.log_in(request.transport, user.name):
+            log.warning("%s has too many connections: one more is refused", user.name)
+            raise web.HTTPTooManyRequests(text="the account has too many connections\n")
+        return user
 
     async def _converse(
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, user: User, rating: float
@@ -95,12 +121,13 @@ class WebSocketServer:
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._deadline_s, visitor.late)
         sending = loop.create_task(outbox.send_all())
+        budget = Budget(MESSAGES_AT_ONCE, MESSAGES_PER_S)
         try:
             async for frame in socket:
-                if frame.type is WSMsgType.TEXT:
-                    visitor.heard(frame.data)
-                elif frame.type is WSMsgType.BINARY:
-                    visitor.object("binary frames are not read")
+                if not (await _take(frame, socket, visitor) or budget.spend()):
+                    log.warning("%s is cut off: it sends too much that nobody asked for", user.name)
+                    transport.abort()
+                    break
         finally:
             late.cancel()
             sending.cancel()
@@ -110,6 +137,18 @@ class WebSocketServer:
                 await sending
 
 
+async def _take(frame: WSMessage, socket: web.WebSocketResponse, visitor: Visitor) -> bool:
+    """Deal with a frame; returns whether it was asked for."""
+    if frame.type is WSMsgType.TEXT:
+        return visitor.heard(frame.data)
+    if frame.type is WSMsgType.BINARY:
+        visitor.object("binary frames are not read")
+    elif frame.type is WSMsgType.PING:
+        with contextlib.suppress(ConnectionError):
+            await socket.pong(frame.data)
+    return False
+
+
 class Outbox:
     """Messages on their way to one client. Putting one in never waits, not even for a client that does not read."""
 
@@ -117,13 +156,16 @@ class Outbox:
         self._socket = socket
         self._cut_off = cut_off
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._unsent = 0
 
     def put(self, message: messages.ServerMessage) -> None:
         """Send it, after those before it."""
-        if self._queue.qsize() >= MOST_UNSENT:
+        if self._unsent > MOST_UNSENT_BYTES:
             self._cut_off()
             return
-        self._queue.put_nowait(messages.encode(message))
+        text = messages.encode(message)
+        self._unsent += len(text)
+        self._queue.put_nowait(text)
 
     def put_close(self) -> None:
         """Close the connection, when all before it is sent."""
@@ -134,4 +176,5 @@ class Outbox:
         with contextlib.suppress(ConnectionError):
             while (text := await self._queue.get()) is not None:
                 await self._socket.send_str(text)
+                self._unsent -= len(text)
         await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)

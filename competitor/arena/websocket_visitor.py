@@ -68,16 +68,17 @@ class WebSocketSeat:
             self._visitor.fault(self, "timeout", f"no action for step {self._step} in time")
             raise SeatLost("timeout") from None
 
-    def answered(self, message: messages.Action) -> None:
-        """The client's action has come; what is not for the open step is ignored."""
+    def answered(self, message: messages.Action) -> bool:
+        """The client's action has come; False and no more if it is not for the open step."""
         if self._answer is None or self._answer.done() or message.step != self._step:
-            return
+            return False
         action = legal_action(message.action)
         if action is None:
             self._answer.set_exception(SeatLost("invalid action"))
             self._visitor.fault(self, "invalid action", f"step {self._step} needs 4 numbers from -1 to 1")
         else:
             self._answer.set_result(action)
+        return True
 
     async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
         """Announce the end."""
@@ -85,10 +86,12 @@ class WebSocketSeat:
         self._told = True
         self._visitor.send(messages.End(match=self.match, own=own, other=other, won=result, rating=rating))
 
-    def confirmed(self) -> None:
-        """The client has noted the end down; before it has been told of it that means nothing."""
-        if self._told:
+    def confirmed(self) -> bool:
+        """The client has noted the end down; False and no more if it has not been told of it, or says so again."""
+        is_news = self._told and not self._seen.is_set()
+        if is_news:
             self._seen.set()
+        return is_news
 
 
 class Visitor:
@@ -115,13 +118,13 @@ class Visitor:
         self._wanted = 0
         self._seats: list[WebSocketSeat] = []
 
-    def heard(self, frame: str) -> None:
-        """A text frame has come."""
+    def heard(self, frame: str) -> bool:
+        """A text frame has come; returns whether it answers something that was asked."""
         try:
             message = messages.decode_from_client(frame)
         except messages.MessageError as problem:
             self.object(str(problem))
-            return
+            return False
         if isinstance(message, messages.Hello):
             self._hello(message)
         elif not self._greeted:
@@ -129,7 +132,8 @@ class Visitor:
         elif isinstance(message, messages.Ready):
             self._ready(message.matches)
         else:
-            self._of_match(message)
+            return self._of_match(message)
+        return False
 
     def object(self, text: str) -> None:
         """Something came that makes no sense; nothing else follows from it."""
@@ -186,19 +190,17 @@ class Visitor:
                 self._seats.remove(seat)
         self._fill()
 
-    def _of_match(self, message: messages.Action | messages.Seen | messages.Leave) -> None:
+    def _of_match(self, message: messages.Action | messages.Seen | messages.Leave) -> bool:
         """What concerns a match that is not in play any more may have been on its way, and is ignored."""
-        for seat in self._seats:
-            if seat.match == message.match:
-                break
-        else:
-            return
+        seat = next((seat for seat in self._seats if seat.match == message.match), None)
+        if seat is None:
+            return False
         if isinstance(message, messages.Action):
-            seat.answered(message)
-        elif isinstance(message, messages.Seen):
-            seat.confirmed()
-        else:
-            self._lose(seat, "disconnected")
+            return seat.answered(message)
+        if isinstance(message, messages.Seen):
+            return seat.confirmed()
+        self._lose(seat, "disconnected")
+        return False
 
     def _lose(self, seat: WebSocketSeat, reason: Reason) -> None:
         if seat in self._seats:
@@ -207,7 +209,7 @@ class Visitor:
             self._fill()
 
     def _fill(self) -> None:
-        while len(self._seats) < self._wanted:
+        while len(self._seats) < self._wanted and self._hall.has_room_for(self.user.name):
             seat = WebSocketSeat(self)
             self._seats.append(seat)
             self._hall.enter(seat)

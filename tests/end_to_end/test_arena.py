@@ -259,7 +259,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "file" in fails(STORAGE, capsys, "--directory", "file/arena")
     Path("foreign").mkdir()
     Path("foreign/arena.sqlite").write_text("no database at all" * 100)
-    assert "is not an arena's book" in fails(RECORDING, capsys, "--directory", "foreign")
+    assert "is not an arena's database" in fails(RECORDING, capsys, "--directory", "foreign")
 
 
 @pytest.mark.parametrize("option", ["--comprl-port", "--http-port"])

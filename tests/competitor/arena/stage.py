@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -13,13 +14,17 @@ from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.hall import Hall
+from competitor.arena.limits import Connections, WrongTokens
+from competitor.arena.listener import Listener
 from competitor.arena.rating import Rating, rate
 from competitor.arena.store import MatchResult, User
+from competitor.arena.web import HttpLog, limited
 from competitor.arena.websocket_server import WebSocketServer
 from tests.competitor.arena.raw_client import Box, read_floats, write_box, write_floats
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 30.0
+log = logging.getLogger("stage")
 STILL = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -47,12 +52,35 @@ class MemoryBook:
         return first, second
 
 
-class Stage:
-    """A running arena of one match kind; `book` and `hall` can be looked into."""
+class Clock:
+    """A clock that stands still until a test moves it."""
 
-    def __init__(self, book: MemoryBook, hall: Hall, comprl: ComprlServer, websocket: WebSocketServer) -> None:
-        self.book, self.hall, self.comprl, self.websocket = book, hall, comprl, websocket
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Stage:
+    """Both wires of an arena; `book`, `hall` and `connections` can be looked into, `clock` is theirs."""
+
+    def __init__(self, book: MemoryBook, hall: Hall, most: int, deadline_s: float, heartbeat_s: float) -> None:
+        self.book, self.hall = book, hall
+        self.clock = Clock()
+        self.connections = Connections(most, clock=self.clock)
+        wrong_tokens = WrongTokens()
+        self.comprl = ComprlServer(hall, book, self.connections, wrong_tokens, deadline_s=deadline_s)
+        self.websocket = WebSocketServer(
+            hall, book, self.connections, wrong_tokens, deadline_s=deadline_s, heartbeat_s=heartbeat_s
+        )
         self.comprl_port = self.http_port = 0
+        self.ports: list[Listener] = []
+
+    def close_ports(self) -> None:
+        """Take nobody in any more."""
+        while self.ports:
+            self.ports.pop().close()
 
     @asynccontextmanager
     async def peer(self) -> AsyncIterator[Peer]:
@@ -84,27 +112,29 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(*, rounds: int = 1, deadline_s: float = 10.0, tick_s: float = 0.002) -> AsyncIterator[Stage]:
+async def staged(
+    *, rounds: int = 1, deadline_s: float = 10.0, tick_s: float = 0.002, most: int = 64, heartbeat_s: float = 20.0
+) -> AsyncIterator[Stage]:
     book = MemoryBook()
     hall = Hall(book, random=Random(7), rounds=rounds, tick_s=tick_s)
-    comprl = ComprlServer(hall, book, deadline_s=deadline_s)
-    websocket = WebSocketServer(hall, book, deadline_s=deadline_s)
-    app = web.Application()
-    websocket.add_to(app)
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    stage = Stage(book, hall, most, deadline_s, heartbeat_s)
+    app = web.Application(middlewares=[limited(lambda request: stage.connections.renew(request.transport))])
+    stage.websocket.add_to(app)
+    runner = web.AppRunner(app, logger=HttpLog(log), shutdown_timeout=1.0)
     await runner.setup()
+    assert runner.server is not None
     ticking = asyncio.create_task(hall.run())
-    stage = Stage(book, hall, comprl, websocket)
     try:
-        stage.comprl_port = await comprl.start(HOST, 0)
-        await web.TCPSite(runner, HOST, 0).start()
-        stage.http_port = runner.addresses[0][1]
+        for connect in (stage.comprl.connect, runner.server):
+            stage.ports.append(await Listener.open(HOST, 0, connect, stage.connections, idle_s=15.0))
+        stage.comprl_port, stage.http_port = (listener.port for listener in stage.ports)
         yield stage
     finally:
         ticking.cancel()
+        stage.close_ports()
         await hall.close()
-        await comprl.close()
-        await websocket.close()
+        await stage.comprl.close()
+        await stage.websocket.close()
         await runner.cleanup()
 
 

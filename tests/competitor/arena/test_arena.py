@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from competitor.arena.arena import match_line
 from competitor.arena.rating import Rating
+from competitor.arena.recorder import match_line
 from competitor.arena.running import ArenaThread, running_arena
 from competitor.arena.store import MatchResult, Store
 from competitor.errors import AddressError, ConfigError, PortError

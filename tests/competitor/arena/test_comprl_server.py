@@ -119,7 +119,7 @@ def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> N
             await ada.expect("Step")
             await bob.expect("Step")
             (match,) = stage.hall.matches
-            assert match.game.actions[0][match.users.index("ada")] == (0.5, 1.0, 1e-3, 0.0)
+            assert match.game.last_actions[match.users.index("ada")] == (0.5, 1.0, 1e-3, 0.0)
 
     run(scene)
 
@@ -457,6 +457,7 @@ def test_an_arena_that_stops_closes_without_a_word() -> None:
             await cyd.login("cyd")
             ada.act(step)
             await newcomer.expect("Auth")
+            stage.close_ports()
             await stage.hall.close()
             await stage.comprl.close()
             for peer in (ada, bob, cyd, newcomer):

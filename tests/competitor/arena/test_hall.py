@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,11 +14,14 @@ import pytest
 
 from competitor.arena.hall import CLOSED, Hall
 from competitor.arena.rating import Rating, rate
+from competitor.arena.recorder import Recorder
 from competitor.arena.seat import Action, SeatLost
 from competitor.arena.store import MatchResult
+from competitor.errors import StorageError
 
 STILL: Action = (0.0, 0.0, 0.0, 0.0)
 LONGEST = 251
+NAMES = (("ada", "bob"), ("cyd", "dan"))
 Act = Callable[[int], Coroutine[Any, Any, Action]]
 
 
@@ -34,7 +38,7 @@ class FakeBook:
 
     def save(self, result: MatchResult) -> tuple[Rating, Rating]:
         if self.full:
-            raise OSError("no space left")
+            raise OSError(errno.ENOSPC, "No space left on device", "arena.sqlite")
         self.results.append(result)
         first, second = (self.rating(name) for name in result.users)
         if result.ending == "played":
@@ -292,17 +296,67 @@ def test_an_action_that_the_game_refuses_does_not_hang_the_match(caplog: pytest.
     assert result.ending == "error" and "not an action" in caplog.text
 
 
-def test_a_book_that_cannot_be_written_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    ada, bob = FakeSeat("ada"), FakeSeat("bob")
+def test_what_the_disk_refuses_is_said_once_kept_and_written_later_in_order() -> None:
+    lines: list[str] = []
 
     async def scene(hall: Hall, book: FakeBook) -> None:
         book.full = True
+        for count in (1, 2):
+            ada, bob = FakeSeat("ada"), FakeSeat("bob")
+            hall.enter(ada)
+            hall.enter(bob)
+            await asyncio.gather(ada.ended.wait(), bob.ended.wait())
+            assert ada.heard[-1] == ("end", False, 0, 0, None) and hall.recorder.waiting == count
+        with pytest.raises(StorageError, match="2 finished matches could not be written: .*No space left"):
+            hall.recorder.check()
+        book.full = False
+        cyd, dan = FakeSeat("cyd"), FakeSeat("dan")
+        hall.enter(cyd)
+        hall.enter(dan)
+        await asyncio.gather(cyd.ended.wait(), dan.ended.wait())
+        assert cyd.heard[-1][-1] == book.rating("cyd").shown and hall.recorder.waiting == 0
+        hall.recorder.check()
+
+    results = run(scene, announce=lines.append).results
+    assert [set(result.users) for result in results] == [{"ada", "bob"}] * 2 + [{"cyd", "dan"}]
+    assert sum("warning: results cannot be written" in line for line in lines) == 1
+    assert sum("not written yet" in line for line in lines) == 2
+    assert lines[-1] == "results can be written again: 3 that had to wait are"
+
+
+def test_a_disk_that_takes_results_again_gets_those_that_wait_without_a_new_match() -> None:
+    async def scene(hall: Hall, book: FakeBook) -> None:
+        book.full = True
+        ada, bob = FakeSeat("ada"), FakeSeat("bob")
         hall.enter(ada)
         hall.enter(bob)
-        await asyncio.gather(ada.ended.wait(), bob.ended.wait())
+        await ada.ended.wait()
+        await hall.recorder.retry()
+        assert book.results == []
+        book.full = False
+        await hall.recorder.retry()
+        assert len(book.results) == 1
 
-    assert run(scene).results == []
-    assert ada.heard[-1] == ("end", False, 0, 0, None) and "is not saved" in caplog.text
+    run(scene)
+
+
+def test_a_result_that_can_never_be_written_does_not_hold_up_those_after_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Forgetful(FakeBook):
+        def save(self, result: MatchResult) -> tuple[Rating, Rating]:
+            if "ada" in result.users:
+                raise KeyError("ada")
+            return super().save(result)
+
+    async def scene() -> None:
+        book = Forgetful()
+        recorder = Recorder(book)
+        results = [MatchResult(uuid.uuid4(), users, (1, 0), "played", None, 0.0, 1.0) for users in NAMES]
+        assert await recorder.save(results[0]) is None
+        assert await recorder.save(results[1]) is not None
+        assert book.results == results[1:] and recorder.waiting == 0
+
+    asyncio.run(scene())
+    assert "cannot be written" in caplog.text
 
 
 def test_who_leaves_the_queue_is_not_matched_and_withdrawing_never_breaks_a_match() -> None:

@@ -76,10 +76,26 @@ def test_the_token_is_not_in_the_file(store: Store, path: Path) -> None:
     assert token.encode() not in written
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "-option", "a/b", "x" * 33, "<b>", "a\n"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "a b", "../up", ".hidden", "-option", "a/b", "x" * 33, "<b>", "a\n", "аda", "αda",
+     "ada\x1b[31m", "a\u0308da", "\u202eada", "ada\u200b", "ａda", "ａｄａ", "１", "\ud800"],
+    ids=ascii,
+)  # fmt: skip
 def test_names_that_are_refused(name: str, store: Store) -> None:
-    with pytest.raises(ConfigError, match="cannot be an account's name"):
+    """Among them look-alikes: the first letter of one "ada" is Cyrillic, of another Greek."""
+    with pytest.raises(ConfigError, match="cannot be an account's name") as refused:
         store.add_user(name)
+    assert str(refused.value).isascii() and str(refused.value).isprintable()
+
+
+def test_a_token_is_no_name_and_is_not_repeated(pair: Store) -> None:
+    token = pair.renew_token("ada")
+    while not token[0].isalnum():
+        token = pair.renew_token("ada")
+    with pytest.raises(ConfigError, match="names are public") as refused:
+        pair.add_user(token)
+    assert token not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["ada", "Jörg", "team_7", "a.b-c", "x" * 32])
@@ -90,8 +106,10 @@ def test_names_that_are_taken(name: str, store: Store) -> None:
 
 def test_a_name_is_given_once(store: Store) -> None:
     store.add_user("ada")
-    with pytest.raises(ConfigError, match="an account Ada already"):
-        store.add_user("Ada")
+    store.add_user("Jörg")
+    for again in ("Ada", "JÖRG"):
+        with pytest.raises(ConfigError, match=f"an account {again} already"):
+            store.add_user(again)
 
 
 def test_a_match_changes_both_ratings(pair: Store) -> None:
@@ -182,7 +200,7 @@ def test_kill_minus_nine_loses_no_match_that_was_reported(path: Path) -> None:
 def test_a_foreign_file(tmp_path: Path) -> None:
     foreign = tmp_path / "arena.sqlite"
     foreign.write_bytes(b"no database at all" * 100)
-    with pytest.raises(RecordingError, match="arena.sqlite is not an arena's book"):
+    with pytest.raises(RecordingError, match="arena.sqlite is not an arena's database"):
         Store(foreign)
 
 
@@ -198,3 +216,47 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be used"):
         Store(tmp_path / "file" / "arena.sqlite")
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost_when_it_has_room_again(path: Path, pair: Store) -> None:
+    resource = pytest.importorskip("resource")
+    pair.save(result())
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(file.stat().st_size for file in path.parent.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, most[1]))
+    try:
+        with pytest.raises(StorageError, match=r"arena\.sqlite cannot be used"):
+            for _ in range(100):
+                pair.save(result())
+        with pytest.raises(StorageError):
+            pair.save(result())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    before = pair.match_count()
+    pair.save(result())
+    assert pair.match_count() == before + 1 == sum(line.games for line in pair.leaderboard()) / 2
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_somebody_elses_database_is_left_alone(path: Path, version: int) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as foreign:
+        foreign.execute("CREATE TABLE songs (title TEXT)")
+        foreign.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(RecordingError, match="something else than an arena"):
+        Store(path)
+    with contextlib.closing(sqlite3.connect(path)) as foreign:
+        assert foreign.execute("SELECT name FROM sqlite_master").fetchall() == [("songs",)]
+
+
+def test_damage_in_the_middle_is_noticed_when_it_is_opened(path: Path) -> None:
+    with contextlib.closing(Store(path)) as store:
+        for number in range(300):
+            store.add_user(f"player{number}")
+    data = bytearray(path.read_bytes())
+    for page in range(2, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=r"arena\.sqlite .*damaged") as refused:
+        Store(path)
+    assert "\n" not in str(refused.value)

@@ -50,6 +50,9 @@ class FakeView:
     def waiting(self) -> int:
         return 3
 
+    def unsaved(self) -> int:
+        return 2
+
     def recent(self, count: int) -> list[Entry]:
         return self.entries[:count]
 
@@ -206,7 +209,7 @@ def test_a_wrong_count(count: str) -> None:
 
 
 def test_health() -> None:
-    expected = {"status": "ok", "version": "1.2.3", "uptime_s": 12.5, "running": 1, "waiting": 3}
+    expected = {"status": "ok", "version": "1.2.3", "uptime_s": 12.5, "running": 1, "waiting": 3, "unsaved": 2}
     assert get_json(full_view(), "/healthz") == expected
 
 

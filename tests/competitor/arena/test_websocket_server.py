@@ -12,8 +12,6 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from competitor.arena.hall import CLOSED
-from competitor.arena.websocket_server import MOST_UNSENT, Outbox
-from competitor.wire.messages import Notice
 from tests.competitor.arena.raw_client import read_floats
 from tests.competitor.arena.stage import HOST, STILL, Stage, run, told_of_the_end
 
@@ -375,33 +373,13 @@ def test_answers_to_steps_that_are_not_open_are_ignored() -> None:
             bob.act(await bob.first_step())
             assert (await expect(ada, "step"))["step"] == 2
             (match,) = stage.hall.matches
-            assert match.game.actions[0][match.users.index("ada")] == (1.0, 0.0, 0.0, 0.0)
+            assert match.game.last_actions[match.users.index("ada")] == (1.0, 0.0, 0.0, 0.0)
 
     run(scene)
 
 
-def test_messages_for_a_client_that_does_not_read_do_not_pile_up() -> None:
-    async def scene() -> None:
-        class Stuck:
-            async def send_str(self, text: str) -> None:
-                await asyncio.get_running_loop().create_future()
-
-        cut: list[bool] = []
-        outbox = Outbox(Stuck(), lambda: cut.append(True))  # type: ignore[arg-type]
-        sending = asyncio.create_task(outbox.send_all())
-        for _ in range(MOST_UNSENT):
-            outbox.put(Notice(message="."))
-        assert not cut
-        outbox.put(Notice(message="."))
-        assert cut
-        sending.cancel()
-
-    asyncio.run(scene())
-
-
 def test_heartbeats_are_sent_and_the_silent_are_gone() -> None:
     async def scene(stage: Stage) -> None:
-        stage.websocket._heartbeat_s = 0.1
         async with stage.socket("ada", autoping=False) as ada:
             await greet(ada)
             await stage.until(lambda: len(stage.hall.waiting) == 1)
@@ -411,7 +389,7 @@ def test_heartbeats_are_sent_and_the_silent_are_gone() -> None:
             assert (await ada.receive()).type is WSMsgType.PING  # this one is not answered
             await stage.until(lambda: stage.hall.waiting == [])
 
-    run(scene)
+    run(scene, heartbeat_s=0.1)
 
 
 def test_an_arena_that_stops_says_goodbye_and_nothing_else() -> None:

@@ -1,0 +1,227 @@
+"""How much of this machine the other side may take. docs/arena.md has the figures in a table.
+
+Whoever has no account yet may cost little: few bytes, a short time, and a connection only as long as nobody else needs
+it. Whoever has logged in is never closed to make room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+MOST_CONNECTIONS = 512
+"""One core plays no more matches at once than that, and each connection may cost some 100 kB of buffers."""
+MOST_PER_ADDRESS = 256
+"""A class behind one router, many connections each."""
+MOST_PER_ACCOUNT = 64
+RESERVED_DESCRIPTORS = 32
+"""For the database, token files, and connections that are accepted before those they replace are closed."""
+LEAST_CONNECTIONS = 8
+PIECE_BYTES = 8192
+"""Read from one connection before all others have their turn."""
+
+FREE_TRIES = 3
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
+FORGIVEN_AFTER_S = 60.0
+MOST_REMEMBERED = 1024
+
+Clock = Callable[[], float]
+
+
+def most_connections() -> int:
+    """How many connections the process's descriptors allow besides what it has open already."""
+    try:
+        import resource  # not on Windows, where sockets are not counted among files
+
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        in_use = len(os.listdir("/dev/fd"))
+    except (ImportError, OSError):
+        return MOST_CONNECTIONS
+    if allowed == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, allowed - in_use - RESERVED_DESCRIPTORS))
+
+
+class Visit(asyncio.BufferedProtocol):
+    """One connection. Hands everything on to the protocol that serves it, at most PIECE_BYTES at a time.
+
+    inner: the protocol; address: of the other side, without its port; idle_s: how long it may take to log in, or
+    between two requests.
+    """
+
+    def __init__(self, inner: asyncio.Protocol, address: str, connections: Connections, idle_s: float) -> None:
+        self.address, self.idle_s = address, idle_s
+        self.user: str | None = None
+        self.overdue_at_s = 0.0
+        self.transport: asyncio.Transport | None = None
+        self._inner = inner
+        self._connections = connections
+        self._buffer = bytearray(PIECE_BYTES)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._connections.opened(self, transport)
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.closed(self)
+        self._inner.connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner.data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+
+class Guests(Protocol):
+    """What a wire needs of Connections: to say who has come in on which connection."""
+
+    def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
+        """The account has opened the connection; False if it has too many already."""
+
+
+class Connections:
+    """All connections of the arena, on both ports, and how many there may be.
+
+    most: in all; most_per_address, most_per_account: of them; clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        most: int = MOST_CONNECTIONS,
+        *,
+        most_per_address: int = MOST_PER_ADDRESS,
+        most_per_account: int = MOST_PER_ACCOUNT,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.most = most
+        # A quarter stays for others, whatever one address or account takes.
+        self._most_per_address = min(most_per_address, max(1, most - most // 4))
+        self._most_per_account = min(most_per_account, max(1, most // 2))
+        self._clock = clock
+        self._visits: dict[Visit, None] = {}  # the oldest first
+        self._by_transport: dict[asyncio.BaseTransport, Visit] = {}
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def admit(self, visit: Visit) -> bool:
+        """Count a newcomer; the oldest that has not logged in makes room for it. False if there is none."""
+        same = [one for one in self._visits if one.address == visit.address]
+        if len(same) >= self._most_per_address and not self._drop_one(same):
+            return False
+        if len(self._visits) >= self.most and not self._drop_one(self._of_the_busiest_address()):
+            return False
+        self._visits[visit] = None
+        visit.overdue_at_s = self._clock() + visit.idle_s
+        return True
+
+    def opened(self, visit: Visit, transport: asyncio.BaseTransport) -> None:
+        """The connection stands, or has lost its place already."""
+        if visit in self._visits:
+            self._by_transport[transport] = visit
+        else:
+            _abort(transport)
+
+    def closed(self, visit: Visit) -> None:
+        """The connection is gone."""
+        self._visits.pop(visit, None)
+        if visit.transport is not None:
+            self._by_transport.pop(visit.transport, None)
+
+    def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
+        """The account has opened the connection, which from now on has no time limit; False if it has too many."""
+        visit = None if transport is None else self._by_transport.get(transport)
+        if visit is None or sum(one.user == user for one in self._visits) >= self._most_per_account:
+            return False
+        visit.user = user
+        return True
+
+    def renew(self, transport: asyncio.BaseTransport | None) -> None:
+        """A request has come in whole: the time for the next one begins."""
+        if transport is not None and (visit := self._by_transport.get(transport)) is not None:
+            visit.overdue_at_s = self._clock() + visit.idle_s
+
+    def close_overdue(self) -> None:
+        """Close what has not logged in and whose time is over; call it about once a second."""
+        now_s = self._clock()
+        for visit in [one for one in self._visits if one.user is None and one.overdue_at_s <= now_s]:
+            self._drop(visit)
+
+    def _drop_one(self, visits: Iterable[Visit]) -> bool:
+        """Close the oldest of them that has not logged in; False if there is none."""
+        victim = next((one for one in visits if one.user is None), None)
+        if victim is not None:
+            self._drop(victim)
+        return victim is not None
+
+    def _of_the_busiest_address(self) -> list[Visit]:
+        """Those without a login, of the address that has most of them."""
+        groups: dict[str, list[Visit]] = {}
+        for visit in self._visits:
+            if visit.user is None:
+                groups.setdefault(visit.address, []).append(visit)
+        return max(groups.values(), key=len, default=[])
+
+    def _drop(self, visit: Visit) -> None:
+        self.closed(visit)
+        if visit.transport is not None:
+            _abort(visit.transport)
+
+
+def _abort(transport: asyncio.BaseTransport) -> None:
+    assert isinstance(transport, asyncio.Transport)
+    transport.abort()
+
+
+class WrongTokens:
+    """Makes an address wait that tries wrong tokens: the first few cost nothing, each later one twice the time."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # address: how many, when the last one came
+
+    def wait_s(self, address: str) -> float:
+        """Note a wrong token; returns the seconds after which its refusal may be said."""
+        now_s = self._clock()
+        count, last_s = self._tries.pop(address, (0, now_s))
+        count = 1 if now_s - last_s > FORGIVEN_AFTER_S else count + 1
+        self._tries[address] = count, now_s
+        if len(self._tries) > MOST_REMEMBERED:
+            self._tries.popitem(last=False)
+        if count <= FREE_TRIES:
+            return 0.0
+        return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES - 1, 10)))
+
+
+class Budget:
+    """So many things at once, and so many a second in the long run (a token bucket)."""
+
+    def __init__(self, at_once: int, per_s: float, clock: Clock = time.monotonic) -> None:
+        self._at_once, self._per_s, self._clock = float(at_once), per_s, clock
+        self._left, self._seen_s = float(at_once), clock()
+
+    def spend(self) -> bool:
+        """Take one; False when there is none left."""
+        now_s = self._clock()
+        self._left = min(self._at_once, self._left + (now_s - self._seen_s) * self._per_s)
+        self._seen_s = now_s
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
