@@ -63,7 +63,13 @@ def use_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
-CLOSED_TERMINAL = getattr(signal, "SIGHUP", None)  # Windows has none
+def _closed_terminal() -> signal.Signals | None:
+    """SIGHUP; None on Windows, which has none, and after `nohup`, which wants a closed terminal to end nothing."""
+    number: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    return None if number is None or signal.getsignal(number) is signal.SIG_IGN else number
+
+
+CLOSED_TERMINAL = _closed_terminal()
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([CLOSED_TERMINAL] if CLOSED_TERMINAL else []))
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from competitor.options import CONFIG, FOLDER, PORT, SET
+from competitor.system import STOP_SIGNALS
 
 
 @click.command()
 @click.option("--directory", type=FOLDER, default=Path("arena"), show_default=True, help="Keeps accounts and results.")
-@click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is told once.")
+@click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is shown once.")
 @click.option("--accounts-only", is_flag=True, help="Only make the accounts; a running arena knows them at once.")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1, this machine only]")
 @click.option("--comprl-port", type=PORT, help="Port of the course's protocol, 0: any.  [default: 65335]")
@@ -42,13 +48,30 @@ def arena(
     """
     if accounts_only and not users:
         raise click.UsageError("--accounts-only needs at least one --user")
-    from competitor.arena.command import add_accounts, bot_list, run_arena
-    from competitor.config import as_overrides, load_config
+    with contextlib.nullcontext() if accounts_only else _closing_at_once():
+        from competitor.arena.console import add_accounts, bot_list, run_arena
+        from competitor.config import as_overrides, load_config
 
-    ports = {"arena.comprl_port": comprl_port, "arena.http_port": http_port}
-    overrides += as_overrides({"arena.host": host, "arena.bots": bot_list(bots), **ports})
-    config = load_config(config_path, overrides=overrides)
-    if accounts_only:
-        add_accounts(directory, users, click.echo)
-        return
-    run_arena(directory, config.arena, users, click.echo, threads=config.run.threads)
+        ports = {"arena.comprl_port": comprl_port, "arena.http_port": http_port}
+        overrides += as_overrides({"arena.host": host, "arena.bots": bot_list(bots), **ports})
+        config = load_config(config_path, overrides=overrides)
+        if accounts_only:
+            add_accounts(directory, users, click.echo)
+        else:
+            run_arena(directory, config.arena, users, click.echo, threads=config.run.threads)
+
+
+@contextlib.contextmanager
+def _closing_at_once() -> Iterator[None]:
+    """Within the block a signal closes the arena like later ones do; before it is open there is nothing to keep."""
+
+    def close(number: int, frame: FrameType | None) -> None:
+        os.write(1, b"arena closed\n")
+        os._exit(0)
+
+    before = {number: signal.signal(number, close) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.error import ConnectionDone
 from twisted.protocols.amp import COMMAND, AmpBox, BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
@@ -32,6 +32,15 @@ REQUESTS_AT_ONCE, REQUESTS_PER_S = 100, 10.0
 
 Fields = dict[str, Any]
 Answer = TypeVar("Answer")
+
+
+class Timer(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> None: ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
 
 
 class _Transport:
@@ -71,6 +80,7 @@ class Connection(asyncio.Protocol):
         deadline_s: time for the answers that have a deadline.
         on_open: called when the client has connected.
         on_lost: called once, when the client is lost: by its own doing at once, else when the connection is gone.
+        later: calls back after so many seconds, unless cancelled; None: as the event loop does.
     """
 
     def __init__(
@@ -78,6 +88,7 @@ class Connection(asyncio.Protocol):
         deadline_s: float,
         on_open: Callable[[Connection], None],
         on_lost: Callable[[Connection, Reason], None],
+        later: Later | None = None,
     ) -> None:
         self.lost: Reason | None = None
         self.transport: asyncio.Transport | None = None
@@ -86,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._on_open = on_open
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
+        self._later: Later = later or self._loop.call_later
         self._has_logged_in = False
         self._unfinished = 0
         self._requests = Budget(REQUESTS_AT_ONCE, REQUESTS_PER_S)
@@ -150,7 +162,7 @@ class Connection(asyncio.Protocol):
             answer.exception()  # it is not an error if nobody waits for it
             return answer
         self._waiting.add(answer)
-        timer = self._loop.call_later(self._deadline_s, self._too_late) if timed else None
+        timer = self._later(self._deadline_s, self._too_late) if timed else None
 
         def arrived(value: Answer) -> None:
             self._waiting.discard(answer)

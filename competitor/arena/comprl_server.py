@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Protocol
 
-from competitor.arena.comprl_connection import Connection, Fields
+from competitor.arena.comprl_connection import Connection, Fields, Later
 from competitor.arena.hall import Hall
 from competitor.arena.limits import Guests, WrongTokens
 from competitor.arena.seat import Action, Reason, SeatLost, legal_action
@@ -102,17 +102,24 @@ class ComprlServer:
 
     Args:
         guests: is told who has logged in, and may refuse.
-        deadline_s: time for an answer.
+        deadline_s: time for an answer; later: its timers, None: the event loop's.
     """
 
     def __init__(
-        self, hall: Hall, accounts: Accounts, guests: Guests, wrong_tokens: WrongTokens, *, deadline_s: float = 10.0
+        self,
+        hall: Hall,
+        accounts: Accounts,
+        guests: Guests,
+        wrong_tokens: WrongTokens,
+        *,
+        deadline_s: float = 10.0,
+        later: Later | None = None,
     ) -> None:
         self._hall = hall
         self._accounts = accounts
         self._guests = guests
         self._wrong_tokens = wrong_tokens
-        self._deadline_s = deadline_s
+        self._deadline_s, self._later = deadline_s, later
         self._seats: dict[Connection, ComprlSeat] = {}
         self._connections: set[Connection] = set()
         self._logins: set[asyncio.Task[None]] = set()
@@ -130,7 +137,7 @@ class ComprlServer:
 
     def connect(self) -> Connection:
         """A protocol for a new connection."""
-        return Connection(self._deadline_s, self._opened, self._lost)
+        return Connection(self._deadline_s, self._opened, self._lost, self._later)
 
     def _opened(self, connection: Connection) -> None:
         if self._closing:

@@ -17,8 +17,7 @@ from competitor.arena.log_lines import EVERY_S, LogLines
 from competitor.arena.recorder import Announce
 from competitor.arena.store import Role, Store
 from competitor.config import ArenaConfig, load_config
-
-ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+from competitor.system import STOP_SIGNALS
 
 
 def keep_open(arena: Arena, opened: Callable[[Arena], None], lines: LogLines) -> None:
@@ -72,17 +71,15 @@ async def _tell_counts(lines: LogLines) -> None:
 def _signals_to(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` for the signals that end the command, within the block."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
-    # What is ignored stays so: after `nohup` a closed terminal is no reason to end.
-    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in heard:
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for number in heard:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+            signal.signal(number, handler)
 
 
 class ArenaThread:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from competitor.arena.command import exposure
+from competitor.arena.console import exposure
 from competitor.arena.store import Store
 from tests.competitor.arena.raw_client import RawClient
 
@@ -121,7 +121,7 @@ class Running:
 def arena_process(folder: Path, *arguments: str) -> Iterator[Running]:
     """The command in `folder`; it is killed at the end if it still runs."""
     command = [sys.executable, str(ROOT / "cli.py"), "arena", *QUICK, *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -206,13 +206,16 @@ def test_a_client_written_for_the_real_server_plays_unchanged(tmp_path: Path) ->
 def test_accounts_beside_a_running_arena(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with arena_process(tmp_path) as arena:
-        assert "an account for NAME: python cli.py arena --user NAME --accounts-only" in arena.said
+        assert re.search(
+            r"^an account for NAME: .*cli\.py arena --user NAME --accounts-only$", arena.said, re.MULTILINE
+        )
         assert cli.run(["arena", "--user", "eve", "--accounts-only"]) == 0
         assert len(RawClient(arena.comprl_port, token_of(tmp_path, "eve")).play(1)) == 1
 
 
 def test_accounts_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
     assert cli.run(["arena", "--user", "ada", "--user", "bob", "--accounts-only", "--directory", "class"]) == 0
     tokens = {name: Path(f"class/tokens/{name}").read_text().strip() for name in ("ada", "bob")}
     assert capsys.readouterr().out.splitlines() == [

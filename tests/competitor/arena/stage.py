@@ -7,6 +7,7 @@ import logging
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -62,6 +63,38 @@ class Clock:
         return self.now_s
 
 
+@dataclass
+class Timer:
+    """A call that is due at a time of a test's clock."""
+
+    due_s: float
+    call: Callable[[], None]
+
+    def cancel(self) -> None:
+        self.call = lambda: None
+
+
+class Timers:
+    """Deadlines that come only when a test lets time pass."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.pending: list[Timer] = []
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        timer = Timer(self.clock.now_s + delay_s, call)
+        self.pending.append(timer)
+        return timer
+
+    def let_pass(self, seconds: float) -> None:
+        """Time goes by, and what is due happens."""
+        self.clock.now_s += seconds
+        due = [timer for timer in self.pending if timer.due_s <= self.clock.now_s]
+        self.pending = [timer for timer in self.pending if timer.due_s > self.clock.now_s]
+        for timer in due:
+            timer.call()
+
+
 class Stage:
     """Both wires of an arena; `book`, `hall` and `connections` can be looked into, `clock` is theirs."""
 
@@ -69,8 +102,11 @@ class Stage:
         self.book, self.hall = book, hall
         self.clock = Clock()
         self.connections = Connections(most, clock=self.clock)
+        self.timers = Timers(self.clock)
         wrong_tokens = WrongTokens()
-        self.comprl = ComprlServer(hall, book, self.connections, wrong_tokens, deadline_s=deadline_s)
+        self.comprl = ComprlServer(
+            hall, book, self.connections, wrong_tokens, deadline_s=deadline_s, later=self.timers.later
+        )
         self.websocket = WebSocketServer(
             hall, book, self.connections, wrong_tokens, deadline_s=deadline_s, heartbeat_s=heartbeat_s
         )
@@ -196,6 +232,12 @@ class Peer:
 
     def write(self, box: Box) -> None:
         self.writer.write(write_box(box))
+
+    async def is_heard(self) -> None:
+        """All that was written has been read, and nothing was said to it: a request of ours is the next answer."""
+        self.write({"_ask": b"1", "_command": b"Hm"})
+        answer = await self.request()
+        assert answer["_error_code"] == b"UNHANDLED", answer
 
     async def login(self, user: str) -> None:
         """Until the server says that we wait in the queue."""

@@ -1,13 +1,11 @@
-"""What the command `arena` does and says: accounts with their tokens, where to look, how to connect."""
+"""What the command `arena` prints on a terminal of any width: tokens of accounts, where to look, how to connect."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import json
-import shutil
 import socket
-import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +16,12 @@ from competitor.arena.log_lines import log_lines
 from competitor.arena.running import keep_open
 from competitor.arena.store import Store
 from competitor.config import ArenaConfig
+from competitor.screen import make_console, plain, wrapped
+from competitor.system import command_line
 
 FEW_CONNECTIONS = 64
+COMMAND = ": $ "
+"""Between words and a command that a user can copy."""
 
 Say = Callable[[str], None]
 
@@ -51,26 +53,26 @@ def run_arena(directory: Path, config: ArenaConfig, users: Sequence[str], say: S
 
 
 def fitting(say: Say) -> Say:
-    """`say` for lines of any length: broken between words where the terminal ends; in a pipe as they are.
+    """`say` for lines of any length: broken between words where the terminal ends, in a pipe as they are.
 
     Never raises OSError: the terminal may be gone, the matches go on.
     """
 
     def say_fitting(line: str) -> None:
-        columns = shutil.get_terminal_size((0, 0)).columns
         with contextlib.suppress(OSError):
-            say(line if len(line) <= columns or not columns else _broken(line, columns))
+            say(broken(plain(line), make_console().width))
 
     return say_fitting
 
 
-def _broken(line: str, columns: int) -> str:
-    what, colon, command = line.partition(": python ")
-    if not colon:
-        return textwrap.fill(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    # A command can be copied from several lines when each but the last ends in a backslash.
-    words = textwrap.wrap("python " + command, columns - 4, break_long_words=False, break_on_hyphens=False)
-    return f"{what}:\n  " + " \\\n  ".join(words)
+def broken(line: str, width: int) -> str:
+    """`line` in as many as `width` needs. A command at its end, after ": $ ", can be copied from all of them."""
+    what, has_command, command = line.partition(COMMAND)
+    if not has_command:
+        return "\n  ".join(wrapped(line, width))
+    if len(what) + len(": ") + len(command) <= width:
+        return f"{what}: {command}"
+    return f"{what}:\n  " + " \\\n  ".join(wrapped(command, width - 4))
 
 
 def scarcity(connections: int) -> str | None:
@@ -110,16 +112,19 @@ def _directions(arena: Arena, users: Sequence[str]) -> list[str]:
     """Where the arena is and how to get in."""
     host = _reachable(arena.config.host)
     name = users[0] if users else "NAME"
-    token_file = arena.directory / TOKENS / name
     server = f"comprl://{host}:{arena.comprl_port}"
+    compete = ("compete", "champion", "--server", server, "--token-file", arena.directory / TOKENS / name)
     lines = [
         f"leaderboard and matches: http://{host}:{arena.http_port}/",
         f"house bots: {', '.join(arena.config.bots) or 'none'}",
-        f"connect with: python cli.py compete champion --server {server} --token-file {token_file}",
+        f"connect with{COMMAND}{command_line(*compete)}",
         f"over WebSocket: --server ws://{host}:{arena.http_port}",
     ]
     if not users:
-        lines.append("an account for NAME: python cli.py arena --user NAME --accounts-only")
+        where = () if arena.directory == Path("arena") else ("--directory", arena.directory)
+        lines.append(
+            f"an account for NAME{COMMAND}{command_line('arena', '--user', 'NAME', '--accounts-only', *where)}"
+        )
     return [*lines, "the arena is open (Ctrl-C closes it)"]
 
 
