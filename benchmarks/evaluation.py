@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.config import load_config
 from competitor.evaluate.evaluation import evaluate
-from competitor.evaluate.statistics import wilson_interval
 from competitor.players import DreamerPlayer, Player, make_player
 from dreamer.agent import Dreamer
 
@@ -45,6 +44,7 @@ class Measurement:
     rounds_per_s: float
     steps_per_s: float
     win_rate: float
+    ci95: tuple[float, float]
 
 
 def agent_player(checkpoint: str | None) -> Player:
@@ -66,6 +66,7 @@ def measure(player: Player, opponent: str, *, rounds: int, rinks: int) -> Measur
         rounds_per_s=result.rounds / report.seconds,
         steps_per_s=result.rounds * result.mean_steps / report.seconds,
         win_rate=result.win_rate,
+        ci95=result.ci95,
     )
 
 
@@ -75,7 +76,7 @@ def print_table(title: str, measurements: list[Measurement]) -> None:
     for column in ("opponent", "rinks", "rounds", "seconds", "rounds/s", "steps/s", "win rate (95 %)"):
         table.add_column(column, justify="right")
     for one in measurements:
-        low, high = wilson_interval(round(one.win_rate * one.rounds), one.rounds)
+        low, high = one.ci95
         table.add_row(
             one.opponent,
             str(one.rinks),

@@ -129,7 +129,7 @@ class Ledger:
             draws=tally.draws,
             losses=tally.losses,
             win_rate=tally.wins / rounds,
-            ci95=statistics.wilson_interval(tally.wins, tally.rounds),
+            ci95=statistics.paired_interval(self._pairs_by_wins()),
             score=(tally.wins + tally.draws / 2) / rounds,
             goals_for=tally.wins,
             goals_against=tally.losses,
@@ -151,6 +151,11 @@ class Ledger:
             },
             sprt=self._sprt_report(),
         )
+
+    def _pairs_by_wins(self) -> list[int]:
+        """How many pairs had 0, 1 and 2 of their rounds won."""
+        won = [sum(outcome.result > 0 for outcome in self._pair(pair)) for pair in range(self.whole_pairs)]
+        return [won.count(number) for number in range(3)]
 
     def _pair(self, pair: int) -> tuple[Outcome, Outcome]:
         return self.outcomes[2 * pair], self.outcomes[2 * pair + 1]

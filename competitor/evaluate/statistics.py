@@ -1,9 +1,9 @@
 """What the results of rounds say: intervals, Elo, likelihoods, sequential tests and ratings. Pure functions.
 
 Rounds come in pairs: the same start of the puck played twice with the seats exchanged. The two rounds of a
-pair are not independent, so every error here is computed from pairs, the unit that is. A pair scores the mean
-of its two rounds (loss 0, draw 1/2, win 1): one of the five `PAIR_SCORES`. "Counts" below are how many pairs
-scored each.
+pair are not independent, so the errors of a player's results are computed from pairs, the unit that is; the plain
+`wilson_interval` is for trials that are independent themselves. A pair scores the mean of its two rounds (loss 0,
+draw 1/2, win 1): one of the five `PAIR_SCORES`. "Counts" below are how many pairs scored each.
 
 Results at the edge (all won, all lost) have no variance of their own. Two conventions keep every number
 finite: point estimates clamp the score to [0.001, 0.999], and errors are computed as if one more pair had
@@ -29,7 +29,7 @@ SCORE_CLAMP = 1e-3
 PAIR_SCORES: Floats = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     """Return the 95 % interval of a proportion; (0, 1) when nothing was tried.
 
     E. B. Wilson 1927, "Probable inference, the law of succession, and statistical inference":
@@ -41,6 +41,25 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     centre = (rate + widening / 2) / (1 + widening)
     half = Z95 * math.sqrt(rate * (1 - rate) / trials + widening / (4 * trials)) / (1 + widening)
     return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
+
+
+def paired_interval(pairs: Sequence[int]) -> tuple[float, float]:
+    """Return the 95 % interval of the share of rounds won, from how many pairs had 0, 1 and 2 of them won.
+
+    Wilson's interval for as many independent rounds as the paired ones are worth: their number divided by the
+    design effect (L. Kish 1965, "Survey sampling"), the variance of a pair's mean over that of the mean of two
+    independent rounds. It is taken with one more pair of either extreme, so that few pairs do not look more
+    independent than they may be, and never below 1. (0, 1) without pairs.
+    """
+    won, rounds = pairs[1] + 2 * pairs[2], 2 * sum(pairs)
+    if not rounds:
+        return 0.0, 1.0
+    counts = np.asarray(with_virtual_pairs(pairs), dtype=np.float64)
+    shares = np.array([0.0, 0.5, 1.0])
+    rate = float(counts @ shares / counts.sum())
+    variance = float(counts @ (shares - rate) ** 2 / counts.sum())
+    effect = max(1.0, 2 * variance / (rate * (1 - rate)))
+    return wilson_interval(won / effect, rounds / effect)
 
 
 def elo_difference(score: float) -> float:
@@ -91,14 +110,33 @@ def normalised_elo_with_error(counts: Sequence[int]) -> tuple[float, float]:
 
     M. Van den Bergh 2020, "Normalized Elo": the score's distance from 1/2 in standard deviations of one
     round, (s - 1/2) / sqrt(2 variance of a pair), on the Elo-like scale 800 / ln 10. It says how many rounds
-    a difference needs to show, whatever the share of draws. The error is that of a mean measured in its own
-    deviations.
+    a difference needs to show, whatever the share of draws.
+
+    The error is `standardised_error` of the pairs, with or without the virtual ones, whichever is larger: virtual
+    pairs stand for the lost ones that a strong player did not show, and hide how rare they are where it showed some.
     """
     mean, _ = mean_and_variance(counts)
     widened = with_virtual_pairs(counts)
     _, variance = mean_and_variance(widened)
-    scale = 2 * ELO_PER_NAT
-    return scale * (mean - 0.5) / math.sqrt(2 * variance), scale * Z95 / math.sqrt(2 * sum(widened))
+    error = max(standardised_error(counts), standardised_error(widened))
+    scale = 2 * ELO_PER_NAT / math.sqrt(2)
+    return scale * (mean - 0.5) / math.sqrt(variance), scale * Z95 * error
+
+
+def standardised_error(counts: Sequence[int]) -> float:
+    """Return the standard error of t, the distance of the pairs' mean from 1/2 in deviations of a pair.
+
+    Delta method for a mean in units of a deviation that is estimated as well (for Sharpe's ratio, which is the same
+    quantity: E. Mertens 2002): its variance is (1 - skewness t + (kurtosis - 1) t^2 / 4) / pairs. For players who are
+    far apart the second part is all that counts. 0 where all pairs are alike.
+    """
+    mean, variance = mean_and_variance(counts)
+    if not variance:
+        return 0.0
+    weights, distances = np.asarray(counts) / sum(counts), (PAIR_SCORES - mean) / math.sqrt(variance)
+    skewness, kurtosis = float(weights @ distances**3), float(weights @ distances**4)
+    t = (mean - 0.5) / math.sqrt(variance)
+    return math.sqrt(max(0.0, 1 - skewness * t + (kurtosis - 1) * t**2 / 4) / sum(counts))
 
 
 def likelihood_of_superiority(counts: Sequence[int]) -> float:
@@ -114,7 +152,8 @@ class Sprt:
 
     A. Wald 1945, "Sequential tests of statistical hypotheses": stop when the log-likelihood ratio leaves
     (log(beta / (1 - alpha)), log((1 - beta) / alpha)); alpha and beta are the rates of wrongly accepting H1
-    and H0. Raises ConfigError unless elo0 < elo1, both rates are positive and their sum is below 1.
+    and H0. Raises ConfigError unless elo0 < elo1, both within the scale of `elo_difference`, both rates are positive
+    and their sum is below 1.
     """
 
     elo0: float
@@ -123,8 +162,10 @@ class Sprt:
     beta: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.elo0 < self.elo1:
-            raise ConfigError(f"SPRT needs elo0 < elo1, not {self.elo0:g} and {self.elo1:g}")
+        most = elo_difference(1.0)
+        if not -most <= self.elo0 < self.elo1 <= most:
+            wanted = f"elo0 < elo1, both from {-most:.0f} to {most:.0f}"
+            raise ConfigError(f"SPRT needs {wanted}, not {self.elo0:g} and {self.elo1:g}")
         if not (self.alpha > 0 and self.beta > 0 and self.alpha + self.beta < 1):
             raise ConfigError(
                 f"SPRT needs alpha and beta above 0 with a sum below 1, not {self.alpha:g} and {self.beta:g}"

@@ -20,6 +20,7 @@ from competitor.evaluate.statistics import (
     likelihood_of_superiority,
     mean_and_variance,
     normalised_elo_with_error,
+    paired_interval,
     wilson_interval,
 )
 
@@ -137,7 +138,78 @@ def test_normalised_elo_does_not_depend_on_the_number_of_rounds() -> None:
     few, many = normalised_elo_with_error(TYPICAL), normalised_elo_with_error([100 * n for n in TYPICAL])
     assert few[0] == pytest.approx(many[0], rel=0.03)
     assert few[1] == pytest.approx(10 * many[1], rel=0.01)
-    assert many[1] == pytest.approx(1.96 * 800 / math.log(10) / math.sqrt(40000), rel=0.01)
+    level = normalised_elo_with_error([1000, 3000, 12000, 3000, 1000])
+    assert level[1] == pytest.approx(1.96 * 800 / math.log(10) / math.sqrt(40000), rel=0.01)
+
+
+def resampled(counts: list[int], samples: int = 4000) -> np.ndarray:
+    """The bootstrap: normalised Elo of as many pairs drawn again and again from those that were played."""
+    drawn = np.random.default_rng(3).multinomial(sum(counts), np.array(counts) / sum(counts), size=samples)
+    weights = drawn / drawn.sum(axis=1, keepdims=True)
+    means = weights @ PAIR_SCORES
+    variances = (weights * (PAIR_SCORES - means[:, None]) ** 2).sum(axis=1)
+    return 800 / math.log(10) * (means - 0.5) / np.sqrt(2 * variances)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [100, 100, 100, 100, 100],
+        [50, 80, 140, 130, 100],
+        [20, 40, 60, 180, 200],
+        [2, 3, 20, 75, 400],
+        [0, 1, 9, 40, 450],
+        [450, 40, 9, 1, 0],
+        [0, 0, 30, 0, 470],
+        [3, 1, 5, 10, 481],
+        [1, 0, 3, 20, 476],
+    ],
+)
+def test_the_error_of_normalised_elo_is_that_of_a_bootstrap(counts: list[int]) -> None:
+    _, error = normalised_elo_with_error(counts)
+    low, high = np.percentile(resampled(counts), [2.5, 97.5])
+    assert error == pytest.approx((high - low) / 2, rel=0.25)
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 0, 20, 480], [0, 0, 0, 200, 100]])
+def test_what_was_never_seen_widens_the_error_of_normalised_elo(counts: list[int]) -> None:
+    """A bootstrap draws no pair that was not played; the virtual ones stand for those that might have been lost."""
+    low, high = np.percentile(resampled(counts), [2.5, 97.5])
+    assert normalised_elo_with_error(counts)[1] > (high - low) / 2
+
+
+def drawn_pairs(rate: float, same: float, pairs: int, samples: int) -> np.ndarray:
+    """Pairs with 0, 1 and 2 rounds won, (samples, 3): both rounds of a pair are one and the same with chance `same`."""
+    apart, both = 1 - same, np.array([1 - rate, 0, rate])
+    chances = same * both + apart * np.array([(1 - rate) ** 2, 2 * rate * (1 - rate), rate**2])
+    return np.random.default_rng(8).multinomial(pairs, chances, size=samples)
+
+
+@pytest.mark.parametrize("same", [0.0, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize(("rate", "pairs"), [(0.5, 10), (0.5, 100), (0.8, 50), (0.97, 100), (0.97, 500)])
+def test_the_interval_of_the_win_rate_holds_however_alike_the_rounds_of_a_pair_are(
+    rate: float, pairs: int, same: float
+) -> None:
+    intervals = [paired_interval(counts.tolist()) for counts in drawn_pairs(rate, same, pairs, 1500)]
+    assert np.mean([low <= rate <= high for low, high in intervals]) > 0.935
+
+
+def test_pairs_that_are_independent_rounds_give_wilsons_interval() -> None:
+    assert paired_interval([250, 500, 250]) == pytest.approx(wilson_interval(1000, 2000), abs=2e-4)
+    assert paired_interval([500, 0, 500]) == pytest.approx(wilson_interval(500, 1000), abs=2e-4)
+    assert paired_interval([0, 1000, 0]) == pytest.approx(wilson_interval(1000, 2000), abs=2e-4)
+    assert paired_interval([0, 0, 0]) == (0.0, 1.0)
+
+
+@fixed
+@given(st.lists(st.integers(0, 3000), min_size=3, max_size=3).filter(any))
+def test_the_paired_interval_contains_the_rate_and_is_symmetric(pairs: list[int]) -> None:
+    low, high = paired_interval(pairs)
+    rate = (pairs[1] + 2 * pairs[2]) / (2 * sum(pairs))
+    assert 0 <= low <= rate + 1e-12 and rate - 1e-12 <= high <= 1
+    assert paired_interval(pairs[::-1]) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+    plain = wilson_interval(pairs[1] + 2 * pairs[2], 2 * sum(pairs))
+    assert high - low >= plain[1] - plain[0] - 1e-12
 
 
 def test_likelihood_of_superiority_known_values() -> None:
@@ -151,6 +223,16 @@ def test_sprt_bounds_and_validation() -> None:
     for wrong in ((5, 0, 0.05, 0.05), (0, 5, 0.6, 0.5), (0, 5, 0.0, 0.05), (math.nan, 5, 0.05, 0.05)):
         with pytest.raises(ConfigError, match="SPRT needs"):
             Sprt(*wrong)
+    for far in ((0, 7000), (-7000, 0), (0, math.inf), (-math.inf, math.inf), (0, 1201)):
+        with pytest.raises(ConfigError, match="both from -1200 to 1200"):
+            Sprt(*far)
+
+
+@fixed
+@given(counts_of_pairs, st.lists(st.floats(-1199, 1199), min_size=2, max_size=2, unique=True))
+def test_every_test_that_can_be_made_can_be_taken(counts: list[int], elos: list[float]) -> None:
+    test = Sprt(min(elos), max(elos))
+    assert math.isfinite(test.log_likelihood_ratio(counts)) and test.decision(counts) in ("H0", "H1", "open")
 
 
 def test_sprt_without_rounds_or_with_one_pair_is_open() -> None:
