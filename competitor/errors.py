@@ -173,8 +173,14 @@ def exit_code(error: BaseException) -> int | None:
 def message(error: BaseException) -> str:
     """What to tell the user about `error`, in one line."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return printable(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
+    return printable(str(error)) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """`text` in one line; what is no character to be printed, and a terminal might obey, is written as its code."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

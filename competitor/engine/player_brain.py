@@ -1,4 +1,4 @@
-"""Any player in the engine: one of its kind for each match, all of them driven by one thread of their own.
+"""Any player in the engine: one of its kind for each match, all of one module driven by one thread.
 
 A class of the user's may keep what it remembers where it likes, need not be thread-safe, and may be slow: nobody
 else waits for it but the matches it plays, whose steps are then answered at the deadline.
@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class PlayerBrain:
         self._players: list[Player] = []
         self._free: list[int] = []
         self._failed: set[int] = set()
-        self._thread = OneThread("player")
+        self._thread = thread_of(name.partition(":")[0])
 
     def open(self) -> int:
         """Return a free slot; a player is made when there is none."""
@@ -140,3 +141,16 @@ class OneThread:
 def _work(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (run := calls.get()) is not None:
         run()
+
+
+_threads: WeakValueDictionary[str, OneThread] = WeakValueDictionary()
+_making = threading.Lock()
+
+
+def thread_of(module: str) -> OneThread:
+    """Return the thread in which players of `module` play, whatever matches, bots and brains they belong to."""
+    with _making:
+        thread = _threads.get(module)
+        if thread is None:
+            thread = _threads[module] = OneThread(f"player {module}")
+        return thread

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from competitor.errors import PlayerError
+from competitor.errors import PlayerError, printable
 from competitor.players.player import ACTION_SIZE, Array, Flags, checked_actions, clean_actions
 
 OUR_NAMES = ("cli", "competitor", "dreamer")
@@ -128,7 +128,10 @@ def _import_aside(name: str, found: ModuleSpec) -> ModuleType:
 
 
 def _summary(error: BaseException) -> str:
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        said = printable(f"{type(error).__name__}: {error}")
+    except Exception:  # the user's own error class may fail as well
+        return type(error).__name__
     if isinstance(error, PlayerError):
         return str(error)
     if isinstance(error, SystemExit):

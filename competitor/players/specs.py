@@ -29,6 +29,7 @@ from competitor.players.random import RandomPlayer
 from competitor.players.sparring import PREFIX as SPARRING
 from competitor.players.sparring import load_partner, partner_path
 from dreamer.checkpoint import load_checkpoint
+from dreamer.errors import CheckpointError
 
 Kind = Literal["basic", "random", "checkpoint", "class", "baseline", "partner"]
 
@@ -36,6 +37,7 @@ BASIC = ("weak", "strong")
 RANDOM = "random"
 CHAMPION = "champion"
 BEST_OF_RUN = Path("checkpoints/best")
+SUFFIXES = (".safetensors", ".json")
 
 
 def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: bool = True) -> Player:
@@ -82,10 +84,27 @@ def kind_of(spec: str) -> Kind:
 
 
 def checkpoint_path(spec: str) -> Path:
-    """Return the checkpoint that `spec` names: the shipped one for "champion", a run's best one, or the path itself."""
+    """Return the checkpoint that `spec` names: the shipped one for "champion", a run's best one, or the path itself.
+
+    Raises dreamer.errors.CheckpointError for a run that has no best one yet, and for a file of another kind.
+    """
+    path = Path(spec)
     if spec == CHAMPION:
         return shipped(f"checkpoints/{CHAMPION}.safetensors")
-    return Path(spec) / BEST_OF_RUN if _is_run(spec) else Path(spec)
+    if _is_run(spec):
+        return _best_of(path)
+    if path.is_file() and path.suffix not in SUFFIXES and not path.with_name(f"{path.name}.safetensors").exists():
+        hint = f"; a policy of stable-baselines3 is {BASELINES}{spec}" if path.suffix == ".zip" else ""
+        raise CheckpointError(f"{spec} is no checkpoint: those are NAME.safetensors with a card NAME.json{hint}")
+    return path
+
+
+def _best_of(run: Path) -> Path:
+    best = run / BEST_OF_RUN
+    if not any(best.parent.glob(f"{best.name}*")):
+        latest = best.with_name("latest")
+        raise CheckpointError(f"the run {run} has no best checkpoint yet: its newest one is {latest}")
+    return best
 
 
 def fingerprint(spec: str) -> str:

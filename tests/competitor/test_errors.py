@@ -70,6 +70,11 @@ def test_messages_are_one_line() -> None:
     assert errors.message(errors.ConfigError()) == "ConfigError"
 
 
+def test_messages_hold_nothing_that_a_terminal_obeys() -> None:
+    assert errors.message(errors.ConfigError("\x1b[31mred \u202e ü\udce9")) == "\\x1b[31mred \\u202e ü\\udce9"
+    assert errors.message(OSError(errno.ENOENT, "Gone", "/\x07")) == "/\\x07: Gone"
+
+
 def test_first_signal_asks_and_second_interrupts() -> None:
     asked: list[str] = []
     before = signal.getsignal(signal.SIGTERM)

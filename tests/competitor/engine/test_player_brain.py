@@ -110,7 +110,9 @@ def test_one_thread_builds_and_plays_and_the_first_players_are_ready(module: str
     brain = user_brain(f"{module}:Counting", ready=3)
     brain.self_test()
     classes = __import__(module)
-    assert len(classes.built) == 3 and classes.threads == {"player"}
+    assert len(classes.built) == 3 and classes.threads == {f"player {module}"}
+    user_brain(f"{module}:Dividing").self_test()  # another class, bot or reload: still never two at once
+    assert classes.threads == {f"player {module}"}
 
 
 @pytest.mark.parametrize("name", ["Leaving", "Dividing"])

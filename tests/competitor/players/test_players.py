@@ -219,6 +219,25 @@ def test_unknown_player_names_what_exists(spec: str) -> None:
         make_player(spec, seed=0)
 
 
+def test_a_run_is_its_best_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
+    run = tmp_path / "runs.d" / "first"
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"no best checkpoint yet: its newest one is .*checkpoints/latest"):
+        make_player(str(run), seed=0)
+    save_checkpoint(run / "checkpoints" / "best", agent, {})
+    player = make_player(str(run), seed=0)
+    player.reset(SLOTS)
+    assert isinstance(player, DreamerPlayer) and player.name == str(run)
+    assert np.isfinite(player.act(observations(), ALWAYS)).all()
+
+
+def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
+    for name, words in (("foreign.pt", "is no checkpoint: those are"), ("mine.zip", "stable-baselines3 is sb3:")):
+        (tmp_path / name).touch()
+        with pytest.raises(CheckpointError, match=words):
+            make_player(str(tmp_path / name), seed=0)
+
+
 def test_missing_checkpoint_is_a_checkpoint_error(tmp_path: Path) -> None:
     for name in ("nothing.safetensors", "nothing"):
         with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nothing\.safetensors"):
@@ -246,6 +265,26 @@ class Raising(Good):
 class Unready(Good):
     def reset(self, slots):
         raise OSError("no model file")
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+class Silent(Good):
+    def act(self, obs, is_first):
+        raise Unspeakable
+
+
+class Coloured(Good):
+    def act(self, obs, is_first):
+        raise ValueError("\x1b[31mred")
+
+
+class Leaving(Good):
+    def act(self, obs, is_first):
+        raise SystemExit
+
 
 class Needy(Good):
     def __init__(self, argument):
@@ -291,7 +330,13 @@ def test_user_class_that_cannot_be_loaded(user_module: str, spec: str, sentence:
 
 
 def test_user_class_that_fails_in_play(user_module: str) -> None:
-    for name, sentence in (("Raising", "my own mistake"), ("Wrong", r"must have shape \(5, 4\), not \(3,\)")):
+    for name, sentence in (
+        ("Raising", "my own mistake"),
+        ("Wrong", r"must have shape \(5, 4\), not \(3,\)"),
+        ("Silent", "Unspeakable"),
+        ("Coloured", r"ValueError: \\x1b\[31mred"),
+        ("Leaving", r"it called sys.exit\(None\)"),
+    ):
         player = make_player(f"my_players:{name}", seed=0)
         player.reset(SLOTS)
         with pytest.raises(PlayerError, match=rf"my_players:{name}.*{sentence}"):
