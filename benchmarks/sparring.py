@@ -8,6 +8,7 @@ Plays every partner that ships anew; one process, one thread.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import sys
@@ -52,7 +53,7 @@ def main() -> None:
     against, names = arguments.against.split(","), partner_names()
     cards, results = [], list[dict[str, Any]]()
     with counter("rounds") as count:
-        done, total = iter(range(1, 1 << 40)), arguments.rounds * len(against) * len(names)
+        done, total = itertools.count(1), arguments.rounds * len(against) * len(names)
         for name in names:
             policy, card = read_partner(partner_path(name))
             player = SparringPlayer(policy, name, repeat=card.repeat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,7 +147,7 @@ def export(run_path: Path, policy: str, to: Path, rounds: int, seed: int) -> Non
     from competitor.sparring.tables import print_partners
 
     with counter("rounds") as count:
-        total, done = rounds * len(partner.AGAINST), iter(range(1, 1 << 30))
+        total, done = rounds * len(partner.AGAINST), itertools.count(1)
         path, card = partner.export(
             Run.open(run_path), policy, to, rounds=rounds, seed=seed, on_round=lambda _: count(next(done), total)
         )

@@ -17,7 +17,7 @@ from competitor.play.rounds import Round, RoundTable, play_rounds
 from competitor.players import Player, make_player
 from competitor.players.sparring import PartnerCard, SmallPolicy, SparringPlayer, read_partner, write_partner
 from competitor.sparring.actor import Actor, LearningPlayer
-from competitor.sparring.examination import Marks, examine
+from competitor.sparring.examination import ROUNDS, Marks, examine
 from competitor.sparring.learner import Learner
 from competitor.sparring.opponents import Opponents
 from competitor.sparring.recipes import SELF
@@ -31,6 +31,20 @@ SAVE_EVERY_S = 240.0
 REPORT_EVERY_S = 60.0
 
 Say = Callable[[str], object]
+
+
+class _Every:
+    """Something that is due every so many seconds."""
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self._seconds, self._last = seconds, now
+
+    def is_due(self, now: float) -> bool:
+        """Whether the time has come; if so, the next one is counted from `now`."""
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
 
 
 @contextmanager
@@ -49,7 +63,7 @@ class Trainer:
         learner: made for the run's recipe.
         clock: seconds that only grow.
         say: shows a line to the user.
-        examine_every: updates between two examinations.
+        examine_every: updates between two examinations; examine_rounds: rounds against each opponent in them.
 
     Raises PlayerError for an opponent that does not exist, ResumeError for a run that cannot be gone on with.
     """
@@ -62,9 +76,11 @@ class Trainer:
         clock: Callable[[], float],
         say: Say,
         examine_every: int = EXAMINE_EVERY,
+        examine_rounds: int = ROUNDS,
     ) -> None:
         self.run, self.learner, self.recipe = run, learner, run.recipe
         self._clock, self._say, self._examine_every = clock, say, examine_every
+        self._examine_rounds = examine_rounds
         self._chance = np.random.default_rng(self.recipe.seed)
         self._player, itself = (self._learning_player(name) for name in (run.name, SELF))
         self.opponents = Opponents(self.recipe.shares, itself, self._make, self._chance.spawn(1)[0])
@@ -115,18 +131,16 @@ class Trainer:
         """Play and learn until the recipe's updates are made, `minutes` of this call have passed (0: no limit), or
         `stop` was called; then save.
         """
-        began = reported = saved = self._clock()
-        earlier = self.seconds
+        began, earlier = self._clock(), self.seconds
+        report, save = _Every(REPORT_EVERY_S, began), _Every(SAVE_EVERY_S, began)
         table = RoundTable(self.recipe.rinks, self._player, self.opponents.players, self.opponents.pairings())
         while not self._stopped and not self.finished:
             self._step(table)
             now = self._clock()
             self.seconds = earlier + now - began
-            if now - reported >= REPORT_EVERY_S:
-                reported = now
+            if report.is_due(now):
                 self._report()
-            if now - saved >= SAVE_EVERY_S:
-                saved = now
+            if save.is_due(now):
                 self.save()
             if 0 < 60 * minutes <= now - began:
                 break
@@ -159,7 +173,7 @@ class Trainer:
         fixed = list(dict.fromkeys([*BASE, *self.recipe.named]))
         judges = {name: self._make(name) for name in fixed} | ({newest: self._member(newest)} if newest else {})
         player = SparringPlayer(policy, self.run.name, repeat=self.recipe.repeat)
-        marks = examine(player, judges, seed=self.learner.updates)
+        marks = examine(player, judges, seed=self.learner.updates, rounds=self._examine_rounds)
         self._keep(policy, marks, marks.mean_points(fixed))
         passed = marks.passed(newest)
         if passed:

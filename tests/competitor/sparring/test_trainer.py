@@ -66,7 +66,8 @@ class CountingLearner:
 def make(run: Run, learner: CountingLearner, said: list[str] | None = None, **more: object) -> Trainer:
     ticks = count()
     return Trainer(
-        run, learner, clock=lambda: float(next(ticks)), say=(said if said is not None else []).append, **more,  # type: ignore[arg-type]
+        run, learner, clock=lambda: float(next(ticks)), say=(said if said is not None else []).append,
+        examine_rounds=4, **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
