@@ -8,6 +8,10 @@ DEMO_ROUNDS ?= 100
 PLAY_DIR ?= runs/play
 PLAY_GAMES ?= 4
 
+# torch, MKL, oneDNN and this project's own C code, held to what every processor of the last ten years has.
+AVX2_ONLY := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 \
+	HOCKEY_DREAMER_TARGET="-mavx2 -mfma"
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo play test check format lock clean
 
@@ -50,6 +54,8 @@ play: install ## a tournament on this machine: arena with house bots, four match
 
 test: check ## run every check and every test; ends with pytest's summary
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	@echo "the numeric tests once more, with all arithmetic held to AVX2"
+	@OMP_NUM_THREADS=1 $(AVX2_ONLY) $(BIN)/python -m pytest --numprocesses 2 -m "numeric and not slow"
 
 check: install
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from operator import methodcaller
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,8 @@ from dreamer.optimizer import Learner
 from dreamer.replay import Batch
 from dreamer.sequence_model import State, features
 from dreamer.speed import kernels
+from dreamer.speed.play import NativePlay, native_play
 from dreamer.world_model import WorldModel
-
-# Matrix products of fewer rows are summed in another order, and a last digit decides now and then about a latent.
-FEWEST_ROWS = 4
 
 
 class Dreamer(nn.Module):
@@ -87,32 +86,76 @@ class Dreamer(nn.Module):
         rates, behavior = self.config.optimizer, self.behavior
         return Learner(rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)])
 
+    @cached_property
+    def _native_play(self) -> NativePlay | None:
+        return native_play(self)
+
     def initial_state(self, batch: int) -> State:
         """States before anything was seen: h, z and the previous action, all zeros, (batch, ...)."""
         state = self.world_model.dynamics.initial(batch)
         return state | {"action": state["h"].new_zeros(batch, self.action_size)}
 
+    def draw_noise(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
+        """What a sampled step of play of so many rounds takes its chance from: (batch, numbers), a row for each.
+
+        From ``generator``, or the agent's own.
+        """
+        source = self.generator if generator is None else generator
+        return torch.cat([self.world_model.dynamics.noise(batch, source), self.behavior.policy.noise(batch, source)], 1)
+
     @torch.no_grad()
-    def act(self, state: State, obs: Tensor, is_first: Tensor, *, deterministic: bool = False) -> tuple[State, Tensor]:
+    def act(
+        self,
+        state: State,
+        obs: Tensor,
+        is_first: Tensor,
+        *,
+        deterministic: bool = False,
+        noise: Tensor | None = None,
+    ) -> tuple[State, Tensor]:
         """One step of play for a batch of rounds: (next state, action (batch, action) in [-1, 1]).
 
-        obs (batch, obs), is_first (batch,) marks the rows where a round begins. Sampling noise, of the latent and, if
-        not deterministic, of the action, comes from ``self.generator``; deterministic play draws nothing at all. It is
-        the same, bit for bit, alone and in any batch (see FEWEST_ROWS).
+        obs (batch, obs), is_first (batch,) marks the rows where a round begins. Deterministic play draws nothing;
+        otherwise latent and action are drawn with ``noise`` (batch, ...) as ``draw_noise`` makes it, by itself if None.
+        On a CPU a row is the same, bit for bit, alone and in any batch. Where a network gives numbers that are not
+        finite, so is the action.
         """
-        if len(obs) < FEWEST_ROWS:
-            rows, tables = len(obs), {key: _padded(table) for key, table in state.items()}
-            state, action = self.act(tables, _padded(obs), _padded(is_first), deterministic=deterministic)
-            return {key: table[:rows] for key, table in state.items()}, action[:rows]
-        dynamics, generator = self.world_model.dynamics, self.generator
+        if deterministic:
+            noise = None
+        elif noise is None:
+            noise = self.draw_noise(len(obs))
+        native = self._native_play if self.device.type == "cpu" and kernels.kind() != "plain" else None
         with kernels.plainly():
-            embed = self.world_model.encode(obs)
-            posterior = dynamics.filter_step(
-                state, state["action"], embed, is_first, generator, deterministic=deterministic
-            )
-            dist = self.behavior.policy(features(posterior))
-        action = dist.mode() if deterministic else dist.sample(self.generator)
-        return {"h": posterior["h"], "z": posterior["z"], "action": action}, action
+            return (native or self.play)(state, obs, is_first, noise)
+
+    def play(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
+        """``act`` as written in the modules; deterministic where ``noise`` is None.
+
+        On a CPU row by row: a product sums in an order that depends on its shape and on where its numbers lie.
+        """
+        if self.device.type != "cpu" or len(obs) == 1:
+            return self._play(state, obs, is_first, noise)
+        noises = [None] * len(obs) if noise is None else list(torch.split(noise, 1))
+        rows = []
+        for row, chance in enumerate(noises):
+            one = slice(row, row + 1)
+            before = {key: table[one] for key, table in state.items()}
+            rows.append(self._play(before, obs[one], is_first[one], chance))
+        after = {key: torch.cat([row[key] for row, _ in rows]) for key in ("h", "z", "action")}
+        return after, after["action"]
+
+    def _play(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
+        policy, of_latent, of_action = self.behavior.policy, _mode, _mode
+        if noise is not None:
+            chance = torch.split(noise, [noise.shape[1] - self.action_size, self.action_size], 1)
+            of_latent, of_action = (methodcaller("draw", part) for part in chance)
+        embed = self.world_model.encode(obs)
+        after = self.world_model.dynamics.filter_step(state, state["action"], embed, is_first, choose=of_latent)
+        output = policy.net(features(after))
+        # A choice among classes is made from NaN as well, and what comes of it looks as finite as any other.
+        sound = torch.stack([after[key].flatten(1).sum(1) for key in after if key not in ("h", "z")] + [output.sum(1)])
+        action = of_action(policy.distribution(output)).masked_fill(~torch.isfinite(sound).all(0)[:, None], torch.nan)
+        return {"h": after["h"], "z": after["z"], "action": action}, action
 
     def fit_normalizer(self, observations: Tensor) -> None:
         """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""
@@ -217,6 +260,4 @@ class Dreamer(nn.Module):
         self.behavior.synchronize()
 
 
-def _padded(rows: Tensor) -> Tensor:
-    """``rows`` (batch, ...) with zeros below, up to FEWEST_ROWS."""
-    return torch.cat([rows, rows.new_zeros(FEWEST_ROWS - len(rows), *rows.shape[1:])])
+_mode = methodcaller("mode")

@@ -33,7 +33,15 @@ class Policy(nn.Module):
 
     def forward(self, x: Tensor) -> ActionDist:
         """The distribution of the action (..., action)."""
-        output: Tensor = self.net(x)
+        return self.distribution(self.net(x))
+
+    def noise(self, batch: int, generator: Generator) -> Tensor:
+        """What one action of each row is drawn from: (batch, action) uniform or normal numbers."""
+        make = torch.rand if self.categorical else torch.randn
+        return make(batch, self.action_size, generator=generator, device=self.action_values.device)
+
+    def distribution(self, output: Tensor) -> ActionDist:
+        """The distribution that the network's ``output`` (..., action x values or 2) stands for."""
         if self.categorical:
             return ActionGrid(output.view(*output.shape[:-1], self.action_size, -1), self.action_values, self.unimix)
         mean, std = output.chunk(2, -1)

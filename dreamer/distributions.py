@@ -26,7 +26,11 @@ class GaussianDist:
     def sample(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
         """Reparametrised sample (..., size): gradients flow to mean and std. Siblings share noise, see ``repeated``."""
         noise = torch.empty_like(self.mean[: len(self.mean) // siblings]).normal_(generator=generator)
-        return self.mean + self.std * repeated(noise, siblings)
+        return self.draw(repeated(noise, siblings))
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The sample (..., size) that standard normal ``noise`` (..., size) makes."""
+        return self.mean + self.std * noise
 
     def mode(self) -> Tensor:
         """The mean (..., size)."""
@@ -57,15 +61,22 @@ class CategoricalDist:
 
     def sample_index(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
         """Class indices (..., groups) by inversion: one uniform number per categorical, the same for siblings."""
+        shape = (len(self.probs) // siblings, *self.probs.shape[1:-1])
+        return self.index_at(repeated(torch.rand(shape, generator=generator, device=self.probs.device), siblings))
+
+    def index_at(self, uniform: Tensor) -> Tensor:
+        """The class indices (..., groups) at the share ``uniform`` (..., groups) of all probability."""
         edges = self.probs.detach().cumsum(-1)
-        shape = (len(edges) // siblings, *edges.shape[1:-1], 1)
-        uniform = repeated(torch.rand(shape, generator=generator, device=edges.device), siblings)
-        return (uniform * edges[..., -1:] > edges[..., :-1]).sum(-1)
+        return (uniform[..., None] * edges[..., -1:] > edges[..., :-1]).sum(-1)
 
     def sample(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
         """One-hot sample (..., groups, classes) with the straight-through gradient of the probabilities."""
         one_hot = self._one_hot(self.sample_index(generator, siblings))
         return one_hot + (self.probs - self.probs.detach()) if self.probs.requires_grad else one_hot
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The one-hot sample (..., groups, classes) that uniform ``noise`` (..., groups) makes, without gradients."""
+        return self._one_hot(self.index_at(noise))
 
     def mode(self) -> Tensor:
         """One-hot of the likeliest class (..., groups, classes)."""
@@ -102,6 +113,10 @@ class TanhNormal:
     def sample(self, generator: Generator | None = None) -> Tensor:
         """Reparametrised action (..., action) in [-1, 1]."""
         return torch.tanh(self._raw(generator))
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The action (..., action) that standard normal ``noise`` (..., action) makes."""
+        return torch.tanh(self.mean + self.std * noise)
 
     def mode(self) -> Tensor:
         """tanh of the mean (..., action): the median of the squashed variable."""
@@ -143,6 +158,10 @@ class ActionGrid:
     def sample(self, generator: Generator | None = None) -> Tensor:
         """An action (..., action) made of grid values."""
         return self._values[self._dist.sample_index(generator)]
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The action (..., action) that uniform ``noise`` (..., action) makes."""
+        return self._values[self._dist.index_at(noise)]
 
     def mode(self) -> Tensor:
         """The likeliest value of every dimension (..., action)."""

@@ -21,6 +21,7 @@ from dreamer.speed.fused import categorical_kls
 from dreamer.speed.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
 
 State = dict[str, Tensor]
+Latent = CategoricalDist | GaussianDist
 
 
 class ActionDist(Protocol):
@@ -28,6 +29,9 @@ class ActionDist(Protocol):
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         """An action (..., action) in [-1, 1]."""
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """The sample that ``noise`` (..., action) makes: uniform or standard normal, as the distribution needs it."""
 
     def mode(self) -> Tensor:
         """The preferred action (..., action)."""
@@ -80,6 +84,13 @@ class SequenceModel(nn.Module):
         parts = (self.input_net, self.cell, self.posterior_net, self.prior_net)
         return Weights(*(parameter for part in parts for parameter in part.parameters()))
 
+    def noise(self, batch: int, generator: Generator) -> Tensor:
+        """What one z of each row is drawn from: (batch, groups) uniform or (batch, latent) normal numbers."""
+        like = self.cell.product.weight
+        if self.config.latent == "categorical":
+            return torch.rand(batch, self.config.groups, generator=generator, device=like.device)
+        return torch.randn(batch, self.latent_size, generator=generator, device=like.device)
+
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (batch, ...)."""
         like = self.cell.product.weight
@@ -111,16 +122,16 @@ class SequenceModel(nn.Module):
         is_first: Tensor,
         generator: Generator | None = None,
         *,
-        deterministic: bool = False,
+        choose: Callable[[Latent], Tensor] | None = None,
     ) -> State:
-        """The posterior half of ``posterior_step``; deterministic takes the mode of z instead of a sample."""
+        """The posterior half of ``posterior_step``; ``choose`` says which z to take, a sample if None."""
         # Filling, not multiplying by zero: a forgotten state may hold a NaN.
         new = is_first[:, None]
         state = {"h": state["h"].masked_fill(new, 0.0), "z": state["z"].masked_fill(new, 0.0)}
         h = self._advance(state, action.masked_fill(new, 0.0))
         stats = self._stats(self.posterior_net(torch.cat([h, embed], -1)))
         dist = self._latent(stats)
-        return self._state(h, dist.mode() if deterministic else dist.sample(generator), stats)
+        return self._state(h, choose(dist) if choose else dist.sample(generator), stats)
 
     def observe_sequence(
         self,
@@ -233,7 +244,7 @@ class SequenceModel(nn.Module):
         mean, std = output.chunk(2, -1)
         return {"mean": mean, "std": F.softplus(std) + self.config.gaussian_min_std}
 
-    def _latent(self, stats: State) -> CategoricalDist | GaussianDist:
+    def _latent(self, stats: State) -> Latent:
         return self._categorical(stats) if "logits" in stats else GaussianDist(stats["mean"], stats["std"])
 
     def _state(self, h: Tensor, z: Tensor, stats: State) -> State:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from competitor.config import Config, load_config
 
 torch.set_num_threads(1)
+
+TESTS = Path(__file__).parent
+NUMERIC = [TESTS / "dreamer", TESTS / "competitor" / "engine", TESTS / "competitor" / "evaluate"]
+"""Where numbers are compared, which other instruction sets round otherwise: `make test` runs these once more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the numeric tests."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in NUMERIC):
+            item.add_marker(pytest.mark.numeric)
 
 
 @pytest.fixture(scope="session")

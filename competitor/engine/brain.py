@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from competitor.engine.play_step import play_step
 from competitor.engine.player_brain import PlayerBrain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.players import Player, checkpoint_path, fingerprint, kind_of, make_player
@@ -57,16 +57,23 @@ class DreamerBrain:
             )
         self.name, self.digest, self.deterministic = name, digest, deterministic
         self._agent = agent.requires_grad_(False).eval()
-        self._step = play_step(agent, deterministic=deterministic)
+        self._chance: dict[int, torch.Generator] = {}
         self._table: State = {}
         self._free: list[int] = []
         self._grow(FIRST_SLOTS)
 
     def open(self) -> int:
-        """Return a free slot; the table doubles when there is none."""
+        """Return a free slot; the table doubles when there is none.
+
+        What a match samples depends on how many were opened before it, not on those that are played beside it.
+        """
         if not self._free:
             self._grow(len(self._table["h"]))
-        return self._free.pop()
+        slot = self._free.pop()
+        if not self.deterministic:
+            seed = int(torch.randint(2**62, (), generator=self._agent.generator))
+            self._chance[slot] = torch.Generator().manual_seed(seed)
+        return slot
 
     def close(self, slot: int) -> None:
         """Free a slot."""
@@ -85,16 +92,24 @@ class DreamerBrain:
         A row whose new state or action is not finite returns NaN and keeps its old state.
         """
         rows = torch.tensor(slots)
-        h, z = (table.index_select(0, rows) for table in self._table.values())
-        h, z, action, is_sound = self._step(h, z, *map(torch.from_numpy, (previous, obs, is_first)))
-        state = {"h": h, "z": z}
-        if not is_sound.all():
-            rows, action = rows[is_sound], action.masked_fill(~is_sound[:, None], torch.nan)
-            state = {key: values[is_sound] for key, values in state.items()}
+        state = {key: table.index_select(0, rows) for key, table in self._table.items()}
+        state["action"] = torch.from_numpy(previous)
+        state, action = self._agent.act(
+            state,
+            torch.from_numpy(obs),
+            torch.from_numpy(is_first),
+            deterministic=self.deterministic,
+            noise=None if self.deterministic else self._noise(slots),
+        )
+        is_sound = _finite_rows(state)
+        action = action.masked_fill(~is_sound[:, None], torch.nan)
         for key, table in self._table.items():
-            table.index_copy_(0, rows, state[key])
+            table.index_copy_(0, rows[is_sound], state[key][is_sound])
         raw: NDArray[np.float32] = action.numpy()
         return raw
+
+    def _noise(self, slots: Sequence[int]) -> Tensor:
+        return torch.cat([self._agent.draw_noise(1, self._chance[slot]) for slot in slots])
 
     def self_test(self) -> None:
         """Act in batches of 1 to 64 rows; raises CheckpointError if an action is not finite or a state does not reset.
@@ -114,10 +129,11 @@ class DreamerBrain:
     def _test(self, slots: list[int]) -> None:
         random = np.random.default_rng(len(slots))
         steps = [random.uniform(-3, 3, (len(slots), OBS_SIZE)).astype(np.float32) for _ in range(2)]
-        drawing = self._agent.generator.get_state()
+        chance = {slot: generator.get_state() for slot, generator in self._chance.items()}
         first = self._tested_act(slots, steps[0], True, np.zeros((len(slots), ACTION_SIZE), np.float32))
         last = self._tested_act(slots, steps[1], False, first)
-        self._agent.generator.set_state(drawing)
+        for slot, generator in self._chance.items():
+            generator.set_state(chance[slot])
         again = self._tested_act(slots, steps[0], True, last)
         if not np.array_equal(first, again):
             raise CheckpointError(f"{self.name} cannot play: its memory of a round does not end with the round")
@@ -139,3 +155,8 @@ class DreamerBrain:
             key: torch.cat([self._table[key], fresh[key]]) if self._table else fresh[key] for key in REMEMBERED
         }
         self._free.extend(reversed(range(before, before + slots)))
+
+
+def _finite_rows(state: State) -> Tensor:
+    """Return which rows of all tables are finite; a sum is finite only if its terms are."""
+    return torch.isfinite(torch.stack([table.sum(dim=1) for table in state.values()])).all(dim=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def _filtered(world: WorldModel, windows: Windows) -> State:
     state = world.dynamics.initial(windows.obs.shape[1])
     states, first = [], torch.ones(windows.obs.shape[1], dtype=torch.bool)
     for embed, action in zip(world.encode(windows.obs), windows.action, strict=True):
-        drawn = world.dynamics.filter_step(state, action, embed, first, deterministic=True)
+        drawn = world.dynamics.filter_step(state, action, embed, first, choose=methodcaller("mode"))
         state, first = {key: drawn[key] for key in ("h", "z")}, torch.zeros_like(first)
         states.append(state)
     return stack(states)

@@ -6,7 +6,7 @@
  */
 #include "kernels.c"
 
-enum { BLOCK = 512 }; /* rows that go through a perceptron together: they stay in the cache */
+enum { BLOCK = PERCEPTRON_ROWS }; /* rows that go through a perceptron together: they stay in the cache */
 
 /* Sizes are handed over as 64 bits, of which a library that knows 32 reads the lower half. */
 typedef void (*gemm_t)(const char *, const char *, const int64_t *, const int64_t *, const int64_t *, const float *,

@@ -13,10 +13,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from dreamer.speed import kernels
-from dreamer.speed.native import pointers
+from dreamer.speed.native import PERCEPTRON_ROWS, pointers
 from dreamer.speed.parallel import over_rows
 
-ROWS = 512  # of a block, as in chains.c; 512 rows of 256 float32 are half a megabyte
+ROWS = PERCEPTRON_ROWS
 
 
 class _Kept(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dreamer.speed.native import Library, load_library
+from dreamer.speed.native import Library, load_chains
 
 Kind = Literal["native", "torch", "plain"]
 _kind: Kind | None = None
@@ -36,7 +36,7 @@ class LaPropStep(NamedTuple):
 
 @cache
 def _library() -> Library | None:
-    return load_library()
+    return load_chains()
 
 
 def kind() -> Kind:
@@ -237,6 +237,7 @@ def _laprop_native(
         pointers = [tensor.data_ptr() for tensor in tensors]
         numbers = (factor, s.beta1, s.beta2, s.square_correction, s.rate, s.epsilon)
         library.calls.laprop_step(tensors[0].numel(), *pointers, *numbers)
+        torch.autograd.graph.increment_version(tensors[0])  # what is laid out for play has to be laid out anew
 
 
 def _mixed(soft: Tensor, unimix: float) -> Tensor:

@@ -1,41 +1,77 @@
-"""Builds chains.c with the C compiler of this machine, once, and loads it; without a compiler torch does the work.
+"""Builds the C code of this folder with the compiler of this machine, once, and loads it.
 
-The library is cached under its source, flags and machine, so that only the first process ever waits (one second). Its
-matrix products are those of torch, whose library has them under Fortran's name; where it has not, torch does the work.
+Without a compiler everything is calculated in torch. A library is cached under its source, flags and machine, so that
+only the first process ever waits (one second), and verified before it is loaded: one that was damaged is built anew.
 """
 
 import ctypes
 import hashlib
+import logging
+import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("chains.c")
-INCLUDED = SOURCE.with_name("kernels.c")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
+from dreamer.files import atomic_write_text, sync_directory
+
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
+TARGET_VARIABLE = "HOCKEY_DREAMER_TARGET"
+"""Compiler flags that name the processor, "-march=native" if unset; "-mavx2 -mfma" holds the C code to AVX2."""
 BUILD_TIMEOUT_S = 60.0
+PERCEPTRON_ROWS = 512  # of a block that goes through a perceptron; 512 rows of 256 float32 are half a megabyte
+PLAY_ROWS = 8  # that go through a step of play together
+PROBES = (-3.0, -0.5, 0.25, 2.0)  # of the functions of one number: a library that miscalculates is not used
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT}
-SIGNATURES = {
-    "perceptron_forward": "piiiiifpipppp" + "iip",
-    "perceptron_backward": "piiiiipipppppippp",
-    "dream_step": "piiiiiiffpipppppppip",
-    "filter_forward": "piiiiiiffppiippp",
-    "filter_backward": "piiiiiifpppiipppp",
-    "kl_forward": "iiifppppp",
-    "kl_backward": "iiifpppppp",
-    "laprop_step": "ippppffffff",
-}
+log = logging.getLogger(__name__)
+
+
+class Code(NamedTuple):
+    """What is compiled into one library: source, files that it includes, flags, and the arguments of its functions.
+
+    A letter stands for each argument: p for a pointer, i for an int64, f for a float.
+    """
+
+    source: str
+    included: tuple[str, ...]
+    flags: tuple[str, ...]
+    signatures: dict[str, str]
+
+
+CHAINS = Code(
+    "chains.c",
+    ("kernels.c", "scalars.h"),
+    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}"),
+    {
+        "perceptron_forward": "piiiiifpipppp" + "iip",
+        "perceptron_backward": "piiiiipipppppippp",
+        "dream_step": "piiiiiiffpipppppppip",
+        "filter_forward": "piiiiiiffppiippp",
+        "filter_backward": "piiiiiifpppiipppp",
+        "kl_forward": "iiifppppp",
+        "kl_backward": "iiifpppppp",
+        "laprop_step": "ippppffffff",
+    },
+)
+# Without contraction vector code and the code for what is left over beside whole vectors round alike.
+PLAY = Code(
+    "play.c",
+    ("scalars.h",),
+    (*FLAGS, "-ffp-contract=off", f"-DPLAY_ROWS={PLAY_ROWS}"),
+    {"play_step": "ippppipi"},
+)
 
 
 class Library(NamedTuple):
@@ -51,22 +87,39 @@ def pointers(tensors: Iterable[Tensor]) -> Any:
     return (_POINTER * len(addresses))(*addresses)
 
 
-def load_library() -> Library | None:
-    """The compiled chains, built if they are not cached; None where that is impossible."""
+@cache
+def load_chains() -> Library | None:
+    """The chains of an update; None where they cannot be built, or torch's library does not offer its sgemm."""
+    calls = load(CHAINS)
+    try:
+        return None if calls is None else Library(calls, _gemm())
+    except (OSError, AttributeError):
+        return None
+
+
+@cache
+def load_play() -> ctypes.CDLL | None:
+    """The step of play; None where it cannot be built."""
+    return load(PLAY)
+
+
+def load(code: Code) -> ctypes.CDLL | None:
+    """The library of ``code``, built if it is not cached or was damaged; None where that is impossible."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if compiler is None or not SOURCE.exists():
+    if compiler is None:
         return None
     try:
-        path = _cache() / f"chains-{_key(compiler)}.so"
-        if not path.exists():
-            _build(compiler, path)
-        library = Library(_declared(ctypes.CDLL(str(path))), _gemm())
+        library = _declared(ctypes.CDLL(str(_built(compiler, code))), code)
     except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError):  # the last: no home directory
+        return None
+    if not all(math.isclose(library.probe(x), x / (1.0 + math.exp(-x)), rel_tol=1e-5) for x in PROBES):
+        log.warning("the compiled %s calculates wrongly on this machine and is not used", code.source)
         return None
     keep_memory()
     return library
 
 
+@cache
 def keep_memory() -> None:
     """Let glibc keep large freed blocks instead of handing them back: fresh pages cost a fifth of a large update."""
     try:
@@ -84,17 +137,46 @@ def _gemm() -> int:
     return ctypes.cast(products.sgemm_, _POINTER).value or 0
 
 
-def _cache() -> Path:
+def cache_directory() -> Path:
+    """Where libraries are kept; raises OSError or, without a home directory, RuntimeError."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(base) / "hockey-dreamer"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _key(compiler: str) -> str:
-    """-march=native makes a library that only its own kind of processor can run."""
-    about = [compiler, *FLAGS, platform.machine(), _processor()]
-    return hashlib.sha256(SOURCE.read_bytes() + INCLUDED.read_bytes() + "\0".join(about).encode()).hexdigest()[:16]
+def _built(compiler: str, code: Code) -> Path:
+    """The path of the verified library: the cached one, or a new one."""
+    path = cache_directory() / f"{Path(code.source).stem}-{_key(compiler, code)}.so"
+    if not path.exists():
+        _build(compiler, code, path)
+    elif not _is_whole(path):
+        log.warning("the compiled %s in %s was damaged: it is built anew", code.source, path.parent)
+        _build(compiler, code, path)
+    return path
+
+
+def _is_whole(library: Path) -> bool:
+    try:
+        return _digest_file(library).read_text() == hashlib.sha256(library.read_bytes()).hexdigest()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _digest_file(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _key(compiler: str, code: Code) -> str:
+    """A library for one kind of processor cannot run on every other."""
+    here = Path(__file__).parent
+    about = [compiler, *code.flags, *_target(), platform.machine(), _processor()]
+    sources = b"".join((here / name).read_bytes() for name in (code.source, *code.included))
+    return hashlib.sha256(sources + "\0".join(about).encode()).hexdigest()[:16]
+
+
+def _target() -> list[str]:
+    return shlex.split(os.environ.get(TARGET_VARIABLE) or "-march=native")
 
 
 def _processor() -> str:
@@ -105,17 +187,23 @@ def _processor() -> str:
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
-def _build(compiler: str, path: Path) -> None:
-    """Compile to a name of its own, then rename: processes that start together do not disturb each other."""
+def _build(compiler: str, code: Code, path: Path) -> None:
+    """Compile to a name of its own, flush, then rename: whoever starts at the same time finds nothing half done."""
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        made = Path(directory) / "chains.so"
-        command = [compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"]
+        made = Path(directory) / "made.so"
+        source = Path(__file__).parent / code.source
+        command = [compiler, *code.flags, *_target(), "-o", str(made), str(source), "-lm"]
         subprocess.run(command, check=True, capture_output=True, timeout=BUILD_TIMEOUT_S)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        atomic_write_text(_digest_file(path), hashlib.sha256(made.read_bytes()).hexdigest())
         made.replace(path)
+    sync_directory(path.parent)
 
 
-def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    for name, signature in SIGNATURES.items():
+def _declared(library: ctypes.CDLL, code: Code) -> ctypes.CDLL:
+    library.probe.argtypes, library.probe.restype = [_FLOAT], _FLOAT
+    for name, signature in code.signatures.items():
         function = getattr(library, name)
         function.argtypes, function.restype = [_TYPES[letter] for letter in signature], None
     return library

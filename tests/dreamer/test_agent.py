@@ -52,16 +52,7 @@ def test_a_match_alone_and_in_a_batch_gives_the_same_actions() -> None:
     obs = torch.randn(12, 6, 3, generator=noise_source())
     together = play(agent, obs)
     for row in range(6):
-        torch.testing.assert_close(play(agent, obs[:, row : row + 1])[:, 0], together[:, row])
-
-
-def test_a_batch_of_any_size_plays_the_default_model_alike() -> None:
-    """A last digit that differs would now and then choose another latent, and another game from there on."""
-    agent = Dreamer(DreamerConfig(), seed=1)
-    obs = torch.randn(60, 6, 18, generator=noise_source()).cumsum(0) * 0.1
-    together = play(agent, obs)
-    for rows in (1, 2, 3, 5):
-        assert torch.equal(play(agent, obs[:, :rows]), together[:, :rows])
+        assert torch.equal(play(agent, obs[:, row : row + 1])[:, 0], together[:, row])
 
 
 def test_is_first_starts_a_row_anew_even_after_a_nan() -> None:
@@ -160,7 +151,7 @@ def test_a_snapshot_does_not_learn_on() -> None:
     snapshot, buffer = agent.snapshot(), filled_buffer(agent.config)
     obs = torch.randn(4, 3, 3, generator=noise_source())
     before = play(snapshot, obs)
-    torch.testing.assert_close(before, play(agent, obs))
+    assert torch.equal(before, play(agent, obs))
     for _ in range(3):
         agent.train_step(buffer.sample())
     assert torch.equal(play(snapshot, obs), before)

@@ -1,12 +1,13 @@
 """Small agents and small memories for the tests of the mind."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
@@ -96,3 +97,15 @@ def helper() -> Iterator[None]:
         done.set()
         wake()
         thread.join()
+
+
+def assert_close(got: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> None:
+    """Both lists of tensors are equal as a whole: the norm of what differs is small against that of what is wanted.
+
+    Entry by entry two ways to calculate the same part where rounding
+    is all that is left of a sum, on each processor in another entry.
+    """
+    assert [one.shape for one in got] == [one.shape for one in wanted]
+    ours, theirs = (torch.cat([tensor.detach().flatten().double() for tensor in many]) for many in (got, wanted))
+    missed = float((ours - theirs).norm() / theirs.norm().clamp(min=1e-12))
+    assert missed <= tolerance, f"they differ by {missed:.2e} of their size, {tolerance:.0e} is allowed"

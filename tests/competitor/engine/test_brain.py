@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from competitor.config import Config
 from competitor.engine.brain import FIRST_SLOTS, DreamerBrain, load_brain
@@ -19,6 +21,7 @@ from competitor.players import DreamerPlayer
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import CheckpointError
+from dreamer.sequence_model import State
 from tests.competitor.engine.fakes import WAIT_S, Inbox, Ledger, make_engine, play_obs, running
 
 ZERO = np.zeros((1, 4), np.float32)
@@ -117,11 +120,11 @@ def test_a_row_that_is_not_finite_keeps_its_state(brain: DreamerBrain) -> None:
         assert torch.isfinite(table).all()
 
 
-def test_an_exception_leaves_the_states(brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_leaves_the_states(agent: Dreamer, brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
     slot = brain.open()
     brain.act([slot], observations(1), first(1), ZERO)
     before = {key: table.clone() for key, table in brain._table.items()}
-    monkeypatch.setattr(brain, "_step", lambda *tables: 1 / 0)
+    monkeypatch.setattr(agent, "act", lambda *tables, **settings: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         brain.act([slot], observations(1, 1), first(1, False), ZERO)
     assert all(torch.equal(table, before[key]) for key, table in brain._table.items())
@@ -212,9 +215,13 @@ def test_a_network_that_breaks_in_play_does_not_decide(debug_config: Config, par
     assert ledger.sources == [Source.POLICY] * 2 + [Source.BAD_OUTPUT] * 2
 
 
-def test_the_self_test_finds_a_state_that_does_not_reset(brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = brain._step
-    monkeypatch.setattr(brain, "_step", lambda *tables: step(*tables[:-1], torch.zeros_like(tables[-1])))
+def test_the_self_test_finds_a_state_that_does_not_reset(
+    agent: Dreamer, brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(state: State, obs: Tensor, is_first: Tensor, **settings: Any) -> tuple[State, Tensor]:
+        return Dreamer.act(agent, state, obs, torch.zeros_like(is_first), **settings)
+
+    monkeypatch.setattr(agent, "act", act)
     with pytest.raises(CheckpointError, match="its memory of a round does not end"):
         brain.self_test()
 
@@ -242,6 +249,22 @@ class Player(threading.Thread):
             self.engine.submit(session, obs, inbox)
             self.actions.append(inbox.next())
         self.engine.close_session(session)
+
+
+def test_what_a_match_samples_does_not_depend_on_the_matches_beside_it(debug_config: Config) -> None:
+    played = []
+    for busy in (False, True):
+        brain = DreamerBrain(Dreamer(debug_config.dreamer, seed=3), name="mine", digest="d", deterministic=False)
+        slots, obs, sent = [brain.open(), brain.open(), brain.open()], observations(12), []
+        for step in range(12):
+            here = [slots[2], slots[0], slots[1]] if busy and step % 3 else [slots[1]]
+            row = here.index(slots[1])
+            seen = observations(len(here), seed=100 + step)
+            seen[row] = obs[step]
+            action = brain.act(here, seen, first(len(here), step == 0), np.zeros((len(here), 4), np.float32))
+            sent.append(action[row].tolist())
+        played.append(sent)
+    assert played[0] == played[1]
 
 
 def test_matches_in_many_threads_are_played_as_if_alone(agent: Dreamer, brain: DreamerBrain) -> None:
