@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from competitor.play.history import History
 from competitor.players import Array, Player, SeededPlayer
 from competitor.rink import Mode, RinkBatch
 from dreamer.replay import Episode
 
-# A round without a goal ends by time after 251 steps (rink-spec); one more observation than steps.
-MOST_STEPS = 251
 PLAYER_A, PLAYER_B = 0, 1
 
 
@@ -122,32 +121,6 @@ class _Seats:
         )
 
 
-@dataclass
-class _Film:
-    """What has happened so far on each rink, in arrays as long as the longest round."""
-
-    obs: Array
-    actions: Array
-    info: NDArray[np.float64]
-
-    @classmethod
-    def blank(cls, rinks: int, features: int, action_size: int) -> _Film:
-        return cls(
-            obs=np.zeros((2, rinks, MOST_STEPS + 1, features), dtype=np.float32),
-            actions=np.zeros((2, rinks, MOST_STEPS, action_size), dtype=np.float32),
-            info=np.zeros((2, rinks, MOST_STEPS, 4)),
-        )
-
-    def cut(self, rink: int, steps: int, pairing: Pairing) -> Round:
-        """Return the round that just ended on `rink` after `steps` steps, as arrays of its own."""
-        return Round(
-            pairing=pairing,
-            obs=self.obs[:, rink, : steps + 1].copy(),
-            actions=self.actions[:, rink, :steps].copy(),
-            info=self.info[:, rink, :steps].copy(),
-        )
-
-
 class RoundTable:
     """Plays rounds of one player against its opponents on many rinks at once.
 
@@ -173,7 +146,7 @@ class RoundTable:
         self._schedule = schedule
         self._batch = RinkBatch(rinks, engine=engine, keep_mode=keep_mode)
         self._action_size = 4 if keep_mode else 3
-        self._film = _Film.blank(rinks, self._batch.obs.shape[2], self._action_size)
+        self._history = History.blank(rinks, self._batch.obs.shape[2], self._action_size)
         self._seats = _Seats.empty(rinks)
         self._ready: list[Player] = []
         self._all_rinks = np.arange(rinks)
@@ -193,7 +166,7 @@ class RoundTable:
         for rink in np.flatnonzero(self._seats.running).tolist():
             pairing = self._seats.pairings[rink]
             assert pairing is not None
-            actions = self._film.actions[:, rink, : self._seats.steps[rink]]
+            actions = self._history.actions[:, rink, : self._seats.steps[rink]]
             rounds.append(RunningRound(rink, pairing, actions.copy()))
         return rounds
 
@@ -266,18 +239,18 @@ class RoundTable:
 
     def _record(self, rinks: NDArray[np.intp], actions: Array) -> None:
         """Write down the step just played: the batch overwrites its arrays at the next one."""
-        seats, film = self._seats, self._film
+        seats, history = self._seats, self._history
         times = seats.steps[rinks]
-        film.actions[:, rinks, times] = actions[:, rinks]
-        film.info[:, rinks, times] = self._batch.info[:, rinks]
-        film.obs[:, rinks, times + 1] = self._batch.obs[:, rinks]
+        history.actions[:, rinks, times] = actions[:, rinks]
+        history.info[:, rinks, times] = self._batch.info[:, rinks]
+        history.obs[:, rinks, times + 1] = self._batch.obs[:, rinks]
         seats.steps[rinks] += 1
         seats.is_first[rinks] = False
 
     def _finish(self, rink: int) -> Round:
         pairing = self._seats.pairings[rink]
         assert pairing is not None
-        return self._film.cut(rink, int(self._seats.steps[rink]), pairing)
+        return Round(pairing, *self._history.of_round(rink, int(self._seats.steps[rink])))
 
     def _seat_next(self, rink: int) -> None:
         """Start the schedule's next round on `rink`, or leave it idle when there is none."""
@@ -296,7 +269,7 @@ class RoundTable:
         seats.of_a[rink] = pairing.seat
         seats.steps[rink] = 0
         self._batch.reset(rink, one_starting=pairing.one_starting, seed=pairing.seed, mode=pairing.mode)
-        self._film.obs[:, rink, 0] = self._batch.obs[:, rink]
+        self._history.obs[:, rink, 0] = self._batch.obs[:, rink]
         for who, player in ((PLAYER_A, self._player), (PLAYER_B, opponent)):
             if isinstance(player, SeededPlayer):
                 player.begin_round(rink, (pairing.seed, who))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from competitor.config import Config
-from competitor.play.rounds import MOST_STEPS, Pairing, RewardWeights, Round, RoundTable, play_rounds
+from competitor.play.history import MOST_STEPS
+from competitor.play.rounds import Pairing, RewardWeights, Round, RoundTable, play_rounds
 from competitor.players import BasicPlayer, DreamerPlayer, RandomPlayer
 from competitor.rink import HockeyEnv, Mode
 from dreamer.agent import Dreamer
