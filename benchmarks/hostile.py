@@ -1,0 +1,420 @@
+"""What hostile clients cost the arena: memory, connections, log lines, and the matches that run meanwhile.
+
+    python benchmarks/hostile.py [--descriptors 256] [--json benchmarks/results/hostile.json]
+
+The command `arena` runs in a process of its own that may open so many descriptors, with the shipped house bots. Two
+clients play against them all the time, while one attack follows another; each is bounded in bytes, count and time, and
+goes to 127.0.0.1 only. Memory is the process's resident set, read ten times a second; "after" is read when the attack's
+connections have been closed for SETTLE_S.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import re
+import resource
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from competitor.screen import Table, print_line, print_table  # noqa: E402 - the path is known from here on
+from tests.competitor.arena.raw_client import RawClient, write_box  # noqa: E402
+
+HOST = "127.0.0.1"
+RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
+DESCRIPTORS = 256  # a common limit
+LONGEST_S = 20.0  # of one attack
+HALF_OPEN_S = 18.0
+SETTLE_S = 3.0
+SAMPLE_S = 0.1
+MIB = 1 << 20
+MOST_MIB, MOST_LINES = 100.0, 100  # what issue and docs ask for
+PIECE = struct.pack(">H", 1) + b"k" + struct.pack(">H", 60_000) + bytes(60_000)
+MASKED = bytes([0x81, 0x82, 0, 0, 0, 0]) + b"{}"  # a WebSocket message that is none of the protocol
+PING = bytes([0x89, 0x80, 0, 0, 0, 0])
+END_OF_HEADER = b"\r\n\r\n"
+PLAYERS = ("ada", "bob")
+
+
+@dataclass
+class Target:
+    """The arena under attack."""
+
+    process: psutil.Process
+    comprl_port: int
+    http_port: int
+    tokens: dict[str, str]
+
+
+@dataclass
+class Play:
+    """What the two well-behaved clients saw. waits_ms: from an action to the next step."""
+
+    waits_ms: list[float] = field(default_factory=list)
+    played: int = 0
+    broken: int = 0
+
+
+@dataclass
+class Row:
+    """One attack."""
+
+    attack: str
+    sent: str
+    seconds: float
+    peak_mib: float
+    after_mib: float
+    steps: int
+    slowest_step_ms: float
+    broken_matches: int
+    log_lines: int
+
+
+Attack = Callable[[Target], Awaitable[str]]
+
+
+@dataclass
+class Client:
+    """A connection that reads only up to the answer to its first words."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def begin(self, words: bytes, answer: bytes) -> None:
+        """Say the first words and wait for the arena's answer to them."""
+        self.writer.write(words)
+        await self.reader.readuntil(answer)
+
+    async def pour(self, data: bytes, most_bytes: int) -> int:
+        """Send `data` again and again until the arena hangs up or enough is sent; returns the bytes that have left."""
+        sent = 0
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LONGEST_S):
+                while sent < most_bytes and not self.writer.transport.is_closing():
+                    self.writer.write(data)
+                    await self.writer.drain()
+                    sent += len(data)
+        return sent - self.writer.transport.get_write_buffer_size()
+
+    async def is_closed(self) -> bool:
+        """Whether the arena has hung up: it does not take what is written any more."""
+        with contextlib.suppress(OSError):
+            for _ in range(2):
+                self.writer.write(b"x")
+                await asyncio.sleep(0.002)
+        return self.writer.transport.is_closing()
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int, count: int) -> AsyncIterator[list[Client]]:
+    """`count` connections; those that the arena refuses at once are left out."""
+    clients = []
+    for _ in range(count):
+        with contextlib.suppress(OSError):
+            # asyncio stops reading when twice the limit waits to be taken: these never read all.
+            clients.append(Client(*await asyncio.open_connection(HOST, port, limit=2048)))
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.writer.transport.abort()
+
+
+async def pour_all(port: int, count: int, data: bytes, most_bytes: int, words: bytes = b"", answer: bytes = b"") -> str:
+    """Pour over `count` connections at once, after their first words if there are any."""
+    async with connected(port, count) as clients:
+        if words:
+            await asyncio.gather(*(client.begin(words, answer) for client in clients))
+        sent = await asyncio.gather(*(client.pour(data, most_bytes) for client in clients))
+    return f"{count} x, {sum(sent) / MIB:.1f} MiB sent"
+
+
+def login(token: str) -> bytes:
+    """The answer to the first question of the course's server."""
+    return write_box({"_answer": b"1", "token": token.encode(), "version": b"1"})
+
+
+async def endless_box(target: Target) -> str:
+    return await pour_all(target.comprl_port, 8, PIECE, 64 * MIB)
+
+
+async def endless_box_logged_in(target: Target) -> str:
+    return await pour_all(target.comprl_port, 8, PIECE, 64 * MIB, login(target.tokens["eve"]), b"Ready")
+
+
+async def requests_without_reading(target: Target) -> str:
+    question = write_box({"_ask": b"1", "_command": b"Anything"}) * 1000
+    return await pour_all(target.comprl_port, 8, question, 8 * MIB, login(target.tokens["eve"]), b"Ready")
+
+
+async def idle(target: Target) -> str:
+    """600 connections to either port that say nothing; then somebody logs in and plays."""
+    async with connected(target.comprl_port, 300) as some, connected(target.http_port, 300) as others:
+        client = RawClient(target.comprl_port, target.tokens["eve"])
+        played = await asyncio.to_thread(client.play, 1)
+        await asyncio.sleep(2.0)
+        return f"{len(some) + len(others)} x, then a newcomer plays {len(played)} match"
+
+
+async def half_headers(target: Target) -> str:
+    """200 requests that are never complete, for longer than the arena waits."""
+    async with connected(target.http_port, 200) as clients:
+        for client in clients:
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: arena\r\nX-Half: ")
+        await asyncio.sleep(HALF_OPEN_S)
+        still_open = [not await client.is_closed() for client in clients]
+    return f"200 x, {sum(still_open)} still open after {HALF_OPEN_S:.0f} s"
+
+
+async def wrong_tokens(target: Target) -> str:
+    async def guess() -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LONGEST_S):
+                reader, writer = await asyncio.open_connection(HOST, target.comprl_port)
+                writer.write(login("guessed"))
+                await reader.read()
+
+    begun = time.monotonic()
+    for _ in range(10):
+        await asyncio.gather(*(guess() for _ in range(30)))
+        if time.monotonic() - begun > LONGEST_S:
+            break
+    return f"up to 300 x, {time.monotonic() - begun:.1f} s"
+
+
+def handshake(token: str) -> bytes:
+    return (
+        f"GET /play HTTP/1.1\r\nHost: arena\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+
+
+async def websocket_messages(target: Target) -> str:
+    return await pour_all(target.http_port, 8, MASKED * 1000, 8 * MIB, handshake(target.tokens["eve"]), END_OF_HEADER)
+
+
+async def websocket_pings(target: Target) -> str:
+    return await pour_all(target.http_port, 8, PING * 1000, 8 * MIB, handshake(target.tokens["eve"]), END_OF_HEADER)
+
+
+async def pages(target: Target) -> str:
+    """Requests for the largest answer, many in one go and none of the answers read."""
+    request = b"GET /api/results.json?count=1000 HTTP/1.1\r\nHost: arena\r\n\r\n"
+    return await pour_all(target.http_port, 50, request * 100, MIB)
+
+
+async def no_http(target: Target) -> str:
+    bad = ["GET /?count=ü HTTP/1.1\r\n\r\n".encode(), b"GET / HTTP/1.1\r\nX: " + 9000 * b"x" + b"\r\n\r\n"]
+    bad += [b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"]
+    for _ in range(25):
+        for request in bad:
+            async with connected(target.http_port, 5) as clients:
+                for client in clients:
+                    client.writer.write(request)
+                await asyncio.sleep(0)
+    return f"{25 * len(bad) * 5} x"
+
+
+ATTACKS: dict[str, Attack] = {
+    "endless box, no login": endless_box,
+    "endless box, logged in": endless_box_logged_in,
+    "requests, nothing read": requests_without_reading,
+    "idle connections": idle,
+    "half HTTP headers": half_headers,
+    "wrong tokens": wrong_tokens,
+    "WebSocket messages": websocket_messages,
+    "WebSocket pings": websocket_pings,
+    "pages, nothing read": pages,
+    "no HTTP": no_http,
+}
+
+
+class Players:
+    """Two clients that play one match after another, each in a thread, until they are stopped."""
+
+    def __init__(self, target: Target) -> None:
+        self._target, self._stop = target, threading.Event()
+        self._play = Play()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(target.tokens[name],)) for name in PLAYERS]
+        for thread in self._threads:
+            thread.start()
+
+    def take(self) -> Play:
+        """What was seen since the last call."""
+        with self._lock:
+            play, self._play = self._play, Play()
+        return play
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, token: str) -> None:
+        while not self._stop.is_set():
+            self._play_one(token)
+
+    def _play_one(self, token: str) -> None:
+        answered_at: list[float] = []
+
+        def act(obs: list[float]) -> Sequence[float]:
+            now = time.perf_counter()
+            if answered_at:
+                with self._lock:
+                    self._play.waits_ms.append(1e3 * (now - answered_at[0]))
+            time.sleep(0.005)  # a client that thinks; as fast as it can be, it would be an attack of its own
+            answered_at[:] = [time.perf_counter()]
+            return [max(-1.0, min(1.0, obs[12] - obs[0])), max(-1.0, min(1.0, obs[13] - obs[1])), 0.0, 1.0]
+
+        finished = []
+        with contextlib.suppress(OSError):
+            finished = RawClient(self._target.comprl_port, token, act=act).play(1)
+        with self._lock:
+            self._play.played += len(finished)
+            self._play.broken += not finished
+
+
+@contextlib.contextmanager
+def arena(folder: Path, descriptors: int) -> Any:
+    """The command in a process that may open so many descriptors; yields the target and what it printed so far."""
+    options = ["--comprl-port", "0", "--http-port", "0", "--set", "arena.tick_s=0.2"]
+    users = [word for name in (*PLAYERS, "eve") for word in ("--user", name)]
+    command = [sys.executable, str(ROOT / "cli.py"), "arena", *options, *users]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors)),
+    )  # fmt: skip
+    said: list[str] = []
+    opened = threading.Event()
+    assert process.stdout is not None
+    reading = threading.Thread(target=collect, args=(process.stdout, said, opened))
+    reading.start()
+    try:
+        opened.wait(120)
+        text = "".join(said)
+        ports = [re.search(rf"{scheme}://127\.0\.0\.1:(\d+)", text) for scheme in ("comprl", "http")]
+        if None in ports:
+            raise SystemExit(f"the arena did not open: {text}")
+        tokens = {name: (folder / "arena" / "tokens" / name).read_text().strip() for name in (*PLAYERS, "eve")}
+        comprl, http = (int(found[1]) for found in ports if found)
+        yield Target(psutil.Process(process.pid), comprl, http, tokens), said
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        reading.join()
+
+
+def collect(stream: IO[str], said: list[str], opened: threading.Event) -> None:
+    for line in stream:
+        said.append(line)
+        if line.startswith("the arena is open"):
+            opened.set()
+    opened.set()
+
+
+def memory_mib(target: Target) -> float:
+    return float(target.process.memory_info().rss) / MIB
+
+
+async def watched(target: Target, attack: Attack) -> tuple[str, float]:
+    """Carry an attack out; returns what was sent and the most memory meanwhile, in MiB."""
+    task = asyncio.create_task(asyncio.wait_for(attack(target), 3 * LONGEST_S))
+    peak = memory_mib(target)
+    while not task.done():
+        await asyncio.wait({task}, timeout=SAMPLE_S)
+        peak = max(peak, memory_mib(target))
+    return task.result(), peak
+
+
+def noise(said: Sequence[str]) -> int:
+    """Lines that are no results of matches."""
+    return sum("; ratings " not in line and "broken off" not in line for line in said)
+
+
+async def measure(target: Target, said: list[str], players: Players) -> list[Row]:
+    await asyncio.sleep(10.0)  # what the first matches need is part of the rest
+    rest, rows = memory_mib(target), [row_of_rest(target, players.take())]
+    for name, attack in ATTACKS.items():
+        players.take()
+        lines, begun = noise(said), time.monotonic()
+        sent, peak = await watched(target, attack)
+        seconds = time.monotonic() - begun
+        await asyncio.sleep(SETTLE_S)
+        play = players.take()
+        after = memory_mib(target)
+        row = Row(
+            name, sent, seconds, peak - rest, after - rest, len(play.waits_ms), max(play.waits_ms, default=0.0),
+            play.broken, noise(said) - lines,
+        )  # fmt: skip
+        rows.append(row)
+        print_line(f"{name}: {sent}; {seconds:.0f} s")
+    return rows
+
+
+def row_of_rest(target: Target, play: Play) -> Row:
+    text = f"{memory_mib(target):.0f} MiB at rest"
+    return Row("none", text, 10.0, 0.0, 0.0, len(play.waits_ms), max(play.waits_ms, default=0.0), play.broken, 0)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    columns = ["attack", "sent", "peak MiB", "after MiB", "steps", "slowest ms", "broken", "lines"]
+    cells = [
+        [row.attack, row.sent, f"{row.peak_mib:+.1f}", f"{row.after_mib:+.1f}", str(row.steps),
+         f"{row.slowest_step_ms:.0f}", str(row.broken_matches), str(row.log_lines)]
+        for row in rows
+    ]  # fmt: skip
+    return Table(columns, cells, "hostile clients: memory is above rest", texts=2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--descriptors", type=int, default=DESCRIPTORS)
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, arena(Path(folder), options.descriptors) as (target, said):
+        players = Players(target)
+        try:
+            rows = asyncio.run(measure(target, said, players))
+        finally:
+            players.stop()
+    lines = noise(said[next(place for place, line in enumerate(said) if line.startswith("the arena is open")) + 1 :])
+    summary = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "descriptors": options.descriptors,
+        "worst_peak_mib": max(row.peak_mib for row in rows),
+        "worst_after_mib": max(row.after_mib for row in rows),
+        "median_slowest_step_ms": statistics.median(row.slowest_step_ms for row in rows),
+        "broken_matches": sum(row.broken_matches for row in rows),
+        "log_lines": lines,
+        "tracebacks": sum("Traceback" in line for line in said),
+    }
+    options.json.write_text(json.dumps({**summary, "attacks": [asdict(row) for row in rows]}, indent=1) + "\n")
+    print_table(table(rows))
+    good = summary["worst_peak_mib"] <= MOST_MIB and lines <= MOST_LINES and not summary["broken_matches"]
+    print_line(f"{'within' if good else 'BEYOND'} the bounds: {json.dumps(summary)}")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
