@@ -26,7 +26,6 @@ the last good observation and without a goal.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -40,7 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from competitor.errors import RecordingError
 from competitor.play.finished_match import Ending, FinishedMatch
-from competitor.play.npz import SUFFIX, names_in, packed, read_arrays
+from competitor.play.npz import SUFFIX, names_in, packed, read_about, read_arrays
 from competitor.play.outcomes import PlayedRound, plausible
 from competitor.rink.observation import info_of_view
 
@@ -159,7 +158,7 @@ def read_match(path: Path) -> tuple[FinishedMatch, About]:
     Raises RecordingError when the file is missing, damaged, of another kind or of another version.
     """
     arrays = read_arrays(path, (*FILM, "about"))
-    about = _read_about(path, str(arrays["about"]))
+    about = read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["received"].shape[:1]
     for name, (_, kind, row) in FILM.items():
         _check(path, name, arrays[name], kind, (*steps, *row))
@@ -171,7 +170,7 @@ def read_match(path: Path) -> tuple[FinishedMatch, About]:
 def read_views(path: Path) -> Iterator[View]:
     """Yield the rounds in a file that can be learned from; raises RecordingError like read_match."""
     arrays = read_arrays(path, (*EPISODES, "about"))
-    _read_about(path, str(arrays["about"]))
+    read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["steps"]
     _check(path, "steps", steps, np.int64, steps.shape[:1])
     if (steps < 1).any():
@@ -185,16 +184,6 @@ def read_views(path: Path) -> Iterator[View]:
         start = end - int(steps[index])
         obs = arrays["obs"][start + index : end + index + 1]
         yield View(obs, arrays["action"][start:end], arrays["info"][start:end], bool(arrays["terminal"][index]))
-
-
-def _read_about(path: Path, text: str) -> About:
-    try:
-        version = json.loads(text)["format_version"]
-        if version != FORMAT_VERSION:
-            raise RecordingError(f"{path} has format {version}, this version reads {FORMAT_VERSION}")
-        return About.model_validate_json(text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordingError(f"{path} describes its match in a way that is not understood") from error
 
 
 def _check(path: Path, name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...]) -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from competitor.errors import RecordingError
 
 SUFFIX = ".npz"
+Facts = TypeVar("Facts", bound=BaseModel)
 # What reading a damaged file can raise; RuntimeError: it seems encrypted, or compressed in an unknown way.
 DAMAGED = (
-    *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError),
+    *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, OverflowError),
     *(zipfile.BadZipFile, zlib.error),
 )
+MOST_BYTES = 2**28
+"""Of all arrays of a file when unpacked; the longest match that is made sense of has a tenth of it."""
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:
@@ -47,9 +52,22 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
             raise zipfile.BadZipFile(path)
         # Opened here: np.load leaves a file that it opened itself unclosed when its directory is damaged.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if sum(entry.file_size for entry in file.zip.infolist()) > MOST_BYTES:
+                raise ValueError("too large")
             return {name: file[name] for name in names}
     except DAMAGED as error:
         raise _damaged(path) from error
+
+
+def read_about(path: Path, array: NDArray[Any], model: type[Facts], version: int) -> Facts:
+    """Return what an array of one text, JSON, says of its recording; RecordingError when it is not understood."""
+    try:
+        facts = json.loads(str(array))
+        if facts["format_version"] != version:
+            raise RecordingError(f"{path} has format {facts['format_version']}, this version reads {version}")
+        return model.model_validate_json(str(array))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordingError(f"{path} describes what it holds in a way that is not understood") from error
 
 
 def _check_there(path: Path) -> None:

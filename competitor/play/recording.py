@@ -12,7 +12,6 @@ about     text                    JSON: format version, seed, one_starting, mode
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from competitor.errors import RecordingError
 from competitor.play.match_file import is_match_file, read_views
-from competitor.play.npz import SUFFIX, packed, read_arrays
+from competitor.play.npz import SUFFIX, packed, read_about, read_arrays
 from competitor.play.rounds import Pairing, RewardWeights, Round
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.rendering import load_pillow
@@ -36,7 +35,7 @@ Seat = Literal[0, 1]
 Result = Literal[-1, 0, 1]
 
 FORMAT_VERSION = 1
-ARRAYS = ("obs", "actions", "info")
+KINDS = {"obs": np.float32, "actions": np.float32, "info": np.float64}
 OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
 FRAME_MS = 20
 
@@ -92,7 +91,7 @@ def record_round(directory: Path, played: Round, *, number: int, player: str, en
     names = f"{_plain(Path(player).name)}-{_plain(pairing.opponent)}"
     path = directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}{SUFFIX}"
     text = np.array(about.model_dump_json())
-    arrays: dict[str, Any] = {name: getattr(played, name) for name in ARRAYS} | {"about": text}
+    arrays: dict[str, Any] = {name: getattr(played, name) for name in KINDS} | {"about": text}
     content = packed(arrays)
     atomic_write(path, lambda file: file.write(content))
     return path
@@ -105,8 +104,8 @@ def load_recording(path: Path) -> Recording:
     """
     if is_match_file(path):
         raise RecordingError(f"{path} is a match on a server, known from one side only: it cannot be played again")
-    arrays = read_arrays(path, (*ARRAYS, "about"))
-    about = _read_about(path, str(arrays["about"]))
+    arrays = read_arrays(path, (*KINDS, "about"))
+    about = read_about(path, arrays["about"], About, FORMAT_VERSION)
     pairing = Pairing(
         one_starting=about.one_starting,
         seed=about.seed,
@@ -119,16 +118,6 @@ def load_recording(path: Path) -> Recording:
     return Recording(about, played)
 
 
-def _read_about(path: Path, text: str) -> About:
-    try:
-        version = json.loads(text)["format_version"]
-        if version != FORMAT_VERSION:
-            raise RecordingError(f"{path} has format {version}, this version reads {FORMAT_VERSION}")
-        return About.model_validate_json(text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordingError(f"{path} describes its round in a way that is not understood") from error
-
-
 def _check_shapes(path: Path, about: About, played: Round) -> None:
     features, numbers = (18, 4) if about.keep_mode else (16, 3)
     wanted = {
@@ -138,8 +127,8 @@ def _check_shapes(path: Path, about: About, played: Round) -> None:
     }
     for name, shape in wanted.items():
         array = getattr(played, name)
-        if array.shape != shape:
-            raise RecordingError(f"{path} is damaged: {name} has shape {array.shape} instead of {shape}")
+        if array.shape != shape or array.dtype != KINDS[name]:
+            raise RecordingError(f"{path} is damaged: {name} is {array.dtype} {array.shape}, not of the shape {shape}")
         if not np.isfinite(array).all():
             raise RecordingError(f"{path} is damaged: {name} holds numbers that are not finite")
 

@@ -109,6 +109,28 @@ def test_newer_format(fails: Fails, run_copy: Path) -> None:
     assert "99" in fails(CHECKPOINT, "info", str(card.with_suffix("")))
 
 
+def test_what_exists_but_is_no_checkpoint(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("foreign.pt").write_bytes(bytes(100))
+    for command in ("info", "inspect", "evaluate"):
+        assert "foreign.pt is no checkpoint: those are NAME.safetensors" in fails(CHECKPOINT, command, "foreign.pt")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "champion", "--seed", "18446744073709551616"],
+        ["evaluate", "champion", "--seed", "18446744073709551616"],
+        ["evaluate", "champion", "--seed", "-1"],
+        ["evaluate", "champion", "--rounds", "99999999999999999999"],
+        ["evaluate", "champion", "--rounds", "0"],
+    ],
+)
+def test_numbers_out_of_range(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments) == 2
+    assert f"{arguments[-1]} is not in the range" in capsys.readouterr().err
+
+
 def test_unknown_opponent(fails: Fails) -> None:
     assert "unknown player 'storng'" in fails(PLAYER, "evaluate", "weak", "--against", "storng")
     assert "cannot be loaded" in fails(PLAYER, "evaluate", "weak", "--against", "no_module:Player")
