@@ -2,6 +2,9 @@
 
 ``NAME.safetensors`` holds tensors only; ``NAME.json`` says what they are: format version, model settings, sizes, a
 digest of the weights, and what the caller wants to tell (preset, counters, code version, measured results).
+
+Both are switched by one rename, that of the weights: the new card waits beside them as ``.NAME.next.json`` and is
+found there by its digest of the weights if the process ended before it got its name.
 """
 
 import hashlib
@@ -43,8 +46,9 @@ def save_checkpoint(path: Path, agent: Dreamer, card: dict[str, Any]) -> None:
         "config": agent.config.model_dump(by_alias=True),
     }
     try:
+        atomic_write_text(_next_card(card_path), json.dumps(about, indent=2) + "\n")
         atomic_write(weights, lambda file: file.write(data))
-        atomic_write_text(card_path, json.dumps(about, indent=2) + "\n")
+        _next_card(card_path).replace(card_path)
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {weights}: {error.strerror or error}") from error
 
@@ -76,8 +80,8 @@ def read_card(path: Path) -> dict[str, Any]:
     if not weights.exists() and not card_path.exists():
         raise CheckpointError(f"there is no checkpoint {weights}")
     try:
-        card = json.loads(_read(card_path))
-    except ValueError as error:
+        card = json.loads(_card_text(weights, card_path))
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"the card {card_path} is not JSON: it is damaged or foreign") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise CheckpointError(f"{card_path} is not the card of a {FORMAT} checkpoint")
@@ -115,7 +119,7 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
     """
     try:
         tensors = load(_read(directory / "training.safetensors"))
-        counters = json.loads(_read(directory / "training.json"))
+        counters = _counters(directory / "training.json", ["updates", *_learners(agent)])
         context = {key.removeprefix("context."): value for key, value in tensors.items() if key.startswith("context.")}
         agent.context = {key: value.to(agent.device) for key, value in context.items()} or None
         if counters.get("device", "cpu") == agent.device.type:
@@ -130,8 +134,17 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
             own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             learner.load_state_tensors(own, counters[name])
         agent.updates = counters["updates"]
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:  # too deep JSON is a RuntimeError
         raise CheckpointError(f"the training state in {directory} is damaged or of another model: {error}") from error
+
+
+def _counters(file: Path, names: list[str]) -> dict[str, Any]:
+    """The counters in ``file``, which has to hold those of ``names``; raises ValueError where they are none."""
+    counters = json.loads(_read(file))
+    found = [counters.get(name) for name in names] if isinstance(counters, dict) else [None]
+    if not all(type(count) is int and 0 <= count < 2**53 for count in found):
+        raise ValueError(f"{file.name} does not hold the numbers {', '.join(names)}")
+    return dict(counters)
 
 
 def _begin_anew(agent: Dreamer, updates: int) -> None:
@@ -147,6 +160,20 @@ def _learners(agent: Dreamer) -> dict[str, Any]:
 def _paths(path: Path) -> tuple[Path, Path]:
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
+
+
+def _next_card(card: Path) -> Path:
+    return card.with_name(f".{card.stem}.next.json")
+
+
+def _card_text(weights: Path, card: Path) -> bytes:
+    """The card, or the one that waits beside it if the weights are already those that it describes."""
+    try:
+        waiting = _next_card(card).read_bytes()
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError:
+        return _read(card)
+    return waiting if digest.encode() in waiting else _read(card)
 
 
 def _read(path: Path) -> bytes:

@@ -134,7 +134,7 @@ class Pipeline:
         """Read what ``save`` wrote; where it did not write a copy, that begins with the agent's weights of now."""
         self.refresh_player()
         if (directory / "player.json").exists():
-            self._last = json.loads((directory / "player.json").read_text())
+            self._last = _numbers(directory / "player.json")
         for name, agent in self._copies():
             if (directory / name).exists():
                 agent.load_state_dict(load_file(directory / name))
@@ -156,6 +156,15 @@ class Pipeline:
     def _improve(self, batch: Batch, posteriors: State) -> Result:
         # The player's world model is a copy that rests until the next `finish`; both threads only read it.
         return self.agent.update_behavior(batch, posteriors, self.player.world_model)
+
+
+def _numbers(file: Path) -> dict[str, float]:
+    """The metrics in ``file``; raises ValueError where it holds something else."""
+    found = json.loads(file.read_bytes())
+    values = found.values() if isinstance(found, dict) and "skipped" in found else [None]
+    if not all(type(value) in (int, float) for value in values):
+        raise ValueError(f"{file.name} does not hold the metrics of an update")
+    return dict(found)
 
 
 def _write(data: bytes, file: BinaryIO) -> None:

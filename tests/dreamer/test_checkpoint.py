@@ -1,14 +1,17 @@
+import itertools
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, read_card, save_checkpoint, save_training_state
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write
-from tests.dreamer.tiny import filled_buffer, tiny_agent
+from tests.dreamer.tiny import filled_buffer, tiny_agent, tiny_config
 
 
 @pytest.fixture
@@ -90,6 +93,57 @@ def test_writing_where_nothing_can_be_written_is_a_checkpoint_error(tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write"):
         save_checkpoint(tmp_path / "file" / "agent", tiny_agent(), {})
+
+
+class Killed(BaseException):
+    """Stands for the end of the process at that moment."""
+
+
+def test_weights_and_card_are_switched_by_one_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at any change of a file, the checkpoint is the old one or the new one, whole."""
+    old, new = tiny_agent(), Dreamer(tiny_config(), obs_size=3, action_size=2, seed=2)
+    met = []
+    for moment in range(20):
+        path = tmp_path / str(moment) / "best"
+        save_checkpoint(path, old, {"made": "old"})
+        left = itertools.count()
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace"):
+                patch.setattr(os, name, killed_at(moment, left, getattr(os, name)))
+            try:
+                save_checkpoint(path, new, {"made": "new"})
+                ended = True
+            except Killed:
+                ended = False
+        agent, card = load_checkpoint(path)
+        expected = {"old": old, "new": new}[card["made"]].state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in agent.state_dict().items())
+        assert read_card(path) == card
+        met.append(card["made"])
+        if ended:
+            break
+        save_checkpoint(path, new, {"made": "newest"})
+        assert load_checkpoint(path)[1]["made"] == "newest"
+    assert met == sorted(met, reverse=True) and 5 <= len(met) < 20 and met[-2] == "new"
+
+
+def killed_at(moment: int, numbers: Iterator[int], change: Callable[..., object]) -> Callable[..., object]:
+    def call(*arguments: object) -> object:
+        if next(numbers) == moment:
+            raise Killed
+        return change(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"updates": true}', '{"updates": 1e999}', "[" * 100_000])
+def test_absurd_counters_of_a_training_state_are_one_error(text: str, tmp_path: Path) -> None:
+    agent = tiny_agent()
+    agent.train_step(filled_buffer(agent.config).sample())
+    save_training_state(tmp_path, agent)
+    (tmp_path / "training.json").write_text(text)
+    with pytest.raises(CheckpointError, match="the training state in .* is damaged"):
+        load_training_state(tmp_path, agent)
 
 
 @pytest.mark.parametrize("kind", ["laprop", "adam"])

@@ -19,7 +19,11 @@ import torch
 
 from competitor.train.selfplay import Trainer
 
-CHANGES = ("training.environment_steps=2600", "training.checkpoint_every_minutes=0.5")
+CHANGES = (
+    "training.environment_steps=2000",
+    "training.checkpoint_every_minutes=0.4",
+    "training.evaluate_every_steps=100",
+)
 
 
 def count_moments(then: Callable[[int], None]) -> None:
