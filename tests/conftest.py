@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import torch
 from competitor.config import Config, load_config
 
 torch.set_num_threads(1)
+
+# A suite started in the background or by nohup inherits ignored signals, and so would every process that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TESTS = Path(__file__).parent
 NUMERIC = [TESTS / "dreamer", TESTS / "competitor" / "engine", TESTS / "competitor" / "evaluate"]

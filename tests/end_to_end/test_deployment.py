@@ -21,7 +21,7 @@ ROOT = Path(cli.__file__).parent
 INSTALLED = Path("/opt/hockey-dreamer")
 LONGEST_MATCH_S = 1004 * 10
 CHECKPOINT = 4
-OF_OTHER_COMMANDS = {kind.exit_code for kind in (errors.EngineError, errors.ResumeError, errors.PackageError)}
+OF_OTHER_COMMANDS = {kind.exit_code for kind in (errors.EngineError, errors.ResumeError, errors.BusyError)}
 
 
 def unit() -> dict[str, list[str]]:
