@@ -7,13 +7,15 @@ DEMO_MINUTES ?= 1.5
 DEMO_ROUNDS ?= 100
 PLAY_DIR ?= runs/play
 PLAY_GAMES ?= 4
+QUICK := tests/test_arrows.py tests/competitor/test_screen.py tests/competitor/test_errors.py tests/competitor/evaluate \
+	tests/competitor/play tests/competitor/players tests/competitor/wire tests/end_to_end/test_terminals.py
 
 # torch, MKL, oneDNN and this project's own C code, held to what every processor of the last ten years has.
 AVX2_ONLY := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	HOCKEY_DREAMER_TARGET="-mavx2 -mfma"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo play test check format lock clean
+.PHONY: help install demo play test quick check format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -56,6 +58,10 @@ test: check ## run every check and every test; ends with pytest's summary
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 	@echo "the numeric tests once more, with all arithmetic held to AVX2"
 	@OMP_NUM_THREADS=1 $(AVX2_ONLY) $(BIN)/python -m pytest --numprocesses 2 -m "numeric and not slow"
+
+quick: install ## the part of the suite that tells most: under a minute
+	$(BIN)/ruff check .
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(QUICK)
 
 check: install
 	$(BIN)/ruff check .
