@@ -7,15 +7,20 @@ account then makes a new one, which is also how to replace a token that others h
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from competitor.arena.store import Store
 from competitor.errors import ConfigError
 
 TOKENS = "tokens"
+OTHERS_WITHIN_S = 30.0
+"""For other processes that make accounts in the same directory."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,15 @@ class Account:
 
 
 def open_accounts(store: Store, directory: Path, names: Sequence[str]) -> list[Account]:
-    """Make the accounts that do not exist yet, and their token files.
+    """Make the accounts that do not exist yet, and the token files that are missing or do not open their account.
 
-    Raises ConfigError (a name that cannot be used, or is a house bot's) and OSError.
+    Processes that do so at the same time take turns. Raises ConfigError (a name that cannot be used, or is a house
+    bot's) and OSError.
     """
-    return [_open_account(store, directory / TOKENS, name) for name in names]
+    if not names:
+        return []
+    with FileLock(directory / ".accounts.lock", timeout=OTHERS_WITHIN_S):
+        return [_open_account(store, directory / TOKENS, name) for name in names]
 
 
 def _open_account(store: Store, folder: Path, name: str) -> Account:
@@ -40,18 +49,27 @@ def _open_account(store: Store, folder: Path, name: str) -> Account:
     if user is not None and user.role == "bot":
         raise ConfigError(f"{user.name} is a house bot: give the account another name")
     file = folder / (name if user is None else user.name)
-    if user is not None and file.exists():
+    if user is not None and store.user_of(_secret_in(file)) == user:
         return Account(user.name, file, None)
     token = store.add_user(name) if user is None else store.renew_token(user.name)
     _write_secret(file, token)
     return Account(file.name, file, token)
 
 
+def _secret_in(file: Path) -> str:
+    """What the file holds; nothing if it is missing or no text."""
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        return file.read_text(encoding="utf-8").strip()
+    return ""
+
+
 def _write_secret(file: Path, text: str) -> None:
-    """Write a file that nobody else could read at any moment."""
+    """Write a file that is whole, and that nobody else could read, at any moment."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         stream.write(text + "\n")
         stream.flush()
         os.fsync(stream.fileno())
+    fresh.replace(file)

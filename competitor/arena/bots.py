@@ -1,6 +1,6 @@
 """How the house bots decide: the basic opponents, and checkpoints.
 
-All matches of a checkpoint share one network (the engine of competitor.daemon), which thinks in a thread of its
+All matches of a checkpoint share one network (competitor.engine), which thinks in a thread of its
 own: the arena's event loop never waits for it.
 """
 
@@ -15,10 +15,9 @@ import numpy as np
 
 from competitor.arena.seat import Action
 from competitor.arena.store import NAME
-from competitor.daemon.telemetry import Telemetry
 from competitor.engine.engine import Brain, Engine
 from competitor.engine.safety import UnsoundAction, sanitise
-from competitor.engine.session import ZEROS, Session
+from competitor.engine.session import ZEROS, Session, Source
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent
 
@@ -115,12 +114,19 @@ def _give(answer: asyncio.Future[Action], action: Action) -> None:
         answer.set_result(action)
 
 
+class Uncounted:
+    """For an engine whose answers nobody counts."""
+
+    def answered(self, latency_ms: float, source: Source) -> None:
+        """Nothing follows from it."""
+
+
 class CheckpointBot:
     """A trained agent: one network for all its matches."""
 
     def __init__(self, name: str, brain: Brain, generator: np.random.Generator) -> None:
         self.name = name
-        self._engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, telemetry=Telemetry(), generator=generator)
+        self._engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, telemetry=Uncounted(), generator=generator)
 
     def start(self) -> None:
         """Start the inference thread and let it try the network."""
@@ -161,7 +167,7 @@ def _named(spec: str) -> tuple[str, str]:
     if not equals:
         name, what = _own_name(spec), spec
     if not what or not NAME.fullmatch(name):
-        raise ConfigError(f"'{spec}' is no house bot: expected weak, strong, champion, a player or NAME=PLAYER")
+        raise ConfigError(f"{ascii(spec)} is no house bot: expected weak, strong, champion, a player or NAME=PLAYER")
     return name, what
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 from competitor.engine.guard import DeadlineGuard
 from competitor.engine.safety import SafeActor, UnsoundAction, sanitise
 from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Reply, Request, Session, Source
-
-if TYPE_CHECKING:
-    from competitor.daemon.telemetry import Telemetry
 
 log = logging.getLogger("competitor.daemon")
 
@@ -73,6 +70,13 @@ class Brain(Protocol):
         """Act on ordinary observations in batches of 1 to 64 rows; raises CheckpointError if that goes wrong."""
 
 
+class AnswerCounter(Protocol):
+    """Hears of every answer."""
+
+    def answered(self, latency_ms: float, source: Source) -> None:
+        """A step was answered, so long after it came in; `source` says who decided."""
+
+
 class Engine:
     """Answers every submitted step exactly once: by the brain in time, or else by the match's safe actor."""
 
@@ -81,7 +85,7 @@ class Engine:
         brain: Brain,
         *,
         deadline_s: float,
-        telemetry: Telemetry,
+        telemetry: AnswerCounter,
         generator: np.random.Generator,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 import cli
-from competitor.arena.console import exposure
+from competitor.arena.console import COMMAND, broken, exposure
 from competitor.arena.store import Store
 from tests.competitor.arena.raw_client import RawClient
 
 ROOT = Path(cli.__file__).parent
 TIMEOUT_S = 60.0
 QUICK = ["--comprl-port", "0", "--http-port", "0", "--bots", "weak", "--set", "arena.tick_s=0.05"]
-CONFIG, CHECKPOINT, STORAGE, RECORDING, ADDRESS, PORT = 3, 4, 7, 10, 13, 16
+CONFIG, CHECKPOINT, STORAGE, RECORDING, ADDRESS, PORT, BUSY = 3, 4, 7, 10, 13, 16, 19
 
 # What the course's template amounts to: Twisted's AMP, commands as on the real server, one answer for each.
 STOCK_CLIENT = """
@@ -211,6 +211,31 @@ def test_accounts_beside_a_running_arena(tmp_path: Path, monkeypatch: pytest.Mon
         )
         assert cli.run(["arena", "--user", "eve", "--accounts-only"]) == 0
         assert len(RawClient(arena.comprl_port, token_of(tmp_path, "eve")).play(1)) == 1
+
+
+def test_a_second_arena_in_the_directory_is_refused_and_the_first_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with arena_process(tmp_path, "--user", "ada") as arena:
+        assert "arena in arena is in use by another process" in fails(BUSY, capsys)
+        assert len(RawClient(arena.comprl_port, token_of(tmp_path, "ada")).play(1)) == 1
+
+
+def test_a_closed_terminal_closes_the_arena(tmp_path: Path) -> None:
+    with arena_process(tmp_path) as arena:
+        code, said = arena.stop(signal.SIGHUP)
+    assert (code, said) == (0, "arena closed; accounts and results are kept in arena\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_what_is_printed_fits_the_terminal(width: int) -> None:
+    command = "python cli.py compete champion --server comprl://127.0.0.1:65335 --token-file arena/tokens/me"
+    lines = broken(f"connect with{COMMAND}{command}", width).split("\n")
+    assert max(map(len, lines)) <= width
+    assert "".join(line.strip() + " " for line in lines[1:]).replace("\\ ", "").strip() == command
+    match = "12:00:00 somebody 2 : 1 somebody.else; broken off, not rated: somebody.else invalid action"
+    assert max(map(len, broken(match, width).split("\n"))) <= width
 
 
 def test_accounts_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

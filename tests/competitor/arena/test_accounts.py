@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,27 @@ def test_a_file_that_lies_about_is_not_taken_for_a_token(store: Store, tmp_path:
     (ada,) = open_accounts(store, tmp_path, ["ada"])
     assert ada.file.read_text().strip() == ada.token
     assert stat.S_IMODE(ada.file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"half a tok"])
+def test_a_damaged_token_file_is_replaced(content: bytes, store: Store, tmp_path: Path) -> None:
+    (ada,) = open_accounts(store, tmp_path, ["ada"])
+    ada.file.write_bytes(content)
+    (again,) = open_accounts(store, tmp_path, ["ada"])
+    assert again.token is not None and again.file.read_text().strip() == again.token
+    assert [file.name for file in ada.file.parent.iterdir()] == ["ada"]
+
+
+def test_the_same_account_made_many_times_at_once_has_one_token(store: Store, tmp_path: Path) -> None:
+    def make(_: int) -> str | None:
+        with contextlib.closing(Store(tmp_path / "arena.sqlite")) as own:
+            return open_accounts(own, tmp_path, ["ada"])[0].token
+
+    with ThreadPoolExecutor(8) as pool:
+        tokens = list(pool.map(make, range(8)))
+    (token,) = filter(None, tokens)
+    assert (tmp_path / "tokens" / "ada").read_text().strip() == token
+    assert store.user_of(token) is not None
 
 
 def test_a_house_bots_name_is_refused(store: Store, tmp_path: Path) -> None:
