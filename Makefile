@@ -59,7 +59,7 @@ test: check ## run every check and every test; ends with pytest's summary
 	@echo "the numeric tests once more, with all arithmetic held to AVX2"
 	@OMP_NUM_THREADS=1 $(AVX2_ONLY) $(BIN)/python -m pytest --numprocesses 2 -m "numeric and not slow"
 
-quick: install ## the part of the suite that tells most: under a minute
+quick: install ## the part of the suite that tells most (50 s of processor time)
 	$(BIN)/ruff check .
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(QUICK)
 
