@@ -181,7 +181,9 @@ def read_state(directory: Path, config: Config, run: RunDirectory, placement: Pl
         raise ResumeError(f"{run.path} cannot be continued: {error}") from error
     except DreamerError as error:
         raise ResumeError(f"{run.path} cannot be continued: {error}") from error
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
+        raise ResumeError(f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})") from error
+    except SafetensorError as error:
         raise ResumeError(f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})") from error
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -170,6 +173,47 @@ def test_the_live_panel_shows_everything() -> None:
 def test_a_pipe_gets_plain_lines() -> None:
     display = make_display(console(terminal=False)[0])
     assert isinstance(display, LastingDisplay) and isinstance(display.display, LineDisplay)
+
+
+def test_the_prelude_tells_how_far_it_is_and_when_play_begins() -> None:
+    prelude = status("prelude", done=222, total=24_000, updates_per_s=20.0)
+    assert status_line(prelude).startswith("prelude 222 of 24,000, play begins in about 20 minutes | ")
+    assert status_line(status("prelude", done=23_999, total=24_000)).startswith(
+        "prelude 23,999 of 24,000, play begins in about 1 minute | "
+    )
+    assert status_line(status("prelude", done=1, total=9, updates_per_s=0.0)).startswith("prelude 1 of 9 | ")
+    assert status_line(status("warm-up", done=3, total=2300)).startswith("warm-up 3 of 2,300 rounds | ")
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_the_panel_is_whole_at_any_width_and_in_ascii(width: int) -> None:
+    buffer = io.BytesIO()
+    text = io.TextIOWrapper(buffer, encoding="ascii")
+    screen = Console(file=text, force_terminal=True, width=width, legacy_windows=False, no_color=True)
+    shown = status("prelude", done=222, total=24_000, updates_per_s=20.0)
+    screen.print(panel(shown, width))
+    text.flush()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", buffer.getvalue().decode("ascii")).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(" ".join(lines).split())
+    for part in ("prelude 222 of 24,000", "about 20 minutes", "weak 75% of 1", "weak 80% won", "return scale 1"):
+        assert part in words
+
+
+def test_a_display_that_nobody_reads_any_more_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent_nowhere = []
+    monkeypatch.setattr("competitor.train.display._write_to_nowhere", lambda: sent_nowhere.append(True))
+    calls = itertools.count()
+
+    class Closed(LineDisplay):
+        def __call__(self, status: Status) -> None:
+            next(calls)
+            raise OSError(errno.EIO, "Input/output error")
+
+    with LastingDisplay(Closed(console(terminal=False)[0])) as display:
+        display(status())
+        display(status())
+    assert next(calls) == 1 and sent_nowhere == [True]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (59.6, "0:01:00"), (3600.0, "1:00:00")])
