@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=1, le=4096)]  # a model of such layers still fits into a common machine's memory
+Few = Annotated[int, Field(ge=1, le=256)]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -20,16 +22,16 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Sizes and kinds of the networks."""
 
-    hidden: Size = 192
+    hidden: Width = 192
     latent: Literal["categorical", "gaussian"] = "categorical"
-    groups: Size = 16
-    classes: Annotated[int, Field(ge=2)] = 8
-    gaussian_size: Size = 64
+    groups: Few = 16
+    classes: Annotated[int, Field(ge=2, le=256)] = 8
+    gaussian_size: Width = 64
     gaussian_min_std: Positive = 0.1
-    embedding: Size = 128
-    units: Size = 128
-    layers: Size = 2
-    head_units: Size = 128
+    embedding: Width = 128
+    units: Width = 128
+    layers: Few = 2
+    head_units: Width = 128
     norm: Literal["rms", "none"] = "rms"
     activation: Literal["silu", "elu"] = "silu"
     unimix: Share = 0.01
@@ -64,10 +66,10 @@ class BehaviorConfig(Section):
     action_values: Annotated[tuple[float, ...], Field(min_length=2)] = (-1.0, 0.0, 1.0)
     min_std: Positive = 0.1
     max_std: Positive = 1.0
-    horizon: Size = 15
+    horizon: Few = 15
     lookahead: Annotated[int, Field(ge=0)] = 5
-    starts: Size = 256
-    siblings: Size = 2
+    starts: Annotated[int, Field(ge=1, le=65_536)] = 256
+    siblings: Few = 2
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
     entropy: NonNegative = 6e-4
@@ -115,8 +117,8 @@ class ReplayConfig(Section):
     """What is remembered and how it is replayed."""
 
     capacity: Size = 4_000_000
-    batch_size: Size = 64
-    sequence_length: Annotated[int, Field(ge=2)] = 8
+    batch_size: Width = 64
+    sequence_length: Annotated[int, Field(ge=2, le=1024)] = 8
     context: Literal["stream", "zero"] = "stream"
     mirror: bool = True
     end_share: Share = 0.0

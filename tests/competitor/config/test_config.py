@@ -222,6 +222,20 @@ def test_every_number_has_a_range(key: str, value: str) -> None:
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("section", ["model", "behavior", "replay"])
+def test_no_size_is_taken_that_no_machine_holds(section: str) -> None:
+    properties = Config.model_fields[section].annotation.model_json_schema()["properties"]  # type: ignore[union-attr]
+    sizes = [key for key, about in properties.items() if about.get("maximum") and about["type"] == "integer"]
+    assert sizes
+    for key in sizes:
+        with pytest.raises(ConfigError, match=f"{section}.{key} = 10000000000, expected an integer"):
+            load_config(overrides=[f"{section}.{key}=10_000_000_000"])
+    with pytest.raises(
+        ConfigError, match="model.hidden = 10000000, expected an integer of at least 1 and at most 4096"
+    ):
+        load_config(overrides=["model.hidden=10000000"])
+
+
 @pytest.mark.parametrize("value", ["\udc80", "a\udcffb"])
 def test_text_that_is_none_is_told(value: str) -> None:
     with pytest.raises(ConfigError, match="expected text in UTF-8"):
