@@ -91,7 +91,7 @@ class ResultFile(click.Path):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path; fails when its name has another suffix. Raises StorageError like `check_place`."""
         path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
-        if not path.name.lower().endswith(self.suffix) and not _is_device(path):
+        if not path.name.lower().endswith(self.suffix):
             self.fail(f"{path}: the name of this file has to end with {self.suffix}", param, ctx)
         check_place(path)
         return path

@@ -97,6 +97,7 @@ class TestPlaces:
         (["inspect", "champion", "--gif", "x.GIF.png"], ".gif"),
         (["inspect", "champion", "--png", "x.jpg"], ".png"),
         (["inspect", "champion", "--png", "x"], ".png"),
+        (["inspect", "champion", "--png", "/dev/null"], ".png"),  # a picture is renamed into its place
     ],
 )
 def test_a_suffix_says_what_the_file_is(arguments: list[str], suffix: str, capsys: Captured) -> None:
