@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from competitor.evaluate.evaluation import evaluate
 from competitor.evaluate.report import print_report
 from competitor.players import DreamerPlayer, make_player
-from dreamer.checkpoint import load_checkpoint
-from dreamer.files import atomic_write_text
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 THINNING = 500
@@ -38,11 +37,9 @@ def training_curve(run: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "evaluation" or line["updates"] % THINNING == 0]
 
 
-def ship(checkpoint: Path, card: dict[str, Any]) -> None:
-    """Copy the weights beside their card as it is: saved anew it would claim today's settings."""
-    champion = ROOT / "checkpoints" / "champion"
-    shutil.copyfile(checkpoint.with_suffix(".safetensors"), champion.with_suffix(".safetensors"))
-    atomic_write_text(champion.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+def ship(agent: Dreamer, card: dict[str, Any]) -> None:
+    """Save the weights with what was measured on their card."""
+    save_checkpoint(ROOT / "checkpoints" / "champion", agent, card)
 
 
 def main() -> None:
@@ -60,7 +57,7 @@ def main() -> None:
     print_report(report)
     results = [{key: result[key] for key in KEPT} for result in report.to_dict()["results"]]
     about = {"policy": report.policy, "seed": report.seed, "machine": f"{platform.machine()}, 2 cores, 1 thread"}
-    ship(arguments.checkpoint, card | {"results": results, "measured_with": about})
+    ship(agent, card | {"results": results, "measured_with": about})
     curve = ROOT / "benchmarks" / "results" / "champion_training.json"
     curve.parent.mkdir(exist_ok=True)
     curve.write_text(json.dumps(training_curve(arguments.checkpoint.parents[1]), indent=1) + "\n")

@@ -1,54 +1,84 @@
-"""Checkpoints: weights as safetensors beside a JSON card. Nothing is ever unpickled.
+"""Checkpoints: weights and a card that says what they are, in one safetensors file. Nothing is ever unpickled.
 
-``NAME.safetensors`` holds tensors only; ``NAME.json`` says what they are: format version, model settings, sizes, a
-digest of the weights, and what the caller wants to tell (preset, counters, code version, measured results).
+The card is JSON in the file's metadata: format version, model settings, sizes, a digest of the weights, and what the
+caller wants to tell (preset, counters, code version, measured results). One rename puts both in place. ``NAME.json``
+beside it is a copy for readers, written after it, that nothing here reads; in format version 1 it was the card itself.
 
-Both are switched by one rename, that of the weights: the new card waits beside them as ``.NAME.next.json`` and is
-found there by its digest of the weights if the process ended before it got its name.
+Whatever is read is checked before anything is allocated for it, and weights that are not finite are refused.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from dreamer.agent import Dreamer
+from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.world_model import WorldModel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
 FORMAT = "hockey-dreamer"
+MOST_HEADER_BYTES = 4 * 2**20  # of a safetensors file: names, shapes and the card take some ten thousand
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Card(BaseModel):
+    """What a card must hold; callers add what they like."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    obs_size: Annotated[int, Field(ge=1, le=4096)]
+    action_size: Annotated[int, Field(ge=1, le=256)]
+    updates: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    config: DreamerConfig
+
+
+class Counters(BaseModel):
+    """What training.json holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    updates: Count
+    device: str = "cpu"
+    world: Count
+    behavior: Count
 
 
 def save_checkpoint(path: Path, agent: Dreamer, card: dict[str, Any]) -> None:
-    """Write the weights of ``agent`` and its card to ``path`` (.safetensors and .json), each whole or not at all.
+    """Write the weights of ``agent`` and its card to ``path`` (.safetensors, and a copy of the card as .json).
 
     Raises:
         CheckpointError: the files cannot be written; an older checkpoint of that name stays as it was.
     """
-    weights, card_path = _paths(path)
-    data = save(_contiguous(agent.state_dict()))
+    weights, copy = _paths(path)
+    tensors = _contiguous(agent.state_dict())
     about = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "obs_size": agent.obs_size,
         "action_size": agent.action_size,
         "updates": agent.updates,
-        "sha256": hashlib.sha256(data).hexdigest(),
         **card,
+        "format_version": FORMAT_VERSION,
+        "sha256": _digest(tensors),
         "config": agent.config.model_dump(by_alias=True),
     }
+    text = json.dumps(about, indent=2)
+    data = save(tensors, {"card": text, "card_sha256": hashlib.sha256(text.encode()).hexdigest()})
     try:
-        atomic_write_text(_next_card(card_path), json.dumps(about, indent=2) + "\n")
         atomic_write(weights, lambda file: file.write(data))
-        _next_card(card_path).replace(card_path)
+        atomic_write_text(copy, text + "\n")
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {weights}: {error.strerror or error}") from error
 
@@ -61,34 +91,95 @@ def load_checkpoint(path: Path) -> tuple[Dreamer, dict[str, Any]]:
     """
     weights, _ = _paths(path)
     card = read_card(path)
-    config = _config(card, weights)
+    checked = _checked(card, weights)
     data = _read(weights)
-    if hashlib.sha256(data).hexdigest() != card.get("sha256"):
-        raise CheckpointError(f"{weights} is damaged or does not belong to its card: the digests differ")
-    agent = Dreamer(config, card["obs_size"], card["action_size"])
     try:
-        agent.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"the weights in {weights} do not fit the model that its card describes") from error
-    agent.updates = card["updates"]
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{weights} is damaged: it is no whole safetensors file") from error
+    digest = hashlib.sha256(data).hexdigest() if card["format_version"] == 1 else _digest(tensors)
+    if digest != checked.sha256:
+        raise CheckpointError(f"{weights} is damaged or does not belong to its card: the digests differ")
+    _check_weights(tensors, checked, weights)
+    agent = Dreamer(checked.config, checked.obs_size, checked.action_size)
+    agent.load_state_dict(tensors)
+    agent.updates = checked.updates
     return agent, card
 
 
 def read_card(path: Path) -> dict[str, Any]:
     """The card of a checkpoint, checked; raises CheckpointError like ``load_checkpoint``."""
-    weights, card_path = _paths(path)
-    if not weights.exists() and not card_path.exists():
+    weights, beside = _paths(path)
+    if not weights.exists() and not beside.exists():
         raise CheckpointError(f"there is no checkpoint {weights}")
+    metadata = _metadata(weights)
+    where = weights if "card" in metadata else beside
+    text = metadata["card"].encode() if "card" in metadata else _read(beside)
+    if "card" in metadata and hashlib.sha256(text).hexdigest() != metadata.get("card_sha256"):
+        raise CheckpointError(f"{weights} is damaged: the digest of its card differs")
     try:
-        card = json.loads(_card_text(weights, card_path))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"the card {card_path} is not JSON: it is damaged or foreign") from error
+        card = from_json(text)
+    except ValueError as error:
+        raise CheckpointError(f"the card {where} is not JSON: it is damaged or foreign") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise CheckpointError(f"{card_path} is not the card of a {FORMAT} checkpoint")
-    if card.get("format_version") != FORMAT_VERSION:
-        version = card.get("format_version")
-        raise CheckpointError(f"{card_path} has format version {version}; this version reads {FORMAT_VERSION}")
+        raise CheckpointError(f"{where} is not the card of a {FORMAT} checkpoint")
+    version = card.get("format_version")
+    if type(version) is not int or version not in READABLE:
+        raise CheckpointError(f"{where} has format version {version!r:.40}; this version reads 1 and 2")
+    _checked(card, weights)
     return card
+
+
+def _metadata(weights: Path) -> dict[str, str]:
+    """What stands in the header of a safetensors file beside its tensors; nothing if it is damaged or foreign."""
+    try:
+        with weights.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = from_json(file.read(size)) if size <= MOST_HEADER_BYTES else None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {weights}: {error.strerror or error}") from error
+    except ValueError:
+        header = None
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return (
+        {key: value for key, value in metadata.items() if isinstance(value, str)} if isinstance(metadata, dict) else {}
+    )
+
+
+def _checked(card: dict[str, Any], weights: Path) -> Card:
+    try:
+        return Card.model_validate_json(json.dumps(card, default=str))
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"the card of {weights} describes a model that this version does not know{_first(error)}"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    """Where and what the first mistake is."""
+    if not isinstance(error, ValidationError):
+        return ""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f": {'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _check_weights(tensors: dict[str, Tensor], card: Card, weights: Path) -> None:
+    """Compare with a skeleton of the model, for which no memory is taken; raises CheckpointError."""
+    with torch.device("meta"):
+        world = WorldModel(card.config, card.obs_size, card.action_size)
+        behavior = Behavior(world.dynamics.feature_size, card.action_size, card.config)
+    parts = {"world_model": world, "behavior": behavior}
+    wanted = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+    described = {key: (value.dtype, value.shape) for key, value in tensors.items()}
+    if described != {key: (value.dtype, value.shape) for key, value in wanted.items()}:
+        raise CheckpointError(f"the weights in {weights} do not fit the model that its card describes")
+    if not all(torch.isfinite(value).all() for value in tensors.values()):
+        raise CheckpointError(f"{weights} cannot be used: some of its weights are not finite")
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Of the weights alone, in the order in which safetensors lays them out."""
+    return hashlib.sha256(save(tensors)).hexdigest()
 
 
 def save_training_state(directory: Path, agent: Dreamer) -> None:
@@ -119,32 +210,24 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
     """
     try:
         tensors = load(_read(directory / "training.safetensors"))
-        counters = _counters(directory / "training.json", ["updates", *_learners(agent)])
+        counters = Counters.model_validate_json(_read(directory / "training.json"))
         context = {key.removeprefix("context."): value for key, value in tensors.items() if key.startswith("context.")}
         agent.context = {key: value.to(agent.device) for key, value in context.items()} or None
-        if counters.get("device", "cpu") == agent.device.type:
+        if counters.device == agent.device.type:
             agent.generator.set_state(tensors["generator.acting"])
             agent.learning_generator.set_state(tensors["generator.learning"])
             if "generator.dreaming" in tensors:  # states saved before version 0.2 have none
                 agent.dreaming_generator.set_state(tensors["generator.dreaming"])
         else:
-            _begin_anew(agent, counters["updates"])
-        for name, learner in _learners(agent).items():
+            _begin_anew(agent, counters.updates)
+        for name, steps in (("world", counters.world), ("behavior", counters.behavior)):
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            learner.load_state_tensors(own, counters[name])
-        agent.updates = counters["updates"]
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:  # too deep JSON is a RuntimeError
-        raise CheckpointError(f"the training state in {directory} is damaged or of another model: {error}") from error
-
-
-def _counters(file: Path, names: list[str]) -> dict[str, Any]:
-    """The counters in ``file``, which has to hold those of ``names``; raises ValueError where they are none."""
-    counters = json.loads(_read(file))
-    found = [counters.get(name) for name in names] if isinstance(counters, dict) else [None]
-    if not all(type(count) is int and 0 <= count < 2**53 for count in found):
-        raise ValueError(f"{file.name} does not hold the numbers {', '.join(names)}")
-    return dict(counters)
+            _learners(agent)[name].load_state_tensors(own, steps)
+        agent.updates = counters.updates
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"the training state in {directory} is damaged or of another model: {reason}") from error
 
 
 def _begin_anew(agent: Dreamer, updates: int) -> None:
@@ -162,34 +245,11 @@ def _paths(path: Path) -> tuple[Path, Path]:
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
 
 
-def _next_card(card: Path) -> Path:
-    return card.with_name(f".{card.stem}.next.json")
-
-
-def _card_text(weights: Path, card: Path) -> bytes:
-    """The card, or the one that waits beside it if the weights are already those that it describes."""
-    try:
-        waiting = _next_card(card).read_bytes()
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    except OSError:
-        return _read(card)
-    return waiting if digest.encode() in waiting else _read(card)
-
-
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _config(card: dict[str, Any], weights: Path) -> DreamerConfig:
-    try:
-        sizes = [int(card[key]) for key in ("obs_size", "action_size", "updates")]
-        assert min(sizes[:2]) > 0
-        return DreamerConfig.model_validate(card["config"])
-    except (KeyError, TypeError, ValueError, AssertionError, ValidationError) as error:
-        raise CheckpointError(f"the card of {weights} describes a model that this version does not know") from error
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

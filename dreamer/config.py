@@ -1,6 +1,6 @@
 """The settings of the mind, one model per section of config.toml. Every field is explained there."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,9 +14,22 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Section(BaseModel):
-    """A section of config.toml: immutable, and unknown keys are errors."""
+    """A section of config.toml: immutable; unknown keys, other types, NaN and infinity are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def without_retired(given: Any, retired: dict[str, Any]) -> Any:
+    """``given`` without settings that are gone, each by its name with the only value that still can be read.
+
+    Raises ValueError where another value was chosen, for what was made with it needs code that is gone.
+    """
+    if not isinstance(given, dict):
+        return given
+    for name, value in retired.items():
+        if given.get(name, value) != value:
+            raise ValueError(f"{name} = {given[name]} was made with version 0.2 or older, which alone can use it")
+    return {key: value for key, value in given.items() if key not in retired}
 
 
 class ModelConfig(Section):
@@ -36,8 +49,11 @@ class ModelConfig(Section):
     activation: Literal["silu", "elu"] = "silu"
     unimix: Share = 0.01
     normalize: bool = True
-    input_constant: bool = False
-    input_waves: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, given: Any) -> Any:
+        return without_retired(given, {"input_constant": False, "input_waves": 0})
 
 
 class LossConfig(Section):
@@ -46,7 +62,7 @@ class LossConfig(Section):
     decoder: Literal["gaussian", "mse"] = "gaussian"
     decoder_min_std: Positive = 0.01
     heads: Literal["twohot", "mse"] = "twohot"
-    bins: Annotated[int, Field(ge=3)] = 63
+    bins: Annotated[int, Field(ge=3, le=8191)] = 63
     bin_limit: Positive = 4.0
     kl_dynamics: NonNegative = 1.0
     kl_representation: NonNegative = 0.1
@@ -63,7 +79,7 @@ class BehaviorConfig(Section):
     """How the actor and the critic learn from the dream."""
 
     actor: Literal["categorical", "tanh_normal"] = "categorical"
-    action_values: Annotated[tuple[float, ...], Field(min_length=2)] = (-1.0, 0.0, 1.0)
+    action_values: Annotated[tuple[float, ...], Field(min_length=2, max_length=256, strict=False)] = (-1.0, 0.0, 1.0)
     min_std: Positive = 0.1
     max_std: Positive = 1.0
     horizon: Few = 15
@@ -79,7 +95,7 @@ class BehaviorConfig(Section):
     slow_regularization: NonNegative = 1.0
     replay_value: NonNegative = 0.3
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _check(self) -> "BehaviorConfig":
@@ -121,7 +137,11 @@ class ReplayConfig(Section):
     sequence_length: Annotated[int, Field(ge=2, le=1024)] = 8
     context: Literal["stream", "zero"] = "stream"
     mirror: bool = True
-    end_share: Share = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, given: Any) -> Any:
+        return without_retired(given, {"end_share": 0.0})
 
 
 class DreamerConfig(Section):

@@ -114,8 +114,10 @@ class Learner:
         for key, value in tensors.items():
             number, name = key.split(".")
             parameter = self.parameters[int(number)]
-            if value.ndim and value.shape != parameter.shape:
-                raise ValueError(f"optimiser state {key} has shape {tuple(value.shape)}")
+            if value.dtype != torch.float32 or (value.ndim and value.shape != parameter.shape):
+                raise ValueError(f"optimiser state {key} is {value.dtype} of shape {tuple(value.shape)}")
+            if not torch.isfinite(value).all():
+                raise ValueError(f"optimiser state {key} is not finite")
             self.optimizer.state[parameter][name] = value.to(parameter.device)
 
     def _make_optimizer(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:

@@ -27,7 +27,6 @@ from dreamer.files import atomic_write, atomic_write_text
 
 Array = NDArray[np.float32]
 Batch = dict[str, Tensor]
-END_STEPS = 40  # a lane that enters near the end of a round enters at most so many steps before it
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,6 @@ class Lane:
     serial: int
     position: int
     mirrored: bool
-    fresh: bool = False
-    """Entered in the middle of a round: its next entry starts with no context."""
 
 
 class EpisodeBuffer:
@@ -146,15 +143,6 @@ class EpisodeBuffer:
         mirrored = self._mirror is not None and bool(self._random.integers(2))
         return Lane(self._first_serial + index, position, mirrored)
 
-    def _enter_next(self) -> Lane:
-        """The next round of a lane: from its start, or now and then from shortly before its end."""
-        lane = self._enter()
-        if self.config.end_share and self._random.random() < self.config.end_share:
-            length = len(self._episodes[lane.serial - self._first_serial])
-            lane.position = max(0, length - int(self._random.integers(END_STEPS // 2, END_STEPS + 1)))
-            lane.fresh = lane.position > 0
-        return lane
-
     def _enter_anywhere(self) -> Lane:
         """Long episodes are as likely as their share of steps: draw until a step index fits."""
         longest = max(len(e) for e in islice(self._episodes, 0, None, max(1, len(self._episodes) // 100)))
@@ -171,13 +159,12 @@ class EpisodeBuffer:
             if lane.serial < self._first_serial:
                 lane = self._lanes[index] = self._enter()
             episode = self._episodes[lane.serial - self._first_serial]
-            part = self._slice(episode, lane, length - filled, first=lane.fresh or (opening and filled == 0))
-            lane.fresh = False
+            part = self._slice(episode, lane, length - filled, first=opening and filled == 0)
             parts.append(part)
             filled += len(part["reward"])
             lane.position += len(part["reward"])
             if lane.position >= len(episode):
-                self._lanes[index] = self._enter_next()
+                self._lanes[index] = self._enter()
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _slice(self, episode: Episode, lane: Lane, length: int, *, first: bool) -> dict[str, NDArray[Any]]:
@@ -212,7 +199,7 @@ class EpisodeBuffer:
         state = {
             "first_serial": self._first_serial,
             "random": self._random.bit_generator.state,
-            "lanes": [[lane.serial, lane.position, lane.mirrored, lane.fresh] for lane in self._lanes],
+            "lanes": [[lane.serial, lane.position, lane.mirrored] for lane in self._lanes],
         }
         atomic_write_text(directory / "replay.json", json.dumps(state))
 
@@ -233,7 +220,7 @@ class EpisodeBuffer:
                 buffer.add(episode)
             buffer._first_serial += state["first_serial"]
             buffer._random.bit_generator.state = state["random"]
-            lanes = [Lane(*entry) for entry in state["lanes"]]
+            lanes = [Lane(*entry[:3]) for entry in state["lanes"]]  # older ones say a fourth thing
         except ReplayError:
             raise
         except Exception as error:  # safetensors raises its own types; all mean the same to the user

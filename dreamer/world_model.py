@@ -58,8 +58,7 @@ class WorldModel(nn.Module):
         model = config.model
         self.register_buffer("obs_mean", torch.zeros(obs_size))
         self.register_buffer("obs_std", torch.ones(obs_size))
-        inputs = obs_size * (1 + 2 * model.input_waves) + model.input_constant
-        self.encoder = build_mlp(inputs, model.embedding, model, units=model.units, layers=model.layers)
+        self.encoder = build_mlp(obs_size, model.embedding, model, units=model.units, layers=model.layers)
         self.dynamics = SequenceModel(model, config.loss, action_size)
         size = self.dynamics.feature_size
         self.obs_decoder = build_mlp(size, obs_size, model, units=model.units, layers=model.layers)
@@ -86,22 +85,8 @@ class WorldModel(nn.Module):
 
     def encode(self, obs: Tensor) -> Tensor:
         """Observations (..., obs) -> embeddings (..., embedding), through symlog."""
-        embed: Tensor = self.encoder(self._encoder_inputs(self.normalized(obs)))
+        embed: Tensor = self.encoder(symlog(self.normalized(obs)))
         return embed
-
-    def _encoder_inputs(self, obs: Tensor) -> Tensor:
-        """What the encoder is shown (..., inputs): symlog, waves of 1, 2, 4 ... half turns a unit, and a constant.
-
-        A first layer without bias under an RMS norm sees only the direction of its input; the constant gives it the
-        length as well.
-        """
-        shown = [symlog(obs)]
-        for octave in range(self.config.model.input_waves):
-            angle = math.pi * 2**octave * obs
-            shown += [torch.sin(angle), torch.cos(angle)]
-        if self.config.model.input_constant:
-            shown.append(torch.ones_like(obs[..., :1]))
-        return torch.cat(shown, -1) if len(shown) > 1 else shown[0]
 
     def decode(self, state: State) -> Tensor:
         """The observation that a state stands for (..., obs), in real units."""

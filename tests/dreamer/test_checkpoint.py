@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 import json
 import os
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, read_card, save_checkpoint, save_training_state
@@ -34,32 +36,71 @@ def test_names_with_dots_keep_them(tmp_path: Path) -> None:
     load_checkpoint(tmp_path / "step-1.5")
 
 
+def rewritten(saved: Path, tensors: dict[str, torch.Tensor], card: bytes) -> None:
+    """A file whose digests are right, whatever it says."""
+    digest = hashlib.sha256(card).hexdigest()
+    saved.write_bytes(save(tensors, {"card": card.decode(), "card_sha256": digest}))
+
+
 def change_card(saved: Path, **values: object) -> None:
-    card_path = saved.with_suffix(".json")
-    card_path.write_text(json.dumps(json.loads(card_path.read_text()) | values))
+    tensors, card = load_file(saved), read_card(saved)
+    rewritten(saved, tensors, json.dumps(card | values).encode())
+
+
+def change_setting(saved: Path, section: str, **values: object) -> None:
+    config = read_card(saved)["config"]
+    change_card(saved, config=config | {section: config[section] | values})
+
+
+def change_weights(saved: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensors = load_file(saved)
+    tensors["world_model.encoder.0.weight"] = change(tensors["world_model.encoder.0.weight"])
+    card = read_card(saved) | {"sha256": hashlib.sha256(save(tensors)).hexdigest()}
+    rewritten(saved, tensors, json.dumps(card).encode())
 
 
 def truncate(saved: Path) -> None:
-    saved.write_bytes(saved.read_bytes()[:1000])
+    saved.write_bytes(saved.read_bytes()[: saved.stat().st_size - 1000])
 
 
-def flip_one_bit(saved: Path) -> None:
+def flip_one_bit(saved: Path, place: int = -1) -> None:
     data = bytearray(saved.read_bytes())
-    data[-1] ^= 1
+    data[place] ^= 1
     saved.write_bytes(bytes(data))
 
 
-DAMAGE = {
+def change_text(saved: Path, text: bytes) -> None:
+    rewritten(saved, load_file(saved), text)
+
+
+DEEP = b'{"format": "hockey-dreamer", "format_version": 2, "config": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing weights": (lambda saved: saved.unlink(), "cannot read"),
-    "missing card": (lambda saved: saved.with_suffix(".json").unlink(), "cannot read"),
     "truncated": (truncate, "damaged"),
+    "no header": (lambda saved: saved.write_bytes(b"\xff" * 100), "damaged"),
+    "empty": (lambda saved: saved.write_bytes(b""), "damaged"),
     "one bit": (flip_one_bit, "damaged"),
-    "card is no JSON": (lambda saved: saved.with_suffix(".json").write_bytes(b"\x80\x00"), "not JSON"),
-    "foreign": (lambda saved: saved.with_suffix(".json").write_text("{}"), "not the card"),
+    "one bit of the card": (lambda saved: flip_one_bit(saved, saved.read_bytes().index(b"preset") + 12), "damaged"),
+    "card is no JSON": (lambda saved: change_text(saved, b"{"), "not JSON"),
+    "a deep card": (lambda saved: change_text(saved, DEEP), "not JSON"),
+    "foreign": (lambda saved: change_text(saved, b"{}"), "not the card"),
+    "null": (lambda saved: change_text(saved, b"null"), "not the card"),
     "from the future": (lambda saved: change_card(saved, format_version=99), "format version 99"),
     "unknown setting": (lambda saved: change_card(saved, config={"model": {"depth": 3}}), "does not know"),
     "other sizes": (lambda saved: change_card(saved, obs_size=4), "do not fit"),
     "nonsense sizes": (lambda saved: change_card(saved, obs_size="many"), "does not know"),
+    "size as text": (lambda saved: change_card(saved, obs_size="3"), "obs_size: Input should be a valid integer"),
+    "size as fraction": (lambda saved: change_card(saved, obs_size=3.0), "obs_size: Input should be a valid integer"),
+    "size as truth": (lambda saved: change_card(saved, action_size=True), "action_size: Input should be a valid"),
+    "endless updates": (lambda saved: change_card(saved, updates=float("inf")), "updates: Input should be"),
+    "negative updates": (lambda saved: change_card(saved, updates=-1), "updates: Input should be"),
+    "huge layers": (lambda saved: change_setting(saved, "model", hidden=10**7), "config.model.hidden"),
+    "layers too large for a laptop": (lambda saved: change_setting(saved, "model", hidden=4096), "do not fit"),
+    "layer as text": (lambda saved: change_setting(saved, "model", hidden="16"), "config.model.hidden"),
+    "waves": (lambda saved: change_setting(saved, "model", input_waves=3), "input_waves = 3 was made with version"),
+    "nan": (lambda saved: change_weights(saved, lambda weight: weight * torch.nan), "weights are not finite"),
+    "integers": (lambda saved: change_weights(saved, lambda weight: weight.int()), "do not fit"),
+    "other shape": (lambda saved: change_weights(saved, lambda weight: weight[:3]), "do not fit"),
 }
 
 
@@ -70,6 +111,34 @@ def test_what_is_not_understood_is_refused_in_one_sentence(saved: Path, damage: 
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(saved)
     assert "\n" not in str(caught.value)
+
+
+def test_the_copy_of_the_card_is_never_read(saved: Path) -> None:
+    """A kill between the two renames leaves a card of the checkpoint before."""
+    assert json.loads(saved.with_suffix(".json").read_text()) == read_card(saved)
+    saved.with_suffix(".json").write_text("{}")
+    assert load_checkpoint(saved)[1]["preset"] == "tiny"
+    saved.with_suffix(".json").unlink()
+    assert load_checkpoint(saved)[1]["preset"] == "tiny"
+
+
+@pytest.mark.parametrize("retired", [{}, {"input_waves": 0, "input_constant": False}])
+def test_checkpoints_of_the_first_format_still_load(tmp_path: Path, retired: dict[str, object]) -> None:
+    agent = tiny_agent()
+    data = save({key: value.contiguous() for key, value in agent.state_dict().items()})
+    (tmp_path / "old.safetensors").write_bytes(data)
+    config = agent.config.model_dump(by_alias=True)
+    config["model"] |= retired
+    config["replay"] |= {"end_share": 0.0} if retired else {}
+    card = {"format": "hockey-dreamer", "format_version": 1, "obs_size": 3, "action_size": 2, "updates": 7}
+    card |= {"sha256": hashlib.sha256(data).hexdigest(), "config": config}
+    (tmp_path / "old.json").write_text(json.dumps(card))
+    loaded, _ = load_checkpoint(tmp_path / "old")
+    assert loaded.updates == 7
+    assert all(torch.equal(value, agent.state_dict()[key]) for key, value in loaded.state_dict().items())
+    (tmp_path / "old.json").unlink()
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_checkpoint(tmp_path / "old")
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:

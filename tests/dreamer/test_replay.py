@@ -133,18 +133,3 @@ def test_damaged_files_and_bad_rounds_are_refused(tmp_path: Path) -> None:
         buffer.add(episode)
     with pytest.raises(ReplayError, match="empty"):
         EpisodeBuffer(config.replay, 3, 2, mirror=None, seed=0).sample()
-
-
-def test_lanes_can_favour_the_ends_of_rounds() -> None:
-    config = ReplayConfig(batch_size=8, sequence_length=10, end_share=1.0, mirror=False)
-    buffer = EpisodeBuffer(config, 3, 2, mirror=None, seed=0)
-    for _ in range(5):
-        buffer.add(counting_episode(0, 200))
-    for _ in range(30):
-        buffer.sample()
-    batch = buffer.sample()
-    assert batch["obs"][..., 0].min() >= 200 - 40
-    entered = batch["is_first"]
-    assert entered.any() and batch["obs"][entered][:, 0].max() <= 200 - 20 + 1
-    after = batch["obs"][1:, :, 0] - batch["obs"][:-1, :, 0]
-    assert (after[~entered[1:]] == 1.0).all()  # what is not marked as new continues

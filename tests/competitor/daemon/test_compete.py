@@ -244,7 +244,7 @@ def without_numbers(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"), [(cut_off, "is damaged"), (without_numbers, "does not give finite actions")]
+    ("damage", "words"), [(cut_off, "is damaged"), (without_numbers, "some of its weights are not finite")]
 )
 def test_a_reload_that_fails_changes_nothing(
     damage: Callable[[Path], None], words: str, hall: Hall, tmp_path: Path, capfd: pytest.CaptureFixture[str]
