@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0, le=1e6)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]  # of a loss, as its values are far from the end of float32
+Deviation = Annotated[float, Field(ge=1e-6, le=1e3)]  # its square and that one's inverse are float32 too
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]  # LaProp and Adam move a weight by about this much per update
+Updates = Annotated[int, Field(ge=0, le=10**9)]
 Size = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=4096)]  # a model of such layers still fits into a common machine's memory
 Few = Annotated[int, Field(ge=1, le=256)]
@@ -40,7 +43,7 @@ class ModelConfig(Section):
     groups: Few = 16
     classes: Annotated[int, Field(ge=2, le=256)] = 8
     gaussian_size: Width = 64
-    gaussian_min_std: Positive = 0.1
+    gaussian_min_std: Deviation = 0.1
     embedding: Width = 128
     units: Width = 128
     layers: Few = 2
@@ -60,13 +63,13 @@ class LossConfig(Section):
     """What the world model minimises."""
 
     decoder: Literal["gaussian", "mse"] = "gaussian"
-    decoder_min_std: Positive = 0.01
+    decoder_min_std: Deviation = 0.01
     heads: Literal["twohot", "mse"] = "twohot"
     bins: Annotated[int, Field(ge=3, le=8191)] = 63
-    bin_limit: Positive = 4.0
-    kl_dynamics: NonNegative = 1.0
-    kl_representation: NonNegative = 0.1
-    free_nats: NonNegative = 1.0
+    bin_limit: Annotated[float, Field(gt=0.0, le=80.0)] = 4.0  # its exponential is a float32
+    kl_dynamics: Weight = 1.0
+    kl_representation: Weight = 0.1
+    free_nats: Weight = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> "LossConfig":
@@ -80,20 +83,20 @@ class BehaviorConfig(Section):
 
     actor: Literal["categorical", "tanh_normal"] = "categorical"
     action_values: Annotated[tuple[float, ...], Field(min_length=2, max_length=256, strict=False)] = (-1.0, 0.0, 1.0)
-    min_std: Positive = 0.1
-    max_std: Positive = 1.0
+    min_std: Deviation = 0.1
+    max_std: Deviation = 1.0
     horizon: Few = 15
-    lookahead: Annotated[int, Field(ge=0)] = 5
+    lookahead: Annotated[int, Field(ge=0, le=256)] = 5
     starts: Annotated[int, Field(ge=1, le=65_536)] = 256
     siblings: Few = 2
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
-    entropy: NonNegative = 6e-4
+    entropy: Weight = 6e-4
     return_scale: Literal["percentile", "none"] = "percentile"
     slow_rate: Share = 0.02
     slow_target: bool = False
-    slow_regularization: NonNegative = 1.0
-    replay_value: NonNegative = 0.3
+    slow_regularization: Weight = 1.0
+    replay_value: Weight = 0.3
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -116,14 +119,14 @@ class OptimizerConfig(Section):
     """How gradients become steps."""
 
     kind: Literal["laprop", "adam"] = "laprop"
-    world_rate: Positive = 1.2e-3
-    deviation_rate: Positive = 1.2e-3
-    actor_rate: Positive = 3e-4
-    critic_rate: Positive = 3e-4
-    clip: NonNegative = 0.3
-    warmup: Annotated[int, Field(ge=0)] = 500
+    world_rate: Rate = 1.2e-3
+    deviation_rate: Rate = 1.2e-3
+    actor_rate: Rate = 3e-4
+    critic_rate: Rate = 3e-4
+    clip: Weight = 0.3
+    warmup: Updates = 500
     average_share: Share = 0.125
-    decay_after: Annotated[int, Field(ge=0)] = 4000
+    decay_after: Updates = 4000
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     epsilon: Positive = 1e-20
