@@ -13,14 +13,20 @@ import sys
 
 def _leave(number: int, frame: object) -> None:
     """End at once: while modules are loaded there is nothing to save, and a traceback would tell the user nothing."""
+    if COMPETES:  # told to stop, it ends well; see competitor/daemon/supervisor.py
+        os.write(1, b"asked to stop: nothing has been played yet\n")
+        os._exit(0)
     os.write(2, b"interrupted\n")
     os._exit(130)  # as EXIT_INTERRUPTED; nothing of our own is loaded yet
 
 
+COMPETES = sys.argv[1:2] == ["compete"]
 if __name__ == "__main__" or sys.argv[0].endswith("hockey-dreamer"):  # not where this module is only imported
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, _leave)
+    if COMPETES and hasattr(signal, "SIGHUP"):  # asks the daemon to read its settings anew: it is about to read them
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import re
 import traceback
@@ -359,7 +365,7 @@ def main() -> None:
     # Threads that spin while they wait make updates 20 times slower as soon as another process is busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
+        if signal.getsignal(number) != signal.SIG_IGN and not COMPETES:
             signal.signal(number, raise_interrupt)
     end_quickly()
     open_output()

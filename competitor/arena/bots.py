@@ -17,7 +17,7 @@ from competitor.arena.seat import Action
 from competitor.arena.store import NAME
 from competitor.engine.engine import Brain, Engine
 from competitor.engine.safety import UnsoundAction, sanitise
-from competitor.engine.session import ZEROS, Session, Source
+from competitor.engine.session import ZEROS, Session
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent
 
@@ -114,19 +114,12 @@ def _give(answer: asyncio.Future[Action], action: Action) -> None:
         answer.set_result(action)
 
 
-class Uncounted:
-    """For an engine whose answers nobody counts."""
-
-    def answered(self, latency_ms: float, source: Source) -> None:
-        """Nothing follows from it."""
-
-
 class CheckpointBot:
     """A trained agent: one network for all its matches."""
 
     def __init__(self, name: str, brain: Brain, generator: np.random.Generator) -> None:
         self.name = name
-        self._engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, telemetry=Uncounted(), generator=generator)
+        self._engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, generator=generator)
 
     def start(self) -> None:
         """Start the inference thread and let it try the network."""

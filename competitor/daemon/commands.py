@@ -6,7 +6,7 @@ Like there, heavy imports stand inside the commands.
 from __future__ import annotations
 
 import os
-from datetime import datetime
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import click
 from competitor.errors import EXIT_INTERRUPTED
 from competitor.options import CONFIG, FILE, FOLDER, SET, ResultFile, also_written
 
+MOST = 1_000_000_000  # matches: more than anybody plays, and a number that every database can hold
+
 
 @click.command()
 @click.argument("checkpoint", metavar="[PLAYER]", default="champion")
@@ -22,7 +24,7 @@ from competitor.options import CONFIG, FILE, FOLDER, SET, ResultFile, also_writt
 @click.option("--token-file", type=FILE, help="Holds the access token.  [otherwise: env COMPRL_ACCESS_TOKEN]")
 @click.option("--records", type=FOLDER, default=Path("records"), show_default=True, help="Keeps matches and logs.")
 @click.option("--connections", type=click.IntRange(min=1), help="Matches at once.  [default: 1]")
-@click.option("--games", type=click.IntRange(min=1), help="Stop after so many finished matches.")
+@click.option("--games", type=click.IntRange(1, MOST), help="Stop after so many finished matches.")
 @click.option("--until", metavar="TIME", help="Finish then: 18:00, 2026-11-30T18:00, or 90m, 2h from now.")
 @click.option("--http", metavar="[HOST:]PORT", help="Answer /healthz and /metrics there.")
 @click.option("--ca-file", type=FILE, help="Certificates to trust besides the system's, for wss://.")
@@ -40,15 +42,18 @@ def compete(**options: Any) -> int:
       cli.py compete runs/first --server ws://localhost:8080 --games 10
       cli.py compete --server comprl.example.org --connections 4 --until 18:00 --http 9100
     """
-    from competitor.daemon.order import read_order
+    from competitor.daemon.supervisor import starting
 
-    try:
-        order = read_order(os.environ, datetime.now().astimezone(), **options)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    from competitor.daemon.compete import compete
+    with starting():
+        from competitor.daemon.options import read_options
 
-    return 0 if compete(order) else EXIT_INTERRUPTED
+        try:
+            asked = read_options(os.environ, time.time(), **options)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        from competitor.daemon.compete import compete
+
+        return 0 if compete(asked) else EXIT_INTERRUPTED
 
 
 @click.command()
@@ -71,7 +76,7 @@ def status(directory: Path, as_json: bool) -> int:
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
-@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many matches to show.")
+@click.option("--last", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many matches to show.")
 @click.option("--json", "json_path", type=ResultFile(), help="Write them here too, with all that is known of them.")
 def matches(directory: Path, last: int, json_path: Path | None) -> None:
     """List the matches played on servers, with the results so far. DIR: their records, if not in records/.
@@ -84,6 +89,7 @@ def matches(directory: Path, last: int, json_path: Path | None) -> None:
     from competitor.daemon.database import last_matches
     from competitor.daemon.match_list import matches_json, print_matches
 
-    listed = last_matches(directory, last)
+    damaged: list[str] = []
+    listed = last_matches(directory, last, damaged)
     with also_written(json_path, matches_json(listed)):
-        print_matches(listed, directory)
+        print_matches(listed, directory, damaged=len(damaged))

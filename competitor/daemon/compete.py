@@ -1,4 +1,4 @@
-"""The daemon, put together: brain, engine, records, desk, wire, and what watches over them.
+"""The daemon, put together: brain, engine, records, tournament, wire, and what watches over them.
 
 `compete` warms the network up and tests it before the first connection, plays until it is told to stop, and
 leaves everything closed. Nothing here knows a protocol, or a network from inside.
@@ -10,31 +10,29 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from competitor.config import CompeteConfig, Config
-from competitor.daemon.desk import Desk, Wire
 from competitor.daemon.health import HealthServer
-from competitor.daemon.latency import low_latency
-from competitor.daemon.lifecycle import Lifecycle
-from competitor.daemon.logs import CONSOLE, log_header, logging_to
-from competitor.daemon.order import Order
-from competitor.daemon.records import Records
-from competitor.daemon.results import Announcer
+from competitor.daemon.logs import CONSOLE, Redaction, log_header, logging_to
+from competitor.daemon.options import CompeteOptions
+from competitor.daemon.records import Announcer, Records
 from competitor.daemon.status import WRITE_EVERY_S, DaemonStatus, StatusFile
-from competitor.daemon.supervisor import Supervisor, hangups_ignored, signals_to
+from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, Wire, signals_to
 from competitor.daemon.telemetry import Telemetry
+from competitor.daemon.tournament import Tournament
 from competitor.engine.brain import load_brain
 from competitor.engine.engine import Brain, Engine
+from competitor.engine.interpreter import low_latency
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
 from competitor.players import checkpoint_path, fingerprint, kind_of
 from competitor.system import code_version
-from competitor.wire.backoff import Backoff
+from competitor.wire.backoff import Backoff, Retries
 from dreamer.checkpoint import read_card
 
 SHOWN_DIGITS = 12
@@ -44,21 +42,22 @@ log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
 
 
-def compete(order: Order, wall_clock: Callable[[], float] = time.time) -> bool:
-    """Play on the server until the order is fulfilled or a signal ends it; False: matches in play were left.
+def compete(options: CompeteOptions) -> bool:
+    """Play on the server until everything asked for is done or a signal ends it; False: matches in play were left.
 
     Raises CheckpointError, PlayerError (a checkpoint for another game), PortError, StorageError, RecordingError,
     and what ends a wire: LoginError, ProtocolVersionError, CertificateError, UnreachableError.
     """
-    with hangups_ignored():
-        config = order.load_config()
-        digest = _digest(order.checkpoint)
+    signals = Signals()
+    with signals_to(signals):
+        config = options.load_config()
+        digest = _digest(options.checkpoint)
         try:
-            place = StatusFile(order.records)
+            place = StatusFile(options.records)
         except OSError as error:
-            raise _refused(order.records, error) from error
+            raise _refused(options.records, error) from error
         try:
-            return Daemon(order, config, place, digest, wall_clock).live()
+            return Daemon(options, config, place, digest, signals).live()
         except Exception:
             place.close(keep=True)
             raise
@@ -70,17 +69,18 @@ class Daemon:
     """One daemon from its start to its end. digest: sha256 of the weights it begins with."""
 
     def __init__(
-        self, order: Order, config: Config, place: StatusFile, digest: str, wall_clock: Callable[[], float]
+        self, options: CompeteOptions, config: Config, place: StatusFile, digest: str, signals: Signals
     ) -> None:
-        self._order, self._config, self._place, self._digest = order, config, place, digest
-        self._wall_clock = wall_clock
+        self._options, self._config, self._place, self._digest = options, config, place, digest
+        self._signals = signals
         self._version = code_version()
-        self._log = order.records / "logs" / f"compete-{place.number}.log"
-        self._started_at = wall_clock()
-        self._written_at = float("-inf")
+        self._log = options.records / "logs" / f"compete-{place.number}.log"
+        self._started_at = time.time()
+        self._written_s = float("-inf")
         self._reported: tuple[str, int, int] | None = None
         self._telemetry = Telemetry()
-        self._lifecycle = Lifecycle(order.games)
+        self._lifecycle = Lifecycle(options.games)
+        self._is_time = options.until.watch() if options.until else lambda: False
 
     def live(self) -> bool:
         """Do everything in the right order; what it returns and raises is said at `compete`."""
@@ -98,50 +98,55 @@ class Daemon:
 
     def _play(self) -> tuple[bool, str]:
         """Play; returns what `compete` does, and how the matches went."""
-        order, compete = self._order, self._config.compete
+        options, compete = self._options, self._config.compete
         brain = self._load(self._config)
         with ExitStack() as stack:
             self._engine = Engine(
                 brain,
                 deadline_s=compete.deadline_s,
-                telemetry=self._telemetry,
+                counter=self._telemetry,
                 generator=np.random.default_rng(self._config.run.seed),
             )
             stack.callback(self._engine.stop)
             self._engine.start()
             self._engine.warm_up()
-            records = stack.enter_context(Records(order.records))
+            records = stack.enter_context(Records(options.records, stored=self._telemetry.stored))
             announcer = Announcer(records)
-            self._desk = Desk(
+            self._tournament = Tournament(
                 self._engine,
                 announcer,
                 self._lifecycle,
                 self._telemetry,
-                wire=order.address.wire,
-                server=str(order.address),
+                wire=options.address.wire,
+                server=str(options.address),
                 stuck_after_s=compete.stuck_after_s,
-                wall_clock=self._wall_clock,
+                redact=Redaction(options.token),
             )
+            wire = make_wire(options, compete, self._tournament, self._telemetry)
+            if self._signals.is_stopping:
+                return True, announcer.summary
             stack.enter_context(low_latency())
-            as_asked = self._supervise(make_wire(order, compete, self._desk, self._telemetry))
+            as_asked = self._supervise(wire)
         return as_asked, announcer.summary
 
     def _supervise(self, wire: Wire) -> bool:
         supervisor = Supervisor(
             wire,
             self._lifecycle,
+            signals=self._signals,
             reload=self._reload,
             report=self._report,
-            until=self._order.until,
-            wall_clock=self._wall_clock,
+            time_is_up=self._time_is_up,
         )
-        with signals_to(supervisor):
-            return supervisor.run()
+        return supervisor.run()
+
+    def _time_is_up(self) -> str | None:
+        return f"it is {self._options.until}" if self._is_time() else None
 
     def _load(self, config: Config) -> Brain:
         compete, run = config.compete, config.run
         return load_brain(
-            self._order.checkpoint,
+            self._options.checkpoint,
             deterministic=compete.deterministic,
             seed=run.seed,
             threads=run.threads,
@@ -151,14 +156,14 @@ class Daemon:
     def _reload(self) -> None:
         """Weights and settings anew, for the matches to come; if that fails, whatever the reason, nothing changes."""
         try:
-            config = self._order.load_config()
+            config = self._options.load_config()
             brain = self._load(config)
             brain.self_test()
         except Exception as error:
             log.warning("not reloaded, the weights and settings before stay: %s", message(error), exc_info=error)
             return
         self._engine.replace(brain, deadline_s=config.compete.deadline_s)
-        self._desk.stuck_after_s = config.compete.stuck_after_s
+        self._tournament.stuck_after_s = config.compete.stuck_after_s
         if waiting := _changed(self._config.compete, config.compete) - RELOADED:
             log.warning("changes of %s wait for the next start", ", ".join(sorted(waiting)))
         self._digest, self._config = brain.digest, config
@@ -167,24 +172,24 @@ class Daemon:
 
     @contextmanager
     def _logs(self) -> Iterator[None]:
-        order = self._order
+        options = self._options
 
         def header() -> str:
-            return log_header(self._version, str(order.address), order.checkpoint, self._digest, self._config)
+            return log_header(self._version, str(options.address), options.checkpoint, self._digest, self._config)
 
         with ExitStack() as stack:
             try:
-                stack.enter_context(logging_to(self._log, header=header, secret=order.token))
+                stack.enter_context(logging_to(self._log, header=header, secret=options.token))
             except OSError as error:
-                raise _refused(order.records, error) from error
+                raise _refused(options.records, error) from error
             yield
 
     @contextmanager
     def _health(self) -> Iterator[None]:
-        if self._order.http is None:
+        if self._options.http is None:
             yield
             return
-        host, port = self._order.http
+        host, port = self._options.http
         stuck_after_s = self._config.compete.stuck_after_s
         server = HealthServer(host, port, self._telemetry, lambda: self._lifecycle.phase, stuck_after_s=stuck_after_s)
         console.info("health and metrics: http://%s:%d/healthz and /metrics", host, server.port)
@@ -197,22 +202,23 @@ class Daemon:
         """Renew the status file every few seconds, and as soon as something else is the case."""
         numbers = self._telemetry.numbers()
         state = (self._lifecycle.phase, numbers.connections, numbers.playing)
-        if state != self._reported or self._wall_clock() - self._written_at >= WRITE_EVERY_S:
+        if state != self._reported or time.monotonic() - self._written_s >= WRITE_EVERY_S:
             self._reported = state
             self._write_status()
 
     def _write_status(self, error: str | None = None) -> None:
         """Write the status file; the disk may refuse."""
-        self._written_at = self._wall_clock()
+        self._written_s = time.monotonic()
         status = DaemonStatus(
             pid=os.getpid(),
-            server=str(self._order.address),
-            checkpoint=self._order.checkpoint,
+            server=str(self._options.address),
+            checkpoint=self._options.checkpoint,
             digest=self._digest,
             version=self._version,
             log=str(self._log),
             started_at=self._started_at,
-            written_at=self._written_at,
+            written_at=time.time(),
+            written_monotonic_s=self._written_s,
             phase=self._lifecycle.phase,
             numbers=self._telemetry.numbers(),
             error=error,
@@ -223,22 +229,23 @@ class Daemon:
             log.info("the status file could not be written: %s", problem)
 
     def _say_hello(self) -> None:
-        order, compete = self._order, self._config.compete
+        options, compete = self._options, self._config.compete
         how = "most likely actions" if compete.deterministic else "sampled actions"
-        console.info("hockey-dreamer %s plays on %s", self._version, order.address)
-        console.info("checkpoint %s (%s), %s", order.checkpoint, self._digest[:SHOWN_DIGITS], how)
-        console.info("daemon %d of %s, log %s", self._place.number, order.records, self._log)
+        console.info("hockey-dreamer %s plays on %s", self._version, options.address)
+        console.info("checkpoint %s (%s), %s", options.checkpoint, self._digest[:SHOWN_DIGITS], how)
+        console.info("daemon %d of %s, log %s", self._place.number, options.records, self._log)
         console.info("Ctrl-C finishes the matches in play, a second Ctrl-C leaves at once")
-        if order.warning:
-            log.warning("%s", order.warning)
+        if options.warning:
+            log.warning("%s", options.warning)
 
 
-def make_wire(order: Order, compete: CompeteConfig, desk: Desk, telemetry: Telemetry) -> Wire:
-    """The wire that speaks the protocol of the order's address. Raises AddressError, CertificateError, TokenError."""
-    address = order.address
+def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tournament, telemetry: Telemetry) -> Wire:
+    """The wire that speaks the protocol of the address asked for. Raises AddressError, CertificateError, TokenError."""
+    address = options.address
 
-    def backoff() -> Backoff:
-        return Backoff(compete.retry_first_s, compete.retry_most_s, random.Random())
+    def retries() -> Retries:
+        backoff = Backoff(compete.retry_first_s, compete.retry_most_s, random.Random())
+        return Retries(backoff, attempts=compete.attempts)
 
     if address.wire == "comprl":
         from competitor.daemon.comprl import ComprlWire
@@ -246,24 +253,22 @@ def make_wire(order: Order, compete: CompeteConfig, desk: Desk, telemetry: Telem
         return ComprlWire(
             address.host,
             address.port,
-            order.token,
-            desk,
+            options.token,
+            tournament,
             connections=compete.connections,
-            backoff=backoff,
-            attempts=compete.attempts,
+            retries=retries,
             telemetry=telemetry,
         )
     from competitor.daemon.websocket import WebSocketWire
 
     return WebSocketWire(
-        str(address),
-        order.token,
-        desk,
+        address,
+        options.token,
+        tournament,
         matches=compete.connections,
-        backoff=backoff(),
-        attempts=compete.attempts,
+        retries=retries(),
         telemetry=telemetry,
-        authority=order.ca_file,
+        authority=options.ca_file,
     )
 
 

@@ -3,61 +3,69 @@
 ===================  ====================================================================  ==================
 module               holds                                                                 lives as long as
 ===================  ====================================================================  ==================
-`comprl`             ComprlWire: all connections, one reactor                              the daemon
-`comprl_caller`      Caller: one connection through all its losses                         the daemon
+`comprl`             ComprlWire: all connections, one reactor; Caller: one connection      the daemon
+                     through all its losses
 `comprl_dial`        from a host name to an open TCP connection                            an attempt
 `comprl_connection`  ComprlConnection: boxes, login, silence, closing                      a connection
 `comprl_player`      ComprlPlayer: the answer to every request                             a connection
 `comprl_commands`    the protocol's commands; the arena speaks them too
 `own_reactor`        a Twisted reactor that is not the global one                          the daemon
 ===================  ====================================================================  ==================
+
+Dialling again is our own, not ClientService's: that one takes a connection for a success as soon as TCP stands, keeps
+why an attempt failed to itself, and cannot tell the last attempt from the others.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
-from competitor.daemon.comprl_caller import Caller
+from competitor.daemon.comprl_connection import ComprlConnection
 from competitor.daemon.comprl_player import Surroundings
-from competitor.daemon.logs import Redaction
-from competitor.errors import CompetitorError, TokenError
-from competitor.wire.backoff import Backoff
-from competitor.wire.comprl_dial import dial
+from competitor.daemon.logs import CONSOLE, Redaction
+from competitor.daemon.telemetry import Telemetry
+from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, TokenError, UnreachableError
+from competitor.wire.backoff import STEADY_S, Retries
+from competitor.wire.comprl_commands import LOGIN_FAILED, PROTOCOL_VERSION, WRONG_VERSION
+from competitor.wire.comprl_dial import DialError, dial
 from competitor.wire.messages import plain
-from competitor.wire.own_reactor import Clock, OwnReactor, log_to_standard_library
+from competitor.wire.own_reactor import Clock, OwnReactor, Timer, log_to_standard_library
 
-if TYPE_CHECKING:
-    from competitor.daemon.desk import Desk
-    from competitor.daemon.telemetry import Telemetry
+if TYPE_CHECKING:  # brings the engine and its rink
+    from competitor.daemon.tournament import Tournament
 
 CHECK_EVERY_S = 1.0
 MOST_TOKEN_BYTES = 65535  # of any value in AMP
 
+log = logging.getLogger(__name__)
+console = logging.getLogger(CONSOLE)
+
 
 class ComprlWire:
-    """Plays on a comprl server over `connections` connections at once (a `competitor.daemon.desk.Wire`)."""
+    """Plays on a comprl server over `connections` connections at once (a `competitor.daemon.supervisor.Wire`)."""
 
     def __init__(
         self,
         host: str,
         port: int,
         token: str,
-        desk: Desk,
+        tournament: Tournament,
         *,
         connections: int = 1,
-        backoff: Callable[[], Backoff],
-        attempts: int = 0,
+        retries: Callable[[], Retries],
         telemetry: Telemetry,
         reactor: OwnReactor | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`attempts` in a row that fail on a connection end the wire, 0: none do. Raises TokenError.
+        """Raises TokenError. retries: makes those of one connection; the last one that fails ends the wire.
 
         Without a `reactor` one is made and closed by `run`. `clock` is for the timers, the reactor's if None.
         """
@@ -65,10 +73,9 @@ class ComprlWire:
         self._host, self._port = host, port
         self._token = _encoded(token)
         self._redact = Redaction(token)
-        self._desk = desk
+        self._tournament = tournament
         self._connections = connections
-        self._backoff = backoff
-        self._attempts = attempts
+        self._retries = retries
         self._telemetry = telemetry
         self._given_reactor = reactor
         self._given_clock = clock
@@ -110,10 +117,10 @@ class ComprlWire:
         """Connect to the server."""
         return dial(self._running, self._clock, self._host, self._port, factory)
 
-    def may_give_up(self, failures: int) -> bool:
-        """Whether a connection has failed often enough in a row; never as long as another one stands."""
-        is_reachable = any(caller.is_online for caller in self._callers)
-        return 0 < self._attempts <= failures and not is_reachable
+    @property
+    def is_reachable(self) -> bool:
+        """Whether any connection stands: then a single one that fails is no reason to give up."""
+        return any(caller.is_online for caller in self._callers)
 
     def end_with(self, error: CompetitorError) -> None:
         """End the wire because of `error`; matches in play go on to their end."""
@@ -144,9 +151,11 @@ class ComprlWire:
         if self._is_finishing or self._is_leaving:
             self._running.stop()
             return
-        surroundings = Surroundings(self._token, self._redact, self._desk, self._clock, self._running.call_together)
+        surroundings = Surroundings(
+            self._token, self._redact, self._tournament, self._clock, self._running.call_together
+        )
         self._callers = [
-            Caller(f"comprl-{number}", self, surroundings, self._backoff(), self._telemetry)
+            Caller(f"comprl-{number}", self, surroundings, self._retries(), self._telemetry)
             for number in range(1, self._connections + 1)
         ]
         for caller in list(self._callers):
@@ -161,6 +170,134 @@ class ComprlWire:
         self._clock.callLater(CHECK_EVERY_S, self._check)
         for caller in self._callers:
             caller.check_stuck()
+
+
+class Caller(Factory):
+    """One of a wire's connections, through all its losses. All methods belong to the reactor's thread."""
+
+    noisy = False
+
+    def __init__(
+        self, name: str, wire: ComprlWire, surroundings: Surroundings, retries: Retries, telemetry: Telemetry
+    ) -> None:
+        self.name = name
+        self._wire = wire
+        self._shared = surroundings
+        self._retries = retries
+        self._telemetry = telemetry
+        self._was_online = False
+        self._is_stopping = False
+        self._attempt: Deferred[None] | None = None
+        self._connection: ComprlConnection | None = None
+        self._waiting: Timer | None = None
+        self._steady: Timer | None = None
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the connection stands and the login was accepted."""
+        return self._connection is not None and self._connection.has_logged_in
+
+    def dial(self) -> None:
+        """Try to connect."""
+        self._waiting = None
+        self._attempt = self._wire.dial(self).addCallbacks(self._connected, self._failed)
+
+    def finish(self) -> None:
+        """Play a match in progress to its end, then be gone for good."""
+        self._stop(ComprlConnection.retire)
+
+    def leave(self) -> None:
+        """Be gone for good as soon as possible."""
+        self._stop(lambda connection: connection.hang_up("leaving"))
+
+    def check_stuck(self) -> None:
+        """Break off a match that has had no news for too long."""
+        if self._connection is not None:
+            self._connection.check_stuck()
+
+    def buildProtocol(self, addr: IAddress | None) -> ComprlConnection:
+        """Called by Twisted when the TCP connection stands."""
+        self._connection = ComprlConnection(self, self._shared)
+        return self._connection
+
+    def logged_in(self) -> None:
+        """The connection's login was accepted."""
+        self._retries.logged_in()
+        self._steady = self._shared.clock.callLater(STEADY_S, self.useful)
+        if self._was_online:
+            self._telemetry.reconnected()
+        console.info("%s: %s %s", self.name, "back at" if self._was_online else "logged in at", self._wire.address)
+        self._was_online = True
+
+    def useful(self) -> None:
+        """The connection led to something."""
+        self._retries.useful()
+
+    def on_error(self, text: str) -> bool:
+        """The server sent this Error; return whether it ends everything."""
+        refusal = self._refusal(text)
+        log.log(logging.ERROR if refusal is None else logging.INFO, "%s: the server says: %s", self.name, text)
+        if refusal is not None:
+            self._wire.end_with(refusal)
+        return refusal is not None
+
+    def lost(self, connection: ComprlConnection) -> None:
+        """The connection has ended."""
+        self._connection = None
+        if self._steady is not None and self._steady.active():
+            self._steady.cancel()
+        if self._is_stopping or connection.is_done:
+            log.info("%s: closed: %s", self.name, connection.reason)
+            self._wire.gone(self)
+        else:
+            self._dial_later(connection.reason, is_last=not connection.has_logged_in and self._retries.failed())
+
+    def _stop(self, close: Callable[[ComprlConnection], None]) -> None:
+        self._is_stopping = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+            self._wire.gone(self)
+        elif self._connection is not None:
+            close(self._connection)
+        elif self._attempt is not None:
+            self._attempt.cancel()
+
+    def _connected(self, protocol: IProtocol) -> None:
+        self._attempt = None
+
+    def _failed(self, failure: Failure) -> None:
+        self._attempt = None
+        if self._is_stopping:
+            self._wire.gone(self)
+        else:
+            if not failure.check(DialError):
+                log.error("%s: an error in this program: %s", self.name, failure.getTraceback())
+            self._dial_later(plain(failure.getErrorMessage()), is_last=self._retries.failed())
+
+    def _dial_later(self, reason: str, *, is_last: bool) -> None:
+        if is_last and not self._wire.is_reachable:
+            self._give_up(reason)
+            return
+        wait_s = self._retries.next_s()
+        log.warning("%s: %s: %s; trying again in %.1f s", self.name, self._wire.address, reason, wait_s)
+        self._waiting = self._shared.clock.callLater(wait_s, self.dial)
+
+    def _give_up(self, reason: str) -> None:
+        attempts = f"{self._retries.failures} attempts" if self._retries.failures > 1 else "one attempt"
+        text = f"no connection to {self._wire.address} after {attempts}: {reason}; is the address right?"
+        self._wire.end_with(UnreachableError(text))
+        self._wire.gone(self)
+
+    def _refusal(self, text: str) -> CompetitorError | None:
+        """The fatal error that the server's text means, or None."""
+        address = self._wire.address
+        if text == LOGIN_FAILED:
+            return LoginError(f"{address} does not accept the token; ask whoever runs the server for yours")
+        if text == WRONG_VERSION:
+            need = f"does not speak version {PROTOCOL_VERSION} of the comprl protocol"
+            return ProtocolVersionError(f"{address} {need}; look for a newer version of this program")
+        return None
 
 
 def _encoded(token: str) -> bytes:

@@ -20,6 +20,9 @@ from competitor.wire.own_reactor import Timer
 log = logging.getLogger(__name__)
 
 LOGIN_TIMEOUT_S = 15.0  # silence before the login is complete; afterwards it is normal for hours
+PROBE_AFTER_S = 20.0  # silence after the login: then the server is asked whether it is there,
+ANSWER_WITHIN_S = 30.0  # and has so long to say anything
+PROBE = b"Probe"  # no command of the protocol: answered with the error that AMP has for that, which costs nothing
 LINGER_S = 2.0  # for the last bytes to leave before the connection is cut, and for the server to close it itself
 MOST_PAIRS = 64  # in a box; the largest box in real play has four
 
@@ -33,7 +36,8 @@ class Owner(Protocol):
     name: str
 
     def logged_in(self) -> None: ...
-    def told_error(self, text: str) -> bool: ...  # returns whether it ends the daemon
+    def useful(self) -> None: ...
+    def on_error(self, text: str) -> bool: ...  # returns whether it ends the daemon
     def lost(self, connection: ComprlConnection) -> None: ...
 
 
@@ -43,20 +47,21 @@ class ComprlConnection(amp.AMP):
     transport: Any  # Twisted's interfaces are no types
 
     def __init__(self, owner: Owner, surroundings: Surroundings) -> None:
-        self._player = ComprlPlayer(owner.name, surroundings, self._told_error)
+        self._player = ComprlPlayer(owner.name, surroundings, self._on_error)
         super().__init__(locator=self._player)
         self._owner = owner
         self._clock = surroundings.clock
         self._timers: list[Timer] = []
         self._owed = 0  # answers
         self._pairs = 0  # of the box that is coming in
-        self._is_closing = False
+        self._is_closing = self._is_probed = False
+        self._probing: Timer | None = None
         self.reason = ""  # why the connection ended
 
     @property
     def has_logged_in(self) -> bool:
         """Whether the server accepted the login."""
-        return self._player.link is not None
+        return self._player.participant is not None
 
     @property
     def is_done(self) -> bool:
@@ -78,8 +83,8 @@ class ComprlConnection(amp.AMP):
 
     def check_stuck(self) -> None:
         """Hang up if a match has had no news for too long: the other player's failure can freeze it for good."""
-        link = self._player.link
-        stuck = link.stuck() if link is not None and not self._is_closing else []
+        participant = self._player.participant
+        stuck = participant.stuck() if participant is not None and not self._is_closing else []
         if stuck:
             log.warning("%s: no step for too long, giving up match %s", self._owner.name, stuck[0].match_id)
             self.hang_up("the match was stuck")
@@ -91,7 +96,7 @@ class ComprlConnection(amp.AMP):
         self._silence = self._later(LOGIN_TIMEOUT_S, self._give_up, f"no login for {LOGIN_TIMEOUT_S:g} s")
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """The connection is gone: the desk gives up its match, the owner connects again."""
+        """The connection is gone: the tournament gives up its match, the owner connects again."""
         done = reason.check(ConnectionDone)
         self.reason = self.reason or ("the server closed the connection" if done else plain(reason.getErrorMessage()))
         for timer in self._timers:
@@ -99,8 +104,8 @@ class ComprlConnection(amp.AMP):
                 timer.cancel()
         super().connectionLost(reason)
         try:
-            if self._player.link is not None:
-                self._player.link.closed(self.reason)
+            if self._player.participant is not None:
+                self._player.participant.closed(self.reason)
         finally:
             self._owner.lost(self)
 
@@ -121,7 +126,12 @@ class ComprlConnection(amp.AMP):
         self._pairs = 0
         if self._is_closing:
             return
-        if amp.ANSWER in box or amp.ERROR in box:
+        if self._probing is not None:
+            self._is_probed = False
+            self._probing.reset(PROBE_AFTER_S)
+        if PROBE in (box.get(amp.ANSWER), box.get(amp.ERROR)):
+            self._note_message()
+        elif amp.ANSWER in box or amp.ERROR in box:
             log.warning("%s: the server answered what nobody had asked", self._owner.name)
         elif amp.COMMAND not in box:
             self._give_up("the server sent a box that is no request")
@@ -143,19 +153,35 @@ class ComprlConnection(amp.AMP):
         if not failure.check(amp.RemoteAmpError):
             super().unhandledError(failure)
 
+    def _probe(self) -> None:
+        """Ask a silent server whether it is there; one that hangs keeps its connections open for ever."""
+        if self._is_probed:
+            self._give_up(f"the server has not answered for {PROBE_AFTER_S + ANSWER_WITHIN_S:g} s")
+            return
+        self._is_probed = True
+        super().sendBox(amp.AmpBox({amp.COMMAND: PROBE, amp.ASK: PROBE}))
+        self._probing = self._later(ANSWER_WITHIN_S, self._probe)
+
+    def _note_message(self) -> None:
+        if self._player.participant is not None:
+            self._player.participant.heard()
+
     def _note_life(self, command: bytes) -> None:
-        if self._player.link is None and command in AFTER_LOGIN:
+        if self._player.participant is None and command in AFTER_LOGIN:
             self._player.log_in()
             self._silence.cancel()
+            self._probing = self._later(PROBE_AFTER_S, self._probe)
             self._owner.logged_in()
-        if self._player.link is not None:
-            self._player.link.heard()
+        if command == Step.commandName:
+            self._owner.useful()
+        if self._player.participant is not None:
+            self._note_message()
         elif self._silence.active():
             self._silence.reset(LOGIN_TIMEOUT_S)
 
-    def _told_error(self, text: str) -> None:
+    def _on_error(self, text: str) -> None:
         self.reason = f"the server says: {text}"
-        if not self._owner.told_error(text):
+        if not self._owner.on_error(text):
             self._later(LINGER_S, self.hang_up, self.reason)
 
     def _give_up(self, reason: str) -> None:
@@ -169,5 +195,5 @@ class ComprlConnection(amp.AMP):
 
     def _later(self, delay_s: float, function: Callable[..., object], *args: object) -> Timer:
         timer = self._clock.callLater(delay_s, function, *args)
-        self._timers.append(timer)
+        self._timers = [*(timer for timer in self._timers if timer.active()), timer]
         return timer

@@ -1,4 +1,4 @@
-"""The player's answers in the comprl protocol: exactly one for every request, whatever happens at the desk.
+"""The player's answers in the comprl protocol: exactly one for every request, whatever happens at the tournament.
 
 An unanswered request ends the connection after 10 s, and with it the match; an answer that AMP makes of an exception
 does so at once, or freezes the match for both players. So no exception leaves a responder.
@@ -18,14 +18,13 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
 from competitor.daemon.logs import Redaction
-from competitor.engine.session import ACTION_SIZE, ZEROS, Action
+from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Session
 from competitor.wire import comprl_commands as commands
 from competitor.wire.messages import plain
 from competitor.wire.own_reactor import Clock
 
-if TYPE_CHECKING:
-    from competitor.daemon.desk import Desk, Link
-    from competitor.engine.session import Session
+if TYPE_CHECKING:  # brings the engine and its rink
+    from competitor.daemon.tournament import Participant, Tournament
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class Surroundings:
 
     token: bytes = field(repr=False)
     redact: Redaction = field(repr=False)  # takes the token out of texts that come from the server
-    desk: Desk
+    tournament: Tournament
     clock: Clock
     call: Callable[..., None]  # has a function called in the reactor's thread; from any thread
 
@@ -61,7 +60,7 @@ class ComprlPlayer(amp.CommandLocator):
         self._queued = False
         self._last_match = False
         self._declined = False
-        self.link: Link | None = None
+        self.participant: Participant | None = None
 
     @property
     def may_go(self) -> bool:
@@ -75,7 +74,7 @@ class ComprlPlayer(amp.CommandLocator):
 
     def log_in(self) -> None:
         """The server has accepted the login."""
-        self.link = self._shared.desk.open_link(self._name)
+        self.participant = self._shared.tournament.join(self._name)
 
     def retire(self) -> None:
         """Take no new match from now on."""
@@ -100,7 +99,7 @@ class ComprlPlayer(amp.CommandLocator):
         """Say whether another match is wanted. The match before may still be in play: its end comes next."""
         wanted = False
         try:
-            wanted = not self._last_match and (self._queued or self._open_link.wants_match())
+            wanted = not self._last_match and (self._queued or self._joined.wants_match())
             self._declined = not wanted
         except Exception:
             log.exception("%s: no match, because of an error in this program", self._name)
@@ -117,8 +116,8 @@ class ComprlPlayer(amp.CommandLocator):
         self._in_match, self._queued, self._game_id = True, False, game_id
         try:
             if before is not None:
-                self._open_link.abandon(before, "the server began another match")
-            self._session = self._open_link.begin(match_id_of(game_id or b""))
+                self._joined.abandon(before, "the server began another match")
+            self._session = self._joined.begin(match_id_of(game_id or b""))
         except Exception:
             log.exception("%s: a match is played with zeros, because of an error in this program", self._name)
         return {}
@@ -135,7 +134,7 @@ class ComprlPlayer(amp.CommandLocator):
             return {"action": list(ZEROS)}
         answer: Deferred[Answer] = Deferred()
         try:
-            self._open_link.step(self._session, obv or (), functools.partial(self._shared.call, self._act, answer))
+            self._joined.step(self._session, obv or (), functools.partial(self._shared.call, self._act, answer))
         except Exception:
             log.exception("%s: a step is answered with zeros, because of an error in this program", self._name)
             self._act(answer, ZEROS)
@@ -160,10 +159,10 @@ class ComprlPlayer(amp.CommandLocator):
         score = goals_of(stats)
         if score is None:
             log.error("%s: match %s ends with an unreadable score: %s", self._name, session.match_id, stats[:4])
-            self._open_link.abandon(session, "the server told no score")
+            self._joined.abandon(session, "the server told no score")
             saved()
         else:
-            self._open_link.end(session, *score, won=won, saved=saved)
+            self._joined.end(session, *score, won=won, saved=saved)
 
     @commands.Message.responder
     def message(self, msg: bytes | None) -> Answer:
@@ -178,9 +177,9 @@ class ComprlPlayer(amp.CommandLocator):
         return {}
 
     @property
-    def _open_link(self) -> Link:
-        assert self.link is not None, "the first request after the login opens the link"
-        return self.link
+    def _joined(self) -> Participant:
+        assert self.participant is not None, "the first request after the login opens the participant"
+        return self.participant
 
     def _readable(self, msg: bytes | None) -> str:
         return plain(self._shared.redact((msg or b"").decode("utf-8", "replace")))

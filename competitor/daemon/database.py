@@ -1,6 +1,6 @@
 """The table of all matches: an SQLite file that several daemons write side by side and anybody can read.
 
-Table `matches` has a row per match with the columns of MatchRow; `rounds` has match (its id), number from 1,
+Table `matches` has a row per match with the fields of MatchRow as columns; `rounds` has match (its id), number from 1,
 steps, starter ("own", "other" or NULL: on whose side the puck lay) and result (+1, 0, -1 or NULL: not known).
 """
 
@@ -13,61 +13,60 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from competitor.engine.session import Source
 from competitor.errors import RecordingError
-from competitor.play.finished_match import FinishedMatch
+from competitor.play.finished_match import FinishedMatch, MatchFacts
 from competitor.play.outcomes import PlayedRound
 
 NAME = "matches.sqlite3"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 
-SCHEMA = (
-    """CREATE TABLE matches (
-    id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, match_id TEXT NOT NULL, wire TEXT NOT NULL,
-    server TEXT NOT NULL, link TEXT NOT NULL, opponent TEXT, started_at REAL NOT NULL, ended_at REAL NOT NULL,
-    expected_rounds INTEGER NOT NULL, ending TEXT NOT NULL, reason TEXT NOT NULL,
-    own INTEGER NOT NULL, other INTEGER NOT NULL, result TEXT, rating REAL, steps INTEGER NOT NULL,
-    latency_p50_ms REAL, latency_p99_ms REAL, latency_max_ms REAL,
-    answers TEXT NOT NULL, checkpoint TEXT NOT NULL, digest TEXT NOT NULL, code_version TEXT NOT NULL)""",
-    """CREATE TABLE rounds (
-    match INTEGER NOT NULL REFERENCES matches (id), number INTEGER NOT NULL, steps INTEGER NOT NULL,
-    starter TEXT, result INTEGER, PRIMARY KEY (match, number)) WITHOUT ROWID""",
-    "CREATE INDEX matches_by_time ON matches (ended_at, id)",
-)
 
-
-@dataclass(frozen=True)
-class MatchRow:
-    """A match in the table. Times are unix seconds."""
+@dataclass(frozen=True, kw_only=True)
+class MatchRow(MatchFacts):
+    """A match in the table: its facts and what they leave out. Times are unix seconds."""
 
     file: str  # beside the database
-    match_id: str
-    wire: str
-    server: str
-    link: str
-    opponent: str | None
-    started_at: float
-    ended_at: float
-    expected_rounds: int  # of a whole match
-    ending: str  # "played", "opponent left" or "abandoned"
-    reason: str
-    own: int
-    other: int
     result: str | None  # "W", "D" or "L" by the score; None unless played to its end
-    rating: float | None
     steps: int
     latency_p50_ms: float | None  # of the answers; None without any
     latency_p99_ms: float | None
     latency_max_ms: float | None
     answers: str  # JSON: how many answers each Source gave
-    checkpoint: str
-    digest: str
     code_version: str
+
+
+_ROW = TypeAdapter(MatchRow)
+COLUMNS = tuple(field.name for field in fields(MatchRow))
+SQL_TYPES = {str: "TEXT", float: "REAL", int: "INTEGER", bool: "INTEGER"}
+EARLIER_NAMES = {"connection": "link", "rounds": "expected_rounds", "inferred": "0"}  # in version 1
+
+
+def _column(name: str, hint: Any) -> str:
+    kinds = get_args(hint) or (hint,)
+    kind = next(kind if isinstance(kind, type) else type(kind) for kind in kinds if kind is not type(None))
+    return f"{name} {SQL_TYPES[kind]}{'' if type(None) in kinds else ' NOT NULL'}{' UNIQUE' * (name == 'file')}"
+
+
+_MATCH_COLUMNS = ", ".join(_column(name, hint) for name, hint in get_type_hints(MatchRow).items())
+SCHEMA = (
+    f"CREATE TABLE matches (id INTEGER PRIMARY KEY, {_MATCH_COLUMNS})",
+    """CREATE TABLE rounds (
+    match INTEGER NOT NULL REFERENCES matches (id), number INTEGER NOT NULL, steps INTEGER NOT NULL,
+    starter TEXT, result INTEGER, PRIMARY KEY (match, number)) WITHOUT ROWID""",
+    "CREATE INDEX matches_by_time ON matches (ended_at, id)",
+)
+UPGRADE = (
+    "ALTER TABLE matches RENAME COLUMN link TO connection",
+    "ALTER TABLE matches RENAME COLUMN expected_rounds TO rounds",
+    "ALTER TABLE matches ADD COLUMN inferred INTEGER NOT NULL DEFAULT 0",
+)
 
 
 @dataclass(frozen=True)
@@ -103,24 +102,22 @@ class ListedMatch:
     tally: MatchTally
 
 
-COLUMNS = ", ".join(field.name for field in fields(MatchRow))
-
-
 def row_of(match: FinishedMatch, file: str, code_version: str) -> MatchRow:
     """Return what the table keeps of a match whose file is called `file`."""
     counts = {source.name.lower(): int((match.source == source).sum()) for source in Source}
     latencies = np.percentile(match.latency_ms, (50, 99, 100)).tolist() if len(match.latency_ms) else [None] * 3
-    values: dict[str, Any] = {field.name: getattr(match, field.name, None) for field in fields(MatchRow)}
-    values |= zip(("latency_p50_ms", "latency_p99_ms", "latency_max_ms"), latencies, strict=True)
-    values |= {
-        "file": file,
-        "code_version": code_version,
-        "expected_rounds": match.rounds,
-        "result": match.result if match.ending == "played" else None,
-        "steps": len(match.obs),
-        "answers": json.dumps({name: count for name, count in counts.items() if count}),
-    }
-    return MatchRow(**values)
+    p50_ms, p99_ms, max_ms = latencies
+    return MatchRow(
+        **{field.name: getattr(match, field.name) for field in fields(MatchFacts)},
+        file=file,
+        result=match.result if match.ending == "played" else None,
+        steps=len(match.obs),
+        latency_p50_ms=p50_ms,
+        latency_p99_ms=p99_ms,
+        latency_max_ms=max_ms,
+        answers=json.dumps({name: count for name, count in counts.items() if count}),
+        code_version=code_version,
+    )
 
 
 def round_rows(rounds: Sequence[PlayedRound]) -> list[RoundRow]:
@@ -154,9 +151,10 @@ class Database:
     def add(self, row: MatchRow, rounds: Sequence[RoundRow]) -> bool:
         """Write a match safely to the disk; False when a match with this file is there already."""
         with _transaction(self.open()) as connection:
-            marks = ", ".join("?" * len(astuple(row)))
+            marks = ", ".join("?" * len(COLUMNS))
             added = connection.execute(
-                f"INSERT INTO matches ({COLUMNS}) VALUES ({marks}) ON CONFLICT (file) DO NOTHING", astuple(row)
+                f"INSERT INTO matches ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT (file) DO NOTHING",
+                astuple(row),
             )
             if added.rowcount < 1:
                 return False
@@ -175,31 +173,38 @@ class Database:
             self._connection = None
 
 
-def last_matches(directory: Path, count: int) -> list[ListedMatch]:
+def last_matches(directory: Path, count: int, damaged: list[str] | None = None) -> list[ListedMatch]:
     """Return the last `count` matches recorded in `directory`, oldest first; none when nothing is recorded there.
 
-    Makes and changes nothing. Raises RecordingError when the database is damaged or of another version.
+    Damaged rows are left out and said in `damaged`. Makes and changes nothing. Raises RecordingError when the
+    database is damaged or of another version.
     """
     path = directory / NAME
     if not path.is_file():
         return []
     try:
         with closing(_reader(path)) as connection:
-            _check_version(connection, path)
-            return _listed(connection, count)
+            return _listed(connection, count, _check_version(connection, path), [] if damaged is None else damaged)
     except sqlite3.Error as error:
         raise RecordingError(f"{path} cannot be read: {error}") from error
 
 
-def _listed(connection: sqlite3.Connection, count: int) -> list[ListedMatch]:
+def _listed(connection: sqlite3.Connection, count: int, version: int, damaged: list[str]) -> list[ListedMatch]:
     sums = ", ".join(f"SUM(result IS '{letter}') OVER (ORDER BY ended_at, id)" for letter in "WDL")
+    names = ", ".join(EARLIER_NAMES.get(name, name) if version == 1 else name for name in COLUMNS)
     found = connection.execute(
-        f"SELECT id, {sums}, {COLUMNS} FROM matches ORDER BY ended_at DESC, id DESC LIMIT ?", (count,)
+        f"SELECT id, {sums}, {names} FROM matches ORDER BY ended_at DESC, id DESC LIMIT ?", (count,)
     ).fetchall()
-    return [
-        ListedMatch(MatchRow(*columns), _rounds(connection, number), MatchTally(*tally))
-        for number, *tally, columns in ((row[0], *row[1:4], row[4:]) for row in reversed(found))
-    ]
+    listed = []
+    for number, *tally, columns in ((row[0], *row[1:4], row[4:]) for row in reversed(found)):
+        try:
+            row = _ROW.validate_python(dict(zip(COLUMNS, columns, strict=True)))
+            json.loads(row.answers)
+        except (ValueError, RecursionError) as error:
+            damaged.append(f"row {number}: {' '.join(str(error).split())}")
+            continue
+        listed.append(ListedMatch(row, _rounds(connection, number), MatchTally(*tally)))
+    return listed
 
 
 def _rounds(connection: sqlite3.Connection, match: int) -> list[RoundRow]:
@@ -233,20 +238,23 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file. Several daemons may try at once: the transaction lets one of them."""
     is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
-    if is_empty and _version(connection) == 0:
-        for statement in SCHEMA:
-            connection.execute(statement)
+    version = _version(connection)
+    statements = SCHEMA if is_empty and version == 0 else UPGRADE if version == 1 else ()
+    for statement in statements:
+        connection.execute(statement)
+    if statements:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     _check_version(connection, path)
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     version = _version(connection)
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise RecordingError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "use the program that wrote it, or another directory"
         )
+    return version
 
 
 def _version(connection: sqlite3.Connection) -> int:

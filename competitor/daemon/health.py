@@ -1,14 +1,18 @@
-"""The HTTP port: /healthz for whoever watches over the daemon, /metrics for Prometheus."""
+"""The HTTP port: /healthz for whoever watches over the daemon, /metrics for Prometheus.
+
+A server of its own instead of aiohttp's, which sets no limit to connections, nor a time for a request to come: here
+nobody can take more than MOST_CONNECTIONS sockets for REQUEST_TIMEOUT_S each, whatever he does; who comes later waits
+in the system's queue and is served next.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -16,15 +20,20 @@ from competitor.daemon.telemetry import Numbers, Telemetry
 from competitor.errors import PortError
 
 LOOPBACK = "127.0.0.1"
-REQUEST_TIMEOUT_S = 5.0
-STOP_POLL_S = 0.05
+MOST_CONNECTIONS = 64
+REQUEST_TIMEOUT_S = 2.0  # from being let in to the last byte of the answer
+MOST_REQUEST_BYTES = 8192
+QUEUE = 1024  # connections that the system keeps until they are let in
+NO_SOCKETS_PAUSE_S = 0.2
+CLOSE_WITHIN_S = 2.0
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 Answer = tuple[int, str, bytes]
 
 
 class HealthServer:
-    """Answers on a port in threads of its own until `close`. Raises PortError when the port cannot be had.
+    """Answers on a port in a thread of its own until `close`. Raises PortError when the port cannot be had.
 
     stuck_after_s: seconds without a message while a match is in play after which the daemon is not well.
     """
@@ -33,15 +42,11 @@ class HealthServer:
         self, host: str, port: int, telemetry: Telemetry, phase: Callable[[], str], *, stuck_after_s: float
     ) -> None:
         self._telemetry, self._phase, self._stuck_after_s = telemetry, phase, stuck_after_s
-        try:
-            self._server = _Server((host, port), _handler(self.answer))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise PortError(f"cannot listen on {host}:{port}: {reason}; choose another --http PORT") from None
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(STOP_POLL_S,), name="health", daemon=True
-        )
+        self._listening = _listen(host, port)
+        self.port = int(self._listening.getsockname()[1])
+        self._loop = asyncio.new_event_loop()
+        self._serving = self._loop.create_task(self._serve())
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
 
     def answer(self, path: str) -> Answer:
@@ -54,9 +59,8 @@ class HealthServer:
 
     def close(self) -> None:
         """Stop answering; returns when the port is free."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join(CLOSE_WITHIN_S)
 
     def _healthz(self) -> Answer:
         numbers = self._telemetry.numbers()
@@ -64,11 +68,62 @@ class HealthServer:
         says = {
             "healthy": problem is None,
             "problem": problem,
+            "warning": warning(numbers),
             "phase": self._phase(),
             "connected": numbers.connected,
             **asdict(numbers),
         }
         return (200 if problem is None else 503), JSON, (json.dumps(says, indent=2) + "\n").encode()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(asyncio.wait([self._serving]))
+        finally:
+            self._listening.close()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        gate = asyncio.Semaphore(MOST_CONNECTIONS)
+        async with asyncio.TaskGroup() as open_connections:
+            while True:
+                await gate.acquire()
+                try:
+                    peer, _ = await self._loop.sock_accept(self._listening)
+                except OSError:  # no descriptors left, or the peer has gone already
+                    gate.release()
+                    await asyncio.sleep(NO_SOCKETS_PAUSE_S)
+                    continue
+                open_connections.create_task(self._attend(peer)).add_done_callback(lambda _: gate.release())
+
+    async def _attend(self, peer: socket.socket) -> None:
+        with peer:
+            peer.setblocking(False)
+            try:
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    await self._loop.sock_sendall(peer, self._response(await self._request(peer)))
+            except (TimeoutError, OSError):
+                pass  # who is slow or hangs up is no event worth a word
+
+    async def _request(self, peer: socket.socket) -> bytes:
+        request = b""
+        while b"\r\n\r\n" not in request and len(request) < MOST_REQUEST_BYTES:
+            data = await self._loop.sock_recv(peer, MOST_REQUEST_BYTES)
+            if not data:
+                raise ConnectionError
+            request += data
+        return request
+
+    def _response(self, request: bytes) -> bytes:
+        method, _, rest = request.partition(b"\r\n")[0].partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
+        if b"\r\n\r\n" not in request or not path.startswith("/"):
+            code, kind, body = 400, TEXT, b"this is no request\n"
+        elif method not in (b"GET", b"HEAD"):
+            code, kind, body = 405, TEXT, b"GET is all there is\n"
+        else:
+            code, kind, body = self.answer(path)
+        head = f"HTTP/1.1 {code} {REASONS[code]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        return f"{head}Connection: close\r\n\r\n".encode() + (b"" if method == b"HEAD" else body)
 
 
 def complaint(numbers: Numbers, stuck_after_s: float) -> str | None:
@@ -80,27 +135,21 @@ def complaint(numbers: Numbers, stuck_after_s: float) -> str | None:
     return None
 
 
-class _Server(ThreadingTCPServer):  # http.server's own class asks the name service for its name when it starts
-    daemon_threads = True
-    allow_reuse_address = True
+def warning(numbers: Numbers) -> str | None:
+    """What needs a person but no new start, which would lose the matches that wait; None: nothing."""
+    if not numbers.waiting:
+        return None
+    matches = "1 match waits" if numbers.waiting == 1 else f"{numbers.waiting} matches wait"
+    return f"{matches} to be written: {numbers.refusal or 'the disk is slow'}"
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever hangs up early is no event worth a traceback."""
 
-
-def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_TIMEOUT_S
-
-        def do_GET(self) -> None:
-            code, kind, body = answer(self.path.partition("?")[0])
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: a probe comes every few seconds."""
-
-    return Handler
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listening = socket.create_server(address[:2], family=family, backlog=QUEUE)
+        listening.setblocking(False)
+        return listening
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise PortError(f"cannot listen on {place}: {reason}; choose another --http PORT") from None

@@ -1,11 +1,13 @@
 """Logs of a daemon: a file a day, kept for a week, and what matters on the console. The token is in neither.
 
 Whoever logs only puts a record into a queue; one thread writes. So a full disk or a terminal that is held with
-Ctrl-S never keeps a match waiting.
+Ctrl-S never keeps a match waiting. Lines of one kind that come by the thousand, as a server can make them, are counted
+instead: BURST of them are written at once, then one every PAUSE_S.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
@@ -14,6 +16,7 @@ import platform
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -27,10 +30,11 @@ if TYPE_CHECKING:
     from competitor.config import Config
 
 DAYS_KEPT = 7
+BURST, PAUSE_S = 100, 5.0  # 17,000 lines of a kind a day at most, about 10 MB
 HIDDEN = "***"
 # What is logged here stands on the console as it is; of all other loggers only warnings do.
 CONSOLE = "competitor.console"
-LIBRARIES = ("torch", "numpy", "twisted", "websocket-client")
+LIBRARIES = ("torch", "numpy", "twisted", "aiohttp")
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -49,12 +53,43 @@ class Redaction:
         return text
 
 
-class RedactingQueueHandler(QueueHandler):
-    """Hands on copies of records whose message, values and traceback are one text without secrets."""
+class Throttle:
+    """Lets BURST records of a kind pass, which PAUSE_S gives back one by one; a kind is a logger and its words."""
 
-    def __init__(self, records: queue.SimpleQueue[logging.LogRecord], redact: Callable[[str], str]) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kinds: dict[tuple[str, str], tuple[float, float, int]] = {}  # tokens, at, left out since
+
+    def let_pass(self, record: logging.LogRecord) -> int | None:
+        """Return how many of the kind were left out before this one, None if it is to be left out itself."""
+        kind, now = (record.name, str(record.msg)), self._clock()
+        with self._lock:
+            tokens, at, left_out = self._kinds.get(kind, (float(BURST), now, 0))
+            tokens = min(BURST, tokens + (now - at) / PAUSE_S)
+            passes = tokens >= 1.0
+            self._kinds[kind] = (tokens - passes, now, 0 if passes else left_out + 1)
+            return left_out if passes else None
+
+
+class RedactingQueueHandler(QueueHandler):
+    """Hands on copies of records whose message, values and traceback are one text without secrets, few of each kind."""
+
+    def __init__(
+        self, records: queue.SimpleQueue[logging.LogRecord], redact: Callable[[str], str], throttle: Throttle
+    ) -> None:
         super().__init__(records)
-        self._redact = redact
+        self._redact, self._throttle = redact, throttle
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand the record on, if there are not too many of its kind; results on the console always."""
+        left_out = 0 if record.name == CONSOLE else self._throttle.let_pass(record)
+        if left_out is None:
+            return
+        if left_out:
+            record = copy.copy(record)
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} more like this one)", None
+        super().emit(record)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Return the copy; the record itself stays as it is for other handlers."""
@@ -141,7 +176,7 @@ def logging_to(path: Path, *, header: Callable[[], str], secret: str) -> Iterato
     file, console = DailyFile(path, lambda: redact(header())), ConsoleHandler()
     records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     listener = QueueListener(records, file, console)
-    handler = RedactingQueueHandler(records, redact)
+    handler = RedactingQueueHandler(records, redact, Throttle())
     root = logging.getLogger()
     level, hook = root.level, threading.excepthook
     root.addHandler(handler)
@@ -155,7 +190,8 @@ def logging_to(path: Path, *, header: Callable[[], str], secret: str) -> Iterato
         root.setLevel(level)
         root.removeHandler(handler)
         listener.stop()
-        file.close()
+        with contextlib.suppress(OSError):  # a full disk: that has been said, see DailyFile
+            file.close()
 
 
 def _log_dead_thread(args: threading.ExceptHookArgs) -> None:

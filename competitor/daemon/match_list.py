@@ -9,58 +9,52 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from competitor.daemon.database import ListedMatch, MatchRow, MatchTally
 from competitor.evaluate.statistics import wilson_interval
+from competitor.screen import Table, fits, make_console, print_line, print_table
+from competitor.wire.names import shown_name
 
-WIDTH = 100
 LONGEST_NAME = 15
 ENDINGS = {"opponent left": "left", "abandoned": "cut"}
-TEXTS = ("time", "opponent", "score", "", "end")
-COLUMNS = ("time", "opponent", "score", "", "W/D/L", "win rate", "95 %", "rating", "steps", "p99 ms", "end")
+COLUMNS = ("time", "opponent", "end", "", "score", "W/D/L", "win rate", "95 %", "rating", "steps", "p99 ms")
 SPARE = ("95 %", "steps", "p99 ms")  # left out, in this order, where there is no room
 LEGEND = (
     "W/D/L and the win rate count all matches up to this one that were played to their end. "
-    "end: left = the opponent left, cut = given up by us or by the connection; p99: of the answers' latency."
+    "end: left = the opponent left, cut = given up by us or by the connection; a score with ~ is what the "
+    "observations tell of such a match, the server never told it. p99: of the answers' latency."
 )
 
 
 def print_matches(
-    listed: Sequence[ListedMatch], directory: Path, *, console: Console | None = None, zone: tzinfo | None = None
+    listed: Sequence[ListedMatch],
+    directory: Path,
+    *,
+    damaged: int = 0,
+    console: Console | None = None,
+    zone: tzinfo | None = None,
 ) -> None:
-    """Print a line per match, oldest first, in at most 100 columns. zone: of the times shown; None: the local one."""
-    console = console or _console()
-    if not listed:
-        console.print(f"no matches are recorded in {directory}", highlight=False, markup=False, soft_wrap=True)
-        return
-    rows = [dict(zip(COLUMNS, _cells(match, zone), strict=True)) for match in listed]
-    width = min(WIDTH, console.width)
-    console.print(_fitting_table(rows, console, width), width=width)
-    console.print(_summary(listed[-1].tally), highlight=False, markup=False, width=width)
-    console.print(LEGEND, style="dim", highlight=False, markup=False, width=width)
+    """Print a row per match, oldest first. damaged: rows left out; zone: of the times shown, None: the local one."""
+    console = console or make_console()
+    if listed:
+        rows = [dict(zip(COLUMNS, _cells(match, zone), strict=True)) for match in listed]
+        print_table(_fitting_table(rows, console.width), console)
+        print_line(_summary(listed[-1].tally), console)
+        print_line(LEGEND, console, style="dim")
+    else:
+        print_line(f"no matches are recorded in {directory}", console)
+    if damaged:
+        print_line(f"{damaged} rows of the table in {directory} are damaged and were left out", console)
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)  # a pipe has no width of its own
-
-
-def _fitting_table(rows: Sequence[dict[str, str]], console: Console, width: int) -> Table:
-    """Return the table with as many columns as have room."""
+def _fitting_table(rows: Sequence[dict[str, str]], width: int) -> Table:
+    """Return the table with as many columns as have room; with all of them where it has to be stacked anyway."""
+    tables = []
     for spared in range(len(SPARE) + 1):
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         names = [name for name in COLUMNS if name not in SPARE[:spared]]
-        for name in names:
-            table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*(Text(row[name]) for name in names))
-        if console.measure(table, options=console.options.update(width=10 * WIDTH)).maximum <= width:
-            break
-    return table
+        tables.append(Table(names, [[row[name] for name in names] for row in rows], texts=4))
+    return next((table for table in tables if fits(table, width)), tables[0])
 
 
 def matches_json(listed: Sequence[ListedMatch]) -> str:
@@ -75,7 +69,8 @@ def _facts(match: ListedMatch) -> dict[str, Any]:
     facts = asdict(match.row)
     ended = datetime.fromtimestamp(match.row.ended_at, UTC).isoformat(timespec="milliseconds")
     rounds = [asdict(one) for one in match.rounds]
-    return facts | {"ended": ended, "answers": json.loads(match.row.answers), "rounds": rounds}
+    more = {"expected_rounds": match.row.rounds, "rounds": rounds, "answers": json.loads(match.row.answers)}
+    return facts | more | {"ended": ended}
 
 
 def _cells(match: ListedMatch, zone: tzinfo | None) -> list[str]:
@@ -85,21 +80,27 @@ def _cells(match: ListedMatch, zone: tzinfo | None) -> list[str]:
     return [
         f"{datetime.fromtimestamp(row.ended_at, UTC).astimezone(zone):%m-%d %H:%M}",
         _short(row.opponent or "?"),
-        "-" if row.ending == "abandoned" else f"{row.own}:{row.other}",
+        ENDINGS.get(row.ending, ""),
         row.result or "",
+        _score(row),
         f"{tally.wins}/{tally.draws}/{tally.losses}",
         "-" if rate is None else f"{100 * rate:.1f} %",
         f"{100 * low:.0f}-{100 * high:.0f}",
         "-" if row.rating is None else f"{row.rating:.2f}",
         str(row.steps),
         _latency(row),
-        ENDINGS.get(row.ending, ""),
     ]
 
 
+def _score(row: MatchRow) -> str:
+    if row.ending == "abandoned" and not row.inferred:
+        return "-"
+    return f"{'~' * row.inferred}{row.own}:{row.other}"
+
+
 def _short(name: str) -> str:
-    """Return a name that a server sent as it can be shown: without control characters, cut where it is long."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in name)
+    """Return a name as it can be shown in a table: cut where it is long."""
+    shown = shown_name(name)
     return shown if len(shown) <= LONGEST_NAME else shown[: LONGEST_NAME - 1] + "…"
 
 

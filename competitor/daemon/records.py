@@ -8,6 +8,7 @@ takes them again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import queue
@@ -15,22 +16,26 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from competitor.daemon.database import Database, MatchRow, RoundRow, round_rows, row_of
+from competitor.daemon.logs import CONSOLE
 from competitor.errors import RecordingError, StorageError
-from competitor.play.finished_match import FinishedMatch
+from competitor.play.finished_match import FinishedMatch, Keeper
 from competitor.play.match_file import PATTERN, file_name, match_bytes, read_match
-from competitor.play.outcomes import rounds_of
+from competitor.play.outcomes import rounds_of, with_known_score
 from competitor.system import code_version
 from dreamer.files import atomic_write, sync_directory
 
+WORDS = {"W": "won", "D": "drew", "L": "lost"}
+
 log = logging.getLogger(__name__)
+console = logging.getLogger(CONSOLE)
 RETRY_S = 30.0
 MOST_WAITING = 1000  # about 100 MB
 LEFTOVER_S = 60.0  # no file takes longer to write
@@ -55,15 +60,22 @@ class Records:
     """
 
     def __init__(
-        self, directory: Path, *, retry_s: float = RETRY_S, wall_clock: Callable[[], float] = time.time
+        self,
+        directory: Path,
+        *,
+        stored: Callable[[int, str | None], None] = lambda waiting, refusal: None,
+        retry_s: float = RETRY_S,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`stored` is told how many matches wait for the disk whenever that changes, and what the disk says."""
         self.directory = directory
+        self._stored = stored
         self._retry_s, self._wall_clock = retry_s, wall_clock
         self._version = code_version()
         self._database = _opened(directory)
         self._jobs: queue.SimpleQueue[tuple[FinishedMatch, Callable[[], None]] | None] = queue.SimpleQueue()
         self._waiting: deque[_Entry] = deque()
-        self._refused = False
+        self._refusal: str | None = None
         self._closed = False
         self._writer = threading.Thread(target=self._write, name="records", daemon=True)
         self._writer.start()
@@ -84,14 +96,26 @@ class Records:
     def __enter__(self) -> Records:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            self.close()
+        except StorageError as problem:
+            if kind is None:
+                raise
+            log.error("%s", problem)
 
     def close(self) -> None:
-        """Write everything that was handed over, then end. Safe to call again."""
+        """Write everything that was handed over, then end. Safe to call again.
+
+        Raises StorageError when matches are left that the disk did not take.
+        """
         self._closed = True
         self._jobs.put(None)
         self._writer.join()
+        if self._waiting:
+            problem = _rescued(self._waiting, self.directory, self._refusal)
+            self._waiting.clear()
+            raise StorageError(problem)
 
     def _write(self) -> None:
         self._guarded(self._adopt)
@@ -118,6 +142,7 @@ class Records:
     def _keep(self, match: FinishedMatch) -> None:
         match = _printable(match)
         rounds = rounds_of(match)
+        match = with_known_score(match, rounds)
         row = row_of(match, file_name(match), self._version)
         self._waiting.append(_Entry(row, round_rows(rounds), match_bytes(match, rounds, self._version)))
         self._flush()
@@ -134,8 +159,9 @@ class Records:
                 self._complain(error)
                 return
             self._waiting.popleft()
-        if self._refused:
-            self._refused = False
+        if self._refusal is not None:
+            self._refusal = None
+            self._stored(0, None)
             log.info("%s takes records again; nothing is waiting", self.directory)
 
     def _store(self, entry: _Entry) -> None:
@@ -148,18 +174,17 @@ class Records:
             log.error("match %s has its file but cannot be listed: %s", entry.row.match_id, error)
 
     def _complain(self, error: Exception) -> None:
-        if not self._refused:
-            self._refused = True
+        is_news, self._refusal = self._refusal is None, _refusal(self.directory, error)
+        self._stored(len(self._waiting), self._refusal)
+        if is_news:
             log.error(
                 "%s: play goes on, matches wait in memory (at most %d) and are written as soon as possible",
-                _refusal(self.directory, error), MOST_WAITING,
+                self._refusal, MOST_WAITING,
             )  # fmt: skip
 
     def _finish(self) -> None:
         self._flush()
         self._database.close()
-        if self._waiting:
-            log.error("%d matches could not be written to %s and are lost", len(self._waiting), self.directory)
 
     def _adopt(self) -> None:
         """Enter the matches whose files have no row, and remove what a killed process was writing."""
@@ -168,21 +193,68 @@ class Records:
         except REFUSED as error:
             self._complain(error)
             return
-        for path in sorted(self.directory.glob(PATTERN)):
-            if path.name not in listed:
-                self._adopt_file(path)
+        problems = [self._adopt_file(path) for path in sorted(self.directory.glob(PATTERN)) if path.name not in listed]
+        if damaged := [problem for problem in problems if problem is not None]:
+            log.warning("%d files cannot be listed, the first: %s", len(damaged), damaged[0])
         for path in self.directory.glob(f".{PATTERN}.*.tmp"):
-            if self._wall_clock() - path.stat().st_mtime > LEFTOVER_S:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if self._wall_clock() - path.stat().st_mtime > LEFTOVER_S:
+                    path.unlink(missing_ok=True)
 
-    def _adopt_file(self, path: Path) -> None:
+    def _adopt_file(self, path: Path) -> str | None:
+        """Enter a file's match in the table; returns why that cannot be done."""
         try:
             match, about = read_match(path)
             row = row_of(match, path.name, about.code_version)
             if self._database.add(row, round_rows(rounds_of(match))):
                 log.info("%s was not listed yet: a daemon was stopped while it wrote", path.name)
         except (*REFUSED, OverflowError) as error:
-            log.warning("%s cannot be listed: %s", path.name, error)
+            return f"{path.name}: {error}"
+        return None
+
+
+class Announcer:
+    """A Keeper before the keeper: tells of each match as soon as it is kept."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self.results: Counter[str] = Counter()
+        self.not_played = 0
+
+    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
+        """Hand the match on, and say how it went when it is safe on the disk. Returns at once."""
+        if match.ending == "played":
+            self.results[match.result] += 1
+        else:
+            self.not_played += 1
+        line = self._line(match)
+
+        def tell() -> None:
+            console.info("%s", line)
+            saved()
+
+        self._keeper.keep(match, tell)
+
+    @property
+    def tally(self) -> str:
+        """For example `W 3 D 0 L 1`."""
+        return " ".join(f"{result} {self.results[result]}" for result in WORDS)
+
+    @property
+    def summary(self) -> str:
+        """How all matches went, for the end."""
+        played = self.results.total()
+        more = f", {self.not_played} not played to the end" if self.not_played else ""
+        return f"{played} {'match' if played == 1 else 'matches'} played ({self.tally}){more}"
+
+    def _line(self, match: FinishedMatch) -> str:
+        score, steps = f"{match.own}:{match.other}", len(match.obs)
+        against = f"match against {match.opponent}" if match.opponent else f"match {match.match_id[:8]}"
+        if match.ending == "abandoned":
+            return f"{against}: given up after {steps} steps: {match.reason}"
+        said = f"{WORDS[match.result]} {score}" if match.ending == "played" else f"the opponent left at {score}"
+        rating = "" if match.rating is None else f", rating {match.rating:.1f}"
+        return f"{against}: {said} in {steps} steps{rating} ({self.tally})"
 
 
 def _opened(directory: Path) -> Database:
@@ -200,6 +272,22 @@ def _opened(directory: Path) -> Database:
         raise StorageError(_refusal(directory, error)) from error
     except OSError as error:
         raise StorageError(_refusal(directory, error)) from error
+
+
+def _rescued(entries: Sequence[_Entry], directory: Path, refusal: str | None) -> str:
+    """Write what the disk of `directory` does not take to the system's temporary folder; say what was done."""
+    count = "1 match" if len(entries) == 1 else f"{len(entries)} matches"
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hockey-matches-"))
+        for entry in entries:
+            atomic_write(folder / entry.row.file, partial(_put, entry.content))
+    except OSError:
+        return f"{refusal}: {count} could not be kept and {'is' if len(entries) == 1 else 'are'} lost"
+    return f"{refusal}: {count} stand in {folder}; move the files to {directory}, the next start lists them"
+
+
+def _put(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def _refusal(directory: Path, error: Exception) -> str:

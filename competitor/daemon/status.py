@@ -3,32 +3,33 @@
 Daemons that share a records directory are numbered: `daemons/N.json` is what number N says, and a lock on
 `daemons/N.lock`, which the system lifts when a process dies in whatever way, says that it is alive. A daemon
 takes the lowest number that is free; it removes its file when it ends as asked, and leaves it otherwise.
+Whether it still speaks is told by the monotonic clock, which nobody sets: it counts from the start of the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
 
+from competitor.daemon.health import warning
 from competitor.daemon.telemetry import Numbers
+from competitor.screen import Table, make_console, print_line, print_table
 from dreamer.files import atomic_write_text
 
 FOLDER = "daemons"
 WRITE_EVERY_S = 5.0
 HANGS_AFTER_S = 60.0
 FORGOTTEN_AFTER_S = 7 * 24 * 3600.0
+COLUMNS = ("daemon", "state", "server", "pid", "in play", "W/D/L", "p50/p99 ms", "heard", "up")
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class DaemonStatus:
     log: str
     started_at: float
     written_at: float
+    written_monotonic_s: float  # the same moment on the clock that nobody sets
     phase: str
     numbers: Numbers
     error: str | None = None
+
+
+_STATUS = TypeAdapter(DaemonStatus)
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,11 @@ class StatusFile:
         folder.mkdir(parents=True, exist_ok=True)
         # Somebody who looks at the very moment whether a number is taken makes us take the next one: harmless.
         for number in count(1):
-            lock = _lock(folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
-            if lock is not None:
+            self._lock = _lock(folder / f"{number}.lock")
+            with contextlib.suppress(Timeout):
+                self._lock.acquire()
                 break
-        self.number, self._lock = number, lock
+        self.number = number
         self.path = folder / f"{number}.json"
 
     def write(self, status: DaemonStatus) -> None:
@@ -95,27 +101,35 @@ class StatusFile:
 
     def close(self, *, keep: bool) -> None:
         """Give the number back; keep: leave the last words for whoever asks why the daemon ended."""
-        if self._lock is None:
-            return
-        if not keep:
-            with contextlib.suppress(OSError):
-                self.path.unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = None
+        if self._lock.is_locked:
+            if not keep:
+                with contextlib.suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+            self._lock.release()
 
 
-def observe(records: Path, clock: Callable[[], float] = time.time) -> list[Observed]:
+def observe(
+    records: Path, wall_clock: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+) -> list[Observed]:
     """The daemons of a records directory by number; those dead for a week are left out. Never raises."""
     found = []
-    for path in sorted(records.glob(f"{FOLDER}/*.json"), key=lambda path: (len(path.name), path.name)):
+    for path in _files(records):
         status = _read(path)
-        if status is None or not path.stem.isdecimal():
+        if status is None:
             continue
-        age_s = max(0.0, clock() - status.written_at)
-        alive = _is_locked(path.with_suffix(".lock"))
+        spoken_s, written_s = clock() - status.written_monotonic_s, max(0.0, wall_clock() - status.written_at)
+        is_locked = _is_locked(path.with_suffix(".lock"))
+        # Before a restart of the machine the other clock counted from elsewhere; but then nobody holds the lock.
+        age_s = spoken_s if is_locked is not False and spoken_s >= 0 else written_s
+        alive = age_s <= HANGS_AFTER_S if is_locked is None else is_locked
         if alive or age_s < FORGOTTEN_AFTER_S:
             found.append(Observed(int(path.stem), status, alive, age_s))
     return found
+
+
+def damaged_files(records: Path) -> list[Path]:
+    """The status files that cannot be read."""
+    return [path for path in _files(records) if path.exists() and _read(path) is None]
 
 
 def status_json(daemons: list[Observed]) -> str:
@@ -128,22 +142,26 @@ def status_json(daemons: list[Observed]) -> str:
 
 
 def print_status(daemons: list[Observed], records: Path, console: Console | None = None) -> None:
-    """Print one line per daemon, and why the dead ones ended."""
-    console = console or Console()
-    if not daemons:
-        console.print(f"no daemon keeps its records in {records}", markup=False, highlight=False, soft_wrap=True)
-        return
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    for column in ("daemon", "pid", "state", "server", "in play", "W/D/L", "p50/p99 ms", "heard", "up"):
-        table.add_column(column, no_wrap=column != "server", overflow="fold")
+    """Print one row per daemon, why the dead ones ended, and what waits for the disk."""
+    console = console or make_console()
+    if daemons:
+        print_table(Table(COLUMNS, [_cells(one) for one in daemons], texts=3), console)
+    else:
+        print_line(f"no daemon keeps its records in {records}", console)
     for one in daemons:
-        table.add_row(str(one.number), str(one.status.pid), one.state, one.status.server, *_cells(one))
-    console.print(table)
-    for one in daemons:
-        if one.state in ("dead", "hangs"):
-            why = one.status.error or ("killed" if not one.alive else f"silent for {_duration(one.age_s)}")
-            text = f"daemon {one.number} is {'dead' if not one.alive else 'stuck'}: {why}; log: {one.status.log}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        for remark in _remarks(one):
+            print_line(f"daemon {one.number} {remark}", console)
+    for path in damaged_files(records):
+        print_line(f"{path} is damaged and was passed over", console)
+
+
+def _remarks(one: Observed) -> Iterator[str]:
+    if one.state in ("dead", "hangs"):
+        why = one.status.error or ("killed" if not one.alive else f"silent for {_duration(one.age_s)}")
+        yield f"is {'stuck' if one.alive else 'dead'}: {why}; log: {one.status.log}"
+    waits = warning(one.status.numbers)
+    if waits is not None:
+        yield f"has no room on the disk: {waits}" if one.alive else f"had no room on the disk: {waits}"
 
 
 def _cells(one: Observed) -> list[str]:
@@ -151,8 +169,8 @@ def _cells(one: Observed) -> list[str]:
     age_s = numbers.last_message_age_s
     p50_ms, p99_ms = numbers.latency_p50_ms, numbers.latency_p99_ms
     return [
-        str(numbers.playing),
-        "/".join(str(numbers.results[result]) for result in "WDL"),
+        *(str(one.number), one.state, one.status.server, str(one.status.pid), str(numbers.playing)),
+        "/".join(str(numbers.results.get(result, 0)) for result in "WDL"),
         "-" if p50_ms is None or p99_ms is None else f"{p50_ms:.1f}/{p99_ms:.1f}",
         "-" if age_s is None else f"{_duration(age_s + one.age_s)} ago",
         _duration(numbers.uptime_s),
@@ -166,32 +184,31 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def _files(records: Path) -> list[Path]:
+    found = [path for path in records.glob(f"{FOLDER}/*.json") if path.stem.isascii() and path.stem.isdecimal()]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
 def _read(path: Path) -> DaemonStatus | None:
     """The status in `path`; None when it is gone by now, or not one."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return DaemonStatus(**{**values, "numbers": Numbers(**values["numbers"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        return _STATUS.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
 
 
-def _is_locked(path: Path) -> bool:
-    try:
-        lock = _lock(path, os.O_RDONLY, fcntl.LOCK_SH)
-    except OSError:
+def _lock(path: Path) -> FileLock:
+    return FileLock(path, timeout=0, thread_local=False)
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Whether a process holds the lock; None where that cannot be tried, on a disk that must not be written."""
+    if not path.exists():
         return False
-    if lock is None:
-        return True
-    os.close(lock)
-    return False
-
-
-def _lock(path: Path, flags: int, kind: int) -> int | None:
-    """A descriptor that holds the lock, which lasts until it is closed; None when another process holds it."""
-    descriptor = os.open(path, flags, 0o644)
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        with _lock(path):
+            return False
+    except Timeout:
+        return True
+    except OSError:
         return None
-    return descriptor

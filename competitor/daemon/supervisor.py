@@ -1,30 +1,158 @@
-"""The main thread of a daemon: signals, `--until` and the reports, while the network thread plays."""
+"""The main thread of a daemon: signals, `--until` and the reports, while the network thread plays.
+
+Nothing heavy is imported here: signals are heard before the rest is loaded.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from types import FrameType
-from typing import Literal
+from typing import Literal, Protocol
 
-from competitor.daemon.desk import Wire
-from competitor.daemon.lifecycle import Lifecycle
 from competitor.daemon.logs import CONSOLE
-from competitor.system import STOP_SIGNALS
 
 Event = Literal["stop", "reload", "ended"]
+Phase = Literal["playing", "finishing", "leaving"]
 
 TICK_S = 1.0
 LEAVE_WITHIN_S = 5.0
+STOPS = (signal.SIGINT, signal.SIGTERM)
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+NOTHING_PLAYED = b"asked to stop: nothing has been played yet\n"
 
 log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
+
+
+class Wire(Protocol):
+    """A protocol's side of the daemon: competitor.daemon.comprl and competitor.daemon.websocket."""
+
+    def run(self) -> None:
+        """Play in the calling thread until nothing is left to play; raises the fatal error that ended it."""
+
+    def finish(self) -> None:
+        """From any thread: no new match; who waits in the queue closes at once, who plays after the match."""
+
+    def leave(self) -> None:
+        """From any thread: close everything now."""
+
+
+class Lifecycle:
+    """Phase and budget, shared by all connections; every method may be called from any thread.
+
+    A match uses up its place in the budget in three steps: `wants_match` reserves it, `begun` takes it, and
+    `ended` spends it for good. `released` (before it began) and `abandoned` give it back.
+    """
+
+    def __init__(self, games: int | None = None) -> None:
+        """Play `games` finished matches at most; None is without limit."""
+        self._games = games
+        self._lock = threading.Lock()
+        self._phase: Phase = "playing"
+        self._reserved = self._in_play = self._finished = 0
+
+    @property
+    def phase(self) -> Phase:
+        """Where the daemon is on its way from playing to gone; it never goes back."""
+        return self._phase
+
+    @property
+    def in_play(self) -> int:
+        """Matches that have begun and not ended."""
+        return self._in_play
+
+    @property
+    def finished(self) -> int:
+        """Matches that have ended; abandoned ones do not count."""
+        return self._finished
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether as many matches have ended as were asked for."""
+        return self._games is not None and self._finished >= self._games
+
+    def finish(self) -> None:
+        """Take no new match; those in play go on."""
+        with self._lock:
+            if self._phase == "playing":
+                self._phase = "finishing"
+
+    def leave(self) -> None:
+        """Nothing goes on."""
+        with self._lock:
+            self._phase = "leaving"
+
+    def wants_match(self) -> bool:
+        """Reserve a place and return True, or return False when there is none or the daemon is on its way out."""
+        with self._lock:
+            taken = self._reserved + self._in_play + self._finished
+            if self._phase != "playing" or (self._games is not None and taken >= self._games):
+                return False
+            self._reserved += 1
+            return True
+
+    def released(self, places: int = 1) -> None:
+        """Give back reserved places: no match will come of them."""
+        with self._lock:
+            self._reserved -= places
+
+    def begun(self, *, was_reserved: bool) -> None:
+        """A match has begun, in a reserved place or, should the server not have asked, without one."""
+        with self._lock:
+            self._reserved -= was_reserved
+            self._in_play += 1
+
+    def ended(self) -> None:
+        """A match in play has ended and counts."""
+        with self._lock:
+            self._in_play -= 1
+            self._finished += 1
+
+    def abandoned(self) -> None:
+        """A match in play cannot go on; it does not count."""
+        with self._lock:
+            self._in_play -= 1
+
+
+class Signals:
+    """What the user asks for by signals, in order; what comes before a Supervisor listens is kept for it."""
+
+    def __init__(self) -> None:
+        # A signal handler may put into a SimpleQueue at any moment, even while the main thread puts or gets.
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._reload_is_due = False
+        self.is_stopping = False
+
+    def stop(self) -> None:
+        """Ask to finish what is in play; the second time to leave at once. For signal handlers."""
+        self.is_stopping = True
+        self._events.put("stop")
+
+    def reload(self) -> None:
+        """Ask for the newest weights and settings. For signal handlers."""
+        if not self._reload_is_due:  # one reload does for all who have asked until then
+            self._reload_is_due = True
+            self._events.put("reload")
+
+    def ended(self) -> None:
+        """The network thread has ended."""
+        self._events.put("ended")
+
+    def next(self, timeout_s: float) -> Event | None:
+        """Return what was asked for next, None if it was nothing for so long."""
+        try:
+            event = self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if event == "reload":
+            self._reload_is_due = False
+        return event
 
 
 class Supervisor:
@@ -38,31 +166,18 @@ class Supervisor:
         wire: Wire,
         lifecycle: Lifecycle,
         *,
+        signals: Signals,
         reload: Callable[[], None],
         report: Callable[[], None],
-        until: datetime | None = None,
-        wall_clock: Callable[[], float] = time.time,
+        time_is_up: Callable[[], str | None] = lambda: None,
         tick_s: float = TICK_S,
         leave_within_s: float = LEAVE_WITHIN_S,
     ) -> None:
-        self._wire, self._lifecycle = wire, lifecycle
+        self._wire, self._lifecycle, self._signals = wire, lifecycle, signals
         self._reload, self._report = reload, report
-        self._until, self._wall_clock = until, wall_clock
-        self._tick_s, self._leave_within_s = tick_s, leave_within_s
-        # A signal handler may put into a SimpleQueue at any moment, even while the main thread puts or gets.
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._was_asked = self._reload_is_due = False
+        self._time_is_up, self._tick_s, self._leave_within_s = time_is_up, tick_s, leave_within_s
+        self._was_asked = False
         self._error: BaseException | None = None
-
-    def stop(self) -> None:
-        """Ask to finish what is in play; the second time to leave at once. For signal handlers."""
-        self._events.put("stop")
-
-    def reload(self) -> None:
-        """Ask for the newest weights and settings. For signal handlers."""
-        if not self._reload_is_due:  # one reload does for all who have asked until then
-            self._reload_is_due = True
-            self._events.put("reload")
 
     def run(self) -> bool:
         """Play until nothing is left to play; False: left at once instead, as asked by a second stop.
@@ -71,7 +186,7 @@ class Supervisor:
         """
         thread = threading.Thread(target=self._play, name="network", daemon=True)
         thread.start()
-        while (event := self._next_event()) != "ended":
+        while (event := self._signals.next(self._tick_s)) != "ended":
             if event == "stop" and self._was_asked:
                 self._leave()
                 break
@@ -79,7 +194,6 @@ class Supervisor:
                 self._was_asked = True
                 self._finish("asked to stop")
             elif event == "reload":
-                self._reload_is_due = False
                 self._reload()
             self._tick()
         thread.join(self._leave_within_s)
@@ -97,18 +211,12 @@ class Supervisor:
         except BaseException as error:
             self._error = error
         finally:
-            self._events.put("ended")
-
-    def _next_event(self) -> Event | None:
-        try:
-            return self._events.get(timeout=self._tick_s)
-        except queue.Empty:
-            return None
+            self._signals.ended()
 
     def _tick(self) -> None:
         if self._lifecycle.phase == "playing":
-            if self._until is not None and self._wall_clock() >= self._until.timestamp():
-                self._finish(f"it is {self._until:%H:%M}")
+            if reason := self._time_is_up():
+                self._finish(reason)
             elif self._lifecycle.is_spent:
                 self._finish("all games are played")
         self._report()
@@ -130,25 +238,44 @@ class Supervisor:
 
 
 @contextmanager
-def hangups_ignored() -> Iterator[None]:
-    """SIGHUP does nothing within the block, where there is nothing to reload yet or any more; else it would kill."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+def starting() -> Iterator[None]:
+    """While the program is loaded, SIGINT and SIGTERM end it with exit code 0, and SIGHUP does nothing.
+
+    Nothing has been written by then, and what a handler raises within an import would be lost in it: so the process
+    ends here.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        os.write(1, NOTHING_PLAYED)
+        os._exit(0)
+
+    with _handlers(dict.fromkeys(STOPS, handle), signal.SIG_IGN):
         yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
-def signals_to(supervisor: Supervisor) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP go to the supervisor within the block; the handlers before are put back."""
-    actions: dict[int, Callable[[], None]] = {number: supervisor.stop for number in STOP_SIGNALS}
-    actions[signal.SIGHUP] = supervisor.reload
+def signals_to(signals: Signals) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP go to `signals` within the block; the handlers before are put back."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        actions[number]()
+    def stop(number: int, frame: FrameType | None) -> None:
+        signals.stop()
 
-    before = {number: signal.signal(number, handle) for number in actions}
+    def reload(number: int, frame: FrameType | None) -> None:
+        signals.reload()
+
+    with _handlers(dict.fromkeys(STOPS, stop), reload):
+        yield
+
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def _handlers(handlers: dict[signal.Signals, Handler], of_hangup: Handler | signal.Handlers) -> Iterator[None]:
+    wanted: dict[signal.Signals, Handler | signal.Handlers] = {**handlers}
+    if HANGUP is not None:
+        wanted[HANGUP] = of_hangup
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:

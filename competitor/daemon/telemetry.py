@@ -1,30 +1,26 @@
 """What a daemon counts while it plays: one set of numbers for the status file, /healthz and /metrics.
 
-The wires, the desk and the engine call the counting methods, from whatever thread they run in; each of them
-takes a lock for a few additions and never waits for anything else.
+prometheus_client keeps the counts. Whoever counts may do so from any thread; it takes a lock for an addition and never
+waits for anything else.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-if TYPE_CHECKING:
-    from competitor.engine.session import Source
+from competitor.engine.session import Source
 
-RECENT_ANSWERS = 8192
-BOUNDS_MS = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 2500.0, 10_000.0)
+RECENT_ANSWERS = 8192  # of which the percentiles are: half a minute of 64 matches, minutes of one
+BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
 PLAYED = "played"
+
+Samples = Mapping[tuple[str, tuple[str, ...]], float]
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,8 @@ class Numbers:
     reconnects: int
     rating: float | None
     uptime_s: float
+    waiting: int = 0  # matches that the disk has not taken yet
+    refusal: str | None = None  # what it says
 
     @property
     def connected(self) -> bool:
@@ -52,141 +50,128 @@ class Numbers:
 
 
 class Telemetry:
-    """Counts; `numbers()` and `registry` show them. Made without arguments it also serves as a silent sink."""
+    """Counts; `numbers()` and `registry` show them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._started_at = clock()
         self._connected: set[str] = set()
-        self._playing = self._steps = self._messages = self._reconnects = 0
-        self._last_message_at: float | None = None
-        self._rating: float | None = None
-        self._ended: Counter[tuple[str, str]] = Counter()
-        self._sources: Counter[str] = Counter()
+        self._refusal: str | None = None
+        self._last_message_at = 0.0
         self._recent = np.zeros(RECENT_ANSWERS, dtype=np.float32)
-        self._in_bucket = [0] * (len(BOUNDS_MS) + 1)
-        self._latency_sum_ms = 0.0
+        self._answered = 0
         self.registry = CollectorRegistry()
-        self.registry.register(_Exporter(self))
+        self._messages = Counter("hockey_messages", "Messages from the server.", registry=self.registry)
+        self._reconnects = Counter("hockey_reconnects", "Connections lost that stand again.", registry=self.registry)
+        self._answers = Counter("hockey_answers", "Answers by who decided.", ["source"], registry=self.registry)
+        self._matches = Counter("hockey_matches", "Matches over.", ["ending", "result"], registry=self.registry)
+        self._latency = Histogram(
+            "hockey_answer_latency_seconds", "From a step to its answer.", buckets=BOUNDS_S, registry=self.registry
+        )
+        self._connections = self._gauge("connections", "Connections to the server that stand.")
+        self._playing = self._gauge("matches_playing", "Matches in play.")
+        self._waiting = self._gauge("matches_waiting", "Matches that the disk has not taken yet.")
+        self._rating: Gauge | None = None  # what is not known yet is no sample, not 0
+        self._age: Gauge | None = None
+        uptime = self._gauge("uptime_seconds", "Seconds since the daemon started.")
+        uptime.set_function(lambda: clock() - self._started_at)
+
+    def _gauge(self, name: str, about: str) -> Gauge:
+        return Gauge(f"hockey_{name}", about, registry=self.registry)
 
     def message(self) -> None:
         """A message came from the server."""
-        with self._lock:
-            self._messages += 1
-            self._last_message_at = self._clock()
+        self._messages.inc()
+        self._last_message_at = self._clock()
+        if self._age is None:
+            with self._lock:
+                self._show_age()
+
+    def _show_age(self) -> None:
+        if self._age is None:
+            self._age = self._gauge("last_message_age_seconds", "Seconds since the server's last message.")
+            self._age.set_function(lambda: self._clock() - self._last_message_at)
 
     def connected(self, name: str, yes: bool) -> None:
         """The connection `name` stands from now on, or no longer."""
         with self._lock:
             (self._connected.add if yes else self._connected.discard)(name)
+            self._connections.set(len(self._connected))
 
     def reconnected(self) -> None:
         """A connection that had been lost stands again."""
-        with self._lock:
-            self._reconnects += 1
+        self._reconnects.inc()
 
     def answered(self, latency_ms: float, source: Source) -> None:
         """A step was answered, so long after it came in; `source` says who decided."""
+        self._answers.labels(source.name.lower()).inc()
+        self._latency.observe(latency_ms / 1000)
         with self._lock:
-            self._recent[self._steps % RECENT_ANSWERS] = latency_ms
-            self._steps += 1
-            self._sources[source.name.lower()] += 1
-            self._in_bucket[bisect_left(BOUNDS_MS, latency_ms)] += 1
-            self._latency_sum_ms += latency_ms
+            self._recent[self._answered % RECENT_ANSWERS] = latency_ms
+            self._answered += 1
 
     def match_begun(self) -> None:
         """A match is in play."""
-        with self._lock:
-            self._playing += 1
+        self._playing.inc()
 
     def match_ended(self, ending: str, result: str) -> None:
         """A match is over. ending: "played" or why it was not; result: "W", "D" or "L"."""
-        with self._lock:
-            self._playing -= 1
-            self._ended[ending, result] += 1
+        self._playing.dec()
+        self._matches.labels(ending, result).inc()
 
     def rated(self, rating: float) -> None:
         """The server told our rating."""
         with self._lock:
-            self._rating = rating
+            self._rating = self._rating or self._gauge("rating", "Rating as the server tells it.")
+            self._rating.set(rating)
+
+    def stored(self, waiting: int, refusal: str | None) -> None:
+        """So many matches wait for the disk, and why; None: it takes them."""
+        self._waiting.set(waiting)
+        self._refusal = refusal
 
     def numbers(self) -> Numbers:
         """All counts as they stand now."""
         p50_ms, p99_ms = self._percentiles_ms()
-        with self._lock:
-            now = self._clock()
-            results = {result: self._ended[PLAYED, result] for result in "WDL"}
-            return Numbers(
-                connections=len(self._connected),
-                playing=self._playing,
-                results=results,
-                not_played=self._ended.total() - sum(results.values()),
-                steps=self._steps,
-                sources=dict(self._sources),
-                latency_p50_ms=p50_ms,
-                latency_p99_ms=p99_ms,
-                messages=self._messages,
-                last_message_age_s=None if self._last_message_at is None else now - self._last_message_at,
-                reconnects=self._reconnects,
-                rating=self._rating,
-                uptime_s=now - self._started_at,
-            )
+        samples: Samples = {
+            (sample.name, tuple(sample.labels.values())): sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+        }
+        results = {result: round(samples.get(("hockey_matches_total", (PLAYED, result)), 0)) for result in "WDL"}
+        sources = _by_label(samples, "hockey_answers_total")
+        return Numbers(
+            connections=round(samples["hockey_connections", ()]),
+            playing=round(samples["hockey_matches_playing", ()]),
+            results=results,
+            not_played=sum(_by_label(samples, "hockey_matches_total").values()) - sum(results.values()),
+            steps=sum(sources.values()),
+            sources=sources,
+            latency_p50_ms=p50_ms,
+            latency_p99_ms=p99_ms,
+            messages=round(samples["hockey_messages_total", ()]),
+            last_message_age_s=samples.get(("hockey_last_message_age_seconds", ())),
+            reconnects=round(samples["hockey_reconnects_total", ()]),
+            rating=samples.get(("hockey_rating", ())),
+            uptime_s=samples["hockey_uptime_seconds", ()],
+            waiting=round(samples["hockey_matches_waiting", ()]),
+            refusal=self._refusal,
+        )
 
     def _percentiles_ms(self) -> tuple[float | None, float | None]:
         with self._lock:
-            recent = self._recent[: min(self._steps, RECENT_ANSWERS)].copy()
+            recent = self._recent[: min(self._answered, RECENT_ANSWERS)].copy()
         if not recent.size:
             return None, None
         p50_ms, p99_ms = np.percentile(recent, (50, 99))  # outside of the lock: it takes longest
         return float(p50_ms), float(p99_ms)
 
-    def latencies(self) -> tuple[list[tuple[str, float]], float]:
-        """All answers by latency for a histogram: ((upper bound in s, answers up to it), ...), sum in s."""
-        with self._lock:
-            counts, total_ms = list(self._in_bucket), self._latency_sum_ms
-        bounds = [*(str(bound / 1000) for bound in BOUNDS_MS), "+Inf"]
-        return [(bound, float(sum(counts[: place + 1]))) for place, bound in enumerate(bounds)], total_ms / 1000
 
-    def endings(self) -> dict[tuple[str, str], int]:
-        """Matches that are over by (ending, result)."""
-        with self._lock:
-            return dict(self._ended)
-
-
-class _Exporter(Collector):
-    """Writes the numbers in Prometheus' terms whenever they are asked for."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-
-    def collect(self) -> Iterator[Metric]:
-        numbers = self._telemetry.numbers()
-        yield _gauge("connections", "Connections to the server that stand.", numbers.connections)
-        yield _gauge("matches_playing", "Matches in play.", numbers.playing)
-        yield _gauge("uptime_seconds", "Seconds since the daemon started.", numbers.uptime_s)
-        age_s, rating = numbers.last_message_age_s, numbers.rating
-        yield _gauge("last_message_age_seconds", "Seconds since the server's last message.", age_s)
-        yield _gauge("rating", "Rating as the server tells it.", rating)
-        yield CounterMetricFamily("hockey_messages", "Messages from the server.", numbers.messages)
-        yield CounterMetricFamily("hockey_reconnects", "Connections lost that stand again.", numbers.reconnects)
-        answers = CounterMetricFamily("hockey_answers", "Answered steps by who decided.", labels=["source"])
-        for source, count in numbers.sources.items():
-            answers.add_metric([source], count)
-        yield answers
-        matches = CounterMetricFamily("hockey_matches", "Matches that are over.", labels=["ending", "result"])
-        for labels, count in self._telemetry.endings().items():
-            matches.add_metric(labels, count)
-        yield matches
-        buckets, total_s = self._telemetry.latencies()
-        histogram = HistogramMetricFamily("hockey_answer_latency_seconds", "Seconds from a step to its answer.")
-        histogram.add_metric([], buckets, total_s)
-        yield histogram
-
-
-def _gauge(name: str, about: str, value: float | None) -> Metric:
-    """A gauge; one without a value yet is left out of the list, not 0."""
-    family = GaugeMetricFamily(f"hockey_{name}", about)
-    if value is not None:
-        family.add_metric([], value)
-    return family
+def _by_label(samples: Samples, name: str) -> dict[str, int]:
+    """Return the values of a counter by its first label."""
+    counts: dict[str, int] = {}
+    for (sample, labels), value in samples.items():
+        if sample == name:
+            counts[labels[0]] = counts.get(labels[0], 0) + round(value)
+    return counts

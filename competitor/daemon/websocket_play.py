@@ -4,10 +4,10 @@
 message      what is done
 ============ ==========================================================================================
 (open)       hello
-welcome      a link to the desk; places are asked for, and ready tells the server how many
-start        a match begins at the desk; one that nobody asked for is answered with leave
-step         the desk answers with one action, whenever it has it
-end          the match ends at the desk; ready if the places have changed, then seen when it is on the disk
+welcome      the tournament is joined; places are asked for, and ready tells the server how many
+start        a match begins at the tournament; one that nobody asked for is answered with leave
+step         the tournament answers with one action, whenever it has it
+end          the match ends at the tournament; ready if the places have changed, then seen when it is on the disk
 error        before welcome: the login has failed; of one match: it is given up; else: noted
 notice       noted
 anything     else, or anything at a wrong time, is counted, noted and has no consequences
@@ -22,21 +22,19 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from competitor.daemon.websocket_connection import Connection, Timing
+from competitor.daemon.tournament import Participant, Tournament
+from competitor.engine.session import Action, Session
 from competitor.errors import ProtocolVersionError
 from competitor.wire import messages
+from competitor.wire.backoff import STEADY_S
 from competitor.wire.messages import PROTOCOL_VERSION, MessageError, ServerMessage
+from competitor.wire.websocket_connection import Connection, Timing
 from competitor.wire.websocket_dial import CLIENT, DialError
-
-if TYPE_CHECKING:
-    from competitor.daemon.desk import Desk, Link
-    from competitor.engine.session import Action, Session
 
 log = logging.getLogger(__name__)
 
-LINK = "websocket"
+NAME = "websocket"
 MOST_OPEN_STEPS = 512  # beyond these nothing more is read until some are answered
 
 
@@ -48,7 +46,7 @@ class _Match:
     last_step: int | None = None
 
 
-class Strays:
+class Ignored:
     """Counts what is ignored; each kind is noted the 1st, 2nd, 4th, 8th ... time, so that no log overflows."""
 
     def __init__(self) -> None:
@@ -67,19 +65,23 @@ class Play:
 
     def __init__(
         self,
-        desk: Desk,
+        tournament: Tournament,
         connection: Connection,
         *,
         places: int,
         welcomed: Callable[[messages.Welcome], None],
-        strays: Strays,
+        useful: Callable[[], None],
+        ignored: Ignored,
         timing: Timing,
         clock: Callable[[], float],
     ) -> None:
-        """places: matches at once, at most. `welcomed` is called when the login is done."""
-        self._desk, self._connection, self._places, self._welcomed = desk, connection, places, welcomed
-        self._strays, self._timing, self._clock = strays, timing, clock
-        self._link: Link | None = None
+        """places: matches at once, at most. `welcomed` is called when the login is done, `useful` when it led to
+        something.
+        """
+        self._useful, self._useful_at = useful, 0.0
+        self._tournament, self._connection, self._places, self._welcomed = tournament, connection, places, welcomed
+        self._ignored, self._timing, self._clock = ignored, timing, clock
+        self._participant: Participant | None = None
         self._matches: dict[str, _Match] = {}
         self._reserved = 0
         self._announced = 0
@@ -100,12 +102,12 @@ class Play:
     @property
     def is_welcome(self) -> bool:
         """Whether the login is done."""
-        return self._link is not None
+        return self._participant is not None
 
     @property
     def is_spent(self) -> bool:
         """Whether nothing is in play and no place was to be had for more."""
-        return self._link is not None and not self._matches and not self._reserved
+        return self._participant is not None and not self._matches and not self._reserved
 
     @property
     def busy(self) -> bool:
@@ -119,17 +121,17 @@ class Play:
 
     def gone(self, reason: str) -> None:
         """The connection is over: what is still in play cannot go on."""
-        if self._link is not None:
-            self._link.closed(reason)
+        if self._participant is not None:
+            self._participant.closed(reason)
 
     def received(self, data: bytes) -> None:
         """Handle a text message. Raises ProtocolVersionError, or DialError when the login fails."""
-        if self._link is not None:
-            self._link.heard()
+        if self._participant is not None:
+            self._participant.heard()
         try:
             self._handle(messages.decode_from_server(data))
         except MessageError as error:
-            self._strays.add("a bad message", error)
+            self._ignored.add("a bad message", error)
         except (ProtocolVersionError, DialError):
             raise
         except Exception:  # one message must not take all other matches with it
@@ -137,26 +139,28 @@ class Play:
 
     def ignored(self, what: str) -> None:
         """Note a message that is not a text, or too long."""
-        self._strays.add(what)
+        self._ignored.add(what)
 
     def echoed(self, data: bytes) -> None:
         """A pong came: the server has read all that was sent before its ping."""
-        if self._link is not None:
-            self._link.heard()
+        if self._participant is not None:
+            self._participant.heard()
         if data == self._probe:
             self._believed = self._announced
 
     def turn(self) -> None:
         """Look after what no message brings about. Raises DialError when the welcome does not come."""
         now = self._clock()
-        if self._link is None:
+        if self._participant is None:
             self._wait_for_welcome(now)
             return
         self._acknowledge_saved()
+        if now >= self._useful_at:
+            self._useful()
         if now >= self._look_at or (self._finishing and self._announced):
             self._look_at = now + self._timing.turn_s
-            self._give_up_stuck(self._link)
-            self._ask_for_places(self._link)
+            self._give_up_stuck(self._participant)
+            self._ask_for_places(self._participant)
             if now >= self._settled_by:
                 self._believed = self._announced
         if self.is_spent and not self._believed and not self._unsaved:
@@ -171,18 +175,18 @@ class Play:
     def _handle(self, message: ServerMessage) -> None:
         if isinstance(message, messages.Notice):
             log.info("the server says: %s", message.message)
-        elif self._link is None:
+        elif self._participant is None:
             self._log_in(message)
         elif isinstance(message, messages.Step):
-            self._step(self._link, message)
+            self._step(self._participant, message)
         elif isinstance(message, messages.Start):
-            self._start(self._link, message)
+            self._start(self._participant, message)
         elif isinstance(message, messages.End):
-            self._end(self._link, message)
+            self._end(self._participant, message)
         elif isinstance(message, messages.Error):
-            self._error(self._link, message)
+            self._error(self._participant, message)
         else:
-            self._strays.add("a second welcome")
+            self._ignored.add("a second welcome")
 
     def _log_in(self, message: ServerMessage) -> None:
         if isinstance(message, messages.Error):
@@ -190,59 +194,63 @@ class Play:
                 raise ProtocolVersionError(f"the server does not speak version {PROTOCOL_VERSION} of the protocol")
             raise DialError(f"the login failed: {message.code}: {message.message}")
         if not isinstance(message, messages.Welcome):
-            self._strays.add(f"{message.type} before welcome")
+            self._ignored.add(f"{message.type} before welcome")
             return
         if message.version != PROTOCOL_VERSION:
             raise ProtocolVersionError(
                 f"the server speaks version {message.version} of the protocol, this program version {PROTOCOL_VERSION}"
             )
         self._welcomed(message)
-        self._link = self._desk.open_link(LINK)
-        self._link.heard()
+        self._useful_at = self._clock() + STEADY_S
+        self._participant = self._tournament.join(NAME)
+        self._participant.heard()
         if message.rating is not None:
-            self._link.rated(message.rating)
-        self._ask_for_places(self._link)
+            self._participant.rated(message.rating)
+        self._ask_for_places(self._participant)
 
-    def _start(self, link: Link, start: messages.Start) -> None:
+    def _start(self, participant: Participant, start: messages.Start) -> None:
         if start.match in self._matches:
-            self._strays.add("start of a match in play", start.match)
+            self._ignored.add("start of a match in play", start.match)
             return
         if len(self._matches) >= self._believed:
-            self._strays.add("start of a match that nobody asked for", start.match)
+            self._ignored.add("start of a match that nobody asked for", start.match)
             self._connection.send(messages.Leave(match=start.match))
             return
         # Without a place it was on its way when the server was told that there are fewer now: it is played.
         self._reserved = max(self._reserved - 1, 0)
-        self._matches[start.match] = _Match(link.begin(start.match, opponent=start.opponent, rounds=start.rounds))
+        self._matches[start.match] = _Match(
+            participant.begin(start.match, opponent=start.opponent, rounds=start.rounds)
+        )
 
-    def _step(self, link: Link, step: messages.Step) -> None:
+    def _step(self, participant: Participant, step: messages.Step) -> None:
         match = self._matches.get(step.match)
         if match is None:
-            self._strays.add("step of a match not in play", step.match)
+            self._ignored.add("step of a match not in play", step.match)
         elif step.step == match.last_step:
-            self._strays.add("a step once more", f"{step.match} step {step.step}")
+            self._ignored.add("a step once more", f"{step.match} step {step.step}")
         else:
             match.last_step = step.step
+            self._useful()
             with self._open_lock:
                 self._open_steps += 1
-            link.step(match.session, step.obs, functools.partial(self._answer, step.match, step.step))
+            participant.step(match.session, step.obs, functools.partial(self._answer, step.match, step.step))
 
     def _answer(self, match: str, step: int, action: Action) -> None:
         with self._open_lock:
             self._open_steps -= 1
         self._connection.send(messages.Action(match=match, step=step, action=action))
 
-    def _end(self, link: Link, end: messages.End) -> None:
+    def _end(self, participant: Participant, end: messages.End) -> None:
         match = self._matches.pop(end.match, None)
         if match is None:
-            self._strays.add("end of a match not in play", end.match)
+            self._ignored.add("end of a match not in play", end.match)
             if end.match not in self._unsaved:
                 self._connection.send(messages.Seen(match=end.match))
             return
         self._unsaved.add(end.match)
         saved = functools.partial(self._note_saved, end.match)
-        link.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
-        self._ask_for_places(link)
+        participant.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
+        self._ask_for_places(participant)
 
     def _note_saved(self, match: str) -> None:
         # Acknowledged by the connection's thread: `seen` must not overtake the `ready` that belongs to the end.
@@ -255,30 +263,29 @@ class Play:
             self._connection.send(messages.Seen(match=match))
             self._unsaved.discard(match)
 
-    def _error(self, link: Link, error: messages.Error) -> None:
-        match = self._matches.get(error.match or "")
+    def _error(self, participant: Participant, error: messages.Error) -> None:
         log.warning("the server does not accept something: %s: %s (match %s)", error.code, error.message, error.match)
-        if match is not None:
-            self._give_up(link, match.session, f"{error.code}: {error.message}")
-            self._ask_for_places(link)
+        if error.match in self._matches:
+            self._give_up(participant, error.match, f"{error.code}: {error.message}")
+            self._ask_for_places(participant)
 
-    def _give_up_stuck(self, link: Link) -> None:
-        for session in link.stuck():
-            self._connection.send(messages.Leave(match=session.match_id))
-            self._give_up(link, session, "stuck: no step came for too long")
+    def _give_up_stuck(self, participant: Participant) -> None:
+        stuck = set(participant.stuck())
+        for name in [name for name, match in self._matches.items() if match.session in stuck]:
+            self._connection.send(messages.Leave(match=name))
+            self._give_up(participant, name, "stuck: no step came for too long")
 
-    def _give_up(self, link: Link, session: Session, reason: str) -> None:
-        self._matches.pop(session.match_id, None)
-        link.abandon(session, reason)
+    def _give_up(self, participant: Participant, name: str, reason: str) -> None:
+        participant.abandon(self._matches.pop(name).session, reason)
 
-    def _ask_for_places(self, link: Link) -> None:
+    def _ask_for_places(self, participant: Participant) -> None:
         """Reserve what is free, or give back what is not wanted any more, and tell the server if that is news."""
         if self._finishing:
             for _ in range(self._reserved):
-                link.release()
+                participant.release()
             self._reserved = 0
         else:
-            while len(self._matches) + self._reserved < self._places and link.wants_match():
+            while len(self._matches) + self._reserved < self._places and participant.wants_match():
                 self._reserved += 1
         total = len(self._matches) + self._reserved
         self._announce(0 if self._finishing else total)

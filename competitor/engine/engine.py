@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
@@ -20,9 +23,9 @@ from numpy.typing import NDArray
 
 from competitor.engine.guard import DeadlineGuard
 from competitor.engine.safety import SafeActor, UnsoundAction, sanitise
-from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Reply, Request, Session, Source
+from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Reply, Session, Source, Step
 
-log = logging.getLogger("competitor.daemon")
+log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 2.0
 """How long stopping waits for a thread; a hung network must not keep the daemon."""
@@ -71,10 +74,47 @@ class Brain(Protocol):
 
 
 class AnswerCounter(Protocol):
-    """Hears of every answer."""
+    """Hears of every answer, from the engine's threads; must return at once."""
 
+    def answered(self, latency_ms: float, source: Source) -> None: ...
+
+
+class _NoCounter:
     def answered(self, latency_ms: float, source: Source) -> None:
-        """A step was answered, so long after it came in; `source` says who decided."""
+        """Nobody counts."""
+
+
+@dataclass(eq=False)
+class _Match:
+    """What the engine keeps of a session: who plays it, its place in the brain's table, and its open steps.
+
+    `slot`, `previous` and `is_fresh` belong to the inference thread, all else to the engine's lock.
+    """
+
+    brain: Brain | None  # None: the slot is free again
+    safe: SafeActor
+    slot: int | None = None
+    previous: Action = ZEROS
+    is_fresh: bool = True  # the state is void until the network has taken an observation of the round
+    waiting: deque[_Request] = field(default_factory=deque)
+    is_closed: bool = False
+    seen: set[Source] = field(default_factory=set)  # who has answered so far
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One step, from its arrival to its answer."""
+
+    session: Session
+    match: _Match
+    step: Step
+    reply: Reply
+    received_s: float
+    action: Action | None = None  # the answer, once it is decided
+
+    @property
+    def is_answered(self) -> bool:
+        return self.action is not None
 
 
 class Engine:
@@ -85,17 +125,21 @@ class Engine:
         brain: Brain,
         *,
         deadline_s: float,
-        telemetry: AnswerCounter,
         generator: np.random.Generator,
+        counter: AnswerCounter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`generator` is the chance of the safe actors; `telemetry.answered` hears of every answer."""
-        self._brain, self._telemetry, self._generator, self._clock = brain, telemetry, generator, clock
-        self._guard = DeadlineGuard(deadline_s, lambda step: self._answer_safely(step, Source.DEADLINE), clock)
+        """`generator` is the chance of the safe actors."""
+        self._brain, self._generator, self._clock = brain, generator, clock
+        self._counter = counter or _NoCounter()
+        self._guard = DeadlineGuard[_Request](
+            deadline_s, lambda late: self._answer_safely(late, Source.DEADLINE), clock
+        )
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._ready: list[Session] = []  # have a waiting step, and none in the works
-        self._retiring: list[Session] = []  # are over, and their slots not yet free
+        self._matches: weakref.WeakKeyDictionary[Session, _Match] = weakref.WeakKeyDictionary()
+        self._ready: list[_Match] = []  # have a waiting step, and none in the works
+        self._retiring: list[_Match] = []  # are over, and their slots not yet free
         self._errands: list[tuple[Future[None], Callable[[], None]]] = []
         self._playing = 0  # matches
         self._enough = 1  # waiting steps for which the inference thread is woken up
@@ -140,20 +184,21 @@ class Engine:
         if deadline_s is not None:
             self._guard.set_deadline(deadline_s)
 
-    def open_session(self, session: Session) -> None:
-        """Give a match its brain and its safe actor."""
+    def open_session(self, session: Session) -> Brain:
+        """Give a match its safe actor and its brain, which is returned."""
         with self._lock:
             self._playing += 1
-            session.brain, session.checkpoint, session.digest = self._brain, self._brain.name, self._brain.digest
-            session.safe = SafeActor(self._generator.spawn(1)[0])
+            self._matches[session] = _Match(self._brain, SafeActor(self._generator.spawn(1)[0]))
+            return self._brain
 
     def close_session(self, session: Session) -> None:
         """The match is over: what it waits for is still answered, then its slot is free."""
         with self._work:
-            self._playing -= not session.is_closed
-            session.is_closed = True
-            if not session.waiting:
-                self._retiring.append(session)
+            match = self._matches[session]
+            self._playing -= not match.is_closed
+            match.is_closed = True
+            if not match.waiting:
+                self._retiring.append(match)
                 self._work.notify()
 
     def submit(self, session: Session, obs: Sequence[float], reply: Reply) -> None:
@@ -161,14 +206,16 @@ class Engine:
 
         After `stop` there is no such thread any more, and the calling one answers.
         """
-        request = session.take(obs, reply, self._clock())
+        received_s = self._clock()
+        match = self._matches[session]
+        request = _Request(session, match, session.take(obs), reply, received_s)
         with self._work:
             is_stopped = self._is_stopped
             if not is_stopped:
                 self._guard.watch(request)
-                session.waiting.append(request)
-                if len(session.waiting) == 1:
-                    self._ready.append(session)
+                match.waiting.append(request)
+                if len(match.waiting) == 1:
+                    self._ready.append(match)
                     if len(self._ready) >= self._enough:
                         self._work.notify()
         if is_stopped:
@@ -196,7 +243,7 @@ class Engine:
 
     def _take_turn(self) -> None:
         with self._lock:
-            requests, self._ready = [session.waiting[0] for session in self._ready], []
+            requests, self._ready = [match.waiting[0] for match in self._ready], []
             errands, self._errands = self._errands, []
         for done, errand in errands:
             _run_errand(done, errand)
@@ -206,27 +253,27 @@ class Engine:
             self._pass_on(requests)
         self._retire()
 
-    def _serve(self, requests: list[Request]) -> None:
+    def _serve(self, requests: list[_Request]) -> None:
         """Answer one step of each of several matches."""
         thinkable = []
         for request in requests:
-            session = request.session
-            session.is_fresh = session.is_fresh or request.is_first
-            if session.brain is None:
+            match = request.match
+            match.is_fresh = match.is_fresh or request.step.is_first
+            if match.brain is None:
                 self._answer_safely(request, Source.GONE)
-            elif request.row is None:
+            elif request.step.row is None:
                 self._answer_safely(request, Source.BAD_OBSERVATION)
             else:
                 thinkable.append(request)
         for _, group in groupby(sorted(thinkable, key=_brain_id), key=_brain_id):
             self._think(list(group))
 
-    def _think(self, requests: list[Request]) -> None:
+    def _think(self, requests: list[_Request]) -> None:
         """Answer steps of matches that share a brain."""
         try:
             outputs = _act(requests)
         except Exception as error:
-            if any(Source.MODEL_ERROR not in request.session.told for request in requests):
+            if any(Source.MODEL_ERROR not in request.match.seen for request in requests):
                 log.error("the network failed on %d steps", len(requests), exc_info=error)
             for request in requests:
                 self._answer_safely(request, Source.MODEL_ERROR)
@@ -234,81 +281,80 @@ class Engine:
         for request, output in zip(requests, outputs, strict=True):
             self._conclude(request, output)
 
-    def _conclude(self, request: Request, output: list[float]) -> None:
+    def _conclude(self, request: _Request, output: list[float]) -> None:
         try:
             action = sanitise(output)
         except UnsoundAction:
             self._answer_safely(request, Source.BAD_OUTPUT)
         else:
-            request.session.is_fresh = False
+            request.match.is_fresh = False
             self._answer(request, action, Source.POLICY)
 
-    def _pass_on(self, requests: list[Request]) -> None:
+    def _pass_on(self, requests: list[_Request]) -> None:
         """Done with these steps: let the next ones of their matches come up."""
         with self._lock:
             for request in requests:
-                session = request.session
-                session.waiting.popleft()
-                session.previous = request.action or ZEROS
-                if session.waiting:
-                    self._ready.append(session)
-                elif session.is_closed:
-                    self._retiring.append(session)
+                match = request.match
+                match.waiting.popleft()
+                match.previous = request.action or ZEROS
+                if match.waiting:
+                    self._ready.append(match)
+                elif match.is_closed:
+                    self._retiring.append(match)
 
     def _retire(self) -> None:
         with self._lock:
             # A match with a step that still came is here again after that one.
-            sessions, self._retiring = [session for session in self._retiring if not session.waiting], []
-        for session in sessions:
-            brain, slot, session.brain, session.slot = session.brain, session.slot, None, None
+            matches, self._retiring = [match for match in self._retiring if not match.waiting], []
+        for match in matches:
+            brain, slot, match.brain, match.slot = match.brain, match.slot, None, None
             if brain is not None and slot is not None:
                 brain.close(slot)
 
-    def _answer_safely(self, request: Request, source: Source) -> None:
+    def _answer_safely(self, request: _Request, source: Source) -> None:
         if request.action is None:
-            safe = request.session.safe
-            self._answer(request, ZEROS if safe is None else safe.act(request.last_good), source)
+            self._answer(request, request.match.safe.act(request.step.last_good), source)
 
-    def _answer(self, request: Request, action: Action, source: Source) -> None:
+    def _answer(self, request: _Request, action: Action, source: Source) -> None:
         """Send an answer, unless the step has one; never raises."""
-        session = request.session
+        session, seen = request.session, request.match.seen
         with self._lock:
             if request.action is not None:
                 return
             request.action = action
-            is_news = source is not Source.POLICY and source not in session.told
-            session.told.add(source)
+            is_news = source is not Source.POLICY and source not in seen
+            seen.add(source)
         latency_ms = (self._clock() - request.received_s) * 1000
-        session.answered(request.index, action, source, latency_ms)
+        session.answered(request.step.index, action, source, latency_ms)
         try:
             try:
                 request.reply(action)
             finally:
-                self._telemetry.answered(latency_ms, source)
+                self._counter.answered(latency_ms, source)
         except Exception:
-            log.exception("%s: the answer to step %d could not be handed over", session, request.index + 1)
+            log.exception("%s: the answer to step %d could not be handed over", session, request.step.index + 1)
         if is_news:
             reason = source.name.lower().replace("_", " ")
-            log.warning("%s: step %d answered by the basic opponent (%s)", session, request.index + 1, reason)
+            log.warning("%s: step %d answered by the basic opponent (%s)", session, request.step.index + 1, reason)
 
 
-def _brain_id(request: Request) -> int:
-    return id(request.session.brain)
+def _brain_id(request: _Request) -> int:
+    return id(request.match.brain)
 
 
-def _act(requests: list[Request]) -> list[list[float]]:
+def _act(requests: list[_Request]) -> list[list[float]]:
     """Return the brain's actions for steps of matches that share it; opens their slots at the first step."""
-    sessions = [request.session for request in requests]
-    brain = sessions[0].brain
+    matches = [request.match for request in requests]
+    brain = matches[0].brain
     assert brain is not None
-    for session in sessions:
-        if session.slot is None:
-            session.slot = brain.open()
+    for match in matches:
+        if match.slot is None:
+            match.slot = brain.open()
     outputs = brain.act(
-        [session.slot for session in sessions if session.slot is not None],
-        np.array([request.row for request in requests], np.float32),
-        np.array([session.is_fresh for session in sessions]),
-        np.array([session.previous for session in sessions], np.float32),
+        [match.slot for match in matches if match.slot is not None],
+        np.array([request.step.row for request in requests], np.float32),
+        np.array([match.is_fresh for match in matches]),
+        np.array([match.previous for match in matches], np.float32),
     )
     if outputs.shape != (len(requests), ACTION_SIZE):
         raise ValueError(f"the network returned actions of shape {outputs.shape} for {len(requests)} matches")

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from competitor.daemon.desk import Link
-    from competitor.engine.engine import Brain
-    from competitor.engine.safety import SafeActor
 
 OBS_SIZE = 18
 ACTION_SIZE = 4
@@ -73,7 +66,7 @@ class RoundDetector:
 
 
 @dataclass(frozen=True)
-class Film:
+class Trace:
     """What was seen and done in a match, step by step, up to the first step without an answer."""
 
     obs: NDArray[np.float64]  # (steps, 18), as received; NaN where it was not 18 numbers
@@ -83,46 +76,25 @@ class Film:
     latency_ms: NDArray[np.float32]  # (steps,), from the message's arrival to its answer
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """One step, from its arrival to its answer."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One observation as it came in."""
 
-    session: Session
-    index: int  # of the step in its match
+    index: int  # in its match
     row: NDArray[np.float32] | None  # (18,), None: not fit for the network
     is_first: bool
     last_good: list[float] | None  # the observation, or the last one before it that was sound
-    reply: Reply
-    received_s: float
-    action: Action | None = None  # the answer, once it is decided
 
 
 class Session:
-    """One match: the latent state's place in a brain, the previous action, counters, and the film.
+    """One match: what came in and what was answered. Its steps come one after the other from one thread."""
 
-    Made by `Link.begin`. Its steps come one after the other from one thread; `slot`, `previous` and `is_fresh`
-    belong to the inference thread, `waiting`, `is_closed` and `told` to the engine's lock.
-    """
-
-    def __init__(
-        self, match_id: str, link: Link | None = None, *, opponent: str | None = None, rounds: int = 4,
-        started_at: float = 0.0,
-    ) -> None:  # fmt: skip
-        self.match_id, self.link, self.opponent, self.rounds = match_id, link, opponent, rounds
-        self.started_at = started_at  # unix seconds
-        self.last_active_s = 0.0  # on the desk's clock
+    def __init__(self, match_id: str, *, opponent: str | None = None, rounds: int = 4, started_at: float = 0.0) -> None:
+        """started_at: unix seconds."""
+        self.match_id, self.opponent, self.rounds, self.started_at = match_id, opponent, rounds, started_at
         self.steps = 0
         self.rounds_begun = 0
-        self.checkpoint = self.digest = ""
-        self.last_good: list[float] | None = None
-        self.brain: Brain | None = None
-        self.safe: SafeActor | None = None
-        self.slot: int | None = None
-        self.previous: Action = ZEROS
-        self.is_fresh = True  # the state is void until the network has taken an observation of the round
-        self.waiting: deque[Request] = deque()
-        self.is_closed = False
-        self.told: set[Source] = set()
+        self._last_good: list[float] | None = None
         self._detector = RoundDetector()
         self._lock = threading.Lock()
         self._obs, self._actions, self._latency_ms = array("d"), array("d"), array("f")
@@ -131,7 +103,7 @@ class Session:
     def __str__(self) -> str:
         return f"match {self.match_id}"
 
-    def take(self, obs: Sequence[float] | NDArray[np.floating], reply: Reply, received_s: float) -> Request:
+    def take(self, obs: Sequence[float] | NDArray[np.floating]) -> Step:
         """Take in the observation of the next step, whatever it is, and return what has to be answered."""
         is_first = self._detector.starts(obs) or self.steps == 0
         values = _numbers(obs)
@@ -140,8 +112,8 @@ class Session:
         self.rounds_begun += is_first
         row = _row(values)
         if row is not None:
-            self.last_good = values.tolist()
-        return Request(self, self.steps - 1, row, is_first, self.last_good, reply, received_s)
+            self._last_good = values.tolist()
+        return Step(self.steps - 1, row, is_first, self._last_good)
 
     def answered(self, index: int, action: Action, source: Source, latency_ms: float) -> None:
         """Note the answer to step `index`."""
@@ -151,7 +123,7 @@ class Session:
             self._source[index] = source
             self._latency_ms[index] = latency_ms
 
-    def film(self) -> Film:
+    def trace(self) -> Trace:
         """Return a copy of what has happened so far."""
         with self._lock:
             source = np.array(self._source, np.int16)
@@ -159,7 +131,9 @@ class Session:
             actions = np.array(self._actions, np.float64).reshape(-1, ACTION_SIZE)
             is_first, latency_ms = np.array(self._is_first, np.bool_), np.array(self._latency_ms, np.float32)
         steps = int(np.argmax(np.append(source, UNANSWERED) == UNANSWERED))
-        return Film(obs[:steps], actions[:steps], is_first[:steps], source[:steps].astype(np.uint8), latency_ms[:steps])
+        return Trace(
+            obs[:steps], actions[:steps], is_first[:steps], source[:steps].astype(np.uint8), latency_ms[:steps]
+        )
 
     def _keep(self, values: NDArray[np.float64], is_first: bool) -> None:
         with self._lock:

@@ -1,37 +1,51 @@
-"""A finished match as plain values: what the session hands to the records."""
+"""A finished match as plain values: its facts, declared here once for files, tables and pages, and its steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AliasChoices, ConfigDict, Field
 
 Ending = Literal["played", "opponent left", "abandoned"]
 Result = Literal["W", "D", "L"]
+Time = Annotated[float, Field(ge=0.0, lt=253_402_300_800.0)]  # unix seconds, up to the year 9999
+Count = Annotated[int, Field(ge=0, lt=2**63)]  # what a database holds
+# Files of earlier versions say "link".
+Connection = Annotated[str, Field(validation_alias=AliasChoices("connection", "link"))]
 
 
-@dataclass(frozen=True)
-class FinishedMatch:
-    """One match from start to end; rows are steps, times are unix seconds."""
+@dataclass(frozen=True, kw_only=True)
+class MatchFacts:
+    """What there is to say about a match besides its steps."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     match_id: str
     wire: str  # "comprl" or "websocket"
     server: str
-    link: str  # name of the connection
+    connection: Connection
     opponent: str | None
-    started_at: float
-    ended_at: float
-    own: int  # score; 0 to 0 and without meaning for an abandoned match
-    other: int
-    rounds: int  # as many as a whole match has
+    started_at: Time
+    ended_at: Time
+    own: Count  # rounds won; of an abandoned match those that are known, see inferred
+    other: Count
+    rounds: Count  # as many as a whole match has
     ending: Ending
     reason: str  # why it was abandoned, else ""
     checkpoint: str  # as given by the user
     digest: str  # sha256 of the weights
-    rating: float | None  # after the match, where the server tells it
+    rating: Annotated[float, Field(allow_inf_nan=False)] | None  # after the match, where the server tells it
+    inferred: bool = False  # the score was found in the observations: the server never told it
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedMatch(MatchFacts):
+    """One match from start to end; rows are steps."""
+
     obs: NDArray[np.float64]  # (T, 18) as received, NaN included
     actions: NDArray[np.float64]  # (T, 4) as sent
     is_first: NDArray[np.bool_]  # (T,) a round starts here

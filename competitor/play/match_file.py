@@ -35,10 +35,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import TypeAdapter
 
 from competitor.errors import RecordingError
-from competitor.play.finished_match import Ending, FinishedMatch
+from competitor.play.finished_match import FinishedMatch, MatchFacts
 from competitor.play.npz import SUFFIX, names_in, packed, read_about, read_arrays
 from competitor.play.outcomes import PlayedRound, plausible
 from competitor.rink.observation import info_of_view
@@ -48,7 +48,7 @@ PATTERN = f"[0-9]*T[0-9]*Z-*{SUFFIX}"
 LONGEST_ID = 48
 
 # Array in the file: field of FinishedMatch, type, shape of a row.
-FILM: dict[str, tuple[str, type, tuple[int, ...]]] = {
+TRACE: dict[str, tuple[str, type, tuple[int, ...]]] = {
     "received": ("obs", np.float64, (18,)),
     "sent": ("actions", np.float64, (4,)),
     "is_first": ("is_first", np.bool_, ()),
@@ -58,30 +58,18 @@ FILM: dict[str, tuple[str, type, tuple[int, ...]]] = {
 EPISODES = ("obs", "action", "info", "steps", "terminal")
 
 
-class About(BaseModel):
-    """What a file says of its match: the plain values of FinishedMatch, and how its rounds ended."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class About(MatchFacts):
+    """What a file says of its match: the facts, and how its rounds ended."""
 
     kind: Literal["match"] = "match"
     format_version: int = FORMAT_VERSION
     code_version: str
-    match_id: str
-    wire: str
-    server: str
-    link: str
-    opponent: str | None
-    started_at: float
-    ended_at: float
-    own: int
-    other: int
-    rounds: int
-    ending: Ending
-    reason: str
-    checkpoint: str
-    digest: str
-    rating: float | None
-    results: list[int | None] = Field(description="+1, 0, -1 per round begun; None: not known, or cut short")
+    results: list[int | None]  # +1, 0, -1 per round begun; None: not known, or cut short
+
+
+_ABOUT = TypeAdapter(About)
+FACTS = tuple(field.name for field in fields(MatchFacts))
 
 
 @dataclass(frozen=True)
@@ -100,18 +88,18 @@ def file_name(match: FinishedMatch) -> str:
     Two daemons in one directory may play each other: what each of them saw tells their files apart.
     """
     ended = datetime.fromtimestamp(match.ended_at, UTC)
-    seen = hashlib.sha256(match.obs.tobytes() + match.actions.tobytes() + match.link.encode())
+    seen = hashlib.sha256(match.obs.tobytes() + match.actions.tobytes() + match.connection.encode())
     plain = re.sub(r"[^A-Za-z0-9-]+", "_", match.match_id)[:LONGEST_ID].strip("_") or "match"
     return f"{ended:%Y%m%dT%H%M%SZ}-{plain}-{seen.hexdigest()[:8]}{SUFFIX}"
 
 
 def match_bytes(match: FinishedMatch, rounds: Sequence[PlayedRound], code_version: str) -> bytes:
     """Return the content of the file for a match with these rounds (outcomes.rounds_of)."""
-    plain = {field.name: getattr(match, field.name) for field in fields(match)}
-    facts = {name: value for name, value in plain.items() if name in About.model_fields}
+    facts = {name: getattr(match, name) for name in FACTS}
     about = About(**facts, code_version=code_version, results=[played.result for played in rounds])
-    film: dict[str, Any] = {name: np.asarray(plain[field], kind) for name, (field, kind, _) in FILM.items()}
-    return packed({**film, **_joined(_views(match, rounds)), "about": np.array(about.model_dump_json())})
+    trace: dict[str, Any] = {name: np.asarray(getattr(match, field), kind) for name, (field, kind, _) in TRACE.items()}
+    text = np.array(_ABOUT.dump_json(about).decode())
+    return packed({**trace, **_joined(_views(match, rounds)), "about": text})
 
 
 def _views(match: FinishedMatch, rounds: Sequence[PlayedRound]) -> list[View]:
@@ -157,14 +145,13 @@ def read_match(path: Path) -> tuple[FinishedMatch, About]:
 
     Raises RecordingError when the file is missing, damaged, of another kind or of another version.
     """
-    arrays = read_arrays(path, (*FILM, "about"))
+    arrays = read_arrays(path, (*TRACE, "about"))
     about = read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["received"].shape[:1]
-    for name, (_, kind, row) in FILM.items():
+    for name, (_, kind, row) in TRACE.items():
         _check(path, name, arrays[name], kind, (*steps, *row))
-    values: dict[str, Any] = {field: arrays[name] for name, (field, _, _) in FILM.items()}
-    values |= {field.name: getattr(about, field.name) for field in fields(FinishedMatch) if field.name not in values}
-    return FinishedMatch(**values), about
+    values: dict[str, Any] = {field: arrays[name] for name, (field, _, _) in TRACE.items()}
+    return FinishedMatch(**values, **{name: getattr(about, name) for name in FACTS}), about
 
 
 def read_views(path: Path) -> Iterator[View]:

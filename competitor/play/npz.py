@@ -7,17 +7,18 @@ import json
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from competitor.errors import RecordingError
 
 SUFFIX = ".npz"
-Facts = TypeVar("Facts", bound=BaseModel)
+Facts = TypeVar("Facts")
 # What reading a damaged file can raise; RuntimeError: it seems encrypted, or compressed in an unknown way.
 DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, OverflowError),
@@ -64,10 +65,15 @@ def read_about(path: Path, array: NDArray[Any], model: type[Facts], version: int
     try:
         facts = json.loads(str(array))
         if facts["format_version"] != version:
-            raise RecordingError(f"{path} has format {facts['format_version']}, this version reads {version}")
-        return model.model_validate_json(str(array))
+            raise RecordingError(f"{path} has format {str(facts['format_version'])[:20]}, this version reads {version}")
+        return _adapter(model).validate_json(str(array))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordingError(f"{path} describes what it holds in a way that is not understood") from error
+
+
+@cache
+def _adapter(model: type[Facts]) -> TypeAdapter[Facts]:
+    return TypeAdapter(model)
 
 
 def _check_there(path: Path) -> None:

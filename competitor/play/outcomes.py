@@ -3,14 +3,14 @@
 A server tells the score at the end, never who scored when, and the last state of a round is sent to nobody. But
 the rink decides about a goal at the start of a step, by where the puck lies then: playing one step from the last
 observation of a round says whether a goal fell and for whom, whatever the opponent did in that step. That
-guess is right in every recorded game and in every round played for tests/competitor/daemon/test_outcomes.py. The
+guess is right in every recorded game and in every round played for tests/competitor/play/test_outcomes.py. The
 score and the length of the rounds check it, and decide where an observation was broken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -93,9 +93,20 @@ def _starter(puck_x: float) -> Starter | None:
 def _results(match: FinishedMatch, guesses: Sequence[RoundResult], lengths: Sequence[int]) -> list[RoundResult]:
     if match.ending != "abandoned":
         return settle(guesses, lengths, (match.own, match.other), all_played=match.ending == "played")
-    # Nobody told a score, and the last round was cut.
+    # Nobody told a score. The last round was cut, unless its last step decides it.
     fitting = [guess if guess in _prices(guess, steps) else None for guess, steps in zip(guesses, lengths, strict=True)]
-    return [*fitting[:-1], None] if fitting else []
+    return fitting
+
+
+def with_known_score(match: FinishedMatch, rounds: Sequence[PlayedRound]) -> FinishedMatch:
+    """Return an abandoned match with the score of its rounds as far as it is known, marked as inferred; else `match`.
+
+    A connection can break after the last step and before the score: the server may have counted the match.
+    """
+    results = [played.result for played in rounds]
+    if match.ending != "abandoned" or all(result is None for result in results):
+        return match
+    return replace(match, own=results.count(1), other=results.count(-1), inferred=True)
 
 
 def settle(

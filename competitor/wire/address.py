@@ -1,4 +1,8 @@
-"""Where the tournament server is: `--server`, or the environment variables that comprl's own client reads."""
+"""Where the tournament server is: `--server`, or the environment variables that comprl's own client reads.
+
+Path and query of a WebSocket server are sent as they were given, the host as DNS wants it (bücher.example as
+xn--bcher-kva.example).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
+
+import idna
 
 from competitor.errors import AddressError
 
@@ -24,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Address:
-    """A tournament server. The scheme says which protocol it speaks; `path` is empty for comprl."""
+    """A tournament server. The scheme says which protocol it speaks; `path`, with any query, is empty for comprl."""
 
     scheme: Scheme
     host: str
@@ -66,7 +72,8 @@ def parse_address(text: str, *, default_port: int | None = None) -> Address:
     Raises AddressError.
     """
     scheme, rest = _split_scheme(text.strip())
-    authority, slash, path = rest.partition("/")
+    end = min((place for mark in "/?#" if (place := rest.find(mark)) >= 0), default=len(rest))
+    authority, path = rest[:end], rest[end:]
     if "@" in authority:
         # Not quoted: what stands before the @ may be a secret.
         raise AddressError("the address must not hold a user or a token: the token has a place of its own")
@@ -79,10 +86,10 @@ def parse_address(text: str, *, default_port: int | None = None) -> Address:
     except AddressError as error:
         raise AddressError(f"'{text}' is not an address: {error}; expected {FORMS}") from None
     if scheme == "comprl":
-        if path:
+        if path.strip("/"):
             raise AddressError(f"'{text}' is not an address: comprl servers have no path; expected {FORMS}")
         return address
-    return replace(address, path=_path(text, slash + path))
+    return replace(address, path=_path(text, path))
 
 
 def _split_scheme(text: str) -> tuple[Scheme, str]:
@@ -98,12 +105,13 @@ def _split_scheme(text: str) -> tuple[Scheme, str]:
 def _host(text: str) -> str:
     if text.startswith("["):
         try:
-            return str(ipaddress.IPv6Address(text[1:-1]))
+            ipaddress.IPv6Address(text[1:-1])
         except ValueError:
             raise AddressError(f"{text} is not an IPv6 address") from None
+        return text[1:-1]
     try:
-        name = text.encode("idna").decode()
-    except UnicodeError:
+        name = text if text.isascii() else idna.encode(text, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
         name = ""
     if not _NAME.fullmatch(name) or ".." in name:
         raise AddressError("it has no host name" if not text else f"'{text}' is not a host name")
@@ -117,6 +125,7 @@ def _port(text: str) -> int:
 
 
 def _path(text: str, path: str) -> str:
-    if not re.fullmatch(r"[!-~]*", path) or "?" in path or "#" in path:
-        raise AddressError(f"'{text}' is not an address: the path must be plain, without ? and #")
-    return PLAY_PATH if path in ("", "/") else path
+    if not re.fullmatch(r"[!-~]*", path) or "#" in path:
+        raise AddressError(f"'{text}' is not an address: path and query must be plain ASCII, without #")
+    route, mark, query = path.partition("?")
+    return (PLAY_PATH if route in ("", "/") else route) + mark + query

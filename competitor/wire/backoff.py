@@ -1,8 +1,12 @@
-"""How long to wait before connecting again."""
+"""How long to wait before connecting again, and when to give up. Both protocols wait alike."""
 
 from __future__ import annotations
 
 import random
+from email.utils import parsedate_to_datetime
+
+STEADY_S = 60.0  # a connection that has stood for so long after its login was useful, though nothing was played
+LONGEST_ASKED_S = 3600.0  # that a server can make anybody wait: a mistyped year must not end a tournament
 
 
 class Backoff:
@@ -27,3 +31,43 @@ class Backoff:
     def reset(self) -> None:
         """Begin again with the shortest wait."""
         self._nominal_s = self._first_s
+
+
+class Retries:
+    """One connection's attempts: a wait grows until a connection has been useful, however often one was made."""
+
+    def __init__(self, backoff: Backoff, attempts: int = 0) -> None:
+        """`attempts` in a row without a login are all there are; 0: there is no end to them."""
+        self._backoff, self._attempts = backoff, attempts
+        self.failures = 0  # in a row
+
+    def logged_in(self) -> None:
+        """The server is there and lets us in."""
+        self.failures = 0
+
+    def useful(self) -> None:
+        """A step was asked for, or the connection has stood for STEADY_S."""
+        self._backoff.reset()
+
+    def failed(self) -> bool:
+        """An attempt has not come to a login; return whether it was the last one."""
+        self.failures += 1
+        return 0 < self._attempts <= self.failures
+
+    def next_s(self, asked_s: float | None = None) -> float:
+        """Return the next wait; asked_s: the server's word on when to come back, which is followed within reason."""
+        return max(self._backoff.next_s(), min(asked_s or 0.0, LONGEST_ASKED_S))
+
+
+def retry_after_s(text: str, now_s: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for, a number or a date; None when it is neither.
+
+    now_s: unix seconds.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:12])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

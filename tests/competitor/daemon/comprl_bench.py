@@ -1,4 +1,4 @@
-"""A desk that does as the test says, and the comprl wire running in a thread."""
+"""A tournament that does as the test says, and the comprl wire running in a thread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from twisted.internet.testing import StringTransport
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.comprl_connection import ComprlConnection
 from competitor.daemon.comprl_player import Surroundings
-from competitor.daemon.desk import Desk
 from competitor.daemon.logs import Redaction
 from competitor.daemon.telemetry import Telemetry
+from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Reply
-from competitor.wire.backoff import Backoff
+from competitor.wire.backoff import Backoff, Retries
 from competitor.wire.own_reactor import OwnReactor
 from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, TOKEN, first_box
 
@@ -29,65 +29,65 @@ Event = tuple[Any, ...]
 
 
 class FakeSession:
-    """One match at the fake desk."""
+    """One match at the fake tournament."""
 
     def __init__(self, match_id: str) -> None:
         self.match_id = match_id
         self.steps: list[list[float]] = []
 
 
-class FakeLink:
-    """One connection's side of the fake desk; tells its desk everything that the wire does."""
+class FakeParticipant:
+    """One connection's side of the fake tournament; tells its tournament everything that the wire does."""
 
-    def __init__(self, desk: FakeDesk, name: str) -> None:
+    def __init__(self, tournament: FakeTournament, name: str) -> None:
         self.name = name
-        self._desk = desk
+        self._tournament = tournament
         self.session: FakeSession | None = None
 
     def heard(self) -> None:
-        self._desk.heard += 1
+        self._tournament.heard += 1
 
     def wants_match(self) -> bool:
-        self._desk.check("wants_match")
-        wanted = self._desk.wants.pop(0) if self._desk.wants else True
-        self._desk.note("ready", wanted)
+        self._tournament.check("wants_match")
+        wanted = self._tournament.wants.pop(0) if self._tournament.wants else True
+        self._tournament.note("ready", wanted)
         return wanted
 
     def begin(self, match_id: str) -> FakeSession:
-        self._desk.check("begin")
+        self._tournament.check("begin")
         self.session = FakeSession(match_id)
-        self._desk.note("begin", match_id)
+        self._tournament.note("begin", match_id)
         return self.session
 
     def step(self, session: FakeSession, obs: Sequence[float], reply: Reply) -> None:
         session.steps.append(list(obs))
-        self._desk.check("step")
-        self._desk.on_step(session, list(obs), reply)
+        self._tournament.check("step")
+        self._tournament.on_step(session, list(obs), reply)
 
     def end(self, session: FakeSession, own: int, other: int, *, won: bool | None, saved: Callable[[], None]) -> None:
-        self._desk.check("end")
+        self._tournament.check("end")
         self.session = None
-        self._desk.note("end", session.match_id, own, other, won)
-        self._desk.on_end(saved)
+        self._tournament.note("end", session.match_id, own, other, won)
+        self._tournament.on_end(saved)
 
     def abandon(self, session: FakeSession, reason: str) -> None:
-        self._desk.note("abandon", session.match_id, reason)
+        self._tournament.note("abandon", session.match_id, reason)
 
     def stuck(self) -> list[FakeSession]:
-        return [self.session] if self._desk.is_stuck and self.session is not None else []
+        return [self.session] if self._tournament.is_stuck and self.session is not None else []
 
     def closed(self, reason: str) -> None:
-        self._desk.note("closed", self.name, reason)
+        self._tournament.note("closed", self.name, reason)
 
 
-class FakeDesk:
+class FakeTournament:
     """Answers every step with ACTION and saves every match at once, from other threads, unless told otherwise."""
 
     def __init__(self) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.wants: list[bool] = []  # answers to come; then always True
         self.broken: set[str] = set()  # methods that raise
-        self.links: list[FakeLink] = []
+        self.participants: list[FakeParticipant] = []
         self.heard = 0
         self.is_stuck = False
         self.on_step: Callable[[FakeSession, list[float], Reply], None] = lambda session, obs, reply: elsewhere(
@@ -95,11 +95,11 @@ class FakeDesk:
         )
         self.on_end: Callable[[Callable[[], None]], None] = elsewhere
 
-    def open_link(self, name: str) -> FakeLink:
-        self.check("open_link")
+    def join(self, name: str) -> FakeParticipant:
+        self.check("join")
         self.note("open", name)
-        self.links.append(FakeLink(self, name))
-        return self.links[-1]
+        self.participants.append(FakeParticipant(self, name))
+        return self.participants[-1]
 
     def check(self, method: str) -> None:
         if method in self.broken:
@@ -164,15 +164,16 @@ class Daemon:
     def __init__(
         self,
         port: int,
-        desk: FakeDesk | Desk | None = None,
+        tournament: FakeTournament | Tournament | None = None,
         *,
         host: str = "127.0.0.1",
         token: str = TOKEN,
         retry_s: float = 0.01,
         fake_time: bool = False,
+        attempts: int = 0,
         **options: Any,
     ) -> None:
-        self.desk = FakeDesk() if desk is None else desk
+        self.tournament = FakeTournament() if tournament is None else tournament
         self.telemetry = Telemetry()
         self.backoff = WatchedBackoff(retry_s)
         self._reactor = OwnReactor() if fake_time else None
@@ -181,8 +182,8 @@ class Daemon:
             host,
             port,
             token,
-            cast(Desk, self.desk),
-            backoff=lambda: self.backoff,
+            cast(Tournament, self.tournament),
+            retries=lambda: Retries(self.backoff, attempts),
             telemetry=self.telemetry,
             reactor=self._reactor,
             clock=self.clock,
@@ -265,18 +266,20 @@ class Line(StringTransport):
 
 
 class Unplugged:
-    """A connection that is fed by hand, in this thread; the fake desk answers at once."""
+    """A connection that is fed by hand, in this thread; the fake tournament answers at once."""
 
     name = "comprl-1"
 
-    def __init__(self, desk: FakeDesk | None = None, token: str = TOKEN) -> None:
-        self.desk = FakeDesk() if desk is None else desk
-        if desk is None:
-            self.desk.on_step = lambda session, obs, reply: reply(ACTION)
-        self.desk.on_end = lambda saved: saved()
+    def __init__(self, tournament: FakeTournament | None = None, token: str = TOKEN) -> None:
+        self.tournament = FakeTournament() if tournament is None else tournament
+        if tournament is None:
+            self.tournament.on_step = lambda session, obs, reply: reply(ACTION)
+        self.tournament.on_end = lambda saved: saved()
         self.clock, self.line = Clock(), Line()
         call = lambda function, *args: function(*args)  # noqa: E731
-        surroundings = Surroundings(token.encode(), Redaction(token), cast(Desk, self.desk), self.clock, call)
+        surroundings = Surroundings(
+            token.encode(), Redaction(token), cast(Tournament, self.tournament), self.clock, call
+        )
         self.connection = ComprlConnection(self, surroundings)
         self.connection.makeConnection(self.line)
 
@@ -300,9 +303,11 @@ class Unplugged:
         assert len(dict(sent)) == len(sent), "a tag is answered twice"
         return {tag.decode(): raw for tag, raw in sent}
 
+    def useful(self) -> None: ...
+
     def logged_in(self) -> None: ...
 
-    def told_error(self, text: str) -> bool:
+    def on_error(self, text: str) -> bool:
         return False
 
     def lost(self, connection: ComprlConnection) -> None: ...

@@ -72,6 +72,7 @@ class Peer:
         self.owed: set[str] = set()
         self.answers: dict[str, Box] = {}
         self.raw: dict[str, bytes] = {}  # the answers' bytes
+        self.probes, self.hangs = 0, False
         self._received = b""
         self._tags = 0
 
@@ -113,6 +114,11 @@ class Peer:
             self._received += data
         box, raw = found
         self._received = self._received[len(raw) :]
+        if box.get("_command") == b"Probe":  # no command of the protocol: AMP answers that it knows none
+            self.probes += 1
+            refusal = {"_error": box["_ask"], "_error_code": "UNHANDLED", "_error_description": "Unhandled Command"}
+            self.socket.sendall(b"" if self.hangs else write_box(refusal))
+            return self.read_answer()
         tag = (box.get("_answer") or box["_error"]).decode()
         assert tag in self.owed, f"nothing was asked with the tag {tag}, or it is answered twice"
         self.owed.remove(tag)

@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from competitor.arena.running import ArenaThread, running_arena
 from competitor.config import Config, load_config
 from competitor.daemon.compete import compete
 from competitor.daemon.database import MatchRow, last_matches
-from competitor.daemon.order import Order
+from competitor.daemon.options import CompeteOptions, Until
 from competitor.daemon.status import observe
 from competitor.errors import LoginError, PlayerError, PortError
 from competitor.players import checkpoint_path
@@ -48,11 +47,11 @@ class Hall:
     records: Path
     errors: list[BaseException] = field(default_factory=list)
 
-    def order(self, scheme: str, *overrides: str, **options: Any) -> Order:
+    def options(self, scheme: str, *overrides: str, **options: Any) -> CompeteOptions:
         port = self.arena.comprl_port if scheme == "comprl" else self.arena.http_port
         values = {"checkpoint": "champion", "records": self.records, "token": self.token, **options}
         settings = partial(load_config, overrides=(*QUICK, *overrides))
-        return Order(address=parse_address(f"{scheme}://127.0.0.1:{port}"), load_config=settings, **values)
+        return CompeteOptions(address=parse_address(f"{scheme}://127.0.0.1:{port}"), load_config=settings, **values)
 
     def rows(self) -> list[MatchRow]:
         """The matches in the records, oldest first."""
@@ -106,14 +105,14 @@ def test_games_are_played_recorded_and_told(
     scheme: str, wire: str, games: int, hall: Hall, capfd: pytest.CaptureFixture[str]
 ) -> None:
     interval_s = sys.getswitchinterval()
-    assert compete(hall.order(scheme, games=games))
+    assert compete(hall.options(scheme, games=games))
     rows = hall.rows()
     assert [(row.ending, row.wire) for row in rows] == [("played", wire)] * games
     assert all(json.loads(row.answers)["policy"] == row.steps for row in rows)
     out, err = capfd.readouterr()
     assert err == ""
     lines = [line[9:] for line in out.splitlines()]
-    assert f"plays on {hall.order(scheme).address}" in lines[0]
+    assert f"plays on {hall.options(scheme).address}" in lines[0]
     assert sum(line.startswith("match ") for line in lines) == games
     assert lines[-1].startswith(f"done: {games} match")
     assert observe(hall.records) == []
@@ -131,14 +130,15 @@ def test_until_finishes_after_the_match_in_play(scheme: str, hall: Hall, capfd: 
         hall.logged("begins on")
         late.set()
 
-    def wall_clock() -> float:
-        return time.time() + 3600.0 * late.is_set()
+    class Later(Until):
+        def watch(self, *_: object) -> Callable[[], bool]:
+            return late.is_set
 
-    until = datetime.fromtimestamp(time.time(), tz=None).astimezone() + timedelta(minutes=30)
+    until = Later(time.time() + 1800.0)
     with hall.meanwhile(begin):
-        assert compete(hall.order(scheme, until=until), wall_clock)
+        assert compete(hall.options(scheme, until=until))
     assert {row.ending for row in hall.rows()} == {"played"}  # a short match may end before the clock is read again
-    assert f"it is {until:%H:%M}: finishing 1 match in play" in capfd.readouterr().out
+    assert f"it is {until}: finishing 1 match in play" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -151,7 +151,7 @@ def test_several_matches_at_once_end_well_after_one_signal(scheme: str, tmp_path
             tell(signal.SIGTERM)
 
         with hall.meanwhile(stop):
-            assert compete(hall.order(scheme, "compete.connections=2"))
+            assert compete(hall.options(scheme, "compete.connections=2"))
         rows = hall.rows()
         assert len(rows) >= 2
         assert {row.ending for row in rows} == {"played"}
@@ -167,7 +167,7 @@ def test_a_second_signal_leaves_matches_behind(scheme: str, hall: Hall, capfd: p
         tell(signal.SIGINT)
 
     with hall.meanwhile(stop):
-        assert not compete(hall.order(scheme))
+        assert not compete(hall.options(scheme))
     (row,) = hall.rows()
     assert row.ending == "abandoned"
     out = capfd.readouterr().out
@@ -208,9 +208,9 @@ def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str,
         hall.logged("begins on", hall.log().count("begins on") + 1)
         tell(signal.SIGTERM)
 
-    order = replace(hall.order(scheme, checkpoint=str(path)), load_config=partial(load_config, mine, overrides=QUICK))
+    asked = replace(hall.options(scheme, checkpoint=str(path)), load_config=partial(load_config, mine, overrides=QUICK))
     with hall.meanwhile(change):
-        assert compete(order)
+        assert compete(asked)
     rows = hall.rows()
     played_with = [row.digest for row in rows]
     assert digests[0] != digests[1]
@@ -226,7 +226,7 @@ def test_sighup_before_there_is_anything_to_reload_does_no_harm(hall: Hall) -> N
         return load_config(overrides=QUICK)
 
     before = signal.getsignal(signal.SIGHUP)
-    assert compete(replace(hall.order("ws", games=1), load_config=settings))
+    assert compete(replace(hall.options("ws", games=1), load_config=settings))
     assert signal.getsignal(signal.SIGHUP) is before
 
 
@@ -261,7 +261,7 @@ def test_a_reload_that_fails_changes_nothing(
         tell(signal.SIGTERM)
 
     with hall.meanwhile(reload):
-        assert compete(hall.order("ws", checkpoint=str(path)))
+        assert compete(hall.options("ws", checkpoint=str(path)))
     assert {row.digest for row in hall.rows()} == {digest}
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "not reloaded" in line]
     assert words in line
@@ -278,7 +278,7 @@ def test_a_server_that_restarts_within_a_match_is_found_again(
         hall.arena.start()
 
     with hall.meanwhile(restart):
-        assert compete(hall.order(scheme, games=1))
+        assert compete(hall.options(scheme, games=1))
     assert [row.ending for row in hall.rows()] == ["abandoned", "played"]
     assert "again in" in capfd.readouterr().err
 
@@ -300,7 +300,7 @@ def test_health_and_status_while_a_match_is_in_play(scheme: str, hall: Hall) -> 
         tell(signal.SIGTERM)
 
     with hall.meanwhile(look):
-        assert compete(hall.order(scheme, http=("127.0.0.1", 0)))
+        assert compete(hall.options(scheme, http=("127.0.0.1", 0)))
     assert '"healthy": true' in seen["healthz"]
     assert '"playing": 1' in seen["healthz"]
     assert "hockey_connections 1.0" in seen["metrics"]
@@ -315,7 +315,7 @@ def metrics(url: str) -> str:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_wrong_token_ends_it_at_once_and_is_told_by_status(scheme: str, hall: Hall) -> None:
     with pytest.raises(LoginError) as caught:
-        compete(hall.order(scheme, token="wr0ng-t0ken"))
+        compete(hall.options(scheme, token="wr0ng-t0ken"))
     assert "wr0ng-t0ken" not in str(caught.value)
     (daemon,) = observe(hall.records)
     assert (daemon.state, daemon.status.error) == ("dead", str(caught.value))
@@ -328,11 +328,11 @@ def test_a_checkpoint_for_another_game_is_refused_before_anything_is_written(hal
     agent = Dreamer(load_config(preset="debug").dreamer, 16, 3)
     save_checkpoint(path, agent, {"preset": "debug"})
     with pytest.raises(PlayerError, match="was made for 16 observations and 3 actions, the tournament has 18 and 4"):
-        compete(hall.order("ws", checkpoint=str(path)))
+        compete(hall.options("ws", checkpoint=str(path)))
     assert not hall.records.exists()
 
 
 def test_a_taken_health_port_is_told_before_the_weights_are_loaded(hall: Hall) -> None:
     with pytest.raises(PortError, match="Address already in use"):
-        compete(hall.order("ws", http=("127.0.0.1", hall.arena.http_port)))
+        compete(hall.options("ws", http=("127.0.0.1", hall.arena.http_port)))
     assert "connected" not in hall.log()

@@ -13,7 +13,7 @@ import pytest
 
 from competitor.wire import comprl_dial
 from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S
-from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeDesk, Unplugged, elsewhere
+from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeTournament, Unplugged, elsewhere
 from tests.competitor.daemon.misbehaving_server import (
     GAME,
     GAME_ID,
@@ -31,9 +31,9 @@ def closed_for_good(daemon: Daemon, server: Server) -> bool:
 
 
 def test_no_match_wanted_right_after_the_login() -> None:
-    desk = FakeDesk()
-    desk.wants = [False]
-    with Server() as server, Daemon(server.port, desk) as daemon:
+    tournament = FakeTournament()
+    tournament.wants = [False]
+    with Server() as server, Daemon(server.port, tournament) as daemon:
         peer = server.accept()
         peer.log_in()
         ready, message = peer.send(peer.request("Ready"), peer.request("Message", msg="Authentication successful"))
@@ -45,17 +45,17 @@ def test_no_match_wanted_right_after_the_login() -> None:
 
 def test_the_last_match_is_ended_before_closing() -> None:
     """Ready is declined one box before the end; the connection stays until the record is saved."""
-    desk = FakeDesk()
-    desk.wants = [True, False]
-    desk.on_end = lambda saved: desk.note("saving", saved)
-    with Server() as server, Daemon(server.port, desk) as daemon:
+    tournament = FakeTournament()
+    tournament.wants = [True, False]
+    tournament.on_end = lambda saved: tournament.note("saving", saved)
+    with Server() as server, Daemon(server.port, tournament) as daemon:
         peer = server.accept()
         peer.queue()
         peer.action(peer.start())
         assert peer.answer(peer.ask("Ready"))["ready"] == b"False"
         peer.answer(peer.ask("Message", msg="one moment"))
         end = peer.ask("EndGame", result=True, stats=[2.0, 1.0])
-        _, saved = desk.wait_for("saving")
+        _, saved = tournament.wait_for("saving")
         peer.answer(peer.ask("Message", msg="still there?"))
         elsewhere(saved)
         assert peer.answer(end) == {"_answer": end.encode()}
@@ -65,14 +65,14 @@ def test_the_last_match_is_ended_before_closing() -> None:
 
 def test_what_is_owed_is_sent_before_closing() -> None:
     """A step that outlives the last match keeps the connection open."""
-    desk = FakeDesk()
-    desk.wants = [True, False]
-    desk.on_step = lambda session, obs, reply: desk.note("step", reply)
-    with Server() as server, Daemon(server.port, desk) as daemon:
+    tournament = FakeTournament()
+    tournament.wants = [True, False]
+    tournament.on_step = lambda session, obs, reply: tournament.note("step", reply)
+    with Server() as server, Daemon(server.port, tournament) as daemon:
         peer = server.accept()
         peer.queue()
         step = peer.start()
-        _, reply = desk.wait_for("step")
+        _, reply = tournament.wait_for("step")
         for tag in peer.end(0.0, 0.0):
             peer.answer(tag)
         peer.answer(peer.ask("Message", msg="still there?"))
@@ -84,8 +84,8 @@ def test_what_is_owed_is_sent_before_closing() -> None:
 
 def test_a_match_that_begins_after_all_is_played_to_its_end() -> None:
     unplugged = Unplugged()
-    unplugged.desk.wants = [False]
-    unplugged.desk.on_step = lambda session, obs, reply: None
+    unplugged.tournament.wants = [False]
+    unplugged.tournament.on_step = lambda session, obs, reply: None
     first = write_box({"_ask": "1", "_command": "Step", "obv": START})
     unplugged.feed(first.replace(b"Step", b"Auth") + write_box({"_ask": "2", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "3", "_command": "Ready"}))
@@ -99,31 +99,31 @@ def test_a_match_that_begins_after_all_is_played_to_its_end() -> None:
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_a_last_match_that_is_lost_is_played_again(ending: str) -> None:
     """Declined, but the match went down with the server: the budget has a place again."""
-    desk = FakeDesk()
-    desk.wants = [True, False]
-    with Server() as server, Daemon(server.port, desk) as daemon:
+    tournament = FakeTournament()
+    tournament.wants = [True, False]
+    with Server() as server, Daemon(server.port, tournament) as daemon:
         peer = server.accept()
         peer.queue()
         peer.action(peer.start())
         assert peer.answer(peer.ask("Ready"))["ready"] == b"False"
         getattr(peer, ending)()
-        desk.wait_for("closed")
+        tournament.wait_for("closed")
         again = server.accept()
         again.queue()
         assert again.action(again.start()) == list(ACTION) and daemon.is_running
 
 
 def test_each_connection_ends_for_itself() -> None:
-    desk = FakeDesk()
-    with Server() as server, Daemon(server.port, desk, connections=3) as daemon:
+    tournament = FakeTournament()
+    with Server() as server, Daemon(server.port, tournament, connections=3) as daemon:
         peers = [server.accept() for _ in range(3)]
         for peer in peers:
             peer.queue()
-        assert {desk.wait_for("open")[1] for _ in range(3)} == {"comprl-1", "comprl-2", "comprl-3"}
+        assert {tournament.wait_for("open")[1] for _ in range(3)} == {"comprl-1", "comprl-2", "comprl-3"}
         steps = [peer.start(bytes([number]) * 16) for number, peer in enumerate(peers)]
         for peer, step in zip(peers, steps, strict=True):
             assert peer.action(step) == list(ACTION)
-        desk.wants = [False] * 3
+        tournament.wants = [False] * 3
         for peer in peers:
             assert daemon.is_running
             ready, end = peer.end(1.0, 0.0)
@@ -139,7 +139,7 @@ def test_finish_in_the_queue_closes_at_once() -> None:
         daemon.wire.finish()
         peer.expect_end()
         assert closed_for_good(daemon, server)
-        assert daemon.desk.wait_for("closed") == ("closed", "comprl-1", "no more matches wanted")
+        assert daemon.tournament.wait_for("closed") == ("closed", "comprl-1", "no more matches wanted")
 
 
 def test_finish_before_the_login_closes_at_once() -> None:
@@ -163,7 +163,7 @@ def test_finish_in_a_match_plays_it_to_its_end() -> None:
         assert peer.answer(ready)["ready"] == b"False" and peer.answer(end)
         peer.expect_end()
         assert closed_for_good(daemon, server)
-        assert [event[0] for event in daemon.desk.drain()] == ["open", "ready", "begin", "end", "closed"]
+        assert [event[0] for event in daemon.tournament.drain()] == ["open", "ready", "begin", "end", "closed"]
 
 
 def test_finish_between_ready_and_the_end_of_the_match() -> None:
@@ -182,15 +182,15 @@ def test_finish_between_ready_and_the_end_of_the_match() -> None:
 
 
 def test_a_match_that_begins_while_the_last_record_is_saved_is_played() -> None:
-    desk = FakeDesk()
-    desk.on_end = lambda saved: desk.note("saving", saved)
-    with Server() as server, Daemon(server.port, desk, fake_time=True) as daemon:
+    tournament = FakeTournament()
+    tournament.on_end = lambda saved: tournament.note("saving", saved)
+    with Server() as server, Daemon(server.port, tournament, fake_time=True) as daemon:
         peer = server.accept()
         peer.queue()
         peer.action(peer.start())
         ready, end = peer.end(0.0, 1.0)
         assert peer.answer(ready)["ready"] == b"True"
-        _, saved = desk.wait_for("saving")
+        _, saved = tournament.wait_for("saving")
         daemon.wire.finish()
         daemon.in_reactor(lambda: None)
         step = peer.start(GAME[::-1])
@@ -200,7 +200,7 @@ def test_a_match_that_begins_while_the_last_record_is_saved_is_played() -> None:
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
         ready, end = peer.end(0.0, 1.0)
         assert peer.answer(ready)["ready"] == b"False"
-        elsewhere(desk.wait_for("saving")[1])
+        elsewhere(tournament.wait_for("saving")[1])
         peer.answer(end)
         peer.expect_end()
         assert closed_for_good(daemon, server)
@@ -280,11 +280,11 @@ def test_a_stop_before_the_start(how: str) -> None:
 
 def test_stops_after_the_end_are_nothing() -> None:
     """And so is an answer that comes then."""
-    desk = FakeDesk()
-    desk.on_step = lambda session, obs, reply: desk.note("step", reply)
-    with Server() as server, Daemon(server.port, desk) as daemon:
+    tournament = FakeTournament()
+    tournament.on_step = lambda session, obs, reply: tournament.note("step", reply)
+    with Server() as server, Daemon(server.port, tournament) as daemon:
         server.accept().start()
-        _, reply = desk.wait_for("step")
+        _, reply = tournament.wait_for("step")
         daemon.wire.leave()
         assert daemon.ended() is None
         daemon.wire.finish()
@@ -304,8 +304,8 @@ def test_leave_in_a_match_closes_now() -> None:
         daemon.wire.leave()
         one.expect_end()
         assert closed_for_good(daemon, server)
-        assert daemon.desk.wait_for("begin")[1] == GAME_ID
-        reasons = {daemon.desk.wait_for("closed")[2] for _ in range(2)}
+        assert daemon.tournament.wait_for("begin")[1] == GAME_ID
+        reasons = {daemon.tournament.wait_for("closed")[2] for _ in range(2)}
         assert reasons == {"no more matches wanted", "leaving"}
 
 
@@ -316,9 +316,9 @@ def descriptors() -> int:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 def test_it_can_run_many_times_in_a_process_and_leaves_nothing_open() -> None:
     def play_one_match() -> None:
-        desk = FakeDesk()
-        desk.wants = [True, False]
-        with Server() as server, Daemon(server.port, desk) as daemon:
+        tournament = FakeTournament()
+        tournament.wants = [True, False]
+        with Server() as server, Daemon(server.port, tournament) as daemon:
             peer = server.accept()
             peer.queue()
             peer.action(peer.start())
@@ -345,12 +345,12 @@ def test_two_wires_at_once_in_one_process() -> None:
 
 RUN_IN_MAIN_THREAD = """
 import random, signal, socket, sys
-from competitor.wire.backoff import Backoff
+from competitor.wire.backoff import Backoff, Retries
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.telemetry import Telemetry
 
 wire = ComprlWire("127.0.0.1", int(sys.argv[1]), "t", None, telemetry=Telemetry(),
-                  backoff=lambda: Backoff(1000.0, 1000.0, random.Random()))
+                  retries=lambda: Retries(Backoff(1000.0, 1000.0, random.Random())))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits that it is ignored
 signal.signal(signal.SIGTERM, lambda number, frame: wire.finish())
 wire.run()

@@ -7,11 +7,17 @@ import socket
 
 import pytest
 
-from competitor.daemon.comprl_connection import LINGER_S, LOGIN_TIMEOUT_S, MOST_PAIRS
+from competitor.daemon.comprl_connection import (
+    ANSWER_WITHIN_S,
+    LINGER_S,
+    LOGIN_TIMEOUT_S,
+    MOST_PAIRS,
+    PROBE_AFTER_S,
+)
 from competitor.errors import LoginError, ProtocolVersionError, TokenError, UnreachableError
 from competitor.wire import comprl_dial
 from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S
-from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeDesk, Unplugged, texts
+from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeTournament, Unplugged, texts
 from tests.competitor.daemon.misbehaving_server import (
     GAME,
     GAME_ID,
@@ -36,7 +42,7 @@ def play_on(server: Server) -> Peer:
 def test_the_server_dies_in_a_match(ending: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     with Server() as server, Daemon(server.port) as daemon:
         getattr(play_on(server), ending)()
-        _, name, told = daemon.desk.wait_for("closed")
+        _, name, told = daemon.tournament.wait_for("closed")
         assert name == "comprl-1" and reason in told
         play_on(server)
     assert f"{reason}" in texts(caplog.records) and "trying again in" in texts(caplog.records)
@@ -47,22 +53,22 @@ def test_the_server_dies_in_the_middle_of_a_box() -> None:
         peer = play_on(server)
         peer.socket.sendall(write_box({"_ask": "99", "_command": "Step", "obv": START})[:50])
         peer.close()
-        assert daemon.desk.wait_for("closed")
+        assert daemon.tournament.wait_for("closed")
         play_on(server)
 
 
 def test_the_server_dies_while_an_answer_is_owed() -> None:
     """The answer comes too late and goes nowhere, also when the next connection stands already."""
-    desk = FakeDesk()
+    tournament = FakeTournament()
     replies = []
-    desk.on_step = lambda session, obs, reply: desk.note("step", replies.append(reply))
-    with Server() as server, Daemon(server.port, desk):
+    tournament.on_step = lambda session, obs, reply: tournament.note("step", replies.append(reply))
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         peer.start()
-        desk.wait_for("step")
+        tournament.wait_for("step")
         peer.close()
-        desk.wait_for("closed")
+        tournament.wait_for("closed")
         again = server.accept()
         again.queue()
         replies[0](ACTION)
@@ -70,14 +76,14 @@ def test_the_server_dies_while_an_answer_is_owed() -> None:
 
 
 def test_a_record_is_saved_after_the_connection_is_gone() -> None:
-    desk = FakeDesk()
-    desk.on_end = lambda saved: desk.note("saving", saved)
-    with Server() as server, Daemon(server.port, desk):
+    tournament = FakeTournament()
+    tournament.on_end = lambda saved: tournament.note("saving", saved)
+    with Server() as server, Daemon(server.port, tournament):
         peer = play_on(server)
         peer.end(1.0, 0.0)
-        _, saved = desk.wait_for("saving")
+        _, saved = tournament.wait_for("saving")
         peer.close()
-        desk.wait_for("closed")
+        tournament.wait_for("closed")
         saved()
         server.accept().queue()
 
@@ -104,14 +110,14 @@ def test_coming_back_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture
             peer.queue()
             peer.action(peer.start())
             peer.close()
-            daemon.desk.wait_for("closed")
+            daemon.tournament.wait_for("closed")
         server.accept().queue()
-        assert daemon.telemetry.numbers().reconnects == 3 and daemon.backoff.resets == 4
+        assert daemon.telemetry.numbers().reconnects == 3 and daemon.backoff.resets >= 3
     assert texts(caplog.records).count("back at 127.0.0.1") == 3
     assert texts(caplog.records).count("logged in at 127.0.0.1") == 1
 
 
-def test_the_wait_grows_until_a_login_succeeds() -> None:
+def test_the_wait_grows_until_a_connection_was_useful() -> None:
     """A server that takes connections and drops them before the login gets no reset."""
     with Server() as server, Daemon(server.port) as daemon:
         server.accept().close()
@@ -121,8 +127,11 @@ def test_the_wait_grows_until_a_login_succeeds() -> None:
         peer.answer(peer.ask("Message", msg="no places left, come back later"))
         peer.close()
         daemon.wait_until_it_waits()
-        assert daemon.backoff.resets == 0 and not daemon.desk.links
-        server.accept().queue()
+        assert daemon.backoff.resets == 0 and not daemon.tournament.participants
+        peer = server.accept()
+        peer.queue()
+        assert daemon.backoff.resets == 0  # a login alone has been of no use yet
+        peer.action(peer.start())
         assert daemon.backoff.resets == 1
 
 
@@ -167,26 +176,41 @@ def test_silence_instead_of_a_login(talks: bool, caplog: pytest.LogCaptureFixtur
     assert "no login for 15 s" in texts(caplog.records)
 
 
-def test_silence_in_the_queue_is_normal() -> None:
+def test_silence_in_the_queue_is_normal(caplog: pytest.LogCaptureFixture) -> None:
     with Server() as server, Daemon(server.port, fake_time=True) as daemon:
         peer = server.accept()
         peer.queue()
-        for _ in range(10):
-            daemon.pass_time(3600.0)
+        for _ in range(10):  # hours would be the same: a server that answers is there
+            daemon.pass_time(PROBE_AFTER_S)
+            for _ in range(2):  # after the second answer the client has read that its question is none
+                peer.answer(peer.ask("Message", msg="what was that?"))
+        assert peer.probes == 10 and "nobody had asked" not in caplog.text
         assert peer.action(peer.start()) == list(ACTION)
 
 
+def test_a_server_that_hangs_while_we_wait_in_its_queue_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    with Server() as server, Daemon(server.port, fake_time=True) as daemon:
+        peer = server.accept()
+        peer.queue()
+        peer.hangs = True
+        daemon.pass_time(PROBE_AFTER_S)
+        daemon.pass_time(ANSWER_WITHIN_S)
+        peer.expect_end()
+        daemon.wait_until_it_waits()
+    assert "the server has not answered for 50 s" in texts(caplog.records)
+
+
 def test_a_match_that_is_stuck_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    """The desk knows since when; the wire asks it every second."""
+    """The tournament knows since when; the wire asks it every second."""
     with Server() as server, Daemon(server.port, fake_time=True) as daemon:
         peer = play_on(server)
         daemon.pass_time(30.0)
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
-        daemon.desk.is_stuck = True
+        daemon.tournament.is_stuck = True
         daemon.pass_time(1.0)
         peer.expect_end()
-        assert daemon.desk.wait_for("closed") == ("closed", "comprl-1", "the match was stuck")
-        daemon.desk.is_stuck = False
+        assert daemon.tournament.wait_for("closed") == ("closed", "comprl-1", "the match was stuck")
+        daemon.tournament.is_stuck = False
         daemon.wait_until_it_waits()
         daemon.pass_time(1.0)
         play_on(server)
@@ -198,7 +222,7 @@ def test_a_server_that_reads_nothing_more_is_cut_off() -> None:
     unplugged = Unplugged()
     unplugged.line.loseConnection = lambda: None  # type: ignore[method-assign]
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
-    unplugged.desk.is_stuck = True
+    unplugged.tournament.is_stuck = True
     unplugged.connection.check_stuck()
     assert not unplugged.line.is_closed
     unplugged.clock.advance(LINGER_S)
@@ -223,7 +247,7 @@ def test_refused_logins_end_it_at_once(
         error = daemon.ended()
         assert isinstance(error, kind) and error.exit_code == code
         assert f"127.0.0.1:{server.port}" in str(error) and "\n" not in str(error)
-        assert not server.has_caller and not daemon.desk.links
+        assert not server.has_caller and not daemon.tournament.participants
     assert "wr0ng-token" not in texts(caplog.records) + repr(error)
 
 
@@ -240,7 +264,7 @@ def test_a_refused_login_lets_another_connection_finish_its_match() -> None:
         assert one.answer(ready)["ready"] == b"False" and one.answer(end)
         one.expect_end()
         assert isinstance(daemon.ended(), LoginError)
-        assert daemon.desk.wait_for("end")[:4] == ("end", GAME_ID, 4, 0)
+        assert daemon.tournament.wait_for("end")[:4] == ("end", GAME_ID, 4, 0)
 
 
 @pytest.mark.parametrize("text", ["Timeout after 10s", "the hall is closed for lunch"])
@@ -249,7 +273,7 @@ def test_other_errors_are_logged_and_it_connects_again(text: str, caplog: pytest
         peer = play_on(server)
         peer.ask("Error", msg=text)
         peer.close()
-        assert daemon.desk.wait_for("closed") == ("closed", "comprl-1", f"the server says: {text}")
+        assert daemon.tournament.wait_for("closed") == ("closed", "comprl-1", f"the server says: {text}")
         play_on(server)
     assert f"the server says: {text}" in texts(caplog.records)
 
@@ -263,7 +287,7 @@ def test_invalid_action_then_one_more_step_then_the_end() -> None:
         )
         assert peer.answer(error) == {"_answer": error.encode()} and peer.action(step) == list(ACTION)
         peer.close()
-        assert daemon.desk.wait_for("closed")[2] == "the server says: Invalid action"
+        assert daemon.tournament.wait_for("closed")[2] == "the server says: Invalid action"
         play_on(server)
 
 
@@ -273,7 +297,7 @@ def test_a_server_that_does_not_close_after_an_error_is_left() -> None:
         peer.answer(peer.ask("Error", msg="Timeout after 10s"))
         daemon.pass_time(LINGER_S + 0.1)
         peer.expect_end()
-        assert daemon.desk.wait_for("closed")
+        assert daemon.tournament.wait_for("closed")
 
 
 GARBAGE = {
@@ -425,7 +449,7 @@ def test_the_token_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
         peer = play_on(server)
         peer.ask("Error", msg=f"Authentication failed for {TOKEN}")
         peer.close()
-        daemon.desk.wait_for("closed")
+        daemon.tournament.wait_for("closed")
         play_on(server)
         callers = daemon.wire._callers
         things = [daemon.wire, *callers, *[vars(thing) for caller in callers for thing in (caller, caller._connection)]]

@@ -10,14 +10,22 @@ import pytest
 
 from competitor.daemon.comprl_player import doubles_of, goals_of, match_id_of
 from competitor.engine.session import Reply
-from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeDesk, FakeSession, Unplugged, elsewhere, texts
+from tests.competitor.daemon.comprl_bench import (
+    ACTION,
+    Daemon,
+    FakeSession,
+    FakeTournament,
+    Unplugged,
+    elsewhere,
+    texts,
+)
 from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, TOKEN, Server, read_floats, write_box
 
 OTHER_GAME = bytes(range(100, 116))
 OTHER_ID = str(uuid.UUID(bytes=OTHER_GAME))
 
 
-class HeldDesk(FakeDesk):
+class HeldDesk(FakeTournament):
     """Keeps the replies to steps and the confirmations of records until the test wants them."""
 
     def __init__(self) -> None:
@@ -39,23 +47,23 @@ def test_a_match() -> None:
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
         ready, end = peer.end(3.0, 1.0, result=True)
         assert peer.answer(ready)["ready"] == b"True" and peer.answer(end) == {"_answer": end.encode()}
-        assert daemon.desk.wait_for("end") == ("end", GAME_ID, 3, 1, True)
+        assert daemon.tournament.wait_for("end") == ("end", GAME_ID, 3, 1, True)
     assert not peer.owed
 
 
 def test_ready_comes_before_the_end_of_the_match() -> None:
     """And is answered before the record of the match is saved."""
-    desk = HeldDesk()
-    with Server() as server, Daemon(server.port, desk):
+    tournament = HeldDesk()
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         peer.start()
-        desk.wait_for("step")
-        desk.replies[0](ACTION)
+        tournament.wait_for("step")
+        tournament.replies[0](ACTION)
         ready = peer.ask("Ready")
         assert peer.answer(ready)["ready"] == b"True"
         end = peer.ask("EndGame", result=True, stats=[1.0, 0.0])
-        _, saved = desk.wait_for("saving")
+        _, saved = tournament.wait_for("saving")
         message = peer.ask("Message", msg="Waiting in queue")
         peer.answer(message)
         assert end not in peer.answers, "the end was confirmed before the record was saved"
@@ -64,42 +72,42 @@ def test_ready_comes_before_the_end_of_the_match() -> None:
 
 
 def test_a_nan_observation_one_step_before_the_end() -> None:
-    """It goes to the desk as it came; the wire does not judge."""
-    desk = HeldDesk()
-    with Server() as server, Daemon(server.port, desk):
+    """It goes to the tournament as it came; the wire does not judge."""
+    tournament = HeldDesk()
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         peer.start()
-        desk.wait_for("step")
-        desk.replies[0](ACTION)
+        tournament.wait_for("step")
+        tournament.replies[0](ACTION)
         bad = [*START[:6], *[math.nan] * 3, math.inf, -math.inf, -0.0, *START[12:]]
         step, ready, end = peer.send(
             peer.request("Step", obv=bad),
             peer.request("Ready"),
             peer.request("EndGame", result=False, stats=[0.0, 0.0]),
         )
-        _, match_id, seen = desk.wait_for("step")
+        _, match_id, seen = tournament.wait_for("step")
         assert match_id == GAME_ID and [repr(value) for value in seen] == [repr(value) for value in bad]
-        assert desk.wait_for("end") == ("end", GAME_ID, 0, 0, False)
-        desk.replies[1]((0.0, -0.0, 1.0, -1.0))
+        assert tournament.wait_for("end") == ("end", GAME_ID, 0, 0, False)
+        tournament.replies[1]((0.0, -0.0, 1.0, -1.0))
         assert [repr(value) for value in peer.action(step)] == ["0.0", "-0.0", "1.0", "-1.0"]
-        desk.wait_for("saving")[1]()
+        tournament.wait_for("saving")[1]()
         assert peer.answer(ready) and peer.answer(end)
 
 
 def test_a_step_outlives_its_match_and_the_next_one_begins() -> None:
-    desk = HeldDesk()
-    desk.on_end = elsewhere
-    with Server() as server, Daemon(server.port, desk):
+    tournament = HeldDesk()
+    tournament.on_end = elsewhere
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         old = peer.start()
         peer.answer(peer.end(0.0, 1.0)[1])
         new = peer.start(OTHER_GAME)
-        assert [desk.wait_for("step")[1] for _ in range(2)] == [GAME_ID, OTHER_ID]
-        desk.replies[1]((1.0, 1.0, 1.0, 1.0))
+        assert [tournament.wait_for("step")[1] for _ in range(2)] == [GAME_ID, OTHER_ID]
+        tournament.replies[1]((1.0, 1.0, 1.0, 1.0))
         assert peer.action(new) == [1.0] * 4 and old not in peer.answers
-        desk.replies[0](ACTION)
+        tournament.replies[0](ACTION)
         assert peer.action(old) == list(ACTION)
 
 
@@ -108,7 +116,7 @@ def test_a_step_after_the_end_belongs_to_the_match_that_was() -> None:
         peer = server.accept()
         peer.queue()
         peer.action(peer.start())
-        session = daemon.desk.links[0].session
+        session = daemon.tournament.participants[0].session
         for tag in peer.end(0.0, 1.0):
             peer.answer(tag)
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
@@ -121,11 +129,11 @@ def test_a_match_begins_while_another_one_is_open() -> None:
         peer.queue()
         peer.action(peer.start())
         peer.action(peer.start(OTHER_GAME))
-        assert daemon.desk.wait_for("abandon") == ("abandon", GAME_ID, "the server began another match")
-        assert daemon.desk.wait_for("begin") == ("begin", OTHER_ID)
+        assert daemon.tournament.wait_for("abandon") == ("abandon", GAME_ID, "the server began another match")
+        assert daemon.tournament.wait_for("begin") == ("begin", OTHER_ID)
         for tag in peer.end(2.0, 2.0):
             peer.answer(tag)
-        assert daemon.desk.wait_for("end")[1] == OTHER_ID
+        assert daemon.tournament.wait_for("end")[1] == OTHER_ID
 
 
 def test_the_same_match_announced_twice_is_one_match() -> None:
@@ -136,7 +144,7 @@ def test_the_same_match_announced_twice_is_one_match() -> None:
         peer.action(peer.start())
         for tag in peer.end(1.0, 0.0, result=True):
             peer.answer(tag)
-        kinds = [event[0] for event in daemon.desk.drain()]
+        kinds = [event[0] for event in daemon.tournament.drain()]
         assert kinds.count("begin") == kinds.count("end") == 1 and "abandon" not in kinds
 
 
@@ -145,7 +153,7 @@ def test_a_step_without_a_match_is_answered_with_zeros(caplog: pytest.LogCapture
         peer = server.accept()
         peer.queue()
         assert peer.action(peer.ask("Step", obv=START)) == [0.0] * 4
-        kinds = [event[0] for event in daemon.desk.drain()]
+        kinds = [event[0] for event in daemon.tournament.drain()]
         assert kinds == ["open", "ready"]
     assert "without a match" in texts(caplog.records)
 
@@ -159,7 +167,7 @@ def test_the_end_of_no_match_is_answered(caplog: pytest.LogCaptureFixture) -> No
         peer.action(peer.start())
         first, second = peer.end(1.0, 0.0)[1], peer.end(1.0, 0.0)[1]
         assert peer.answer(first) and peer.answer(second)
-        assert [event[0] for event in daemon.desk.drain()].count("end") == 1
+        assert [event[0] for event in daemon.tournament.drain()].count("end") == 1
     assert texts(caplog.records).count("not in play") == 2
 
 
@@ -169,7 +177,7 @@ def test_ready_twice_is_one_place_in_the_queue() -> None:
         peer.queue()
         assert peer.answer(peer.ask("Ready"))["ready"] == b"True"
         peer.action(peer.start())
-        assert [event[0] for event in daemon.desk.drain()].count("ready") == 1
+        assert [event[0] for event in daemon.tournament.drain()].count("ready") == 1
 
 
 def test_a_match_without_login_or_question() -> None:
@@ -181,19 +189,19 @@ def test_a_match_without_login_or_question() -> None:
 
 
 def test_three_open_requests_are_answered_in_any_order() -> None:
-    desk = HeldDesk()
-    with Server() as server, Daemon(server.port, desk):
+    tournament = HeldDesk()
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         step = peer.start()
-        desk.wait_for("step")
+        tournament.wait_for("step")
         ready, end = peer.end(0.0, 0.0)
-        _, saved = desk.wait_for("saving")
+        _, saved = tournament.wait_for("saving")
         peer.answer(ready)
         elsewhere(saved)
         peer.answer(end)
         assert step in peer.owed
-        elsewhere(desk.replies[0], ACTION)
+        elsewhere(tournament.replies[0], ACTION)
         assert peer.action(step) == list(ACTION)
 
 
@@ -226,7 +234,7 @@ def test_requests_without_a_tag_are_not_answered() -> None:
     for command in ("Ready", "StartGame", "Step", "EndGame", "Message", "Error", "Dance"):
         unplugged.feed(write_box({"_command": command}))
     assert unplugged.line.value() == b"" and not unplugged.line.is_closed
-    assert unplugged.desk.wait_for("begin")
+    assert unplugged.tournament.wait_for("begin")
 
 
 def test_stray_answers_are_overheard(caplog: pytest.LogCaptureFixture) -> None:
@@ -255,7 +263,7 @@ def test_steps_that_cannot_be_read_are_answered(fields: dict[str, list[str] | by
     unplugged = Unplugged()
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "2", "_command": "Step", **fields}))
-    session = unplugged.desk.links[0].session
+    session = unplugged.tournament.participants[0].session
     assert session is not None and [repr(value) for value in session.steps[0]] == seen
     assert list(unplugged.answers()) == ["1", "2"] and not unplugged.line.is_closed
 
@@ -265,7 +273,7 @@ def test_an_unreadable_score_gives_the_match_up_and_is_answered(stats: list[str 
     unplugged = Unplugged()
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "2", "_command": "EndGame", "result": "perhaps", "stats": stats}))
-    assert unplugged.desk.wait_for("abandon") == ("abandon", GAME_ID, "the server told no score")
+    assert unplugged.tournament.wait_for("abandon") == ("abandon", GAME_ID, "the server told no score")
     assert list(unplugged.answers()) == ["1", "2"] and not unplugged.line.is_closed
 
 
@@ -273,7 +281,7 @@ def test_an_unreadable_result_still_ends_the_match() -> None:
     unplugged = Unplugged()
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "2", "_command": "EndGame", "result": "true", "stats": [2.0, 1.0]}))
-    assert unplugged.desk.wait_for("end") == ("end", GAME_ID, 2, 1, None)
+    assert unplugged.tournament.wait_for("end") == ("end", GAME_ID, 2, 1, None)
 
 
 def test_messages_are_logged_in_one_line_and_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
@@ -291,28 +299,28 @@ def test_messages_are_logged_in_one_line_and_without_the_token(caplog: pytest.Lo
 
 @pytest.mark.parametrize("method", ["begin", "step", "end"])
 def test_an_error_at_the_desk_does_not_cost_the_connection(method: str, caplog: pytest.LogCaptureFixture) -> None:
-    desk = FakeDesk()
-    desk.broken = {method}
-    with Server() as server, Daemon(server.port, desk):
+    tournament = FakeTournament()
+    tournament.broken = {method}
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         assert peer.action(peer.start()) == (list(ACTION) if method == "end" else [0.0] * 4)
         for tag in peer.end(1.0, 0.0):
             peer.answer(tag)
-        desk.broken.clear()
+        tournament.broken.clear()
         assert peer.action(peer.start(OTHER_GAME)) == list(ACTION)
     assert f"{method} is broken" in texts(caplog.records)
 
 
 def test_an_error_when_asked_for_a_match_declines_it_and_connects_again(caplog: pytest.LogCaptureFixture) -> None:
-    desk = FakeDesk()
-    desk.broken = {"wants_match"}
-    with Server() as server, Daemon(server.port, desk):
+    tournament = FakeTournament()
+    tournament.broken = {"wants_match"}
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.log_in()
         assert peer.answer(peer.ask("Ready"))["ready"] == b"False"
         peer.expect_end()
-        desk.broken.clear()
+        tournament.broken.clear()
         server.accept().queue()
     assert "wants_match is broken" in texts(caplog.records)
 
@@ -321,9 +329,9 @@ def test_an_error_when_asked_for_a_match_declines_it_and_connects_again(caplog: 
     "action", [(0.0, 0.0, 0.0), (0.0,) * 5, (math.nan, 0.0, 0.0, 0.0), (1.0000001192092896, 0, 0, 0), "four", None]
 )
 def test_a_wrong_action_never_reaches_the_server(action: object, caplog: pytest.LogCaptureFixture) -> None:
-    desk = FakeDesk()
-    desk.on_step = lambda session, obs, reply: reply(action)  # type: ignore[arg-type]
-    unplugged = Unplugged(desk)
+    tournament = FakeTournament()
+    tournament.on_step = lambda session, obs, reply: reply(action)  # type: ignore[arg-type]
+    unplugged = Unplugged(tournament)
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "2", "_command": "Step", "obv": START}))
     zeros = write_box({"_answer": "2", "action": [0.0] * 4})
@@ -331,10 +339,10 @@ def test_a_wrong_action_never_reaches_the_server(action: object, caplog: pytest.
 
 
 def test_a_second_reply_is_not_sent() -> None:
-    desk = FakeDesk()
-    desk.on_step = lambda session, obs, reply: [reply(ACTION), reply(ACTION)]  # type: ignore[func-returns-value]
-    desk.on_end = lambda saved: [saved(), saved()]  # type: ignore[func-returns-value]
-    with Server() as server, Daemon(server.port, desk):
+    tournament = FakeTournament()
+    tournament.on_step = lambda session, obs, reply: [reply(ACTION), reply(ACTION)]  # type: ignore[func-returns-value]
+    tournament.on_end = lambda saved: [saved(), saved()]  # type: ignore[func-returns-value]
+    with Server() as server, Daemon(server.port, tournament):
         peer = server.accept()
         peer.queue()
         peer.action(peer.start())
@@ -346,9 +354,9 @@ def test_a_second_reply_is_not_sent() -> None:
 def test_actions_are_the_doubles_of_the_reply() -> None:
     numbers = (0.1, 5e-324, -0.9999999999999999, 1 / 3)
     assert doubles_of(numbers) == list(numbers)
-    desk = FakeDesk()
-    desk.on_step = lambda session, obs, reply: reply(numbers)
-    unplugged = Unplugged(desk)
+    tournament = FakeTournament()
+    tournament.on_step = lambda session, obs, reply: reply(numbers)
+    unplugged = Unplugged(tournament)
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "2", "_command": "Step", "obv": START}))
     texts_sent = [b"0.1", b"5e-324", b"-0.9999999999999999", b"0.3333333333333333"]

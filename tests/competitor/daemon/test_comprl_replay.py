@@ -13,7 +13,7 @@ import pytest
 
 from competitor.engine.session import Reply
 from tests.competitor.daemon import misbehaving_server
-from tests.competitor.daemon.comprl_bench import Daemon, FakeDesk, FakeSession, Unplugged, elsewhere
+from tests.competitor.daemon.comprl_bench import Daemon, FakeSession, FakeTournament, Unplugged, elsewhere
 from tests.competitor.daemon.misbehaving_server import Peer, Server, read_floats, write_box
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
@@ -57,7 +57,7 @@ def expected(capture: list[Recorded]) -> dict[str, bytes]:
     return {box.tag: box.data for box in capture if not box.from_server}
 
 
-class RecordedDesk(FakeDesk):
+class RecordedDesk(FakeTournament):
     """Answers the steps with the recorded actions, in their order."""
 
     def __init__(self, capture: list[Recorded]) -> None:
@@ -75,7 +75,7 @@ class RecordedDesk(FakeDesk):
         elsewhere(reply, action)
 
     def check_matches(self) -> None:
-        """The desk has heard of the two matches of the recording and of the score of the first."""
+        """The tournament has heard of the two matches of the recording and of the score of the first."""
         events = [event for event in self.drain() if event[0] not in ("ready", "closed")]
         first, second = "80ff9509-8e70-4670-8d79-fc3da5b19fd4", "87802a0a-0d76-4e61-af7b-488fbf544727"
         assert events == [("open", "comprl-1"), ("begin", first), ("end", first, 0, 3, False), ("begin", second)]
@@ -116,13 +116,13 @@ def test_the_recording_is_what_the_protocol_page_says(capture: list[Recorded]) -
 
 def test_byte_exact_over_tcp(capture: list[Recorded]) -> None:
     """Requests that the server sent together may be answered in any order, as the protocol has it: by tag."""
-    desk = RecordedDesk(capture)
-    with Server() as server, Daemon(server.port, desk, token="token1"):
+    tournament = RecordedDesk(capture)
+    with Server() as server, Daemon(server.port, tournament, token="token1"):
         peer = server.accept()
         play_back(peer, capture)
         assert peer.raw == expected(capture)
-    assert desk.heard == len(asked(capture)) - 1  # all but Auth
-    desk.check_matches()
+    assert tournament.heard == len(asked(capture)) - 1  # all but Auth
+    tournament.check_matches()
 
 
 def test_byte_exact_in_segments_of_one_byte(capture: list[Recorded]) -> None:
@@ -135,13 +135,13 @@ def test_byte_exact_in_segments_of_one_byte(capture: list[Recorded]) -> None:
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20], ids=["bytes", "pieces of 7", "all at once"])
 def test_byte_exact_however_the_stream_is_cut(capture: list[Recorded], piece: int) -> None:
     """Without a network, where every cut is certain; answers come in the order of the requests."""
-    desk = PromptDesk(capture)
-    unplugged = Unplugged(desk, token="token1")
+    tournament = PromptDesk(capture)
+    unplugged = Unplugged(tournament, token="token1")
     stream = b"".join(box.data for box in asked(capture))
     for at in range(0, len(stream), piece):
         unplugged.feed(stream[at : at + piece])
     assert list(unplugged.answers().items()) == list(expected(capture).items())
-    desk.check_matches()
+    tournament.check_matches()
 
 
 def test_everything_at_once_over_tcp(capture: list[Recorded]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from competitor.daemon.health import LOOPBACK, HealthServer, complaint
+from competitor.daemon.health import LOOPBACK, MOST_CONNECTIONS, HealthServer, complaint
 from competitor.daemon.telemetry import Telemetry
 from competitor.engine.session import Source
 from competitor.errors import PortError
@@ -120,3 +120,48 @@ def test_the_port_is_free_after_close(telemetry: Telemetry) -> None:
     server.close()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((LOOPBACK, server.port), timeout=10)
+
+
+def test_a_full_disk_is_told_and_no_reason_for_a_new_start(server: HealthServer, telemetry: Telemetry) -> None:
+    telemetry.connected("a", True)
+    telemetry.stored(2, "records: No space left on device")
+    code, _, body = get(server, "/healthz")
+    assert code == 200  # a new start would lose what waits in memory
+    assert json.loads(body)["warning"] == "2 matches wait to be written: records: No space left on device"
+    assert json.loads(body)["waiting"] == 2
+
+
+def test_many_connections_that_say_nothing_keep_nobody_out(server: HealthServer, telemetry: Telemetry) -> None:
+    idle = [socket.create_connection((LOOPBACK, server.port), timeout=10) for _ in range(MOST_CONNECTIONS + 20)]
+    for one in idle[::2]:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nX-Half: ")
+    assert get(server, "/healthz")[0] == 503
+    for one in idle[:MOST_CONNECTIONS]:
+        assert one.recv(100) == b""  # their time is up
+    for one in idle:
+        one.close()
+
+
+def test_three_hundred_requests_are_answered(server: HealthServer) -> None:
+    asking = [socket.create_connection((LOOPBACK, server.port), timeout=10) for _ in range(300)]
+    for one in asking:
+        one.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert all(one.recv(12) == b"HTTP/1.1 503" for one in asking)
+    for one in asking:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /healthz HTTP/1.1\r\n\r\n", b"405"),
+        (b"HEAD /healthz HTTP/1.1\r\n\r\n", b"503"),
+        (b"GET /healthz?x=\xff HTTP/1.1\r\n\r\n", b"503"),
+        (b"\x16\x03\x01\r\n\r\n", b"400"),
+        (b"GET /" + 9000 * b"x", b"400"),
+    ],
+)
+def test_other_requests(server: HealthServer, request_bytes: bytes, status: bytes) -> None:
+    with socket.create_connection((LOOPBACK, server.port), timeout=10) as connection:
+        connection.sendall(request_bytes)
+        assert connection.recv(12) == b"HTTP/1.1 " + status

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 LIGHT = (
-    *("daemon.comprl", "daemon.desk", "daemon.lifecycle", "daemon.records", "daemon.websocket"),
+    *("daemon.comprl", "daemon.tournament", "daemon.supervisor", "daemon.records", "daemon.websocket"),
     *("engine.engine", "engine.safety", "engine.session", "play.finished_match"),
 )
 

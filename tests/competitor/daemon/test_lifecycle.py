@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from competitor.daemon.lifecycle import Lifecycle
+from competitor.daemon.supervisor import Lifecycle
 
 fixed = settings(derandomize=True, deadline=None, max_examples=100)
 

@@ -6,10 +6,12 @@ import errno
 import json
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +84,10 @@ def test_a_match_becomes_a_file_and_a_row(records: Records) -> None:
     (listed,) = last_matches(records.directory, 5)
     row = listed.row
     assert read_match(records.directory / row.file)[0].match_id == row.match_id == match.match_id
-    assert (row.wire, row.server, row.link, row.opponent) == ("comprl", match.server, "connection 1", "ada")
+    assert (row.wire, row.server, row.connection, row.opponent) == ("comprl", match.server, "connection 1", "ada")
     assert (row.started_at, row.ended_at, row.rating) == (NOON, NOON + 20.5, 21.5)
     assert (row.own, row.other, row.result, row.ending, row.reason) == (2, 1, "W", "played", "")
-    assert (row.checkpoint, row.digest, row.steps, row.expected_rounds) == ("champion", "ab" * 32, 498, 4)
+    assert (row.checkpoint, row.digest, row.steps, row.rounds) == ("champion", "ab" * 32, 498, 4)
     assert row.latency_p50_ms == pytest.approx(2.0, abs=1e-3)
     assert row.latency_p99_ms == pytest.approx(2.98, abs=1e-2)
     assert row.latency_max_ms == 3.0
@@ -266,10 +268,76 @@ def test_only_so_many_matches_wait(
 
 
 def test_what_could_never_be_written_is_said(tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[int, str | None]] = []
+    records = Records(tmp_path, stored=lambda waiting, refusal: told.append((waiting, refusal)))
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    keep(records, numbered_match(1))
+    problem = f"records cannot be written to {tmp_path}: No space left on device"
+    assert told == [(1, problem)]
+    with pytest.raises(StorageError, match=re.escape(f"{problem}: 1 match could not be kept and is lost")):
+        records.close()
+
+
+def test_what_a_full_disk_does_not_take_is_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whoever moves it to the records finds it listed after the next start."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    records = Records(tmp_path / "records")
+    write = module.atomic_write
+
+    def full(path: Path, *more: Any) -> None:
+        if path.parent == tmp_path / "records":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, *more)
+
+    monkeypatch.setattr(module, "atomic_write", full)
+    keep(records, numbered_match(1))
+    with pytest.raises(StorageError, match="1 match stand in .*move the files to"):
+        records.close()
+    monkeypatch.setattr(module, "atomic_write", write)
+    (file,) = (tmp_path / "elsewhere").glob("*/*.npz")
+    file.rename(tmp_path / "records" / file.name)
+    Records(tmp_path / "records").close()
+    assert ids(tmp_path / "records") == ["match-1"]
+
+
+def test_a_table_of_the_version_before_is_read_and_taken_over(tmp_path: Path) -> None:
     with Records(tmp_path) as records:
-        disk.error = OSError(errno.ENOSPC, "No space left on device")
         keep(records, numbered_match(1))
-    assert "1 matches could not be written" in caplog.text
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute("ALTER TABLE matches RENAME COLUMN connection TO link")
+    connection.execute("ALTER TABLE matches RENAME COLUMN rounds TO expected_rounds")
+    connection.execute("ALTER TABLE matches DROP COLUMN inferred")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    (before,) = last_matches(tmp_path, 5)
+    assert (before.row.connection, before.row.rounds, before.row.inferred) == ("connection 1", 4, False)
+    with Records(tmp_path) as records:
+        keep(records, numbered_match(2))
+    assert ids(tmp_path) == ["match-1", "match-2"]
+
+
+def test_a_damaged_row_is_left_out_and_said(tmp_path: Path) -> None:
+    with Records(tmp_path) as records:
+        for number in range(3):
+            keep(records, numbered_match(number))
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute("UPDATE matches SET steps = 'many' WHERE match_id = 'match-1'")
+    connection.commit()
+    connection.close()
+    damaged: list[str] = []
+    assert [one.row.match_id for one in last_matches(tmp_path, 5, damaged)] == ["match-0", "match-2"]
+    assert len(damaged) == 1
+
+
+def test_an_abandoned_match_is_kept_with_what_its_rounds_tell(tmp_path: Path) -> None:
+    whole = numbered_match(1)
+    with Records(tmp_path) as records:
+        keep(records, replace(whole, ending="abandoned", own=0, other=0))
+    (one,) = last_matches(tmp_path, 1)
+    assert (one.row.own, one.row.other, one.row.inferred) == (whole.own, whole.other, True)
+    assert (one.row.ending, one.row.result) == ("abandoned", None)
+    assert read_match(tmp_path / one.row.file)[0].inferred
 
 
 def test_a_match_that_cannot_be_listed_does_not_block_others(
@@ -365,7 +433,7 @@ def test_a_damaged_database(tmp_path: Path) -> None:
         last_matches(tmp_path, 1)
 
 
-@pytest.mark.parametrize("statement", ["PRAGMA user_version = 2", "PRAGMA user_version = 0"])
+@pytest.mark.parametrize("statement", ["PRAGMA user_version = 3", "PRAGMA user_version = 0"])
 def test_another_version(tmp_path: Path, statement: str) -> None:
     Records(tmp_path).close()
     connection = sqlite3.connect(tmp_path / NAME)
@@ -373,6 +441,6 @@ def test_another_version(tmp_path: Path, statement: str) -> None:
     connection.close()
     version = statement[-1]
     line = refused(tmp_path, RecordingError)
-    assert f"has schema version {version}, this program knows 1" in line
+    assert f"has schema version {version}, this program knows 2" in line
     with pytest.raises(RecordingError, match=f"has schema version {version}"):
         last_matches(tmp_path, 1)

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from competitor.daemon.results import Announcer
+from competitor.daemon.records import Announcer
 from competitor.play.finished_match import FinishedMatch
 
 MATCH = FinishedMatch(
     match_id="0b2e40b7-8cf9-429f-b975-4617cbd6fd28",
     wire="comprl",
     server="comprl://example.org:65335",
-    link="comprl-1",
+    connection="comprl-1",
     opponent=None,
     started_at=1.0,
     ended_at=2.0,

@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from competitor.daemon.status import DaemonStatus, StatusFile, observe, print_status, status_json
+from competitor.daemon.status import (
+    DaemonStatus,
+    Observed,
+    StatusFile,
+    damaged_files,
+    observe,
+    print_status,
+    status_json,
+)
 from competitor.daemon.telemetry import Telemetry
 
 NOW = 1_800_000_000.0
@@ -28,6 +36,7 @@ STATUS = DaemonStatus(
     log="records/logs/compete-1.log",
     started_at=NOW - 100,
     written_at=NOW,
+    written_monotonic_s=500.0,
     phase="playing",
     numbers=replace(
         Telemetry().numbers(),
@@ -52,16 +61,21 @@ sys.stdin.read()
 """
 
 
+def seen(records: Path, later_s: float) -> list[Observed]:
+    """The daemons so long after STATUS was written."""
+    return observe(records, lambda: NOW + later_s, lambda: 500.0 + later_s)
+
+
 def table(records: Path, width: int = 120) -> str:
     text = io.StringIO()
-    print_status(observe(records, lambda: NOW + 1), records, Console(file=text, width=width))
+    print_status(seen(records, 1), records, Console(file=text, width=width))
     return text.getvalue()
 
 
 def test_a_daemon_is_seen_as_long_as_it_lives(tmp_path: Path) -> None:
     place = StatusFile(tmp_path)
     place.write(STATUS)
-    (one,) = observe(tmp_path, lambda: NOW + 2)
+    (one,) = seen(tmp_path, 2)
     assert (one.number, one.status, one.alive, one.age_s) == (1, STATUS, True, 2.0)
     assert (one.state, one.works) == ("playing", True)
     place.close(keep=False)
@@ -75,7 +89,7 @@ def test_daemons_side_by_side_have_their_own_numbers(tmp_path: Path) -> None:
     for place in places:
         place.write(replace(STATUS, pid=place.number))
     places[1].close(keep=False)
-    assert [one.status.pid for one in observe(tmp_path, lambda: NOW)] == [1, 3]
+    assert [one.status.pid for one in seen(tmp_path, 0)] == [1, 3]
     places[1] = StatusFile(tmp_path)
     assert places[1].number == 2
     for place in places:
@@ -94,7 +108,7 @@ def test_daemons_side_by_side_have_their_own_numbers(tmp_path: Path) -> None:
 def test_states(change: dict[str, object], age_s: float, state: str, works: bool, tmp_path: Path) -> None:
     place = StatusFile(tmp_path)
     place.write(replace(STATUS, **change))  # type: ignore[arg-type]
-    (one,) = observe(tmp_path, lambda: NOW + age_s)
+    (one,) = seen(tmp_path, age_s)
     assert (one.state, one.works) == (state, works)
     place.close(keep=False)
 
@@ -106,10 +120,10 @@ def test_a_killed_process_is_dead_at_once_and_its_number_free(tmp_path: Path) ->
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
-        (one,) = observe(tmp_path, lambda: NOW)
+        (one,) = seen(tmp_path, 0)
         assert one.alive
         process.send_signal(signal.SIGKILL)
-    (one,) = observe(tmp_path, lambda: NOW + 3)
+    (one,) = seen(tmp_path, 3)
     assert (one.alive, one.state, one.works) == (False, "dead", False)
     assert "daemon 1 is dead: killed; log: records/logs/compete-1.log" in table(tmp_path)
     place = StatusFile(tmp_path)
@@ -132,7 +146,7 @@ def test_the_last_words_of_a_failed_daemon_are_told_for_a_week(tmp_path: Path) -
     shown = table(tmp_path)
     assert "dead" in shown
     assert "daemon 1 is dead: the server does not accept the token; log:" in shown
-    assert observe(tmp_path, lambda: NOW + 8 * 24 * 3600) == []
+    assert seen(tmp_path, 8 * 24 * 3600) == []
 
 
 def test_the_table_shows_what_matters(tmp_path: Path) -> None:
@@ -141,20 +155,41 @@ def test_the_table_shows_what_matters(tmp_path: Path) -> None:
     shown = table(tmp_path)
     (line,) = [line for line in shown.splitlines() if "4711" in line]
     assert re.split(r"  +", line.strip()) == [
-        *("1", "4711", "playing", "comprl://example.org:65335", "1", "3/1/2", "1.2/3.5", "2 s ago", "2 h")
+        *("1", "playing", "comprl://example.org:65335", "4711", "1", "3/1/2", "1.2/3.5", "2 s ago", "2 h")
     ]
-    (row,) = json.loads(status_json(observe(tmp_path, lambda: NOW)))
+    (row,) = json.loads(status_json(seen(tmp_path, 0)))
     assert (row["number"], row["state"], row["alive"], row["pid"]) == (1, "playing", True, 4711)
     assert row["numbers"]["results"] == {"W": 3, "D": 1, "L": 2}
     place.close(keep=False)
 
 
-def test_a_narrow_terminal_folds_the_server_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_a_narrow_terminal_stacks_and_cuts_nothing(width: int, tmp_path: Path) -> None:
     place = StatusFile(tmp_path)
-    place.write(replace(STATUS, pid=4194304))
-    shown = table(tmp_path, width=80)
-    for words in ("4194304", "playing", "p50/p99 ms", "2 s ago"):
+    server = "wss://arena.example.org:8443/play"
+    place.write(replace(STATUS, pid=4194304, server=server))
+    shown = table(tmp_path, width)
+    for words in ("4194304", "playing", "p50/p99 ms", "1.2/3.5", server):
         assert words in shown
+    assert max(map(len, shown.splitlines())) <= width
+    place.close(keep=False)
+
+
+@pytest.mark.parametrize("set_by_s", [-7200.0, 7200.0])
+def test_a_wall_clock_that_is_set_misleads_nobody(set_by_s: float, tmp_path: Path) -> None:
+    place = StatusFile(tmp_path)
+    place.write(STATUS)
+    for silent_s, state in ((2.0, "playing"), (61.0, "hangs")):
+        (one,) = observe(tmp_path, lambda: NOW + set_by_s, lambda after=silent_s: 500.0 + after)
+        assert (one.state, one.age_s) == (state, silent_s)
+    place.close(keep=False)
+
+
+def test_matches_that_wait_for_the_disk_are_told(tmp_path: Path) -> None:
+    place = StatusFile(tmp_path)
+    place.write(replace(STATUS, numbers=replace(STATUS.numbers, waiting=3, refusal="records: No space left on device")))
+    shown = " ".join(table(tmp_path).split())
+    assert "daemon 1 has no room on the disk: 3 matches wait to be written: records: No space left on device" in shown
     place.close(keep=False)
 
 
@@ -165,7 +200,10 @@ def test_foreign_and_damaged_files_are_passed_over(tmp_path: Path) -> None:
     (folder / "2.json").write_text("[]")
     (folder / "3.json").write_text('{"numbers": {}}')
     (folder / "mine.json").write_text(as_status_text(tmp_path / "other"))
+    (folder / "4.json").write_text(100_000 * "[")
     assert observe(tmp_path) == []
+    assert [path.name for path in damaged_files(tmp_path)] == ["1.json", "2.json", "3.json", "4.json"]
+    assert "1.json is damaged and was passed over" in " ".join(table(tmp_path, 1000).split())
     assert observe(tmp_path / "nowhere") == []
 
 

@@ -7,15 +7,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from competitor.daemon.lifecycle import Lifecycle
-from competitor.daemon.supervisor import Supervisor, signals_to
+from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, signals_to
 from competitor.errors import LoginError
 
-NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 TIMEOUT_S = 20.0
 
 
@@ -55,7 +52,8 @@ class Watched:
     def __init__(self, wire: Wire, lifecycle: Lifecycle, on_report: Callable[[int], None], **options: object) -> None:
         self.reports = self.reloads = 0
         self._on_report = on_report
-        settings = {"tick_s": 0.005, "wall_clock": NOW.timestamp, **options}
+        self.signals = Signals()
+        settings = {"tick_s": 0.005, "signals": self.signals, **options}
         self.supervisor = Supervisor(
             wire,
             lifecycle,
@@ -96,7 +94,7 @@ def test_the_first_signal_finishes(caplog: pytest.LogCaptureFixture) -> None:
 
     watched = Watched(wire, lifecycle, on_report)
     before = signal.getsignal(signal.SIGTERM)
-    with signals_to(watched.supervisor):
+    with signals_to(watched.signals):
         assert watched.supervisor.run()
     assert signal.getsignal(signal.SIGTERM) is before
     assert wire.calls == ["finish"]
@@ -111,7 +109,7 @@ def test_the_second_signal_leaves(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched(
         wire, lifecycle, lambda number: os.kill(os.getpid(), signals[number]) if number in signals else None
     )
-    with signals_to(watched.supervisor):
+    with signals_to(watched.signals):
         assert not watched.supervisor.run()
     assert (wire.calls, lifecycle.phase) == (["finish", "leave"], "leaving")
     assert "leaving at once, 1 match in play is given up" in caplog.text
@@ -121,7 +119,7 @@ def test_a_wire_that_does_not_let_go_is_left_behind(caplog: pytest.LogCaptureFix
     lifecycle = Lifecycle()
     wire = Wire(lifecycle, plays=True)
     wire.leave = lambda: wire.calls.append("leave")  # type: ignore[method-assign]
-    watched = Watched(wire, lifecycle, lambda number: watched.supervisor.stop(), leave_within_s=0.01)
+    watched = Watched(wire, lifecycle, lambda number: watched.signals.stop(), leave_within_s=0.01)
     assert not watched.supervisor.run()
     assert "did not close within 0.01 s" in caplog.text
     wire.may_end.set()
@@ -139,7 +137,7 @@ def test_sighup_reloads_once_however_often_it_comes_and_play_goes_on() -> None:
             wire.may_end.set()
 
     watched = Watched(wire, lifecycle, on_report)
-    with signals_to(watched.supervisor):
+    with signals_to(watched.signals):
         assert watched.supervisor.run()
     assert (watched.reloads, wire.calls) == (2, [])
 
@@ -148,15 +146,14 @@ def test_until_finishes_when_the_time_has_come(caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.INFO)
     lifecycle = Lifecycle()
     wire = Wire(lifecycle)
-    clock = [NOW]
+    is_time: list[str | None] = [None]
 
     def on_report(number: int) -> None:
         if number == 3:
             assert wire.calls == []
-            clock[0] = NOW + timedelta(minutes=30)
+            is_time[0] = "it is 14:30"
 
-    options = {"until": NOW + timedelta(minutes=30), "wall_clock": lambda: clock[0].timestamp()}
-    assert Watched(wire, lifecycle, on_report, **options).supervisor.run()
+    assert Watched(wire, lifecycle, on_report, time_is_up=lambda: is_time[0]).supervisor.run()
     assert (wire.calls, lifecycle.phase) == (["finish"], "finishing")
     assert "it is 14:30: no match is in play, taking no new ones; Ctrl-C twice" in caplog.text
 
@@ -171,8 +168,8 @@ def test_the_first_signal_stays_gentle_when_it_is_finishing_already() -> None:
         elif number == 6:
             wire.may_end.set()
 
-    watched = Watched(wire, lifecycle, on_report, until=NOW)
-    with signals_to(watched.supervisor):
+    watched = Watched(wire, lifecycle, on_report, time_is_up=lambda: "it is 14:00")
+    with signals_to(watched.signals):
         assert watched.supervisor.run()
     assert wire.calls == ["finish", "finish"]
 

@@ -140,3 +140,10 @@ def test_nothing_is_lost_between_threads() -> None:
     numbers = telemetry.numbers()
     assert (numbers.steps, numbers.sources, numbers.playing) == (2000, {"bad_output": 2000}, 0)
     assert numbers.results["L"] == 2000
+
+
+def test_matches_that_wait_are_told() -> None:
+    telemetry = Telemetry()
+    telemetry.stored(3, "records: No space left on device")
+    assert scrape(telemetry)["hockey_matches_waiting", ()] == 3
+    assert (telemetry.numbers().waiting, telemetry.numbers().refusal) == (3, "records: No space left on device")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from competitor.daemon.token import exposure, read_token
+from competitor.daemon.options import exposure, read_token
 from competitor.errors import TokenError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import WSMsgType
 
-from competitor.daemon.websocket_connection import Timing
-from competitor.daemon.websocket_play import Play
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
-from competitor.wire.websocket_dial import Dial
+from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.websocket_bench import (
+    PATIENCE_S,
+    TOKEN,
     Daemon,
     Peer,
     Server,
@@ -26,13 +28,6 @@ from tests.competitor.daemon.websocket_bench import (
     stay,
     wait_until,
 )
-
-
-def play_of(daemon: Daemon) -> Play:
-    """The conversation that is going on."""
-    play = daemon.wire._play
-    assert play is not None
-    return play
 
 
 def test_one_match() -> None:
@@ -99,7 +94,7 @@ def test_many_matches_side_by_side() -> None:
     for match in daemon.shelf.matches:
         assert match.obs[:, 12].tolist() == seen_by_client[match.match_id]
         assert np.array_equal(match.actions[:, 0], match.obs[:, 12] / 4)
-    assert daemon.wire.strays.counts == {}
+    assert daemon.wire.ignored.counts == {}
 
 
 def test_places_follow_the_budget() -> None:
@@ -158,15 +153,15 @@ def test_the_last_record_is_waited_for() -> None:
         await peer.log_in()
         await peer.play("m1")
         await peer.expect("ready", matches=0)
-        coming = asyncio.create_task(peer.next())
-        await asyncio.to_thread(wait_until, lambda: play_of(daemon)._believed == 0)
-        await asyncio.sleep(0.1)  # nothing may come now: there is no event to wait for
-        assert not coming.done()
+        await peer.socket.ping(b"is all sent?")
+        while (got := await asyncio.wait_for(peer.socket.receive(), PATIENCE_S)).type is WSMsgType.PING:
+            await peer.socket.pong(got.data)
+        assert got.type is WSMsgType.PONG  # what the client had to say would have come before it
         held[0]()
-        assert await coming == {"type": "seen", "match": "m1"}
+        await peer.expect("seen", match="m1")
         assert await peer.closed() == 1000
 
-    with Server(script) as server:
+    with Server(script, autoping=False) as server:
         daemon = Daemon(server.url, games=1)
         held = daemon.shelf.held = []
         with daemon:
@@ -193,10 +188,8 @@ def test_finish_plays_what_is_in_play_and_what_was_on_its_way() -> None:
         await peer.log_in()
         await peer.play("m1", end=False)
         holder[0].wire.finish()
-        await asyncio.to_thread(wait_until, lambda: play_of(holder[0])._announced == 0)
         await peer.send("start", match="m2", rounds=1)  # nothing of the end has been read by then
         await peer.expect("ready", matches=0)
-        assert holder[0].lifecycle._reserved == 0
         await peer.play_on("m1", 4, 5, end=False)
         await peer.play_on("m2", 1, 3, end=False)
         await peer.send("start", match="m3", rounds=1)  # by now the server knows better
@@ -280,22 +273,6 @@ def test_waiting_for_the_welcome_can_be_cut_short(way: str) -> None:
         server.done()
 
 
-@pytest.mark.parametrize("way", ["finish", "leave"])
-def test_stopping_in_the_moment_of_connecting(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = Dial.result
-
-    def connect_and_stop(dial: Dial) -> socket.socket | None:
-        opened = connect(dial)
-        getattr(daemon.wire, way)()
-        return opened
-
-    monkeypatch.setattr(Dial, "result", connect_and_stop)
-    with Server(stay) as server:
-        daemon = Daemon(server.url, timing=Timing(login_s=3600.0))
-        with daemon:
-            assert daemon.ended() is None
-
-
 def test_stopping_before_running() -> None:
     for way in ("finish", "leave"):
         daemon = Daemon("ws://127.0.0.1:9/")
@@ -332,7 +309,7 @@ def test_a_lost_connection_comes_back(caplog: pytest.LogCaptureFixture) -> None:
         ("m2", "played"),
         ("m3", "played"),
     ]
-    assert daemon.telemetry.numbers().reconnects == 2 and daemon.backoff.resets == 3
+    assert daemon.telemetry.numbers().reconnects == 2
     lines = [record.getMessage() for record in caplog.records]
     assert lines.count("the connection is back") == 2
     assert sum("1012 back soon" in line and "connecting again in" in line for line in lines) == 1
@@ -418,7 +395,7 @@ def test_an_unreachable_server() -> None:
         port = taken.getsockname()[1]
     with Daemon(f"ws://127.0.0.1:{port}", attempts=2) as daemon:
         error = daemon.ended()
-    assert isinstance(error, UnreachableError) and "Connection refused" in str(error)
+    assert isinstance(error, UnreachableError) and "Connect call failed" in str(error)
 
 
 def test_a_stuck_match_is_left() -> None:
@@ -435,8 +412,13 @@ def test_a_stuck_match_is_left() -> None:
 
     now = [0.0]
     with Server(script) as server:
-        daemon = Daemon(server.url, matches=2, stuck_after_s=60.0, timing=Timing(turn_s=0.02))
-        daemon.desk.clock = lambda: now[0]
+        daemon = Daemon(
+            server.url,
+            matches=2,
+            stuck_after_s=60.0,
+            timing=Timing(turn_s=0.02),
+            tournament_clock=lambda: now[0],
+        )
         with daemon:
             server.done()
     reasons = {match.match_id: match.reason for match in daemon.shelf.matches}
@@ -525,3 +507,84 @@ def test_a_server_that_plays_but_does_not_pong_is_alive() -> None:
     with Server(script, autoping=False) as server, Daemon(server.url, timing=timing):
         server.done()
         assert server.connections == 1 and len(pings) > 2
+
+
+@pytest.mark.parametrize("asked", ["7200", "Wed, 01 Jan 2099 00:00:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_says_when_to_come_back(status: int, asked: str, caplog: pytest.LogCaptureFixture) -> None:
+    with Server(stay, statuses=[status], retry_after=asked) as server, Daemon(server.url):
+        wait_until(lambda: "connecting again" in caplog.text)
+    assert "connecting again in 3600.0 s as the server asks" in caplog.text  # an hour is the most that is believed
+
+
+def test_a_short_wait_that_a_server_asks_for_is_kept() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+
+    with Server(script, statuses=[503], retry_after="0") as server, Daemon(server.url):
+        server.done()
+
+
+def test_waits_grow_until_a_connection_was_useful() -> None:
+    """A login alone is no use: who is let in and thrown out again must not come back every second."""
+
+    async def thrown_out(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.socket.close()
+
+    async def played(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.play("m1", end=False)
+        await peer.socket.close()
+
+    with Server(thrown_out, thrown_out, thrown_out, played, stay) as server, Daemon(server.url) as daemon:
+        server.done(3)
+        wait_until(lambda: server.connections >= 4)
+        assert daemon.backoff.resets == 0 or daemon.telemetry.numbers().steps > 0
+        wait_until(lambda: server.connections >= 5)
+        assert daemon.backoff.resets == 1
+
+
+@pytest.mark.parametrize("way", ["finish", "leave"])
+def test_a_flood_of_pings_does_not_keep_anybody_from_stopping(way: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        getattr(holder[0].wire, way)()
+        with contextlib.suppress(ConnectionError):
+            while not peer.socket.closed:
+                for _ in range(1000):
+                    await peer.socket.ping(b"x" * 100)
+
+    holder: list[Daemon] = []
+    with Server(script) as server, Daemon(server.url) as daemon:
+        holder.append(daemon)
+        assert daemon.ended() is None
+
+
+def test_the_token_as_a_name_is_neither_kept_nor_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in(player=TOKEN)
+        await peer.send("start", match=TOKEN, opponent=f"x{TOKEN}", rounds=1)
+        await peer.send("step", match=TOKEN, step=1, obs=observation(0.5))
+        await peer.expect("action", match=TOKEN, step=1, action=echo(0.5))
+        await peer.send("error", code="gone", message=TOKEN, match=TOKEN)
+        await peer.play("m2")
+        await peer.expect("seen", match="m2")
+
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+    first = daemon.shelf.matches[0]
+    assert (first.match_id, first.opponent, first.reason) == ("***", "x***", "gone: ***")
+    shown = [record for record in caplog.records if "connected to" in record.getMessage()]
+    assert shown and not [record for record in shown if TOKEN in record.getMessage()]
+
+
+def test_a_path_and_a_query_are_sent_as_they_were_given() -> None:
+    async def script(peer: Peer) -> None:
+        assert peer.request.raw_path == "/a%2Fb//c/?x=%7E1&y=a+b"
+        await peer.log_in()
+
+    with Server(script) as server, Daemon(server.url.replace("/play", "/a%2Fb//c/?x=%7E1&y=a+b")):
+        server.done()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
-import selectors
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from competitor.daemon.websocket_connection import MOST_UNSENT, MOST_UNSENT_BYTES, Timing
 from competitor.daemon.websocket_play import MOST_OPEN_STEPS
-from competitor.wire import websocket_dial
-from competitor.wire.websocket_frames import Frames
+from competitor.wire.websocket_connection import Timing
+from competitor.wire.websocket_dial import MOST_FRAME_BYTES
 from tests.competitor.daemon.websocket_bench import (
     OBS,
     PATIENCE_S,
@@ -72,7 +73,7 @@ def test_a_bad_text_is_ignored(what: str) -> None:
 
     with Server(script) as server, Daemon(server.url) as daemon:
         server.done()
-        assert sum(daemon.wire.strays.counts.values()) == 3 and len(daemon.wire.strays.counts) == 1
+        assert sum(daemon.wire.ignored.counts.values()) == 3 and len(daemon.wire.ignored.counts) == 1
     assert len(daemon.shelf.matches[0].obs) == 6
 
 
@@ -88,7 +89,7 @@ def test_a_binary_message_is_ignored(data: bytes) -> None:
 
     with Server(script) as server, Daemon(server.url) as daemon:
         server.done()
-        assert sum(daemon.wire.strays.counts.values()) == 2
+        assert sum(daemon.wire.ignored.counts.values()) == 2
 
 
 def test_strays_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +102,7 @@ def test_strays_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
 
     with Server(script) as server, Daemon(server.url) as daemon:
         server.done()
-        assert daemon.wire.strays.counts == {"a bad message": 1000}
+        assert daemon.wire.ignored.counts == {"a bad message": 1000}
     assert len([record for record in caplog.records if "ignored" in record.getMessage()]) == 10
 
 
@@ -150,7 +151,7 @@ def test_two_open_steps_get_two_answers() -> None:
 
     with Server(script) as server, Daemon(server.url) as daemon:
         server.done()
-        assert daemon.wire.strays.counts == {"a step once more": 3}
+        assert daemon.wire.ignored.counts == {"a step once more": 3}
 
 
 def test_after_the_end_comes_nothing() -> None:
@@ -180,10 +181,10 @@ def test_matches_before_the_welcome_do_not_count() -> None:
 
     with Server(script) as server, Daemon(server.url) as daemon:
         server.done()
-        assert sum(daemon.wire.strays.counts.values()) == 3
+        assert sum(daemon.wire.ignored.counts.values()) == 3
 
 
-def test_a_failing_desk_costs_one_message(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_tournament_costs_one_message(caplog: pytest.LogCaptureFixture) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         await peer.play("m1", 2, end=False)
@@ -194,10 +195,10 @@ def test_a_failing_desk_costs_one_message(caplog: pytest.LogCaptureFixture) -> N
     with Server(script) as server, Daemon(server.url, matches=2) as daemon:
         fine = daemon.engine.open_session
 
-        def failing(session: Any) -> None:
+        def failing(session: Any) -> Any:
             if session.match_id == "m2":
                 raise RuntimeError("no room")
-            fine(session)
+            return fine(session)
 
         daemon.engine.open_session = failing  # type: ignore[method-assign]
         server.done()
@@ -205,46 +206,41 @@ def test_a_failing_desk_costs_one_message(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_a_server_that_does_not_read_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks for 5,000 steps and reads none of the answers: they are given, kept within bounds, and none is lost."""
-    steps, stopped, answers = 5000, threading.Event(), []
+    """It asks for steps and reads no answer until the daemon reads no more: nothing is lost."""
+    asked, answers = 0, []
 
-    def script(peer: socket.socket) -> None:
-        handshake(peer, text(type="welcome", version=1) + text(type="start", match="m1"))
-        asking = threading.Thread(target=ask, args=(peer,))
-        asking.start()
-        assert stopped.wait(3 * PATIENCE_S)
-        frames = Frames()
-        while len(answers) < steps:
-            for message in frames.feed(peer.recv(65536)):
-                if message.data.startswith(b'{"type":"action"'):
-                    answers.append(json.loads(message.data))
-        asking.join(PATIENCE_S)
+    def small(info: Any) -> socket.socket:
+        made = socket.socket(*info[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)  # the system's own would swallow 50,000 answers
+        made.setblocking(False)
+        return made
 
-    def ask(peer: socket.socket) -> None:
-        for step in range(1, steps + 1):
-            peer.sendall(text(type="step", match="m1", step=step, obs=observation(0.5)))
+    monkeypatch.setattr(aiohttp, "TCPConnector", functools.partial(aiohttp.TCPConnector, socket_factory=small))
 
-    def has_stopped() -> bool:
-        connection, play = daemon.wire._connection, daemon.wire._play
-        if connection is None or play is None:
-            return False
-        unsent, waiting = len(connection._out), len(connection._outbox)
-        assert unsent < 4 * MOST_UNSENT_BYTES and waiting < 4 * MOST_UNSENT
-        has_stopped_reading = not connection._events & selectors.EVENT_READ
-        return unsent >= MOST_UNSENT_BYTES and has_stopped_reading and play._open_steps == 0
+    async def script(peer: Peer) -> None:
+        nonlocal asked
+        assert peer.request.transport is not None
+        opened = peer.request.transport.get_extra_info("socket")
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # the system's own would swallow much
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await peer.log_in()
+        await peer.send("start", match="m1")
+        with contextlib.suppress(TimeoutError):
+            while asked < 1_000_000:
+                await asyncio.wait_for(ask(peer, asked + 1), 1.0)
+                asked += 1
+        for step in range(1, asked + 2):  # the one that was held up has been sent in part: it comes through, too
+            answers.append(await peer.next())
+            assert answers[-1] == {"type": "action", "match": "m1", "step": step, "action": echo(0.5)}
 
-    def tune(opened: socket.socket) -> None:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # the system's own would swallow all of it
+    async def ask(peer: Peer, step: int) -> None:
+        await peer.send("step", match="m1", step=step, obs=observation(0.5))
 
-    monkeypatch.setattr(websocket_dial, "_tune", tune)
-    with raw_server(script, buffer=65536) as url:
-        daemon = Daemon(url)
-        with daemon:
-            wait_until(has_stopped, 3 * PATIENCE_S)
-            assert 0 < daemon.telemetry.numbers().steps < steps
-            stopped.set()
-            wait_until(lambda: len(answers) == steps, 3 * PATIENCE_S)
-    assert answers == [{"type": "action", "match": "m1", "step": k + 1, "action": echo(0.5)} for k in range(steps)]
+    with Server(script) as server, Daemon(server.url) as daemon:
+        wait_until(lambda: server.finished, 6 * PATIENCE_S)
+        server.done()
+        assert MOST_OPEN_STEPS < asked < 1_000_000 and len(answers) == asked + 1
+        assert daemon.telemetry.numbers().steps == asked + 1
 
 
 def test_no_more_steps_are_read_than_can_be_answered() -> None:
@@ -254,8 +250,7 @@ def test_no_more_steps_are_read_than_can_be_answered() -> None:
         await peer.log_in()
         await peer.send("start", match="m1")
         asking = asyncio.create_task(ask(peer))
-        await asyncio.to_thread(wait_until, has_stopped)
-        assert daemon.wire._play is not None and daemon.wire._play._open_steps < 2 * MOST_OPEN_STEPS
+        await asyncio.to_thread(wait_until, lambda: daemon.telemetry.numbers().messages >= MOST_OPEN_STEPS)
         daemon.brain.gate.set()
         for step in range(1, steps + 1):
             await peer.expect("action", match="m1", step=step, action=echo(0.5))
@@ -264,11 +259,6 @@ def test_no_more_steps_are_read_than_can_be_answered() -> None:
     async def ask(peer: Peer) -> None:
         for step in range(1, steps + 1):
             await peer.send("step", match="m1", step=step, obs=observation(0.5))
-
-    def has_stopped() -> bool:
-        connection, play = daemon.wire._connection, daemon.wire._play
-        assert connection is not None and play is not None
-        return play._open_steps >= MOST_OPEN_STEPS and not connection._events & selectors.EVENT_READ
 
     with Server(script) as server:
         daemon = Daemon(server.url)
@@ -297,10 +287,13 @@ BROKEN: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "no status": (lambda peer: peer.sendall(b"\r\n\r\n"), "no connection"),
     "no UTF-8": (lambda peer: peer.sendall(b"HTTP/1.1 101 \xff\xff\r\n\r\n"), "no WebSocket server"),
     "no upgrade": (lambda peer: peer.sendall(b"HTTP/1.1 101 Fine\r\n\r\n"), "no WebSocket server"),
-    "endless headers": (lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n" + 9999 * b"X-Filler: 1\r\n"), "longer than"),
+    "endless headers": (
+        lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n" + 9999 * b"X-Filler: 1\r\n"),
+        "no WebSocket server",
+    ),
     "endless body": (
         lambda peer: peer.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 99999999\r\n\r\n" + bytes(99_999)),
-        "longer than",
+        "HTTP status 500",
     ),
     "bad cookie": (
         lambda peer: peer.sendall(b"HTTP/1.1 302 F\r\nSet-Cookie: a\x01=;\x01=\r\nLocation: /\r\n\r\n"),
@@ -346,13 +339,27 @@ def test_silence_instead_of_a_handshake(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_frame_that_never_ends_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     def script(peer: socket.socket) -> None:
         handshake(peer)
-        peer.sendall(text(type="welcome", version=1) + struct.pack("!BBQ", 0x81, 127, 1 << 60))
+        peer.sendall(text(type="welcome", version=1) + struct.pack("!BBQ", 0x81, 127, MOST_FRAME_BYTES - 1))
         while True:
-            peer.sendall(bytes(1000))
+            peer.sendall(bytes(1))
+            pause.wait(0.01)
 
+    pause = threading.Event()
     timing = Timing(ping_every_s=0.05, pong_within_s=0.05, turn_s=0.01)
     with raw_server(script) as url, Daemon(url, timing=timing):
         wait_until(lambda: "has not answered a ping" in caplog.text)
+
+
+@pytest.mark.parametrize("size", [MOST_FRAME_BYTES + 1, 1 << 60])
+def test_a_frame_beyond_all_bounds_ends_the_connection_at_once(size: int, caplog: pytest.LogCaptureFixture) -> None:
+    def script(peer: socket.socket) -> None:
+        handshake(peer)
+        peer.sendall(text(type="welcome", version=1) + struct.pack("!BBQ", 0x81, 127, size))
+        while True:
+            peer.sendall(bytes(65536))
+
+    with raw_server(script) as url, Daemon(url):
+        wait_until(lambda: "broke the WebSocket protocol" in caplog.text)
 
 
 def test_one_byte_at_a_time() -> None:

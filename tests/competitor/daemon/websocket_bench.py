@@ -21,14 +21,16 @@ import numpy as np
 from aiohttp import WSMsgType, web
 from numpy.typing import NDArray
 
-from competitor.daemon.desk import Desk
-from competitor.daemon.lifecycle import Lifecycle
+from competitor.daemon.logs import Redaction
+from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
+from competitor.daemon.tournament import Tournament
 from competitor.daemon.websocket import WebSocketWire
-from competitor.daemon.websocket_connection import Timing
 from competitor.engine.engine import Engine
 from competitor.play.finished_match import FinishedMatch
-from competitor.wire.backoff import Backoff
+from competitor.wire.address import parse_address
+from competitor.wire.backoff import Backoff, Retries
+from competitor.wire.websocket_connection import Timing
 
 TOKEN = "s3cret-Token_of.the~player"
 PATIENCE_S = 10.0
@@ -97,17 +99,24 @@ class Shelf:
 
 
 class CountedBackoff(Backoff):
-    """Counts how often it begins again."""
+    """Remembers how often it began again, and the waits since."""
 
-    resets = 0
+    def __init__(self, first_s: float, cap_s: float, chance: random.Random) -> None:
+        super().__init__(first_s, cap_s, chance)
+        self.resets, self.waits = 0, 0
+
+    def next_s(self) -> float:
+        self.waits += 1
+        return super().next_s()
 
     def reset(self) -> None:
-        self.resets += 1
+        self.resets += bool(self.waits)
+        self.waits = 0
         super().reset()
 
 
 class Daemon:
-    """A wire at a real desk and engine, running in a thread until the `with` block ends."""
+    """A wire at a real tournament and engine, running in a thread until the `with` block ends."""
 
     def __init__(
         self,
@@ -121,14 +130,15 @@ class Daemon:
         deadline_s: float = PATIENCE_S,
         retry_s: float = 0.01,
         token: str = TOKEN,
+        tournament_clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
         self.brain, self.shelf, self.telemetry = EchoBrain(), Shelf(), Telemetry()
         self.lifecycle = Lifecycle(games)
         self.engine = Engine(
-            self.brain, deadline_s=deadline_s, telemetry=self.telemetry, generator=np.random.default_rng(0)
+            self.brain, deadline_s=deadline_s, counter=self.telemetry, generator=np.random.default_rng(0)
         )
-        self.desk = Desk(
+        self.tournament = Tournament(
             self.engine,
             self.shelf,
             self.lifecycle,
@@ -136,16 +146,17 @@ class Daemon:
             wire="websocket",
             server=url,
             stuck_after_s=stuck_after_s,
+            redact=Redaction(token),
+            clock=tournament_clock,
         )
         self.backoff = CountedBackoff(retry_s, retry_s, random.Random(0))
         self.wire = WebSocketWire(
-            url,
+            parse_address(url),
             token,
-            self.desk,
+            self.tournament,
             matches=matches,
-            backoff=self.backoff,
+            retries=Retries(self.backoff, attempts),
             telemetry=self.telemetry,
-            attempts=attempts,
             timing=timing,
             **options,
         )
@@ -265,10 +276,11 @@ class Server:
         statuses: Sequence[int] = (),
         location: str = "/elsewhere",
         autoping: bool = True,
+        retry_after: str = "",
     ) -> None:
         """statuses: HTTP statuses that turn down the next connections. autoping: answers pings by itself."""
         self.scripts, self._tls, self.statuses, self._autoping = list(scripts), tls, list(statuses), autoping
-        self._location = location
+        self._location, self._retry_after = location, retry_after
         self.requests: list[web.BaseRequest] = []
         self.connections = self.finished = 0
         self._errors: list[BaseException] = []
@@ -306,7 +318,7 @@ class Server:
 
     async def _open(self) -> None:
         app = web.Application()
-        app.router.add_get("/play", self._serve)
+        app.router.add_get("/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "localhost" if self._tls else "127.0.0.1", 0, ssl_context=self._tls)
@@ -316,7 +328,9 @@ class Server:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
         if self.statuses:
-            return web.Response(status=self.statuses.pop(0), headers={"Location": self._location})
+            return web.Response(
+                status=self.statuses.pop(0), headers={"Location": self._location, "Retry-After": self._retry_after}
+            )
         answer = web.WebSocketResponse(max_msg_size=0, autoping=self._autoping)
         await answer.prepare(request)
         script = self.scripts[min(self.connections, len(self.scripts) - 1)]

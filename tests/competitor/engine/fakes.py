@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from competitor.daemon.telemetry import Telemetry
 from competitor.engine.engine import Engine
 from competitor.engine.session import START_POSE, Action, Source
 from competitor.play.finished_match import FinishedMatch
@@ -112,29 +111,14 @@ class Inbox:
         return self._answers.empty()
 
 
-class Ledger(Telemetry):
-    """Telemetry that remembers every call in order."""
+class Ledger:
+    """Remembers every answer in order."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.answers: list[tuple[float, Source]] = []
-        self.events: list[tuple[object, ...]] = []
 
     def answered(self, latency_ms: float, source: Source) -> None:
-        super().answered(latency_ms, source)
         self.answers.append((latency_ms, source))
-
-    def connected(self, name: str, yes: bool) -> None:
-        super().connected(name, yes)
-        self.events.append(("connected", name, yes))
-
-    def match_begun(self) -> None:
-        super().match_begun()
-        self.events.append(("begun",))
-
-    def match_ended(self, ending: str, result: str) -> None:
-        super().match_ended(ending, result)
-        self.events.append(("ended", ending, result))
 
     @property
     def sources(self) -> list[Source]:
@@ -161,10 +145,9 @@ class Shelf:
             saved()
 
 
-def make_engine(brain, telemetry: Telemetry | None = None, *, deadline_s: float = NEVER_S, **others) -> Engine:  # type: ignore[no-untyped-def]
+def make_engine(brain, counter: Ledger | None = None, *, deadline_s: float = NEVER_S, **others) -> Engine:  # type: ignore[no-untyped-def]
     """An engine that is not started."""
-    telemetry = Telemetry() if telemetry is None else telemetry
-    return Engine(brain, deadline_s=deadline_s, telemetry=telemetry, generator=np.random.default_rng(7), **others)
+    return Engine(brain, deadline_s=deadline_s, counter=counter, generator=np.random.default_rng(7), **others)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Match:
 
     def __init__(self, engine: Engine, name: str = "m") -> None:
         self.engine, self.session, self.inbox = engine, Session(name), Inbox()
-        engine.open_session(self.session)
+        self.brain = engine.open_session(self.session).name
 
     def submit(self, *rows: list[float]) -> None:
         for obs in rows:
@@ -70,8 +70,8 @@ def test_the_policy_answers_and_is_told_what_was_sent() -> None:
     assert np.array_equal(np.array(brain.previous)[:, 0], sent)
     assert ledger.sources == [Source.POLICY] * 25
     assert brain.threads == {"inference"}
-    film = match.session.film()
-    assert np.array_equal(film.actions, actions) and np.array_equal(film.obs, rows)
+    trace = match.session.trace()
+    assert np.array_equal(trace.actions, actions) and np.array_equal(trace.obs, rows)
 
 
 def test_waiting_steps_are_answered_together() -> None:
@@ -147,7 +147,7 @@ def test_a_new_brain_plays_new_matches_only() -> None:
         for match in (first, first, second, third, fourth):
             match.inbox.next()
     assert (old.batches, new.batches) == ([[0], [1, 0]], [[0, 1]])
-    assert [match.session.checkpoint for match in (first, second, third, fourth)] == ["old", "old", "new", "new"]
+    assert [match.brain for match in (first, second, third, fourth)] == ["old", "old", "new", "new"]
 
 
 def test_the_old_brain_is_dropped_with_its_last_match() -> None:
@@ -181,7 +181,7 @@ def test_a_bad_observation_never_reaches_the_network() -> None:
     assert actions[2:4] == [strong.decide(MOVED), strong.decide(MOVED)]
     assert len(brain.batches) == 3
     assert np.array_equal(brain.previous[-1], np.array([actions[3]], np.float32))
-    assert match.session.film().source.tolist() == [0, 0, 1, 1, 0]
+    assert match.session.trace().source.tolist() == [0, 0, 1, 1, 0]
 
 
 def test_a_match_that_starts_with_a_bad_observation_starts_with_the_next_one() -> None:
@@ -385,11 +385,11 @@ def test_a_reply_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> No
         engine.submit(match.session, NAN, lambda action: [][1])
         match.step(MOVED)
     assert ledger.sources == [Source.POLICY, Source.POLICY, Source.BAD_OBSERVATION, Source.POLICY]
-    assert match.session.film().source.tolist() == [0, 0, 1, 0]
+    assert match.session.trace().source.tolist() == [0, 0, 1, 0]
     assert "match m17: the answer to step 1 could not be handed over" in caplog.text
 
 
-def test_telemetry_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_counter_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger()
     monkeypatch.setattr(ledger, "answered", lambda *_: 1 / 0)
     with running(make_engine(FakeBrain(), ledger)) as engine:
@@ -492,7 +492,7 @@ def test_latency_is_from_submission_to_answer() -> None:
         match.inbox.next()
         match.step(MOVED)
     assert ledger.answers == [(250.0, Source.POLICY), (0.0, Source.POLICY)]
-    assert match.session.film().latency_ms.tolist() == [250.0, 0.0]
+    assert match.session.trace().latency_ms.tolist() == [250.0, 0.0]
 
 
 def test_many_threads_get_every_answer_once() -> None:

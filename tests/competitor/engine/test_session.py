@@ -113,14 +113,10 @@ def test_what_is_not_numbers_starts_nothing(obs) -> None:  # type: ignore[no-unt
     assert RoundDetector().starts(obs) is False
 
 
-def take(session: Session, obs, received_s: float = 0.0):  # type: ignore[no-untyped-def]
-    return session.take(obs, lambda action: None, received_s)
-
-
 def test_a_session_counts_steps_and_rounds() -> None:
     session = Session("m")
     walking = [0.5] * 18
-    is_first = [take(session, obs).is_first for obs in (walking, walking, start_obs(), start_obs(), start_obs(-1.0))]
+    is_first = [session.take(obs).is_first for obs in (walking, walking, start_obs(), start_obs(), start_obs(-1.0))]
     assert is_first == [True, False, True, False, True]
     assert (session.steps, session.rounds_begun) == (5, 3)
 
@@ -140,53 +136,53 @@ BAD = [
 @pytest.mark.parametrize("obs", BAD)
 def test_a_bad_observation_is_not_for_the_network_but_in_the_film(obs) -> None:  # type: ignore[no-untyped-def]
     session = Session("m")
-    good = take(session, start_obs())
-    bad = take(session, obs)
+    good = session.take(start_obs())
+    bad = session.take(obs)
     assert good.row is not None and bad.row is None
     assert good.last_good == bad.last_good == start_obs()
     for request in (good, bad):
         session.answered(request.index, (0.0,) * 4, Source.POLICY, 1.0)
-    kept = session.film().obs[1]
+    kept = session.trace().obs[1]
     is_a_vector = len(obs) == 18 and not isinstance(obs, str)
     expected = np.array(obs, np.float64) if is_a_vector else np.full(18, np.nan)
     assert np.array_equal(kept, expected, equal_nan=True)
 
 
 def test_without_a_sound_observation_there_is_no_last_good_one() -> None:
-    assert take(Session("m"), [np.nan] * 18).last_good is None
+    assert Session("m").take([np.nan] * 18).last_good is None
 
 
 def test_the_row_for_the_network_is_float32() -> None:
-    request = take(Session("m"), start_obs(1.1))
+    request = Session("m").take(start_obs(1.1))
     assert request.row is not None
     assert request.row.dtype == np.float32 and request.row[12] == np.float32(1.1)
 
 
-def test_the_film_holds_what_was_seen_and_done() -> None:
+def test_the_trace_holds_what_was_seen_and_done() -> None:
     session = Session("m")
     rows = [start_obs(), [0.25] * 18, start_obs(-1.5)]
     for index, obs in enumerate(rows):
-        take(session, obs)
+        session.take(obs)
         session.answered(index, (0.1 * index, -1.0, 1.0, -0.0), Source(index), 10.0 * index)
-    film = session.film()
-    assert np.array_equal(film.obs, rows)
-    assert np.array_equal(film.actions, [[0.1 * index, -1.0, 1.0, -0.0] for index in range(3)])
-    assert film.is_first.tolist() == [True, False, True]
-    assert film.source.tolist() == [0, 1, 2] and film.source.dtype == np.uint8
-    assert film.latency_ms.tolist() == [0.0, 10.0, 20.0] and film.latency_ms.dtype == np.float32
+    trace = session.trace()
+    assert np.array_equal(trace.obs, rows)
+    assert np.array_equal(trace.actions, [[0.1 * index, -1.0, 1.0, -0.0] for index in range(3)])
+    assert trace.is_first.tolist() == [True, False, True]
+    assert trace.source.tolist() == [0, 1, 2] and trace.source.dtype == np.uint8
+    assert trace.latency_ms.tolist() == [0.0, 10.0, 20.0] and trace.latency_ms.dtype == np.float32
 
 
-def test_the_film_ends_before_the_first_step_without_an_answer() -> None:
+def test_the_trace_ends_before_the_first_step_without_an_answer() -> None:
     session = Session("m")
     for _ in range(4):
-        take(session, start_obs())
+        session.take(start_obs())
     for index in (0, 1, 3):
         session.answered(index, (0.0,) * 4, Source.POLICY, 1.0)
-    film = session.film()
-    assert {len(part) for part in vars(film).values()} == {2}
+    trace = session.trace()
+    assert {len(part) for part in vars(trace).values()} == {2}
 
 
-def test_the_film_of_nothing_is_empty() -> None:
-    film = Session("m").film()
-    assert film.obs.shape == (0, 18) and film.actions.shape == (0, 4)
-    assert film.is_first.shape == film.source.shape == film.latency_ms.shape == (0,)
+def test_the_trace_of_nothing_is_empty() -> None:
+    trace = Session("m").trace()
+    assert trace.obs.shape == (0, 18) and trace.actions.shape == (0, 4)
+    assert trace.is_first.shape == trace.source.shape == trace.latency_ms.shape == (0,)

@@ -36,7 +36,7 @@ def finished(obs: NDArray[Any], actions: NDArray[Any], firsts: list[int], **chan
         "match_id": "80ff9509-8e70-4670-8d79-fc3da5b19fd4",
         "wire": "comprl",
         "server": "comprl://127.0.0.1:65335",
-        "link": "connection 1",
+        "connection": "connection 1",
         "opponent": None,
         "started_at": NOON,
         "ended_at": NOON + 20.5,

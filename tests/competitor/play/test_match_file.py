@@ -20,7 +20,7 @@ from competitor.errors import RecordingError
 from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import (
     EPISODES,
-    FILM,
+    TRACE,
     View,
     file_name,
     is_match_file,
@@ -86,7 +86,7 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 def test_nothing_of_a_match_is_lost(tmp_path: Path) -> None:
-    match = recorded_match("m005", "p2", opponent="Ünï\n☃", rating=25.5, reason="x" * 300, link="")
+    match = recorded_match("m005", "p2", opponent="Ünï\n☃", rating=25.5, reason="x" * 300, connection="")
     match.obs[5, 3], match.obs[6, 0], match.obs[7, 1] = np.nan, -0.0, np.inf
     match.actions[3] = (-0.0, 0.1, 1.0, -1.0)
     match.source[5] = 1
@@ -98,7 +98,7 @@ def test_nothing_of_a_match_is_lost(tmp_path: Path) -> None:
 
 @settings(max_examples=25)
 @given(st.data(), st.integers(0, 12))
-def test_any_film_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, steps: int) -> None:
+def test_any_match_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, steps: int) -> None:
     numbers = st.floats(allow_nan=True, allow_infinity=True)
     obs = np.array(data.draw(st.lists(st.lists(numbers, min_size=18, max_size=18), min_size=steps, max_size=steps)))
     match = finished(obs.reshape(-1, 18), np.ones((steps, 4)), [0] if steps else [], ending="abandoned")
@@ -199,7 +199,7 @@ def test_names_sort_by_time_and_tell_matches_apart() -> None:
     assert name.startswith("20261123T1140")
     assert name == file_name(recorded_match())
     assert file_name(replace(match, ended_at=NOON + 3_600)) > name
-    others = [recorded_match("m007", "p2"), replace(match, link="connection 2")]
+    others = [recorded_match("m007", "p2"), replace(match, connection="connection 2")]
     assert len({name, *map(file_name, others)}) == 3
 
 
@@ -246,6 +246,11 @@ def test_flipped_bytes_never_give_a_traceback(tmp_path: Path) -> None:
         ({"about_ending": "rained off"}, "not understood"),
         ({"about_surprise": 1}, "not understood"),
         ({"about_own": "many"}, "not understood"),
+        ({"about_own": -1}, "not understood"),
+        ({"about_ended_at": 1e30}, "not understood"),
+        ({"about_rating": "NaN"}, "not understood"),
+        ({"about_results": {"1": 1}}, "not understood"),
+        ({"received": np.full((197, 18), "x")}, "received is"),
         ({"received": np.zeros((7, 18))}, "sent is"),
         ({"received": np.zeros((197, 18), np.float32)}, "received is"),
         ({"source": np.zeros((197, 2), np.uint8)}, "source is"),
@@ -270,6 +275,42 @@ def test_contents_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], sente
         list(read_views(path))
 
 
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    match = recorded_match(connection="comprl-2")
+    path = write(tmp_path, match)
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    about["link"] = about.pop("connection")
+    del about["inferred"]
+    arrays["about"] = np.array(json.dumps(about))
+    with path.open("wb") as opened:
+        np.savez(opened, **arrays)
+    assert same(read_match(path)[0], match)
+
+
+ABOUTS = {
+    "deep": 100_000 * "[",
+    "deep object": 60_000 * '{"format_version":',
+    "null": "null",
+    "a list": "[1]",
+    "no version": "{}",
+    "endless time": '{"format_version": 1, "ended_at": 1e999}',
+}
+
+
+@pytest.mark.parametrize("about", ABOUTS)
+def test_a_description_that_is_none(tmp_path: Path, about: str) -> None:
+    path = write(tmp_path, recorded_match())
+    with np.load(path) as file:
+        arrays = dict(file)
+    with path.open("wb") as opened:
+        np.savez(opened, **arrays | {"about": np.array(ABOUTS[about])})
+    for read in (read_match, lambda path: list(read_views(path))):
+        with pytest.raises(RecordingError, match="not understood"):
+            read(path)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     for read in (read_match, is_match_file, lambda path: list(read_views(path))):
         with pytest.raises(RecordingError, match="there is no recorded round"):
@@ -278,7 +319,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_every_array_of_a_match_is_in_the_file() -> None:
     arrays = {field.name for field in fields(FinishedMatch) if "NDArray" in str(field.type)}
-    assert arrays == {field for field, _, _ in FILM.values()}
+    assert arrays == {field for field, _, _ in TRACE.values()}
 
 
 def test_no_torch_is_loaded() -> None:

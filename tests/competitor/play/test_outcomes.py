@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from competitor.play.outcomes import (
     plausible,
     rounds_of,
     settle,
+    with_known_score,
 )
 from competitor.play.rounds import Pairing, Round, play_rounds
 from competitor.players import BasicPlayer, Player, RandomPlayer
@@ -189,7 +191,24 @@ def test_the_round_the_opponent_left_is_open() -> None:
 
 def test_an_abandoned_match_has_no_score_to_agree_with() -> None:
     match = recorded_match("m001", ending="abandoned", own=0, other=0)
-    assert [played.result for played in rounds_of(match)] == [0, 1, 1, None]
+    assert [played.result for played in rounds_of(match)] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("game", ["m001", "m007"])
+def test_the_score_of_a_match_whose_end_was_lost_is_inferred(game: str) -> None:
+    whole = recorded_match(game)
+    lost = replace(whole, ending="abandoned", own=0, other=0)
+    known = with_known_score(lost, rounds_of(lost))
+    assert (known.own, known.other, known.inferred) == (whole.own, whole.other, True)
+    cut = finished(whole.obs[:-1], whole.actions[:-1], np.flatnonzero(whole.is_first).tolist(), ending="abandoned")
+    assert rounds_of(cut)[-1].result is None  # a step before its end nobody knows
+
+
+def test_a_score_that_was_told_stays_and_nothing_is_made_of_nothing() -> None:
+    played = recorded_match("m007", own=0, other=0)
+    assert with_known_score(played, rounds_of(played)) is played
+    cut = finished(played.obs[:20], played.actions[:20], [0], ending="abandoned")
+    assert with_known_score(cut, rounds_of(cut)) is cut
 
 
 def test_an_end_that_is_taken_for_whole_gives_no_goal_to_the_cut_round() -> None:

@@ -25,6 +25,10 @@ from competitor.wire.address import Address, parse_address, server_address
         ("ws://arena:8080/", "ws://arena:8080/play", "websocket"),
         ("wss://arena", "wss://arena:443/play", "websocket"),
         ("wss://[::1]:8443/hall/play", "wss://[::1]:8443/hall/play", "websocket"),
+        ("ws://arena?key=a%20b", "ws://arena:80/play?key=a%20b", "websocket"),
+        ("ws://arena/a%2Fb//c/?q=?", "ws://arena:80/a%2Fb//c/?q=?", "websocket"),
+        ("ws://[FE80::1]/x", "ws://[FE80::1]:80/x", "websocket"),
+        ("straße.example", "comprl://xn--strae-oqa.example:65335", "comprl"),
     ],
 )
 def test_forms(text: str, url: str, wire: str) -> None:
@@ -48,8 +52,9 @@ WRONG = [
     ("::1", "write HOST:PORT, an IPv6 address as [::1]:PORT"),
     ("[::x]:1", "[::x] is not an IPv6 address"),
     ("comprl://example.org/play", "comprl servers have no path"),
-    ("ws://example.org/play?token=x", "the path must be plain"),
-    ("ws://example.org/a b", "the path must be plain"),
+    ("ws://example.org/play#top", "path and query must be plain"),
+    ("ws://example.org/a b", "path and query must be plain"),
+    ("ws://example.org?x=ü", "path and query must be plain"),
 ]
 
 

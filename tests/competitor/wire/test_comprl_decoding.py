@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from competitor.wire import comprl_commands as commands
-from tests.competitor.daemon.comprl_bench import ACTION, FakeDesk, Unplugged
+from tests.competitor.daemon.comprl_bench import ACTION, FakeTournament, Unplugged
 from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, first_box, read_floats, write_box
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
@@ -44,7 +44,7 @@ def a_match(observed: list[list[float]]) -> bytes:
 def test_every_observation_arrives_however_the_stream_is_cut(observed: list[list[float]], cuts: list[int]) -> None:
     unplugged = Unplugged()
     sessions = []
-    unplugged.desk.on_step = lambda session, obs, reply: (sessions.append((session, obs)), reply(ACTION))
+    unplugged.tournament.on_step = lambda session, obs, reply: (sessions.append((session, obs)), reply(ACTION))
     for piece in cut(a_match(observed), cuts):
         unplugged.feed(piece)
     assert repr([obs for _, obs in sessions]) == repr(observed)
@@ -53,14 +53,14 @@ def test_every_observation_arrives_however_the_stream_is_cut(observed: list[list
     assert list(answers) == [f"{number:x}" for number in range(1, 6 + len(observed))]
     steps = [first_box(raw)[0] for raw in list(answers.values())[3:-2]]  # type: ignore[index]
     assert all(read_floats(box["action"]) == list(ACTION) for box in steps)
-    assert unplugged.desk.wait_for("end") == ("end", GAME_ID, 1, 0, True)
+    assert unplugged.tournament.wait_for("end") == ("end", GAME_ID, 1, 0, True)
 
 
 @given(st.lists(st.tuples(unit, unit, unit, unit), min_size=1, max_size=5))
 def test_actions_arrive_as_the_same_doubles(actions: list[tuple[float, float, float, float]]) -> None:
-    desk, waiting = FakeDesk(), list(actions)
-    desk.on_step = lambda session, obs, reply: reply(waiting.pop(0))
-    unplugged = Unplugged(desk)
+    tournament, waiting = FakeTournament(), list(actions)
+    tournament.on_step = lambda session, obs, reply: reply(waiting.pop(0))
+    unplugged = Unplugged(tournament)
     unplugged.feed(a_match([START] * len(actions)))
     boxes = [first_box(raw)[0] for raw in unplugged.answers().values()]  # type: ignore[index]
     sent = [[repr(value) for value in read_floats(box["action"])] for box in boxes if "action" in box]
@@ -79,7 +79,7 @@ def test_texts_that_are_no_numbers_are_nan(written: list[bytes]) -> None:
 
     unplugged = Unplugged()
     seen = []
-    unplugged.desk.on_step = lambda session, obs, reply: (seen.extend(obs), reply(ACTION))
+    unplugged.tournament.on_step = lambda session, obs, reply: (seen.extend(obs), reply(ACTION))
     unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
     unplugged.feed(write_box({"_ask": "2", "_command": "Step", "obv": written}))
     assert [repr(value) for value in seen] == [number(text) for text in written]
@@ -107,7 +107,7 @@ def test_damaged_matches_are_survived(damages: list[tuple[int, int]], cuts: list
     unplugged = Unplugged()
     replies = []
     if late:
-        unplugged.desk.on_step = lambda session, obs, reply: replies.append(reply)
+        unplugged.tournament.on_step = lambda session, obs, reply: replies.append(reply)
     for piece in cut(bytes(stream), cuts):
         unplugged.feed(piece)
     for reply in replies:

@@ -1,4 +1,4 @@
-"""From the options of `compete` and the environment to an order."""
+"""From the options of `compete` and the environment to what is asked for."""
 
 from __future__ import annotations
 
@@ -8,42 +8,44 @@ from typing import Any
 
 import pytest
 
-from competitor.daemon.order import Order, read_order
+from competitor.daemon.options import CompeteOptions, read_options
 from competitor.errors import AddressError, ConfigError, TokenError
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 ENVIRON = {"COMPRL_SERVER_URL": "example.org", "COMPRL_ACCESS_TOKEN": "s3cret"}
 
 
-def order(environ: dict[str, str] = ENVIRON, **options: Any) -> Order:
+def asked(environ: dict[str, str] = ENVIRON, **options: Any) -> CompeteOptions:
     nothing = dict.fromkeys(("server", "token_file", "connections", "games", "until", "http", "ca_file", "config_path"))
-    return read_order(
-        environ, NOW, **{"checkpoint": "champion", "records": Path("records"), "overrides": (), **nothing, **options}
+    return read_options(
+        environ,
+        NOW.timestamp(),
+        **{"checkpoint": "champion", "records": Path("records"), "overrides": (), **nothing, **options},
     )
 
 
 def test_the_environment_alone_is_enough() -> None:
-    one = order()
+    one = asked()
     assert (str(one.address), one.token, one.checkpoint) == ("comprl://example.org:65335", "s3cret", "champion")
     assert one.games is one.until is one.http is one.ca_file is one.warning is None
     assert one.load_config().compete.connections == 1
 
 
 def test_options_win() -> None:
-    one = order(server="ws://b.org", connections=4, games=3, until="2h", http="9100", overrides=("run.seed=5",))
+    one = asked(server="ws://b.org", connections=4, games=3, until="2h", http="9100", overrides=("run.seed=5",))
     assert (str(one.address), one.games, one.http) == ("ws://b.org:80/play", 3, ("127.0.0.1", 9100))
-    assert one.until == NOW + timedelta(hours=2)
+    assert one.until is not None and one.until.for_s == timedelta(hours=2).total_seconds()
     assert (one.load_config().compete.connections, one.load_config().run.seed) == (4, 5)
 
 
 def test_the_token_is_not_shown() -> None:
-    assert "s3cret" not in repr(order())
+    assert "s3cret" not in repr(asked())
 
 
 def test_settings_are_read_anew_each_time(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text("[compete]\nstuck_after_s = 30.0\n")
-    one = order(config_path=mine)
+    one = asked(config_path=mine)
     assert one.load_config().compete.stuck_after_s == 30.0
     mine.write_text("[compete]\nstuck_after_s = 40.0\n")
     assert one.load_config().compete.stuck_after_s == 40.0
@@ -53,23 +55,27 @@ def test_an_open_token_file_is_warned_about(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("abc\n")
     file.chmod(0o644)
-    one = order(token_file=file)
+    one = asked(token_file=file)
     assert one.token == "abc"
     assert one.warning is not None
     assert "chmod 600" in one.warning
 
 
 @pytest.mark.parametrize(
-    ("http", "expected"), [("0", ("127.0.0.1", 0)), ("0.0.0.0:80", ("0.0.0.0", 80)), ("lab:80", ("lab", 80))]
+    ("http", "expected"),
+    [("0", ("127.0.0.1", 0)), ("lab:80", ("lab", 80)), ("[::1]:80", ("::1", 80))],
 )
 def test_http_takes_a_port_with_or_without_a_host(http: str, expected: tuple[str, int]) -> None:
-    assert order(http=http).http == expected
+    assert asked(http=http).http == expected
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"http": "65536"}, "--http '65536' is not a port: expected PORT or HOST:PORT"),
+        ({"http": "[::x]:80"}, "--http '[::x]:80' is not a port"),
+        ({"http": "::1:80"}, "--http '::1:80' is not a port"),
+        ({"http": "99999999999999999999"}, "is not a port"),
         ({"http": "here"}, "--http 'here' is not a port"),
         ({"until": "soon"}, "--until 'soon' is not a time"),
         ({"until": "2020-01-01"}, "--until '2020-01-01' has passed already"),
@@ -78,15 +84,15 @@ def test_http_takes_a_port_with_or_without_a_host(http: str, expected: tuple[str
 )
 def test_wrong_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match="--") as caught:
-        order(**options)
+        asked(**options)
     assert words in str(caught.value)
 
 
 def test_what_is_missing_has_an_error_of_its_own() -> None:
     with pytest.raises(AddressError):
-        order({"COMPRL_ACCESS_TOKEN": "abc"})
+        asked({"COMPRL_ACCESS_TOKEN": "abc"})
     with pytest.raises(TokenError):
-        order({"COMPRL_SERVER_URL": "example.org"})
+        asked({"COMPRL_SERVER_URL": "example.org"})
 
 
 @pytest.mark.parametrize(
@@ -99,5 +105,5 @@ def test_what_is_missing_has_an_error_of_its_own() -> None:
 )
 def test_wrong_settings_of_compete(override: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        order(overrides=(override,)).load_config()
+        asked(overrides=(override,)).load_config()
     assert words in str(caught.value)

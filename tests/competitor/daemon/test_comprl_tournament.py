@@ -1,4 +1,4 @@
-"""The comprl wire at the real desk: engine, sessions, budget and records behind a server of raw bytes."""
+"""The comprl wire at the real tournament: engine, sessions, budget and records behind a server of raw bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from competitor.daemon.desk import Desk
-from competitor.daemon.lifecycle import Lifecycle
+from competitor.daemon.supervisor import Lifecycle
+from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Source
 from tests.competitor.daemon.comprl_bench import Daemon
 from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, TIMEOUT_S, Peer, Server
-from tests.competitor.engine.fakes import FakeBrain, Ledger, Shelf, make_engine, play_obs, running
+from tests.competitor.daemon.test_tournament import Ledger
+from tests.competitor.engine.fakes import FakeBrain, Shelf, make_engine, play_obs, running
 
 ROWS = play_obs(40)
 
@@ -28,7 +29,7 @@ class Hall:
         self.engine = make_engine(self.brain, self.telemetry, deadline_s=deadline_s)
         self.lifecycle = Lifecycle(games)
         self.now_s = 0.0
-        self.desk = Desk(
+        self.tournament = Tournament(
             self.engine,
             self.shelf,
             self.lifecycle,
@@ -42,7 +43,10 @@ class Hall:
 
 @contextmanager
 def playing(server: Server, hall: Hall, connections: int = 1, fake_time: bool = False) -> Iterator[Daemon]:
-    with running(hall.engine), Daemon(server.port, hall.desk, connections=connections, fake_time=fake_time) as daemon:
+    with (
+        running(hall.engine),
+        Daemon(server.port, hall.tournament, connections=connections, fake_time=fake_time) as daemon,
+    ):
         yield daemon
 
 
@@ -77,7 +81,7 @@ def test_two_matches_and_no_more() -> None:
         assert daemon.ended() is None and not server.has_caller
     first, second = hall.shelf.matches
     assert first.match_id == GAME_ID and (first.own, first.other, first.ending, first.reason) == (1, 0, "played", "")
-    assert first.obs.tolist() == ROWS and first.actions.tolist() == alone(ROWS) and first.link == "comprl-1"
+    assert first.obs.tolist() == ROWS and first.actions.tolist() == alone(ROWS) and first.connection == "comprl-1"
     assert first.is_first.tolist() == [step % 10 == 0 for step in range(40)] and second.obs.tolist() == ROWS[:20]
     assert hall.lifecycle.is_spent and hall.telemetry.numbers().connected is False
 

@@ -1,8 +1,8 @@
-"""The desk: where connections begin matches, hand in steps and end matches. A wire talks to nothing else.
+"""Where connections begin matches, hand in steps and end matches. A protocol's module talks to nothing else.
 
-Every method returns at once and may be called from any thread. The desk tells telemetry about messages (`heard`),
-connections (`open_link`, `closed`), matches and ratings, and the engine tells it about answers: a wire only
-reports `reconnected`.
+Every method returns at once and may be called from any thread. The tournament tells telemetry about messages
+(`heard`), connections (`join`, `closed`), matches and ratings, and the engine tells it about answers: a protocol only
+reports `reconnected`. Texts of the server are made harmless here, before they are kept or shown.
 """
 
 from __future__ import annotations
@@ -11,33 +11,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
 
-from competitor.daemon.lifecycle import Lifecycle
-from competitor.engine.engine import Engine
+from competitor.daemon.logs import Redaction
+from competitor.daemon.supervisor import Lifecycle
+from competitor.daemon.telemetry import Telemetry
+from competitor.engine.engine import Brain, Engine
 from competitor.engine.session import Reply, Session
 from competitor.play.finished_match import Ending, FinishedMatch, Keeper
+from competitor.wire.names import shown_name
 
-if TYPE_CHECKING:
-    from competitor.daemon.telemetry import Telemetry
-
-log = logging.getLogger("competitor.daemon")
+log = logging.getLogger(__name__)
 
 
-class Wire(Protocol):
-    """A protocol's side of the daemon: competitor.daemon.comprl and competitor.daemon.websocket."""
-
-    def run(self) -> None:
-        """Play in the calling thread until nothing is left to play; raises the fatal error that ended it."""
-
-    def finish(self) -> None:
-        """From any thread: no new match; who waits in the queue closes at once, who plays after the match."""
-
-    def leave(self) -> None:
-        """From any thread: close everything now."""
-
-
-class Desk:
+class Tournament:
     """Shared by all connections of one daemon."""
 
     def __init__(
@@ -50,31 +36,37 @@ class Desk:
         wire: str,
         server: str,
         stuck_after_s: float,
+        redact: Redaction | None = None,
         saved_within_s: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`wire` and `server` go into the records; `saved` is called `saved_within_s` after a match at the latest."""
+        """`wire` and `server` go into the records; `saved` is called `saved_within_s` after a match at the latest.
+
+        redact: takes the token out of texts that come from the server.
+        """
+        self.redact: Callable[[str], str] = redact or str
         self.engine, self.records, self.lifecycle, self.telemetry = engine, records, lifecycle, telemetry
         self.wire, self.server = wire, server
         self.stuck_after_s, self.saved_within_s = stuck_after_s, saved_within_s
         self.clock, self.wall_clock = clock, wall_clock
 
-    def open_link(self, name: str) -> Link:
-        """Return the desk's side of a new connection; one per connection attempt that got through."""
+    def join(self, name: str) -> Participant:
+        """Return the tournament's side of a new connection; one per connection attempt that got through."""
         self.telemetry.connected(name, True)
-        return Link(self, name)
+        return Participant(self, name)
 
-    def note_begin(self, session: Session, link: Link, *, was_reserved: bool) -> None:
-        """A match of a link begins."""
-        self.engine.open_session(session)
+    def note_begin(self, session: Session, participant: Participant, *, was_reserved: bool) -> Brain:
+        """A match of a participant begins; returns who plays it."""
+        brain = self.engine.open_session(session)
         self.lifecycle.begun(was_reserved=was_reserved)
         self.telemetry.match_begun()
         opponent = session.opponent or "an unknown opponent"
-        log.info("%s begins on %s against %s, playing %s", session, link.name, opponent, session.checkpoint)
+        log.info("%s begins on %s against %s, playing %s", session, participant.name, opponent, brain.name)
+        return brain
 
     def note_end(self, session: Session, match: FinishedMatch, saved: Callable[[], None]) -> None:
-        """A match of a link is over: free what it held, count it, and hand it to the records."""
+        """A match of a participant is over: free what it held, count it, and hand it to the records."""
         self.engine.close_session(session)
         if match.ending == "abandoned":
             self.lifecycle.abandoned()
@@ -89,30 +81,31 @@ class Desk:
             saved()
 
 
-class Link:
-    """One connection's side of the desk."""
+class Participant:
+    """One connection's side of the tournament."""
 
-    def __init__(self, desk: Desk, name: str) -> None:
+    def __init__(self, tournament: Tournament, name: str) -> None:
         self.name = name
-        self._desk = desk
+        self._tournament = tournament
         self._lock = threading.Lock()
-        self._sessions: set[Session] = set()  # in play
+        self._playing: dict[Session, Brain] = {}
+        self._active_s: dict[Session, float] = {}  # when the last step came, of those in play
         self._reserved = 0
         self._is_closed = False
 
     @property
     def playing(self) -> int:
         """Matches of this connection in play."""
-        return len(self._sessions)
+        return len(self._playing)
 
     def heard(self) -> None:
         """A message arrived, whatever it was: the connection lives."""
-        self._desk.telemetry.message()
+        self._tournament.telemetry.message()
 
     def wants_match(self) -> bool:
         """Answer to the server's "ready for a match?"; True reserves a place in the budget."""
         with self._lock:
-            if self._is_closed or not self._desk.lifecycle.wants_match():
+            if self._is_closed or not self._tournament.lifecycle.wants_match():
                 return False
             self._reserved += 1
             return True
@@ -121,17 +114,17 @@ class Link:
         """Give one reserved place back: this connection left the queue."""
         with self._lock:
             places, self._reserved = min(self._reserved, 1), max(self._reserved - 1, 0)
-        self._desk.lifecycle.released(places)
+        self._tournament.lifecycle.released(places)
 
     def begin(self, match_id: str, *, opponent: str | None = None, rounds: int = 4) -> Session:
         """A match begins; it takes a place that this connection reserved, if there is one."""
-        desk = self._desk
-        session = Session(match_id, self, opponent=opponent, rounds=rounds, started_at=desk.wall_clock())
-        session.last_active_s = desk.clock()
+        tournament = self._tournament
+        name = None if opponent is None else shown_name(tournament.redact(opponent))
+        session = Session(tournament.redact(match_id), opponent=name, rounds=rounds, started_at=tournament.wall_clock())
         with self._lock:
             was_reserved, self._reserved = self._reserved > 0, max(self._reserved - 1, 0)
-            desk.note_begin(session, self, was_reserved=was_reserved)
-            self._sessions.add(session)
+            self._playing[session] = tournament.note_begin(session, self, was_reserved=was_reserved)
+            self._active_s[session] = tournament.clock()
             is_closed = self._is_closed
         if is_closed:
             self.abandon(session, "the connection is gone")
@@ -139,8 +132,9 @@ class Link:
 
     def step(self, session: Session, obs: Sequence[float], reply: Reply) -> None:
         """Have `obs` (18,) answered by one call of `reply`; also after the match has ended."""
-        session.last_active_s = self._desk.clock()
-        self._desk.engine.submit(session, obs, reply)
+        if session in self._active_s:
+            self._active_s[session] = self._tournament.clock()
+        self._tournament.engine.submit(session, obs, reply)
 
     def end(
         self,
@@ -157,30 +151,33 @@ class Link:
         `saved` is called once, from another thread, when the record is safe on the disk or has failed to be, and
         after 3 s at the latest. Ending a match that is no longer in play only calls `saved`.
         """
-        if not self._take_out(session):
+        brain = self._take_out(session)
+        if brain is None:
             _OnceSaved(session, saved, 0.0)
             return
         if rating is not None:
-            self._desk.telemetry.rated(rating)
+            self._tournament.telemetry.rated(rating)
         ending: Ending = "opponent left" if _has_left(session, own, other, won) else "played"
-        match = self._finished(session, ending, own, other, rating=rating)
-        self._desk.note_end(session, match, _OnceSaved(session, saved, self._desk.saved_within_s))
+        match = self._finished(session, brain, ending, own, other, rating=rating)
+        self._tournament.note_end(session, match, _OnceSaved(session, saved, self._tournament.saved_within_s))
 
     def abandon(self, session: Session, reason: str) -> None:
         """The match cannot go on; its place in the budget is free again. Nothing if it is no longer in play."""
-        if self._take_out(session):
-            match = self._finished(session, "abandoned", 0, 0, reason=reason)
-            self._desk.note_end(session, match, lambda: None)
+        brain = self._take_out(session)
+        if brain is not None:
+            reason = self._tournament.redact(reason)
+            match = self._finished(session, brain, "abandoned", 0, 0, reason=reason)
+            self._tournament.note_end(session, match, lambda: None)
 
     def rated(self, rating: float) -> None:
         """The server told our rating."""
-        self._desk.telemetry.rated(rating)
+        self._tournament.telemetry.rated(rating)
 
     def stuck(self) -> list[Session]:
         """Return the matches of this connection that have had no start and no step for `stuck_after_s`."""
-        since_s = self._desk.clock() - self._desk.stuck_after_s
+        since_s = self._tournament.clock() - self._tournament.stuck_after_s
         with self._lock:
-            return [session for session in self._sessions if session.last_active_s < since_s]
+            return [session for session, active_s in self._active_s.items() if active_s < since_s]
 
     def closed(self, reason: str) -> None:
         """The connection is gone: its matches are abandoned, its reserved places free. A second call is nothing."""
@@ -188,44 +185,47 @@ class Link:
             if self._is_closed:
                 return
             self._is_closed = True
-            sessions, places, self._reserved = list(self._sessions), self._reserved, 0
-        self._desk.lifecycle.released(places)
+            sessions, places, self._reserved = list(self._playing), self._reserved, 0
+        self._tournament.lifecycle.released(places)
         for session in sessions:
             self.abandon(session, reason)
-        self._desk.telemetry.connected(self.name, False)
+        self._tournament.telemetry.connected(self.name, False)
 
-    def _take_out(self, session: Session) -> bool:
-        """Take a match out of play; False if it was not in play."""
+    def _take_out(self, session: Session) -> Brain | None:
+        """Take a match out of play and return who played it; None if it was not in play."""
         with self._lock:
-            is_playing = session in self._sessions
-            self._sessions.discard(session)
-            return is_playing
+            self._active_s.pop(session, None)
+            return self._playing.pop(session, None)
 
     def _finished(
-        self, session: Session, ending: Ending, own: int, other: int, *, reason: str = "", rating: float | None = None
+        self,
+        session: Session,
+        brain: Brain,
+        ending: Ending,
+        own: int,
+        other: int,
+        *,
+        reason: str = "",
+        rating: float | None = None,
     ) -> FinishedMatch:
-        film = session.film()
+        trace = session.trace()
         return FinishedMatch(
             match_id=session.match_id,
-            wire=self._desk.wire,
-            server=self._desk.server,
-            link=self.name,
+            wire=self._tournament.wire,
+            server=self._tournament.server,
+            connection=self.name,
             opponent=session.opponent,
             started_at=session.started_at,
-            ended_at=self._desk.wall_clock(),
+            ended_at=self._tournament.wall_clock(),
             own=own,
             other=other,
             rounds=session.rounds,
             ending=ending,
             reason=reason,
-            checkpoint=session.checkpoint,
-            digest=session.digest,
+            checkpoint=brain.name,
+            digest=brain.digest,
             rating=rating,
-            obs=film.obs,
-            actions=film.actions,
-            is_first=film.is_first,
-            source=film.source,
-            latency_ms=film.latency_ms,
+            **vars(trace),
         )
 
 

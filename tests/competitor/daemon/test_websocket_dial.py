@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-import websocket
 
-from competitor.daemon.websocket_connection import Timing
-from competitor.errors import AddressError, CertificateError, TokenError
-from competitor.wire.websocket_dial import Dial, DialError, RefusedError, Target, UntrustedError
+from competitor.errors import CertificateError, TokenError
+from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.websocket_bench import (
     PATIENCE_S,
     TOKEN,
@@ -56,42 +52,6 @@ def context(authority: trustme.CA, name: str = "localhost", **options: Any) -> s
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name, **options).configure_cert(tls)
     return tls
-
-
-@contextlib.contextmanager
-def dialled(url: str, **options: Any) -> Iterator[socket.socket | None]:
-    """The socket of a connection made directly, closed at the end."""
-    dial = Dial(Target.of(url), TOKEN, **options)
-    dial.start()
-    opened = dial.result()
-    try:
-        yield opened
-    finally:
-        dial.join(PATIENCE_S)
-        if opened is not None:
-            opened.close()
-
-
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("ws://Example.org:8080", "ws://example.org:8080/play"),
-        ("ws://example.org", "ws://example.org:80/play"),
-        ("wss://example.org/", "wss://example.org:443/play"),
-        ("wss://[::1]:8443/deep/play/", "wss://[::1]:8443/deep/play"),
-        ("ws://user:secret@example.org:1/play?token=secret#secret", "ws://example.org:1/play"),
-    ],
-)
-def test_addresses(url: str, address: str) -> None:
-    assert str(Target.of(url)) == address
-
-
-@pytest.mark.parametrize(
-    "url", ["", "example.org:80", "http://example.org", "ws://", "ws://:80", "ws://a:99999", "ws://[::1", "wss//a"]
-)
-def test_what_is_not_an_address(url: str) -> None:
-    with pytest.raises(AddressError, match="looks like ws://HOST:PORT"):
-        Target.of(url)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\r\nCookie: x", "tökën", "tab\t"])
@@ -185,9 +145,9 @@ def test_a_certificate_that_expires_while_playing_is_waited_for(
 def test_files_of_certificates_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("not a certificate")
     with pytest.raises(CertificateError, match="holds no certificates"):
-        Target.of("wss://example.org", tmp_path / "empty.pem")
+        Daemon("wss://example.org", authority=tmp_path / "empty.pem")
     with pytest.raises(CertificateError, match="No such file"):
-        Target.of("wss://example.org", tmp_path / "missing.pem")
+        Daemon("wss://example.org", authority=tmp_path / "missing.pem")
 
 
 def test_tls_where_there_is_none() -> None:
@@ -205,7 +165,6 @@ def test_no_tls_where_there_is_some(authority: trustme.CA) -> None:
 
 def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    trace = io.StringIO()
 
     async def script(peer: Peer) -> None:
         assert peer.request.headers["Authorization"] == f"Bearer {TOKEN}"
@@ -214,14 +173,9 @@ def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFi
         await peer.send("notice", message=f"why {TOKEN}?")
         await peer.play("m1")
 
-    websocket.enableTrace(True, logging.StreamHandler(trace))
-    try:
-        with Server(script) as server, Daemon(server.url) as daemon:
-            server.done()
-            assert TOKEN not in repr(daemon.wire) + repr(daemon.wire.__dict__["_target"])
-    finally:
-        websocket.enableTrace(False)
-    assert "Authorization: Bearer ***" in trace.getvalue() and TOKEN not in trace.getvalue()
+    with Server(script) as server, Daemon(server.url) as daemon:
+        server.done()
+        assert TOKEN not in repr(daemon.wire)
     ours = [record for record in caplog.records if not record.getMessage().startswith("the server says")]
     assert ours and not [record for record in ours if TOKEN in record.getMessage()]
 
@@ -252,28 +206,29 @@ def test_proxies_of_the_environment_do_not_get_the_token(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with Server(stay) as server, dialled(server.url) as opened:
-        assert opened is not None
+    with Server(logged_in) as server, Daemon(server.url):
+        server.done()
 
 
-def test_the_socket_is_tuned() -> None:
-    with Server(stay) as server, dialled(server.url) as opened:
-        assert opened is not None and opened.getblocking() is False
-        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+async def logged_in(peer: Peer) -> None:
+    """Nothing but a login."""
+    await peer.log_in()
 
 
 def test_every_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()
-    with Server(stay) as server:
+    look_up = socket.getaddrinfo
+    with Server(logged_in) as server:
         tcp = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-        found = [(*tcp, closed), (*tcp, ("127.0.0.1", server.port))]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        with dialled("ws://two-addresses.example/play") as opened:
-            assert opened is not None
+        found = [(*tcp, ("127.0.0.2", closed[1])), (*tcp, ("127.0.0.1", server.port))]
+
+        def both(host: str, *more: Any, **named: Any) -> Any:
+            return found if host == "two-addresses.example" else look_up(host, *more, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", both)
+        with Daemon(f"ws://two-addresses.example:{server.port}"):
+            server.done()
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
@@ -282,18 +237,25 @@ def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, error: Exce
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(DialError, match="there is no host 'nowhere.example'"), dialled("ws://nowhere.example"):
-        pass
+    with Daemon("ws://nowhere.example", attempts=1) as daemon:
+        assert "there is no host 'nowhere.example'" in str(daemon.ended())
 
 
-def test_kinds_of_failure(authority: trustme.CA) -> None:
-    with Server(stay, statuses=[401, 403]) as server:
-        with pytest.raises(RefusedError, match="HTTP status 401"), dialled(server.url):
-            pass
-        with pytest.raises(DialError, match="HTTP status 403"), dialled(server.url):
-            pass
-    with Server(stay, tls=context(authority)) as server, pytest.raises(UntrustedError), dialled(server.url):
-        pass
+@pytest.mark.parametrize("way", ["finish", "leave"])
+def test_a_look_up_that_hangs_can_be_cut_short(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        asked.set()
+        answer.wait(PATIENCE_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with Daemon("ws://slow.example") as daemon:
+        assert asked.wait(PATIENCE_S)
+        getattr(daemon.wire, way)()
+        assert daemon.ended() is None
+    answer.set()
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
@@ -308,40 +270,23 @@ def test_cancelling_an_attempt_closes_what_it_opened(scheme: str) -> None:
                 pass
         gone.set()
 
-    with raw_server(script) as url:
-        dial = Dial(Target.of(url.replace("ws:", f"{scheme}:")), TOKEN, timeout_s=3600.0)
-        dial.start()
+    with raw_server(script) as url, Daemon(url.replace("ws:", f"{scheme}:"), timing=Timing(connect_s=3600.0)) as daemon:
         assert accepted.wait(PATIENCE_S)
-        dial.cancel()
-        assert dial.result() is None
+        daemon.wire.leave()
+        assert daemon.ended() is None
         assert gone.wait(PATIENCE_S)
-        dial.join(PATIENCE_S)
-        assert not dial.is_alive()
 
 
-def test_cancelling_when_it_is_done_closes_the_socket() -> None:
-    with Server(stay) as server:
-        dial = Dial(Target.of(server.url), TOKEN)
-        dial.start()
-        dial.join(PATIENCE_S)
-        dial.cancel()
-        assert dial.result() is None
-
-
-def test_an_attempt_has_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_attempt_has_a_limit() -> None:
     """Also for a server that always says a little."""
 
     def script(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 200 ")
         with contextlib.suppress(OSError):
             while True:
                 peer.sendall(b"X")
                 pause.wait(0.01)
 
     pause = threading.Event()
-    with raw_server(script) as url:
-        dial = Dial(Target.of(url), TOKEN, timeout_s=0.15)
-        dial.start()
-        with pytest.raises(DialError, match="no connection within 0.15 s"):
-            dial.result()
-        dial.join(PATIENCE_S)
-        assert not dial.is_alive()
+    with raw_server(script) as url, Daemon(url, timing=Timing(connect_s=0.15), attempts=1) as daemon:
+        assert "no connection within 0.15 s" in str(daemon.ended())

@@ -1,0 +1,38 @@
+"""Names that a server sends, made fit to be shown: no letter that hides, moves the cursor or looks like another.
+
+Nobody can turn a player with a deceptive name away from a foreign server, but a name can be shown as what it is.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST_NAME = 64
+# Alphabets whose letters look like Latin ones.
+_LOOK_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
+
+
+def shown_name(name: str) -> str:
+    """Return `name` in compatible letters, without marks and invisible characters; look-alikes as \\u0430.
+
+    Letters of an alphabet that imitates the Latin one are escaped where Latin letters stand beside them: nobody
+    writes a name in both. What is not printable becomes a question mark, as does a name of nothing.
+    """
+    folded = unicodedata.normalize("NFKC", name[: 8 * LONGEST_NAME])
+    kept = "".join(_printable(letter) for letter in folded).strip()
+    if any("a" <= letter.lower() <= "z" for letter in kept):
+        kept = "".join(_escaped(letter) for letter in kept)
+    return kept[:LONGEST_NAME] or "?"
+
+
+def _printable(letter: str) -> str:
+    category = unicodedata.category(letter)
+    if category in ("Mn", "Me", "Cf"):  # marks that could not be composed, and what is invisible
+        return ""
+    return letter if letter.isprintable() else "?"
+
+
+def _escaped(letter: str) -> str:
+    if not letter.isascii() and unicodedata.name(letter, "").startswith(_LOOK_ALIKE):
+        return letter.encode("ascii", "backslashreplace").decode()
+    return letter
