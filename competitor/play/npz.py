@@ -7,7 +7,6 @@ import json
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,14 +65,9 @@ def read_about(path: Path, array: NDArray[Any], model: type[Facts], version: int
         facts = json.loads(str(array))
         if facts["format_version"] != version:
             raise RecordingError(f"{path} has format {str(facts['format_version'])[:20]}, this version reads {version}")
-        return _adapter(model).validate_json(str(array))
+        return TypeAdapter(model).validate_json(str(array))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordingError(f"{path} describes what it holds in a way that is not understood") from error
-
-
-@cache
-def _adapter(model: type[Facts]) -> TypeAdapter[Facts]:
-    return TypeAdapter(model)
 
 
 def _check_there(path: Path) -> None:

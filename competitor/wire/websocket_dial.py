@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -25,6 +26,7 @@ from competitor.wire.backoff import retry_after_s
 from competitor.wire.messages import MOST_BYTES, plain
 
 MOST_FRAME_BYTES = 16 * MOST_BYTES  # what is longer ends the connection; up to here it is only passed over
+TURNS_TO_CLOSE = 8  # TLS in its handshake takes four
 UNAUTHORIZED, SWITCHING = 401, 101
 COME_BACK_LATER = (429, 503)
 CLIENT = f"hockey-dreamer {__version__}"
@@ -79,12 +81,15 @@ async def dialled(
     connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls or False, force_close=True)
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirection)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=[trace],
-        timeout=aiohttp.ClientTimeout(total=None),
-    ) as session:
+    async with (
+        _turns_afterwards(),
+        aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as session,
+    ):
         try:
             async with asyncio.timeout(timeout_s):
                 opened = await session.ws_connect(
@@ -100,6 +105,16 @@ async def dialled(
         except Exception as error:  # whatever a server's answer provokes in the libraries is its failure, not ours
             raise _explained(address, error, redact) from None
         yield opened
+
+
+@asynccontextmanager
+async def _turns_afterwards() -> AsyncIterator[None]:
+    """Let the event loop close what it was asked to close: it takes a few turns, and may end right after the block."""
+    try:
+        yield
+    finally:
+        for _ in range(TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
 
 
 async def _refuse_redirection(session: object, context: SimpleNamespace, parameters: Any) -> None:
@@ -119,7 +134,8 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
         case aiohttp.ClientConnectorDNSError():
             return DialError(f"there is no host '{plain(address.host)}', or no network")
         case aiohttp.ClientConnectorError():
-            return DialError(error.os_error.strerror or str(error.os_error))
+            number = error.os_error.errno
+            return DialError(os.strerror(number) if number else str(error.os_error))
         case aiohttp.WSServerHandshakeError(status=status) if status != SWITCHING:
             headers: Mapping[str, str] = error.headers or {}
             asked = headers.get("Retry-After", "") if status in COME_BACK_LATER else ""
