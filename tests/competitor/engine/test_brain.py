@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from competitor.engine.brain import FIRST_SLOTS, DreamerBrain, load_brain
 from competitor.engine.session import Action, Session, Source
 from competitor.players import DreamerPlayer
 from dreamer.agent import Dreamer
-from dreamer.checkpoint import save_checkpoint
+from dreamer.checkpoint import read_card, save_checkpoint
 from dreamer.errors import CheckpointError
 from dreamer.sequence_model import State
 from tests.competitor.engine.fakes import WAIT_S, Inbox, Ledger, make_engine, play_obs, running
@@ -148,7 +147,7 @@ def test_a_checkpoint_becomes_a_brain(agent: Dreamer, tmp_path: Path) -> None:
     save_checkpoint(path, agent, {})
     brain = load_brain(str(path))
     assert brain.name == str(path) and brain.deterministic
-    assert brain.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert brain.digest == read_card(path)["sha256"] and len(brain.digest) == 64
     twin = DreamerBrain(agent, name="twin", digest="d")
     obs = observations(1)
     assert np.array_equal(brain.act([brain.open()], obs, first(1), ZERO), twin.act([twin.open()], obs, first(1), ZERO))
