@@ -71,3 +71,24 @@ def test_while_a_command_loads_what_it_needs(arguments: list[str], module: str, 
 def test_nohup_is_respected(tmp_path: Path) -> None:
     code, err = start(["--help"], "click", signal.SIGHUP, tmp_path, ignored=True)
     assert (code, err) == (0, "")
+
+
+COMPETE = ["compete", "--server", "127.0.0.1:9", "--token-file", "token", "--set", "compete.attempts=1"]
+AT = ["click", "competitor.daemon.commands", "competitor.daemon.options", "torch.nn", "competitor.daemon.tournament"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", AT)
+def test_compete_that_is_told_to_stop_while_it_starts_ends_well(module: str, number: int, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("abc")
+    (tmp_path / "token").chmod(0o600)
+    assert start(COMPETE, module, number, tmp_path) == (0, "")
+    assert not (tmp_path / "records").exists()
+
+
+@pytest.mark.parametrize("module", AT)
+def test_a_hangup_does_not_end_compete_while_it_starts(module: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("abc")
+    (tmp_path / "token").chmod(0o600)
+    code, said = start(COMPETE, module, signal.SIGHUP, tmp_path)
+    assert code == 17 and "no connection to 127.0.0.1:9 after one attempt" in said

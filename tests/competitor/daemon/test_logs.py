@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from competitor.daemon.logs import CONSOLE, DAYS_KEPT, DailyFile, Redaction, logging_to
+from competitor.daemon.logs import BURST, CONSOLE, DAYS_KEPT, PAUSE_S, DailyFile, Redaction, Throttle, logging_to
 
 TOKEN = "s3cr\u00e9t-\\'\"/%-token"
 HEADER = "version 1\nsettings {}"
@@ -173,3 +173,31 @@ def test_a_thread_that_dies_is_logged_and_all_is_put_back(tmp_path: Path) -> Non
     assert "the thread network died: no ***" in path.read_text()
     assert "RuntimeError: no ***" in path.read_text()
     assert (threading.excepthook, root.level, list(root.handlers)) == before
+
+
+def test_a_flood_of_lines_of_a_kind_is_counted_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "compete-1.log"
+    with logging_to(path, header=lambda: "head", secret="s3cret"):
+        for number in range(6000):
+            logging.getLogger("competitor.daemon.test").info("the server says: %s", f"{number} {500 * 'x'}")
+        for number in range(300):
+            logging.getLogger(CONSOLE).info("result %d", number)
+        logging.getLogger("competitor.daemon.test").info("something else")
+    text = path.read_text()
+    assert text.count("the server says") <= BURST + 20 and "something else" in text
+    assert text.count(": result ") == 300  # results are what it is all about
+    assert path.stat().st_size < 200_000
+
+
+def test_what_was_left_out_is_told_with_the_next_one() -> None:
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    record = logging.LogRecord("a", logging.INFO, "", 0, "again %s", ("x",), None)
+    other = logging.LogRecord("a", logging.INFO, "", 0, "other", None, None)
+    assert [throttle.let_pass(record) for _ in range(BURST)] == [0] * BURST
+    assert throttle.let_pass(record) is throttle.let_pass(record) is None
+    assert throttle.let_pass(other) == 0
+    now[0] += PAUSE_S
+    assert (throttle.let_pass(record), throttle.let_pass(record)) == (2, None)
+    now[0] += 1e6
+    assert [throttle.let_pass(record) for _ in range(BURST + 1)] == [1, *[0] * (BURST - 1), None]

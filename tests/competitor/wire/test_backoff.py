@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competitor.wire.backoff import Backoff
+from competitor.wire.backoff import LONGEST_ASKED_S, Backoff, Retries, retry_after_s
 
 
 class Fixed(random.Random):
@@ -51,3 +51,43 @@ def test_clients_that_lost_the_server_together_come_back_apart() -> None:
     for attempt in range(10):
         waits = sorted(client.next_s() for client in clients)
         assert waits[-1] / waits[0] > 1.8, attempt
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 37.0),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", 0.0),  # has passed
+        ("9" * 400, 999_999_999_999.0),
+        ("", None),
+        ("-1", None),
+        ("soon", None),
+        ("1e9", None),
+        ("\u0661", None),
+        ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+    ],
+)
+def test_the_servers_word_on_when_to_come_back(text: str, seconds: float | None) -> None:
+    assert retry_after_s(text, 784_111_740.0) == seconds
+
+
+def test_a_server_can_make_us_wait_longer_not_shorter_and_not_for_ever() -> None:
+    retries = Retries(Backoff(8.0, 8.0, random.Random(1)))
+    assert retries.next_s(500.0) == 500.0
+    assert 4.0 <= retries.next_s(0.5) <= 8.0
+    assert retries.next_s(1e12) == LONGEST_ASKED_S
+
+
+def test_waits_grow_until_a_connection_was_useful_and_attempts_count_until_a_login() -> None:
+    retries = Retries(Backoff(1.0, 64.0, random.Random(1)), attempts=3)
+    assert [retries.failed() for _ in range(2)] == [False, False]
+    for _ in range(5):
+        retries.next_s()
+    retries.logged_in()
+    assert retries.next_s() >= 16.0 and not retries.failed()
+    retries.useful()
+    assert retries.next_s() <= 1.5
+    assert [retries.failed() for _ in range(2)] == [False, True]
+    assert not any(Retries(Backoff(1.0, 1.0, random.Random())).failed() for _ in range(10))
