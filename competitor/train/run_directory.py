@@ -122,11 +122,12 @@ class RunDirectory:
 
     @property
     def preset(self) -> str:
-        """Name of the preset the run was made with."""
+        """Name of the preset the run was made with; `default` where version.json is damaged: nothing hangs on it."""
         try:
-            return str(json.loads((self.path / "version.json").read_bytes())["preset"])
+            preset = json.loads((self.path / "version.json").read_bytes())["preset"]
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return "default"
+        return preset if isinstance(preset, str) else "default"
 
     @property
     def checkpoints(self) -> Path:

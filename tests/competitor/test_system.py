@@ -1,4 +1,4 @@
-"""One writer at a time for a directory."""
+"""One writer at a time for a directory, and how the process ends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import cli
 from competitor.errors import BusyError
 from competitor.system import sole_writer
 
 HOLD = """
 import pathlib, sys
+import cli
+from competitor.errors import BusyError
 from competitor.system import sole_writer
 with sole_writer(pathlib.Path(sys.argv[1]), "it"):
     print("held", flush=True)
@@ -38,3 +41,18 @@ def test_the_directory_is_free_again_after_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with sole_writer(tmp_path, "it"):
         pass
+
+
+AT_THE_END = """
+import atexit, gc, runpy, sys
+atexit.register(lambda: print("frozen:", gc.get_freeze_count() > 10_000))  # runs after those registered later
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("argument", ["--version", "--no-such-option"])
+def test_no_command_looks_for_garbage_when_it_has_ended(argument: str) -> None:
+    command = [sys.executable, "-c", AT_THE_END, cli.__file__, argument]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "frozen: True"

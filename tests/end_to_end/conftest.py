@@ -1,13 +1,16 @@
-"""A finished run of the preset `debug`, made by the real command."""
+"""A finished run of the preset `debug`, made by the real command, and a command that has to fail."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import cli
+
+Fails = Callable[..., str]
 
 SMALL = [
     *("--preset", "debug", "--set", "training.environment_steps=1200", "--set", "training.lesson_rounds=0"),
@@ -32,3 +35,18 @@ def run_copy(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     copy = Path("runs/first")
     shutil.copytree(finished_run, copy)
     return copy
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
+    """Runs a command that has to fail with a code; returns its one line."""
+
+    def run(code: int, *arguments: str) -> str:
+        capsys.readouterr()
+        assert cli.run(list(arguments)) == code
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert len(err.strip().splitlines()) == 1
+        return err
+
+    return run

@@ -24,21 +24,6 @@ Fails = Callable[..., str]
 CONFIG, CHECKPOINT, PLAYER, ENGINE, STORAGE, DIVERGENCE, RESUME, RECORDING = 3, 4, 5, 6, 7, 8, 9, 10
 
 
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
-    """Runs a command that has to fail with a code; returns its one line."""
-
-    def run(code: int, *arguments: str) -> str:
-        capsys.readouterr()
-        assert cli.run(list(arguments)) == code
-        err = capsys.readouterr().err
-        assert err.startswith("error: ")
-        assert len(err.strip().splitlines()) == 1
-        return err
-
-    return run
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

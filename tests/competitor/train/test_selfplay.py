@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 
 from competitor.config import Config, load_config
 from competitor.errors import ResumeError, StorageError
+from competitor.evaluate.evaluation import Scheduled, paired_schedule
 from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
 from competitor.train.metrics import read_lines
@@ -227,6 +229,25 @@ def test_each_evaluation_tells_how_well_the_model_dreams(unbroken: tuple[Trainer
         rates = {"dream/goals_seen", "dream/false_alarms", "dream/return_bias"}
         assert told == (errors | rates if line["kind"] == "evaluation" else set())
         assert all(line[key] > 0.0 for key in told & errors)
+
+
+def test_the_best_is_not_chosen_on_the_rounds_that_judge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selected: list[Scheduled] = []
+
+    def schedule(opponent: str, rounds: int, seed: int) -> Iterator[Scheduled]:
+        for pairing in paired_schedule(opponent, rounds, seed):
+            selected.append(pairing)
+            yield pairing
+        trainer.stop()
+
+    monkeypatch.setattr("competitor.evaluate.evaluation.paired_schedule", schedule)
+    config = tiny("training.evaluate_every_steps=1")
+    trainer = Trainer.start(config, tmp_path / "run")
+    trainer.train()
+    assert selected and (tmp_path / "run/checkpoints/best.safetensors").exists()
+    for seed in (config.evaluation.seed, config.run.seed):
+        judged = paired_schedule("weak", config.evaluation.rounds, seed)
+        assert not {pairing.seed for pairing in judged} & {pairing.seed for pairing in selected}
 
 
 def test_looking_at_the_dream_changes_nothing_that_is_learned(
