@@ -210,8 +210,11 @@ class Connection:
         """Wake the writer: once for all messages that wait."""
         if not self._rung:
             self._rung = True
-            self._call(self._bell.set)
-            self._call(self._room.set)
+            self._call(self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._bell.set()
+        self._room.set()
 
     def _end(self, reason: str) -> None:
         if not self._over.done():
