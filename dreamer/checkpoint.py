@@ -226,7 +226,9 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
             _learners(agent)[name].load_state_tensors(own, steps)
         agent.updates = counters.updates
     except (SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = (
+            f"training.json{_first(error)}" if isinstance(error, ValidationError) else str(error).partition("\n")[0]
+        )
         raise CheckpointError(f"the training state in {directory} is damaged or of another model: {reason}") from error
 
 

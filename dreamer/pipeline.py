@@ -137,7 +137,10 @@ class Pipeline:
             self._last = _numbers(directory / "player.json")
         for name, agent in self._copies():
             if (directory / name).exists():
-                agent.load_state_dict(load_file(directory / name))
+                weights = load_file(directory / name)
+                if not all(torch.isfinite(weight).all() for weight in weights.values()):
+                    raise ValueError(f"{name}: some weights are not finite")
+                agent.load_state_dict(weights)
 
     def _copies(self) -> list[tuple[str, Dreamer]]:
         """The agents beside the one that learns, by the names of their files."""
@@ -160,7 +163,10 @@ class Pipeline:
 
 def _numbers(file: Path) -> dict[str, float]:
     """The metrics in ``file``; raises ValueError where it holds something else."""
-    found = json.loads(file.read_bytes())
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file.name} is not JSON") from error
     values = found.values() if isinstance(found, dict) and "skipped" in found else [None]
     if not all(type(value) in (int, float) for value in values):
         raise ValueError(f"{file.name} does not hold the metrics of an update")

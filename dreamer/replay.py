@@ -13,11 +13,12 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from dreamer.files import atomic_write, atomic_write_text
 
 Array = NDArray[np.float32]
 Batch = dict[str, Tensor]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,35 @@ class Lane:
     serial: int
     position: int
     mirrored: bool
+
+
+class GeneratorState(BaseModel):
+    """The state of a NumPy generator as its ``bit_generator.state`` gives it, checked for type and range."""
+
+    class Words(BaseModel):
+        """PCG64's two numbers of 128 bits."""
+
+        model_config = ConfigDict(strict=True)
+
+        state: Annotated[int, Field(ge=0, lt=2**128)]
+        inc: Annotated[int, Field(ge=0, lt=2**128)]
+
+    model_config = ConfigDict(strict=True)
+
+    bit_generator: Literal["PCG64"]
+    state: Words
+    has_uint32: Annotated[int, Field(ge=0, le=1)]
+    uinteger: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class SavedReplay(BaseModel):
+    """What replay.json holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    first_serial: Count
+    random: GeneratorState
+    lanes: list[tuple[Count, Count, bool] | tuple[Count, Count, bool, Any]]  # older versions say a fourth thing
 
 
 class EpisodeBuffer:
@@ -215,14 +246,20 @@ class EpisodeBuffer:
         buffer = cls(config, obs_size, action_size, mirror=mirror, seed=0)
         try:
             arrays = load_file(directory / "replay.safetensors")
-            state = json.loads((directory / "replay.json").read_text())
+            state = SavedReplay.model_validate_json((directory / "replay.json").read_bytes())
             for episode in _split(arrays):
                 buffer.add(episode)
-            buffer._first_serial += state["first_serial"]
-            buffer._random.bit_generator.state = state["random"]
-            lanes = [Lane(*entry[:3]) for entry in state["lanes"]]  # older ones say a fourth thing
+            buffer._first_serial += state.first_serial
+            buffer._random.bit_generator.state = state.random.model_dump()
+            lanes = [Lane(*entry[:3]) for entry in state.lanes]
+            if any(lane.serial >= buffer._first_serial + len(buffer._episodes) for lane in lanes):
+                raise ValueError("a lane stands in an episode that is not there")
         except ReplayError:
             raise
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise ReplayError(f"{directory / 'replay.json'} cannot be read: {where}: {first['msg']}") from error
         except Exception as error:  # safetensors raises its own types; all mean the same to the user
             raise ReplayError(f"the replay in {directory} cannot be read: {error}") from error
         buffer._lanes = lanes if len(lanes) == config.batch_size else []

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from competitor.config import PAST, SELF
 
@@ -22,6 +23,7 @@ PFSP_POWER = 2.0  # those the learner loses to; with 1 the pool's weak half stil
 ELO_STEP = 8.0  # small: hundreds of rounds a minute are played, and a rating should not wander by more than about 30
 ELO_SCALE = 400.0
 ANCHOR = "weak"
+Count = Annotated[int, Field(ge=0, le=2**53)]  # checked where a saved league is read, see facts
 
 
 @dataclass
@@ -31,13 +33,13 @@ class Member:
     `win_rate` is a moving average of the learner's score (1 won, 0.5 drawn, 0 lost).
     """
 
-    name: str
-    environment_steps: int
-    rating: float = 0.0
-    wins: int = 0
-    draws: int = 0
-    losses: int = 0
-    win_rate: float = UNKNOWN_WIN_RATE
+    name: Annotated[str, Field(min_length=1)]
+    environment_steps: Count
+    rating: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    wins: Count = 0
+    draws: Count = 0
+    losses: Count = 0
+    win_rate: Annotated[float, Field(ge=0.0, le=1.0)] = UNKNOWN_WIN_RATE
 
     @property
     def games(self) -> int:
@@ -167,7 +169,7 @@ class League:
         Raises KeyError, TypeError and ValueError for a state that is damaged.
         """
         self.rating = float(state["rating"])
-        saved = _members(state["opponents"] if "opponents" in state else state["kinds"])  # the name before 0.3
+        saved = _members(state["opponents"])
         self.opponents |= {member.name: member for member in saved if member.name in self.opponents}
         self.members = _members(state["members"])
         while len(self.members) > self.pool_size:

@@ -26,6 +26,7 @@ from competitor.errors import PlayerError, ResumeError
 from competitor.play.rounds import Pairing, RoundTable, RunningRound
 from competitor.players import DreamerPlayer, Player
 from competitor.rink import ACTION_MIRROR, OBS_MIRROR, Mode
+from competitor.train.facts import FORMAT, Counters, SavedRound, read_facts
 from competitor.train.league import League
 from competitor.train.matchmaker import Matchmaker
 from competitor.train.metrics import Averages
@@ -39,26 +40,8 @@ from dreamer.files import atomic_write, atomic_write_text
 from dreamer.pipeline import Pipeline
 from dreamer.replay import EpisodeBuffer, Mirror
 
-FORMAT = 1
 FEATURES, ACTIONS = 18, 4
 WITHOUT_KEEP_MODE = (16, 3)
-
-
-@dataclass
-class Counters:
-    """What has been done so far. `credit`: updates that collected steps have earned and are still due."""
-
-    environment_steps: int = 0
-    warmup_steps: int = 0
-    rounds: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    credit: float = 0.0
-    seconds: float = 0.0
-    next_evaluation: int = 0
-    next_snapshot: int = 0
-    best_score: float | None = None
-    best_steps: int = 0
 
 
 @dataclass
@@ -188,23 +171,20 @@ def read_state(directory: Path, config: Config, run: RunDirectory, placement: Pl
 
 
 def _read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement) -> TrainingState:
-    facts = json.loads((directory / "trainer.json").read_text(encoding="utf-8"))
-    if facts["format"] != FORMAT:
-        raise ResumeError(f"{run.path} was saved in format {facts['format']}; this version reads format {FORMAT}")
+    facts = read_facts(directory / "trainer.json")
     agent = _read_agent(directory, config).settle(placement.torch_device, placement.precision)
     obs_size, action_size = sizes(config)
     replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
-    past = list(facts["past"])
-    in_play = [fact["opponent"] for fact in facts["rounds"] if fact["opponent"] not in past]
+    in_play = [played.opponent for played in facts.rounds if played.opponent not in facts.past]
     state = _assemble(config, run, listed_players(config, in_play), agent, replay, np.random.default_rng(0))
-    for name in past:
+    for name in facts.past:
         state.roster.bring_past(name)
-    state.counters = Counters(**facts["counters"])
-    state.averages.restore(facts["averages"])
-    state.league.restore(facts["league"])
-    state.open_table(config, _read_rounds(directory, facts["rounds"]))
-    state.matchmaker.restore(facts["matchmaker"])
-    _restore_players(directory, state, same_device=facts.get("device", "cpu") == agent.device.type)
+    state.counters = facts.counters
+    state.averages.restore(facts.averages.model_dump())
+    state.league.restore(facts.league.model_dump())
+    state.open_table(config, _read_rounds(directory, facts.rounds))
+    state.matchmaker.restore(facts.matchmaker.model_dump())
+    _restore_players(directory, state, same_device=facts.device == agent.device.type)
     # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
     load_training_state(directory, agent)
     state.pipeline.load(directory)
@@ -242,13 +222,14 @@ def _write_rounds(directory: Path, running: list[RunningRound]) -> None:
     atomic_write(directory / "rounds.safetensors", lambda file: file.write(data))
 
 
-def _read_rounds(directory: Path, facts: list[dict[str, Any]]) -> list[RunningRound]:
+def _read_rounds(directory: Path, saved: list[SavedRound]) -> list[RunningRound]:
     actions = load_arrays(directory / "rounds.safetensors")
     rounds = []
-    for fact in facts:
-        rink = int(fact.pop("rink"))
-        pairing = Pairing(**{**fact, "mode": Mode[fact["mode"]]})
-        rounds.append(RunningRound(rink, pairing, actions[str(rink)]))
+    for played in saved:
+        about = played.model_dump(exclude={"rink"})
+        rounds.append(
+            RunningRound(played.rink, Pairing(**about | {"mode": Mode[played.mode]}), actions[str(played.rink)])
+        )
     return rounds
 
 

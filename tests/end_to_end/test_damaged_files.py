@@ -47,11 +47,12 @@ def test_a_preset_that_is_none(name: str, fails: Fails, tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["null", "[]", '{"updates": null}', '{"updates": 1e999}', "[" * 100_000])
-def test_counters_of_the_agent_that_are_none(text: str, fails: Fails, run_copy: Path) -> None:
-    (current_save(run_copy) / "training.json").write_text(text)
+@pytest.mark.parametrize("text", ["null", "[]", "3", '{"updates": null, "format": 1}', "{", "[" * 100_000])
+@pytest.mark.parametrize("name", ["trainer.json", "training.json", "replay.json", "player.json"])
+def test_a_state_file_that_is_none(name: str, text: str, fails: Fails, run_copy: Path) -> None:
+    (current_save(run_copy) / name).write_text(text)
     before = files(run_copy)
-    assert "the training state in" in fails(RESUME, "train", "--resume", str(run_copy))
+    assert name in fails(RESUME, "train", "--resume", str(run_copy))
     assert files(run_copy) == before
 
 

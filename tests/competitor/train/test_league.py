@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from competitor.train.facts import SavedLeague
 from competitor.train.league import ELO_STEP, League, Member, expected_score, pfsp_weights
 
 RATES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20)
@@ -173,7 +174,7 @@ def test_the_state_of_version_0_2_is_taken_over() -> None:
     state = league.to_json()
     state["kinds"] = state.pop("opponents")
     copy = league_of()
-    copy.restore(state)
+    copy.restore(SavedLeague.model_validate_json(json.dumps(state)).model_dump())
     assert copy.to_json() == league.to_json()
 
 

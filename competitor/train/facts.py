@@ -1,0 +1,127 @@
+"""The plain values of a save (trainer.json), checked for type and range before anything is built from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
+
+from competitor.errors import ResumeError
+from competitor.train.league import Count, Member
+from dreamer.replay import GeneratorState
+
+FORMAT = 1
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+@dataclass
+class Counters:
+    """What has been done so far. `credit`: updates that collected steps have earned and are still due."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    environment_steps: Count = 0
+    warmup_steps: Count = 0
+    rounds: Count = 0
+    skipped: Count = 0
+    skipped_in_a_row: Count = 0
+    credit: NotNegative = 0.0
+    seconds: NotNegative = 0.0
+    next_evaluation: Count = 0
+    next_snapshot: Count = 0
+    best_score: Finite | None = None
+    best_steps: Count = 0
+
+
+class Part(BaseModel):
+    """Immutable; nothing is converted from another type."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class SavedLeague(Part):
+    """What League.to_json gives."""
+
+    rating: Finite
+    opponents: list[Member] = Field(validation_alias=AliasChoices("opponents", "kinds"))  # "kinds" before 0.3
+    members: list[Member]
+
+
+class SavedMatchmaker(Part):
+    """What Matchmaker.to_json gives."""
+
+    turns: dict[str, Count]
+    active: list[Name]
+    rounds_since_draw: Count
+    generator: GeneratorState
+
+
+class SavedAverages(Part):
+    """What Averages.to_json gives."""
+
+    sums: dict[str, Finite]
+    counts: dict[str, Annotated[int, Field(ge=1, le=2**53)]]
+
+    @model_validator(mode="after")
+    def _check(self) -> SavedAverages:
+        if self.sums.keys() != self.counts.keys():
+            raise ValueError("sums and counts are not of the same numbers")
+        return self
+
+
+class SavedRound(Part):
+    """Where a round in play is played and how it began, see Pairing."""
+
+    rink: Count
+    one_starting: bool
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    mode: Literal["NORMAL", "TRAIN_SHOOTING", "TRAIN_DEFENSE"]
+    seat: Annotated[int, Field(ge=0, le=1)]
+    opponent: Name
+
+
+class Facts(Part):
+    """All of trainer.json."""
+
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)]
+    device: str = "cpu"
+    counters: Counters
+    league: SavedLeague
+    matchmaker: SavedMatchmaker
+    averages: SavedAverages
+    past: list[Name]
+    rounds: list[SavedRound]
+
+    @model_validator(mode="after")
+    def _check(self) -> Facts:
+        if not set(self.matchmaker.active) <= set(self.past):
+            raise ValueError("an active past self is not among those of the past")
+        if any(count > 1 for count in Counter(played.rink for played in self.rounds).values()):
+            raise ValueError("two rounds are played on one rink")
+        return self
+
+
+def read_facts(file: Path) -> Facts:
+    """Read trainer.json. Raises ResumeError, which names the file, when it is missing, damaged or of another format."""
+    try:
+        text = file.read_bytes()
+        found: Any = from_json(text)
+        if isinstance(found, dict) and type(found.get("format")) is int and found["format"] != FORMAT:
+            raise ResumeError(
+                f"the run cannot be continued: {file} is of format {found['format']!r:.20}; this version reads format {FORMAT}"
+            )
+        return Facts.model_validate_json(text)
+    except OSError as error:
+        raise ResumeError(f"the run cannot be continued: {file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ResumeError(f"the run cannot be continued: {file} is damaged: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise ResumeError(f"the run cannot be continued: {file} is damaged: it is not JSON") from error
