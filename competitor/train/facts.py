@@ -113,9 +113,8 @@ def read_facts(file: Path) -> Facts:
         text = file.read_bytes()
         found: Any = from_json(text)
         if isinstance(found, dict) and type(found.get("format")) is int and found["format"] != FORMAT:
-            raise ResumeError(
-                f"the run cannot be continued: {file} is of format {found['format']!r:.20}; this version reads format {FORMAT}"
-            )
+            found_format = f"{found['format']!r:.20}"
+            raise ResumeError(f"the run cannot be continued: {file} is of format {found_format}, not {FORMAT}")
         return Facts.model_validate_json(text)
     except OSError as error:
         raise ResumeError(f"the run cannot be continued: {file} cannot be read: {error.strerror}") from error

@@ -112,7 +112,7 @@ def at(path: tuple[Any, ...]) -> Any:
         (("rounds", 0, "rink"), "3", "two rounds are played on one rink"),
         (("rounds", 0, "seat"), "2", "rounds.0.seat: "),
         (("rounds", 0, "mode"), '"CHESS"', "rounds.0.mode: "),
-        (("format",), "2", "is of format 2; this version reads format 1"),
+        (("format",), "2", "is of format 2, not 1"),
         (("format",), "9" * 400, "is "),
     ],
 )
