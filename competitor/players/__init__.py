@@ -5,7 +5,7 @@
 
 from competitor.players.basic import BasicPlayer
 from competitor.players.chance import ChancePlayer
-from competitor.players.dreamer import DreamerPlayer
+from competitor.players.dreamer import DreamerPlayer, SampledDreamer
 from competitor.players.foreign import ForeignPlayer
 from competitor.players.player import (
     ACTION_SIZE,
@@ -31,6 +31,7 @@ __all__ = [
     "ForeignPlayer",
     "Player",
     "RandomPlayer",
+    "SampledDreamer",
     "SeededPlayer",
     "checked_actions",
     "checkpoint_path",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,9 +69,8 @@ class DreamerPlayer:
         index = torch.from_numpy(rows).to(device)
         state = self._state if everywhere else {key: table[index] for key, table in self._state.items()}
         is_first = torch.from_numpy(self._is_fresh[rows]).to(device)
-        state, action = self.agent.act(
-            state, torch.from_numpy(obs).to(device), is_first, deterministic=self.deterministic
-        )
+        seen, chance = torch.from_numpy(obs).to(device), self._noise(rows)
+        state, action = self.agent.act(state, seen, is_first, deterministic=self.deterministic, noise=chance)
         is_sound = _finite_rows(state)
         if not is_sound.all():
             # is_first alone does not heal a row: it multiplies the old state by zero, and 0 * NaN is NaN.
@@ -81,6 +82,47 @@ class DreamerPlayer:
             for key, table in self._state.items():
                 table[index] = state[key]
         return action.float().cpu().numpy().copy(), is_sound.cpu().numpy()
+
+    def _noise(self, rows: NDArray[np.intp]) -> Tensor | None:
+        """What the given slots draw from (slots, numbers); None: the agent's own generator, or nothing at all."""
+        return None
+
+
+class SampledDreamer(DreamerPlayer):
+    """A dreamer that draws its actions, and whose chance belongs to the round: the same in whatever slot."""
+
+    def __init__(self, agent: Dreamer, name: str) -> None:
+        super().__init__(agent, name, deterministic=False)
+        self._seed = agent.generator.initial_seed()
+        self._chance: list[torch.Generator] = []
+
+    def reset(self, slots: int) -> None:
+        """Forget everything and be ready for `slots` rounds at once."""
+        super().reset(slots)
+        self._chance = [torch.Generator(self.agent.device) for _ in range(slots)]
+        for slot in range(slots):
+            self.begin_round(slot, (self._seed, slot))
+
+    def begin_round(self, slot: int, seed: Sequence[int]) -> None:
+        """Draw the numbers of the slot's next round from `seed`."""
+        self._chance[slot].manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def memory(self) -> State:
+        """Return what `DreamerPlayer.memory` does, and the states of the generators."""
+        chance = torch.stack([generator.get_state() for generator in self._chance])
+        return {"chance": chance, **super().memory()}
+
+    def remember(self, memory: State) -> None:
+        """Take over what `memory` of an equal player returned."""
+        tables = dict(memory)
+        states = tables.pop("chance")
+        self._chance = [torch.Generator(self.agent.device) for _ in states]
+        for generator, state in zip(self._chance, states, strict=True):
+            generator.set_state(state.clone())  # torch reads a view from the beginning of what it is a view of
+        super().remember(tables)
+
+    def _noise(self, rows: NDArray[np.intp]) -> Tensor:
+        return torch.cat([self.agent.draw_noise(1, self._chance[slot]) for slot in rows])
 
 
 def _finite_rows(state: State) -> Tensor:

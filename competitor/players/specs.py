@@ -22,7 +22,7 @@ from competitor.errors import PlayerError
 from competitor.players.baselines import PREFIX as BASELINES
 from competitor.players.baselines import load_baseline
 from competitor.players.basic import BasicPlayer
-from competitor.players.dreamer import DreamerPlayer
+from competitor.players.dreamer import DreamerPlayer, SampledDreamer
 from competitor.players.foreign import load_class, source_of
 from competitor.players.player import Player
 from competitor.players.random import RandomPlayer
@@ -148,4 +148,4 @@ def _names_checkpoint(spec: str) -> bool:
 def _load_dreamer(spec: str, *, seed: int, deterministic: bool) -> DreamerPlayer:
     agent, _ = load_checkpoint(checkpoint_path(spec))
     agent.generator.manual_seed(seed)
-    return DreamerPlayer(agent, spec, deterministic=deterministic)
+    return DreamerPlayer(agent, spec) if deterministic else SampledDreamer(agent, spec)

@@ -2,7 +2,7 @@
  *
  * Every sum runs in one order that is written down here, and is compiled without contraction of products and sums and
  * without reassociation: vector code of any width gives the bits of scalar code. `Dreamer.act` says what it computes;
- * native_play.py packs the weights in the order in which they are read here, matrices as (inputs, outputs).
+ * play.py packs the weights in the order in which they are read here, matrices as (inputs, outputs).
  */
 #include "scalars.h"
 

@@ -18,7 +18,7 @@ from competitor.evaluate.report import print_cross_table, print_report
 from competitor.evaluate.results import Ledger, Outcome
 from competitor.evaluate.statistics import Sprt
 from competitor.play.recording import recordings_in
-from competitor.players import BasicPlayer, DreamerPlayer, Player, RandomPlayer
+from competitor.players import BasicPlayer, DreamerPlayer, Player, RandomPlayer, SampledDreamer
 from dreamer.agent import Dreamer
 
 
@@ -77,6 +77,14 @@ def test_number_of_rinks_does_not_change_the_result(report: EvaluationReport) ->
     for rinks in (1, 64):
         again = evaluate(BasicPlayer(weak=False, seed=rinks), bots(), rounds=16, seed=4, rinks=rinks)
         assert without_time(again) == without_time(report)
+
+
+def test_what_is_sampled_belongs_to_the_round_and_not_to_its_rink(debug_config: Config) -> None:
+    def played(rinks: int) -> EvaluationReport:
+        player = SampledDreamer(Dreamer(debug_config.dreamer, seed=3), "sampled")
+        return without_time(evaluate(player, bots(), rounds=8, seed=4, rinks=rinks, deterministic=False))
+
+    assert played(1) == played(5) == played(16)
 
 
 def test_opponents_do_not_change_each_others_results(report: EvaluationReport) -> None:

@@ -16,6 +16,7 @@ from competitor.players import (
     ForeignPlayer,
     Player,
     RandomPlayer,
+    SampledDreamer,
     SeededPlayer,
     clean_actions,
     make_player,
@@ -46,7 +47,8 @@ def everybody(agent: Dreamer) -> list[Player]:
         BasicPlayer(weak=False),
         RandomPlayer(0),
         DreamerPlayer(agent, "dreamer"),
-        DreamerPlayer(agent, "sampled", deterministic=False),
+        DreamerPlayer(agent, "drawn", deterministic=False),
+        SampledDreamer(agent, "sampled"),
     ]
 
 
@@ -142,8 +144,8 @@ def test_dreamer_slot_with_a_broken_state_recovers(agent: Dreamer, monkeypatch: 
     fresh = player.act(observations(0), ALWAYS)
     act = agent.act
 
-    def break_slot_one(state, obs, is_first, *, deterministic=False):  # type: ignore[no-untyped-def]
-        state, action = act(state, obs, is_first, deterministic=deterministic)
+    def break_slot_one(state, obs, is_first, *, **how):  # type: ignore[no-untyped-def]
+        state, action = act(state, obs, is_first, **how)
         state["h"][1], action[1] = torch.nan, torch.nan
         return state, action
 
@@ -200,6 +202,17 @@ def test_champion_is_the_shipped_checkpoint(agent: Dreamer, tmp_path: Path, monk
     (tmp_path / "checkpoints").mkdir()
     save_checkpoint(tmp_path / "checkpoints/champion", agent, {})
     assert make_player("champion", seed=0).name == "champion"
+
+
+def test_a_sampled_player_goes_on_from_what_another_remembered(agent: Dreamer) -> None:
+    player, heir = SampledDreamer(agent, "player"), SampledDreamer(agent, "heir")
+    player.reset(SLOTS)
+    player.begin_round(1, (7, 0))
+    player.act(observations(), ALWAYS)
+    heir.reset(1)
+    heir.remember(player.memory())
+    again = [one.act(observations(), NEVER) for one in (player, heir)]
+    assert np.array_equal(*again)
 
 
 def test_sampled_player_repeats_itself_with_its_seed(agent: Dreamer, tmp_path: Path) -> None:
