@@ -144,7 +144,7 @@ def test_dreamer_slot_with_a_broken_state_recovers(agent: Dreamer, monkeypatch: 
     fresh = player.act(observations(0), ALWAYS)
     act = agent.act
 
-    def break_slot_one(state, obs, is_first, *, **how):  # type: ignore[no-untyped-def]
+    def break_slot_one(state, obs, is_first, **how):  # type: ignore[no-untyped-def]
         state, action = act(state, obs, is_first, **how)
         state["h"][1], action[1] = torch.nan, torch.nan
         return state, action
