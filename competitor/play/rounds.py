@@ -295,13 +295,19 @@ def play_rounds(
     engine: str = "builtin",
     keep_mode: bool = True,
     on_round: Callable[[Round], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> list[Round]:
-    """Play all `pairings` against `opponent`, whatever key they name; return the rounds in that order."""
+    """Play all `pairings` against `opponent`, whatever key they name; return the rounds in that order.
+
+    on_step is called before every step; what it raises ends the play.
+    """
     order = [replace(pairing, opponent=opponent.name) for pairing in pairings]
     slots = max(1, min(rinks, len(order)))
     table = RoundTable(slots, player, {opponent.name: opponent}, iter(order), engine=engine, keep_mode=keep_mode)
     rounds: dict[int, Round] = {}
     while table.active:
+        if on_step is not None:
+            on_step()
         for played in table.step():
             rounds[id(played.pairing)] = played
             if on_round is not None:

@@ -8,7 +8,7 @@ is, which the policy imitates at first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -103,6 +103,7 @@ def play_warmup(
     engine: str = "builtin",
     keep_mode: bool = True,
     on_round: Callable[[Round], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> list[Round]:
     """Play `rounds` rounds between two warm-up players; all chance comes from `generator`."""
     seeds = generator.integers(MOST_SEED, size=2)
@@ -111,7 +112,8 @@ def play_warmup(
         for name, seed in zip(("warm-up one", "warm-up two"), seeds, strict=True)
     )
     pairings = warmup_pairings(rounds, generator)
-    return play_rounds(one, two, pairings, rinks=rinks, engine=engine, keep_mode=keep_mode, on_round=on_round)
+    where: dict[str, Any] = {"rinks": rinks, "engine": engine, "keep_mode": keep_mode}
+    return play_rounds(one, two, pairings, on_round=on_round, on_step=on_step, **where)
 
 
 def play_lessons(
@@ -121,17 +123,20 @@ def play_lessons(
     rinks: int,
     engine: str = "builtin",
     keep_mode: bool = True,
+    on_round: Callable[[Round], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> list[tuple[Round, tuple[int, ...]]]:
     """Play `rounds` rounds of the strong opponent, half of them against its like, the others against the weak one.
 
     Returns each round with the views that the strong opponent played; seats and starters take turns.
     """
     teacher = BasicPlayer(weak=False, keep_mode=keep_mode)
+    where: dict[str, Any] = {"rinks": rinks, "engine": engine, "keep_mode": keep_mode}
     lessons: list[tuple[Round, tuple[int, ...]]] = []
     for weak, count in ((False, rounds - rounds // 2), (True, rounds // 2)):
         seeds = generator.integers(MOST_SEED, size=count)
         pairings = [Pairing(one_starting=i % 2 == 0, seed=int(seed), seat=i // 2 % 2) for i, seed in enumerate(seeds)]
         rival = BasicPlayer(weak=weak, keep_mode=keep_mode)
-        for played in play_rounds(teacher, rival, pairings, rinks=rinks, engine=engine, keep_mode=keep_mode):
+        for played in play_rounds(teacher, rival, pairings, on_round=on_round, on_step=on_step, **where):
             lessons.append((played, (played.pairing.seat,) if weak else (0, 1)))
     return lessons

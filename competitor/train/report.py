@@ -51,7 +51,7 @@ class Status:
 class Outcome:
     """How a call of `Trainer.train` ended: "steps" or "minutes" (a limit was reached) or "stopped".
 
-    leftovers: old saves that could not be removed.
+    leftovers: old saves that could not be removed. is_saved: False when it was stopped during the warm-up.
     """
 
     reason: str
@@ -61,10 +61,14 @@ class Outcome:
     rounds: int
     seconds: float
     leftovers: list[Path] = field(default_factory=list)
+    is_saved: bool = True
 
     def lines(self, *, interrupted: bool) -> list[str]:
         """What to tell the user at the end."""
         ended = "interrupted" if interrupted else "finished"
+        if not self.is_saved:
+            again = f"nothing is saved yet; begin the warm-up anew with: {self.resume_command}"
+            return [f"{ended} during the warm-up", again]
         lines = [f"{ended} after {self.environment_steps:,} environment steps, {self.updates:,} updates"]
         if self.leftovers:
             names = ", ".join(map(str, self.leftovers))

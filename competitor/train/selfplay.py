@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,6 +42,10 @@ LOG_EVERY_UPDATES = 25
 MOST_SKIPPED_IN_A_ROW = 20
 SELECTION_SEED = 80_121_973
 """Of the rounds that choose `checkpoints/best`: its own, so that `evaluate` does not judge it by the rounds it won."""
+
+
+class StoppedInWarmUp(Exception):  # noqa: N818, it is no error
+    """The user has asked to end before there is anything to save."""
 
 
 class Trainer:
@@ -179,7 +183,10 @@ class Trainer:
         self.close()
 
     def stop(self) -> None:
-        """Ask `train` to end after the current update, saving everything. Safe in a signal handler."""
+        """Ask `train` to end after the current update, saving everything. Safe in a signal handler.
+
+        During the warm-up it ends before the next step, with nothing to save: `resume` begins the warm-up anew.
+        """
         self._stop_requested = True
 
     def train(self, on_progress: OnProgress | None = None) -> Outcome:
@@ -201,15 +208,21 @@ class Trainer:
             counters.rounds,
             self._watch.total_s,
             self.run.leftovers(),
+            is_saved=self.state.table is not None,
         )
 
     def _train(self) -> str:
         counters = self.state.counters
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
+        if position and self.state.table is None:
+            position = (-1, -1)  # it begins anew, and so does its record
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
             if self.state.table is None:
                 writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, self.placement.numbers)
-            table = self.state.table or self._warm_up()
+            try:
+                table = self.state.table or self._warm_up()
+            except StoppedInWarmUp:
+                return "stopped"
             self._take_recorded()
             self._prelude(writer)
             reason = self._loop(table, writer)
@@ -246,19 +259,21 @@ class Trainer:
     def _warm_up(self) -> RoundTable:
         """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
         state, config = self.state, self.config
+        total, done = config.training.warmup_rounds + config.training.lesson_rounds, count(1)
         where: dict[str, Any] = {
             "rinks": config.training.rinks,
             "engine": config.rink.engine,
             "keep_mode": config.rink.keep_mode,
+            "on_round": lambda played: self._reporter.show("warm-up", next(done), total),
+            "on_step": self._end_warm_up_if_asked,
         }
-        steps, total = 0, config.training.warmup_rounds + config.training.lesson_rounds
+        steps = 0
+        self._reporter.show("warm-up", 0, total)
         plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
         lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, **where)
-        self._reporter.show("warm-up", 0, total)
-        for done, (played, taught) in enumerate(chain(((played, ()) for played in plain), lessons), start=1):
+        for played, taught in chain(((played, ()) for played in plain), lessons):
             self._remember(played, taught)
             steps += played.steps
-            self._reporter.show("warm-up", done, total)
         state.counters.warmup_steps = state.counters.environment_steps = steps
         # Counted from here on: who has not learned yet has no place in the league.
         state.counters.next_evaluation = steps + config.training.evaluate_every_steps
@@ -269,6 +284,10 @@ class Trainer:
         self._reporter.forget_speed()
         self.save()
         return table
+
+    def _end_warm_up_if_asked(self) -> None:
+        if self._stop_requested:
+            raise StoppedInWarmUp
 
     def _prelude(self, writer: MetricsWriter) -> None:
         """Learn from the warm-up alone, before the first step of play."""

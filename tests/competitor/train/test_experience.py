@@ -117,16 +117,19 @@ def test_another_keep_mode(matches: Path, tmp_path: Path) -> None:
     assert len(load_experience([tmp_path / "plain"], small("rink.keep_mode=false"))) == 2
 
 
+def warm_up_only(trainer: Trainer) -> None:
+    """Stop a new training when its warm-up is over, before the first update."""
+    trainer.train(lambda status: trainer.stop() if status.phase == "warm-up" and status.done == status.total else None)
+
+
 def test_a_new_run_has_the_rounds_after_its_warm_up(matches: Path, rounds: Path, tmp_path: Path) -> None:
     config = small()
     plain = Trainer.start(config, tmp_path / "plain")
-    plain.stop()
-    plain.train()
+    warm_up_only(plain)
     trainer = Trainer.start(config, tmp_path / "run", records=[matches, rounds])
     recorded = list(trainer.recorded)
     assert in_replay(trainer) == []
-    trainer.stop()  # ends before the first update
-    trainer.train()
+    warm_up_only(trainer)
     episodes = in_replay(trainer)
     assert len(episodes) == len(in_replay(plain)) + 10
     assert all(same(mine, theirs) for mine, theirs in zip(episodes[-10:], recorded, strict=True))
@@ -142,8 +145,7 @@ def test_a_new_run_has_the_rounds_after_its_warm_up(matches: Path, rounds: Path,
 
 def test_a_resumed_run_takes_them_once_per_command(matches: Path, tmp_path: Path) -> None:
     first = Trainer.start(small(), tmp_path / "run", records=[matches])
-    first.stop()
-    first.train()
+    warm_up_only(first)
     count = len(in_replay(first))
     for records, more in (([], 0), ([matches], 8), ([], 0)):
         trainer = Trainer.resume(tmp_path / "run", records=records)

@@ -68,6 +68,13 @@ class Recorder:
         trainer.state.pipeline.train_step = train_step  # type: ignore[method-assign]
 
 
+def warm_up_only(trainer: Trainer) -> Outcome:
+    """Stop a new training when its warm-up is over, before the first update."""
+    return trainer.train(
+        lambda status: trainer.stop() if status.phase == "warm-up" and status.done == status.total else None
+    )
+
+
 def steady(line: dict[str, Any]) -> dict[str, Any]:
     """A line of the record without what the clock says."""
     return {key: value for key, value in line.items() if key not in ("seconds", "steps_per_s", "updates_per_s")}
@@ -143,8 +150,7 @@ def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -
 
 def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
     trainer = Trainer.start(tiny("training.lesson_rounds=4"), tmp_path / "run")
-    trainer.stop()
-    trainer.train()
+    warm_up_only(trainer)
     lessons = [episode.lesson for episode in trainer.state.replay._episodes]
     assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
 
@@ -293,9 +299,34 @@ def test_minutes_limit_this_start_only(tmp_path: Path) -> None:
 def test_a_run_stopped_before_it_began_can_be_resumed(tmp_path: Path) -> None:
     Trainer.start(tiny(), tmp_path / "run").close()
     trainer = Trainer.resume(tmp_path / "run")
-    trainer.stop()
-    outcome = trainer.train()
+    outcome = warm_up_only(trainer)
     assert outcome.reason == "stopped" and outcome.updates == 0 and outcome.environment_steps > 0
+
+
+@pytest.mark.parametrize("lessons", [0, 4])
+def test_a_stop_during_the_warm_up_ends_at_once_and_is_no_harm(tmp_path: Path, lessons: int) -> None:
+    config = tiny(f"training.lesson_rounds={lessons}")
+    trainer = Trainer.start(config, tmp_path / "run")
+    seen: list[Status] = []
+
+    def stop_in_the_last_but_one(status: Status) -> None:
+        seen.append(status)
+        if status.done == status.total - 1:
+            trainer.stop()
+
+    outcome = trainer.train(stop_in_the_last_but_one)
+    assert [status.done for status in seen] == list(range(3 + lessons + 1))
+    assert (outcome.reason, outcome.is_saved, outcome.environment_steps) == ("stopped", False, 0)
+    ended, again = outcome.lines(interrupted=True)
+    assert ended == "interrupted during the warm-up" and "nothing is saved yet" in again and "--resume" in again
+    assert trainer.run.current_save() is None and list(trainer.run.checkpoints.iterdir()) == []
+    whole = Trainer.start(config, tmp_path / "whole")
+    warm_up_only(whole)
+    resumed = Trainer.resume(tmp_path / "run")
+    assert warm_up_only(resumed).is_saved
+    assert [line["kind"] for line in record(tmp_path / "run")] == ["start"]
+    ours, theirs = resumed.state.agent.state_dict(), whole.state.agent.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_limits_and_league_may_change_on_resume(tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
@@ -331,8 +362,7 @@ def test_what_cannot_change_on_resume_is_named(tmp_path: Path, override: str, na
 def test_a_run_of_another_model_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run"
     trainer = Trainer.start(tiny(), path)
-    trainer.stop()
-    trainer.train()
+    warm_up_only(trainer)
     other = tiny("model.hidden=48")
     trainer.run.write_config(other)
     with pytest.raises(ResumeError, match="other sizes"):
@@ -343,8 +373,7 @@ def test_a_run_of_another_model_size_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_save_is_one_clear_error(tmp_path: Path, part: str) -> None:
     path = tmp_path / "run"
     trainer = Trainer.start(tiny(), path)
-    trainer.stop()
-    trainer.train()
+    warm_up_only(trainer)
     save = trainer.run.current_save()
     assert save is not None
     (save / part).write_bytes((save / part).read_bytes()[:20])
@@ -405,8 +434,7 @@ def test_without_keep_mode_everything_is_smaller(tmp_path: Path) -> None:
 
 def test_resuming_says_nothing_of_the_clock(tmp_path: Path) -> None:
     trainer = Trainer.start(tiny(), tmp_path / "run")
-    trainer.stop()
-    trainer.train()
+    warm_up_only(trainer)
     save = trainer.run.current_save()
     assert save is not None
     counters = json.loads((save / "trainer.json").read_text())["counters"]
