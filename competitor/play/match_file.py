@@ -162,7 +162,7 @@ def read_views(path: Path) -> Iterator[View]:
     _check(path, "steps", steps, np.int64, steps.shape[:1])
     if (steps < 1).any():
         raise RecordingError(f"{path} is damaged: it has a round without steps")
-    total, episodes = int(steps.sum()), len(steps)
+    total, episodes = sum(steps.tolist()), len(steps)  # of integers that cannot run over
     _check(path, "obs", arrays["obs"], np.float32, (total + episodes, 18))
     _check(path, "action", arrays["action"], np.float32, (total, 4))
     _check(path, "info", arrays["info"], np.float64, (total, 4))

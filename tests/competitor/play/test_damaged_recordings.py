@@ -1,0 +1,155 @@
+"""Damaged recordings of both kinds: reading one gives what it holds, or one RecordingError, never anything else."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from competitor.errors import RecordingError
+from competitor.play.match_file import file_name, is_match_file, match_bytes, read_match, read_views
+from competitor.play.outcomes import rounds_of
+from competitor.play.recording import load_episodes, load_recording, record_round, verify_recording
+from competitor.play.rounds import Pairing, RewardWeights, play_rounds
+from competitor.players import BasicPlayer
+from competitor.rink import Mode
+from tests.competitor.play.made_matches import finished
+
+SHORT = Pairing(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, seat=1)
+KINDS = ["round", "match"]
+FEW = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recordings")
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A whole file of each kind."""
+    played = play_rounds(BasicPlayer(weak=True), BasicPlayer(weak=False), [SHORT], rinks=1)[0]
+    place = tmp_path_factory.mktemp("whole")
+    path = record_round(place, played, number=0, player="weak", engine="builtin", keep_mode=True)
+    match = finished(np.zeros((3, 18)), np.zeros((3, 4)), [0], own=1)
+    assert file_name(match).endswith(".npz")
+    return {"round": path.read_bytes(), "match": match_bytes(match, rounds_of(match), "0.3")}
+
+
+def read_everything(path: Path) -> bool:
+    """Read a file in every way there is; returns whether all of it was understood."""
+
+    def replays() -> None:
+        if not is_match_file(path):
+            verify_recording(path, "builtin")
+
+    readers: list[Callable[[], object]] = [
+        *(lambda: load_recording(path), lambda: read_match(path), lambda: list(read_views(path))),
+        *(lambda: list(load_episodes(path.parent, RewardWeights())), replays),
+    ]
+    return all([is_understood(read) for read in readers][3:])
+
+
+def is_understood(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except RecordingError as error:
+        assert "\n" not in str(error)
+        return False
+    return True
+
+
+def unpacked(content: bytes) -> dict[str, NDArray[Any]]:
+    with np.load(io.BytesIO(content)) as file:
+        return dict(file)
+
+
+def write(folder: Path, arrays: dict[str, Any]) -> Path:
+    path = folder / "one.npz"
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_files_are_understood(kind: str, folder: Path, contents: dict[str, bytes]) -> None:
+    assert read_everything(write(folder, unpacked(contents[kind])))
+
+
+PLACES = st.integers(0, 2**20)  # taken modulo what there is
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@FEW
+@given(
+    changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), min_size=1, max_size=4),
+    kept=st.one_of(st.none(), PLACES),
+)
+def test_whatever_bytes_are_changed(
+    kind: str, changes: list[tuple[int, int]], kept: int | None, folder: Path, contents: dict[str, bytes]
+) -> None:
+    content = bytearray(contents[kind])
+    for place, value in changes:
+        content[place % len(content)] = value
+    (folder / "one.npz").write_bytes(bytes(content if kept is None else content[: kept % len(content)]))
+    read_everything(folder / "one.npz")
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([2**63, -1, 10**400, 1e308]))
+VALUES = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), NUMBERS, st.text(max_size=5), st.sampled_from(["\ud800", "[/bold]", "\x1b[2J"])
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@FEW
+@given(changes=st.lists(st.tuples(PLACES, VALUES), min_size=1, max_size=2))
+def test_whatever_a_description_says(
+    kind: str, changes: list[tuple[int, Any]], folder: Path, contents: dict[str, bytes]
+) -> None:
+    arrays = unpacked(contents[kind])
+    about = json.loads(str(arrays["about"]))
+    for place, value in changes:
+        about[sorted(about)[place % len(about)]] = value
+    read_everything(write(folder, arrays | {"about": np.array(json.dumps(about))}))
+
+
+ARRAYS = st.one_of(
+    st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_, np.complex64, "U3", "S2", "M8[s]"]).flatmap(
+        lambda kind: st.lists(st.integers(0, 4), max_size=3).map(lambda shape: np.zeros(shape, kind))
+    ),
+    st.lists(st.sampled_from([2**63 - 1, 1, -1, 2, 3, 0]), max_size=4).map(lambda numbers: np.array(numbers, np.int64)),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@FEW
+@given(changes=st.lists(st.tuples(PLACES, ARRAYS), min_size=1, max_size=2))
+def test_whatever_arrays_it_holds(
+    kind: str, changes: list[tuple[int, NDArray[Any]]], folder: Path, contents: dict[str, bytes]
+) -> None:
+    arrays: dict[str, Any] = unpacked(contents[kind])
+    for place, array in changes:
+        arrays[sorted(arrays)[place % len(arrays)]] = array
+    read_everything(write(folder, arrays))
+
+
+def test_steps_whose_sum_runs_over(folder: Path, contents: dict[str, bytes]) -> None:
+    arrays = unpacked(contents["match"])
+    steps = int(arrays["steps"].sum())
+    huge = np.array([2**63 - 1, 2**63 - 1, steps + 2], np.int64)  # modulo 2**64 their sum is right
+    more = {"steps": huge, "obs": np.zeros((steps + 3, 18), np.float32), "terminal": np.zeros(3, bool)}
+    with pytest.raises(RecordingError, match="damaged"):
+        list(read_views(write(folder, arrays | more)))
