@@ -134,13 +134,13 @@ def train(
 
     overrides += as_overrides({"run.seed": seed, "rink.engine": engine, "training.minutes": minutes})
     if resume is not None:
-        trainer = Trainer.resume(resume, overrides, records=records)
+        trainer = Trainer.resume(resume, overrides, records=records, say=say)
     else:
         chosen = "default" if preset is None else preset
         config = load_config(config_path, chosen, overrides)
         make_rink(config.rink.engine).close()  # a missing engine is told before a run directory exists
         path = RUNS / (default_name(chosen, datetime.now()) if name is None else name)
-        trainer = Trainer.start(config, path, preset=chosen, records=records)
+        trainer = Trainer.start(config, path, preset=chosen, records=records, say=say)
     with trainer, stopping_on_signals(trainer.stop) as signals:
         say(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
         for line in trainer.notes():

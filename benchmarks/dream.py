@@ -33,7 +33,7 @@ from competitor.inspect.dream_check import HORIZONS, Windows, check_dream, cut_w
 from competitor.play.rounds import RewardWeights
 from competitor.play.warmup import play_warmup
 from competitor.system import use_threads
-from competitor.train.savepoint import mirror
+from competitor.train.sizes import mirror
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
 from dreamer.speed import kernels

@@ -29,8 +29,8 @@ from competitor.evaluate.evaluation import evaluate
 from competitor.play.rounds import RewardWeights, Round
 from competitor.play.warmup import play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer
-from competitor.train.savepoint import mirror, sizes
 from competitor.train.selfplay import Trainer
+from competitor.train.sizes import mirror, sizes
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
 

@@ -18,7 +18,7 @@ from competitor.inspect.held_out import OWN, HeldOut
 from competitor.play.rounds import RewardWeights
 from competitor.players import checkpoint_path
 from competitor.screen import Count
-from competitor.train.savepoint import ACTIONS, FEATURES, WITHOUT_KEEP_MODE
+from competitor.train.sizes import ACTIONS, FEATURES, WITHOUT_KEEP_MODE
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,34 +19,32 @@ from pydantic import Field, TypeAdapter, ValidationError
 from competitor.config import Config, RunConfig
 from competitor.errors import ConfigError, ResumeError
 from competitor.system import use_threads
+from competitor.train.update_timing import Clock, Ways, update_seconds
 from dreamer.config import Precision
 from dreamer.files import atomic_write_text
 from dreamer.speed import kernels
 
 FILE_NAME = "placement.json"
-# So many times as fast bfloat16 products must be. Beside the compiled kernels, which know float32 alone, more: products
-# are half of an update there, and the plain modules take 1.3 times as long (docs/learning.md).
-WORTHWHILE, WORTHWHILE_BESIDE_KERNELS = 1.3, 2.5
-LONGEST_S = 0.5
-REPEATS = 10
-MOST_ROWS = 256  # of a product that is measured on a CPU, where bfloat16 may be 50 times as slow
-AT_ONCE = {"cpu": 1, "cuda": 20}  # products timed together; a GPU starts one while the one before is under way
+# So many times as fast an update in bfloat16 must be: it rounds to 8 bits, and below that chance would decide.
+WORTHWHILE = 1.1
 
 Device = Literal["cpu", "cuda"]
+UpdateMs = dict[Precision, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Placement:
     """What was chosen, and why this precision.
 
-    gain: how many times as fast bfloat16 products were as those of float32; None where that was not measured.
+    update_ms: milliseconds of an update in each precision; None where they were not measured, as in older runs.
     """
 
     device: Device
     precision: Precision
     kernels: str  # those of older runs may have gone since
     why: str
-    gain: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    update_ms: UpdateMs | None = None
 
     @property
     def line(self) -> str:
@@ -58,7 +55,7 @@ class Placement:
     def numbers(self) -> dict[str, float]:
         """The choice as numbers for the record of the run; the kernels change no result and are left out."""
         chosen = {"cuda": float(self.device == "cuda"), "bfloat16": float(self.precision == "bfloat16")}
-        return chosen if self.gain is None else chosen | {"bfloat16_gain": self.gain}
+        return chosen | {f"{precision}_update_ms": taken for precision, taken in (self.update_ms or {}).items()}
 
     @property
     def torch_device(self) -> torch.device:
@@ -94,20 +91,26 @@ def read_placement(run: Path) -> Placement:
         raise ResumeError(f"{file} cannot be read ({error.strerror}); without this file the CPU is taken") from error
 
 
-def choose_placement(config: Config, recorded: Placement | None = None) -> Placement:
-    """Choose by [run] and, where it says "auto", by what is `recorded`, by what there is and by a measurement.
+def say_nothing(_: str) -> None:
+    """Nobody is there to read what is said."""
 
-    The threads and kernels of [run] are in use from then on. Raises ConfigError when the settings ask for a CUDA
-    device and there is none, ResumeError when the recorded choice does.
+
+def choose_placement(
+    config: Config, recorded: Placement | None = None, *, clock: Clock = time.perf_counter, say: Say = say_nothing
+) -> Placement:
+    """Choose by [run] and, where it says "auto", by what is `recorded`, by what there is and by timing updates.
+
+    The threads and kernels of [run] are in use from then on. clock: seconds; say: is called with a line before updates
+    are timed. Raises ConfigError when the settings ask for a CUDA device and there is none, ResumeError when the
+    recorded choice does.
     """
     use_threads(config.run.threads)
     device = _device(config.run, recorded)
-    precision, why, gain = _precision(config, device, recorded)
-    plain = device == "cuda" or precision == "bfloat16"
-    kind = kernels.use("plain" if plain else config.run.kernels)
+    precision, why, update_ms = _precision(config, device, recorded, clock, say)
+    kind = _kernels(config.run, device, precision)
     if recorded is not None and recorded.device != device:
         why += f"; begun on {recorded.device}, chance begins anew on {device}"
-    return Placement(device, precision, kind, why, gain)
+    return Placement(device, precision, kind, why, update_ms)
 
 
 def _device(run: RunConfig, recorded: Placement | None) -> Device:
@@ -129,59 +132,42 @@ def _device(run: RunConfig, recorded: Placement | None) -> Device:
     return "cuda" if is_there and not run.asks_for_cpu_kernels else "cpu"
 
 
-def _precision(config: Config, device: Device, recorded: Placement | None) -> tuple[Precision, str, float | None]:
-    """(precision, why, gain if it was measured, now or when the run began)."""
+def _precision(
+    config: Config, device: Device, recorded: Placement | None, clock: Clock, say: Say
+) -> tuple[Precision, str, UpdateMs | None]:
+    """(precision, why, times if they were measured, now or when the run began)."""
     run = config.run
     if run.precision != "auto":
         return run.precision, "as run.precision says", None
     if run.asks_for_cpu_kernels:
         return "float32", f"the {run.kernels} kernels know nothing else", None
     if recorded is not None and recorded.device == device:
-        return recorded.precision, "as when the run began", recorded.gain
-    gain = bfloat16_gain(*_product(config, device), device)
-    beside_kernels = device == "cpu" and run.kernels == "auto"
-    if gain >= (WORTHWHILE_BESIDE_KERNELS if beside_kernels else WORTHWHILE):
-        return "bfloat16", f"its products are {gain:.1f} times as fast as float32's here", gain
-    if gain < 1.0:
-        return "float32", f"bfloat16 products take {1.0 / gain:.1f} times as long here", gain
-    return "float32", f"bfloat16 products are only {gain:.1f} times as fast here", gain
+        return recorded.precision, "as when the run began", recorded.update_ms
+    if not has_bfloat16(device):
+        return "float32", "there is no bfloat16 in this processor", None
+    say("timing updates in float32 and in bfloat16, a few of each (some seconds)")
+    ways: Ways = {"float32": _kernels(run, device, "float32"), "bfloat16": _kernels(run, device, "bfloat16")}
+    seconds = update_seconds(config, torch.device(device), ways, clock)
+    return *_faster(seconds), {precision: 1e3 * taken for precision, taken in seconds.items()}
 
 
-def _product(config: Config, device: Device) -> tuple[int, int, int]:
-    """(rows, inputs, outputs) of a product as an update is full of: all states of a batch through wide layers."""
-    model, replay = config.model, config.replay
-    rows = replay.batch_size * replay.sequence_length
-    return rows if device == "cuda" else min(rows, MOST_ROWS), model.hidden + model.units, 3 * model.hidden
+def _kernels(run: RunConfig, device: Device, precision: Precision) -> kernels.Kind:
+    """Put those kernels in use that a training in `precision` would have, and say which they are."""
+    return kernels.use("plain" if device == "cuda" or precision == "bfloat16" else run.kernels)
 
 
-@cache
-def bfloat16_gain(rows: int, inputs: int, outputs: int, device: Device) -> float:
-    """How many times as fast as in float32 a product (rows, inputs) x (inputs, outputs) is in bfloat16 on `device`.
-
-    The least times of a few products of each kind, in turns; under a second, and nothing is drawn from any generator.
-    """
-    pairs = [
-        (torch.ones(rows, inputs, device=device, dtype=kind), torch.ones(inputs, outputs, device=device, dtype=kind))
-        for kind in (torch.float32, torch.bfloat16)
-    ]
-    times: list[list[float]] = [[], []]
-    begun = time.perf_counter()
-    while len(times[1]) < 1 + REPEATS and (len(times[1]) < 2 or time.perf_counter() - begun < LONGEST_S):
-        for (one, two), taken in zip(pairs, times, strict=True):
-            taken.append(_seconds(partial(torch.mm, one, two), device))
-    exact, rounded = (min(taken[1:]) for taken in times)
-    return exact / rounded
+def has_bfloat16(device: Device) -> bool:
+    """Whether products in bfloat16 are made by the processor itself; imitated ones are never faster."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _seconds(work: Callable[[], object], device: Device) -> float:
-    wait = cast(Callable[[], None], torch.cuda.synchronize) if device == "cuda" else _nothing
-    wait()
-    begun = time.perf_counter()
-    for _ in range(AT_ONCE[device]):
-        work()
-    wait()
-    return time.perf_counter() - begun
-
-
-def _nothing() -> None:
-    """The CPU has finished when it returns."""
+def _faster(seconds: Mapping[Precision, float]) -> tuple[Precision, str]:
+    """(precision, why) by the seconds of an update in each."""
+    exact, rounded = seconds["float32"], seconds["bfloat16"]
+    in_exact, in_rounded = (f"{1e3 * taken:,.1f} ms" for taken in (exact, rounded))
+    if exact >= WORTHWHILE * rounded:
+        return "bfloat16", f"an update takes {in_rounded}, in float32 {in_exact}"
+    limit = f" (less than {WORTHWHILE} times as fast)" if rounded < exact else ""
+    return "float32", f"an update takes {in_exact}, in bfloat16 {in_rounded}{limit}"

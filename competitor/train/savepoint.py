@@ -25,7 +25,7 @@ from competitor.config import SELF, Config
 from competitor.errors import PlayerError, ResumeError
 from competitor.play.rounds import Pairing, RoundTable, RunningRound
 from competitor.players import DreamerPlayer, Player
-from competitor.rink import ACTION_MIRROR, OBS_MIRROR, Mode
+from competitor.rink import Mode
 from competitor.train.facts import FORMAT, Counters, SavedRound, read_facts
 from competitor.train.league import League
 from competitor.train.matchmaker import Matchmaker
@@ -33,15 +33,13 @@ from competitor.train.metrics import Averages
 from competitor.train.placement import FORMER, Placement
 from competitor.train.roster import Roster, listed_players
 from competitor.train.run_directory import RunDirectory
+from competitor.train.sizes import mirror, sizes
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
 from dreamer.errors import DreamerError
 from dreamer.files import atomic_write, atomic_write_text
 from dreamer.pipeline import Pipeline
-from dreamer.replay import EpisodeBuffer, Mirror
-
-FEATURES, ACTIONS = 18, 4
-WITHOUT_KEEP_MODE = (16, 3)
+from dreamer.replay import EpisodeBuffer
 
 
 @dataclass
@@ -86,17 +84,6 @@ def new_state(
     state = _assemble(config, run, listed, agent, replay, np.random.default_rng(seeds[2]))
     state.warmup_generator = np.random.default_rng(seeds[3])
     return state
-
-
-def sizes(config: Config) -> tuple[int, int]:
-    """Numbers in an observation and in an action of the rink."""
-    return (FEATURES, ACTIONS) if config.rink.keep_mode else WITHOUT_KEEP_MODE
-
-
-def mirror(config: Config) -> Mirror:
-    """The rink's up-down reflection."""
-    features, actions = sizes(config)
-    return Mirror(OBS_MIRROR[:features].astype(np.float32), ACTION_MIRROR[:actions].astype(np.float32))
 
 
 def _assemble(

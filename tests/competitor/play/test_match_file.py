@@ -32,7 +32,7 @@ from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, load_recording, record_round
 from competitor.play.rounds import Pairing, RewardWeights, Round, play_rounds
 from competitor.players import BasicPlayer
-from competitor.train.savepoint import mirror
+from competitor.train.sizes import mirror
 from dreamer.replay import Episode, EpisodeBuffer
 from tests.competitor.play.made_matches import NOON, finished, recorded_match
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,8 +18,10 @@ from competitor.config import Config, load_config
 from competitor.errors import ConfigError, ResumeError
 from competitor.train import placement
 from competitor.train.metrics import read_lines
-from competitor.train.placement import FORMER, Placement, bfloat16_gain, choose_placement, read_placement
+from competitor.train.placement import FORMER, Placement, choose_placement, read_placement
 from competitor.train.selfplay import Trainer
+from competitor.train.update_timing import Ways, update_seconds
+from dreamer.pipeline import Pipeline
 from dreamer.speed import kernels
 from dreamer.speed.captured import CapturedUpdate
 from tests.competitor.train.test_selfplay import Recorder, tiny
@@ -31,18 +37,30 @@ def kernels_again() -> Any:
 
 
 def config(*overrides: str) -> Config:
-    return load_config(preset="debug", overrides=overrides)
+    return load_config(preset="debug", overrides=("run.precision=auto", *overrides))
 
 
-def with_gain(monkeypatch: pytest.MonkeyPatch, gain: float) -> None:
-    monkeypatch.setattr(placement, "bfloat16_gain", lambda *_: gain)
+def with_times(monkeypatch: pytest.MonkeyPatch, float32_ms: float, bfloat16_ms: float) -> None:
+    """Updates that take so long, on a processor that has both precisions."""
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: True)
+    times = {"float32": float32_ms / 1e3, "bfloat16": bfloat16_ms / 1e3}
+    monkeypatch.setattr(placement, "update_seconds", lambda *_: times)
 
 
-def without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> float:
-        raise AssertionError("measured again")
+def without_measuring(monkeypatch: pytest.MonkeyPatch, *, bfloat16: bool = True) -> None:
+    def fail(*_: object) -> dict[str, float]:
+        raise AssertionError("measured")
 
-    monkeypatch.setattr(placement, "bfloat16_gain", fail)
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: bfloat16)
+    monkeypatch.setattr(placement, "update_seconds", fail)
+
+
+def ticking(*turns: float) -> Callable[[], float]:
+    """A clock that is looked at before and after each turn, and what the turns take."""
+    times = [0.0]
+    for taken in turns:
+        times += [times[-1] + taken, times[-1] + taken]
+    return partial(next, iter(times))
 
 
 def with_cuda(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
@@ -50,31 +68,95 @@ def with_cuda(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "overrides", "line"),
+    ("float32_ms", "bfloat16_ms", "overrides", "line"),
     [
-        (0.32, [], "float32: bfloat16 products take 3.1 times as long here; kernels: "),
-        (2.0, [], "float32: bfloat16 products are only 2.0 times as fast here; kernels: "),
-        (3.0, [], "bfloat16: its products are 3.0 times as fast as float32's here; kernels: plain; device: cpu"),
-        (1.2, ["run.kernels=plain"], "float32: bfloat16 products are only 1.2 times as fast here; kernels: plain"),
-        (1.3, ["run.kernels=plain"], "bfloat16: its products are 1.3 times as fast as float32's here; kernels: plain"),
-        (9.9, ["run.kernels=torch"], "float32: the torch kernels know nothing else; kernels: torch; device: cpu"),
-        (0.1, ["run.precision=bfloat16"], "bfloat16: as run.precision says; kernels: plain; device: cpu"),
-        (9.9, ["run.precision=float32"], "float32: as run.precision says; kernels: "),
+        (130.0, 333.3, [], "float32: an update takes 130.0 ms, in bfloat16 333.3 ms; kernels: "),
+        (109.0, 100.0, [], "float32: an update takes 109.0 ms, in bfloat16 100.0 ms (less than 1.1 times as fast); "),
+        (220.0, 100.0, [], "bfloat16: an update takes 100.0 ms, in float32 220.0 ms; kernels: plain; device: cpu"),
+        (
+            220.0,
+            100.0,
+            ["run.kernels=plain"],
+            "bfloat16: an update takes 100.0 ms, in float32 220.0 ms; kernels: plain",
+        ),
+        (
+            100.0,
+            220.0,
+            ["run.kernels=plain"],
+            "float32: an update takes 100.0 ms, in bfloat16 220.0 ms; kernels: plain",
+        ),
     ],
 )
 def test_the_choice_on_a_cpu_is_told_in_one_line(
-    gain: float, overrides: list[str], line: str, monkeypatch: pytest.MonkeyPatch
+    float32_ms: float, bfloat16_ms: float, overrides: list[str], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_cuda(monkeypatch, False)
-    with_gain(monkeypatch, gain)
+    with_times(monkeypatch, float32_ms, bfloat16_ms)
     chosen = choose_placement(config(*overrides))
     assert chosen.line.startswith(line)
     assert chosen.kernels == kernels.kind()
+    assert chosen.update_ms == pytest.approx({"float32": float32_ms, "bfloat16": bfloat16_ms})
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "overrides", "line"),
+    [
+        (True, ["run.kernels=torch"], "float32: the torch kernels know nothing else; kernels: torch; device: cpu"),
+        (True, ["run.precision=bfloat16"], "bfloat16: as run.precision says; kernels: plain; device: cpu"),
+        (True, ["run.precision=float32"], "float32: as run.precision says; kernels: "),
+        (False, [], "float32: there is no bfloat16 in this processor; kernels: "),
+        (False, ["run.kernels=plain"], "float32: there is no bfloat16 in this processor; kernels: plain; device: cpu"),
+    ],
+)
+def test_nothing_is_timed_where_there_is_one_way(
+    bfloat16: bool, overrides: list[str], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_cuda(monkeypatch, False)
+    without_measuring(monkeypatch, bfloat16=bfloat16)
+    said: list[str] = []
+    chosen = choose_placement(config(*overrides), say=said.append)
+    assert chosen.line.startswith(line) and chosen.kernels == kernels.kind()
+    assert chosen.update_ms is None and said == []
+
+
+def test_whole_updates_of_each_way_are_timed_a_few_of_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, str]] = []
+    update = Pipeline.train_step
+
+    def noted(pipeline: Pipeline, batch: Any) -> dict[str, float]:
+        with pipeline.agent.products():
+            made.append((pipeline.agent.precision, kernels.kind()))
+        return update(pipeline, batch)
+
+    monkeypatch.setattr(Pipeline, "train_step", noted)
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: True)
+    said: list[str] = []
+    # Turns of two updates: in float32 0.2, 0.9 (disturbed), 0.3 seconds; in bfloat16 0.5, 0.1, 0.6.
+    clock = ticking(0.2, 0.5, 0.9, 0.1, 0.3, 0.6)
+    chosen = choose_placement(tiny("run.precision=auto"), clock=clock, say=said.append)
+    exact, rounded = ("float32", kernels.use("auto")), ("bfloat16", "plain")
+    assert made == [exact, rounded] + 3 * [exact, exact, rounded, rounded]
+    assert chosen.update_ms == pytest.approx({"float32": 150.0, "bfloat16": 250.0})
+    assert chosen.precision == "float32" and chosen.kernels == exact[1]
+    assert said == ["timing updates in float32 and in bfloat16, a few of each (some seconds)"]
+
+
+def test_the_way_with_faster_updates_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: True)
+    chosen = choose_placement(tiny("run.precision=auto"), clock=ticking(0.6, 0.2, 0.6, 0.2, 0.6, 0.2))
+    assert (chosen.precision, chosen.kernels) == ("bfloat16", "plain")
+    assert chosen.line.startswith("bfloat16: an update takes 100.0 ms, in float32 300.0 ms; kernels: plain")
+
+
+def test_slow_updates_are_timed_in_one_turn_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: True)
+    chosen = choose_placement(tiny("run.precision=auto"), clock=ticking(2.0, 6.0))  # and is not looked at again
+    assert chosen.update_ms == pytest.approx({"float32": 1000.0, "bfloat16": 3000.0})
 
 
 def test_where_there_is_cuda_it_is_taken_with_the_plain_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     with_cuda(monkeypatch, True)
-    with_gain(monkeypatch, 1.5)
+    with_times(monkeypatch, 15.0, 10.0)
     assert choose_placement(config()).line.endswith("kernels: plain; device: cuda")
     assert choose_placement(config()).precision == "bfloat16"
     assert choose_placement(config("run.device=cpu")).device == "cpu"
@@ -105,22 +187,47 @@ def test_what_was_recorded_is_not_measured_again(monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_from_a_gpu_goes_on_elsewhere_only_when_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with_cuda(monkeypatch, False)
-    with_gain(monkeypatch, 0.5)
+    with_times(monkeypatch, 100.0, 200.0)
     with pytest.raises(ResumeError, match="--set run.device=cpu continues it"):
         choose_placement(config(), ON_CUDA)
     chosen = choose_placement(config("run.device=cpu"), ON_CUDA)
     assert "begun on cuda, chance begins anew on cpu" in chosen.line and chosen.precision == "float32"
 
 
-def test_measuring_is_short_and_draws_nothing() -> None:
-    before = torch.get_rng_state()
-    assert bfloat16_gain(32, 48, 64, "cpu") > 0.0
-    assert torch.equal(torch.get_rng_state(), before)
+def test_timing_changes_neither_chance_nor_weights_nor_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, before = kernels.use("auto"), (torch.get_rng_state(), np.random.get_state()[1].copy())
+    ways: Ways = {"float32": kind, "bfloat16": "plain"}
+    times = update_seconds(tiny(), torch.device("cpu"), ways, time.perf_counter)
+    assert times.keys() == ways.keys() and min(times.values()) > 0.0
+    assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(np.random.get_state()[1], before[1])
+    assert kernels.kind() == kind
+    without_measuring(monkeypatch, bfloat16=False)
+    untimed = run_in_parts(tmp_path / "untimed", [4], "run.precision=auto")
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(placement, "WORTHWHILE", 1e9)  # timed in earnest, and float32 whatever the machine
+    monkeypatch.setattr(placement, "update_seconds", update_seconds)
+    assert run_in_parts(tmp_path / "timed", [4], "run.precision=auto") == untimed
+    assert read_placement(tmp_path / "timed").update_ms is not None
+
+
+def test_what_older_runs_wrote_is_read(tmp_path: Path) -> None:
+    former = {
+        "device": "cpu",
+        "precision": "bfloat16",
+        "kernels": "plain",
+        "why": "its products are faster",
+        "gain": 3.5,
+    }
+    (tmp_path / "placement.json").write_text(json.dumps(former))
+    recorded = read_placement(tmp_path)
+    assert recorded == Placement("cpu", "bfloat16", "plain", "faster products")
+    again = choose_placement(tiny("run.precision=auto"), recorded)
+    assert again.line == "bfloat16: as when the run began; kernels: plain; device: cpu"
 
 
 def test_a_run_keeps_its_choice_and_resume_takes_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gain(monkeypatch, 5.0)
-    trainer = Trainer.start(tiny(), tmp_path / "run")
+    with_times(monkeypatch, 50.0, 10.0)
+    trainer = Trainer.start(tiny("run.precision=auto"), tmp_path / "run")
     assert trainer.state.agent.precision == "bfloat16" and kernels.kind() == "plain"
     assert read_placement(tmp_path / "run") == trainer.placement
     trainer.close()
@@ -138,15 +245,17 @@ def test_a_run_keeps_its_choice_and_resume_takes_it_up(tmp_path: Path, monkeypat
 
 
 def test_the_record_begins_with_the_choice_and_has_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gain(monkeypatch, 0.25)
-    run_in_parts(tmp_path / "run", [2, 2])
+    with_times(monkeypatch, 25.0, 100.0)
+    run_in_parts(tmp_path / "run", [2, 2], "run.precision=auto")
     first, *others = read_lines(tmp_path / "run" / "metrics.jsonl")
-    chosen = {"cuda": 0.0, "bfloat16": 0.0, "bfloat16_gain": 0.25}
+    chosen = {"cuda": 0.0, "bfloat16": 0.0, "float32_update_ms": 25.0, "bfloat16_update_ms": 100.0}
     assert first == {"kind": "start", "environment_steps": 0, "updates": 0, "seconds": 0.0, **chosen}
     assert all(line["kind"] != "start" for line in others)
-    assert read_placement(tmp_path / "run").gain == 0.25
-    assert choose_placement(tiny(), read_placement(tmp_path / "run")).gain == 0.25  # not measured again
-    assert "bfloat16_gain" not in choose_placement(tiny("run.precision=float32")).numbers
+    recorded = read_placement(tmp_path / "run")
+    assert recorded.update_ms == {"float32": 25.0, "bfloat16": 100.0}
+    without_measuring(monkeypatch)
+    assert choose_placement(tiny("run.precision=auto"), recorded).update_ms == recorded.update_ms
+    assert choose_placement(tiny("run.precision=float32")).numbers == {"cuda": 0.0, "bfloat16": 0.0}
 
 
 def run_in_parts(path: Path, parts: list[int], *overrides: str, captured: bool = False) -> list[dict[str, float]]:
