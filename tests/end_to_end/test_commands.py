@@ -72,7 +72,20 @@ def test_cross_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = metrics(run_copy)[-1]
-    assert cli.run(["train", "--resume", str(run_copy), "--set", "training.environment_steps=1600"]) == 0
+    assert (
+        cli.run(
+            [
+                "train",
+                "--resume",
+                str(run_copy),
+                "--set",
+                "training.environment_steps=1600",
+                "--set",
+                "run.precision=auto",
+            ]
+        )
+        == 0
+    )
     after = metrics(run_copy)
     assert after[-1]["environment_steps"] > before["environment_steps"]
     assert [line["environment_steps"] for line in after] == sorted(line["environment_steps"] for line in after)

@@ -215,7 +215,7 @@ def test_what_older_runs_wrote_is_read(tmp_path: Path) -> None:
         "device": "cpu",
         "precision": "bfloat16",
         "kernels": "plain",
-        "why": "its products are faster",
+        "why": "faster products",
         "gain": 3.5,
     }
     (tmp_path / "placement.json").write_text(json.dumps(former))
