@@ -78,7 +78,7 @@ async def dialled(
 
     redact: takes the token out of what the server says. Raises DialError; may be cancelled at any moment.
     """
-    sockets = _Sockets()
+    sockets = Sockets()
     connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls or False, force_close=True, socket_factory=sockets)
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirection)
@@ -108,7 +108,7 @@ async def dialled(
         yield opened
 
 
-class _Sockets:
+class Sockets:
     """Makes the sockets of a connection and knows them."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class _Sockets:
 
 
 @asynccontextmanager
-async def _turns_afterwards(sockets: _Sockets) -> AsyncIterator[None]:
+async def _turns_afterwards(sockets: Sockets) -> AsyncIterator[None]:
     """Let the event loop close what it was asked to close: it takes a few turns, and may end right after the block."""
     try:
         yield

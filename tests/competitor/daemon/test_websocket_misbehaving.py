@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import socket
 import struct
@@ -12,13 +11,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
 from competitor.daemon.websocket_play import MOST_OPEN_STEPS
 from competitor.wire.websocket_connection import Timing
-from competitor.wire.websocket_dial import MOST_FRAME_BYTES
+from competitor.wire.websocket_dial import MOST_FRAME_BYTES, Sockets
 from tests.competitor.daemon.websocket_bench import (
     OBS,
     PATIENCE_S,
@@ -209,13 +207,13 @@ def test_a_server_that_does_not_read_keeps_nobody_waiting(monkeypatch: pytest.Mo
     """It asks for steps and reads no answer until the daemon reads no more: nothing is lost."""
     asked, answers = 0, []
 
-    def small(info: Any) -> socket.socket:
-        made = socket.socket(*info[:3])
+    def small(self: Sockets, address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*address[:3])
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)  # the system's own would swallow 50,000 answers
         made.setblocking(False)
         return made
 
-    monkeypatch.setattr(aiohttp, "TCPConnector", functools.partial(aiohttp.TCPConnector, socket_factory=small))
+    monkeypatch.setattr(Sockets, "__call__", small)
 
     async def script(peer: Peer) -> None:
         nonlocal asked

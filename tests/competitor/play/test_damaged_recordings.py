@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -34,14 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A whole file of each kind."""
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A whole file of each kind; paths, since hypothesis would show the bytes themselves."""
     played = play_rounds(BasicPlayer(weak=True), BasicPlayer(weak=False), [SHORT], rinks=1)[0]
     place = tmp_path_factory.mktemp("whole")
     path = record_round(place, played, number=0, player="weak", engine="builtin", keep_mode=True)
     match = finished(np.zeros((3, 18)), np.zeros((3, 4)), [0], own=1)
-    assert file_name(match).endswith(".npz")
-    return {"round": path.read_bytes(), "match": match_bytes(match, rounds_of(match), "0.3")}
+
+    whole = place / file_name(match)
+    whole.write_bytes(match_bytes(match, rounds_of(match), "0.3"))
+    return {"round": path, "match": whole}
 
 
 def read_everything(path: Path) -> bool:
@@ -67,8 +68,8 @@ def is_understood(read: Callable[[], object]) -> bool:
     return True
 
 
-def unpacked(content: bytes) -> dict[str, NDArray[Any]]:
-    with np.load(io.BytesIO(content)) as file:
+def unpacked(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as file:
         return dict(file)
 
 
@@ -80,11 +81,18 @@ def write(folder: Path, arrays: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whole_files_are_understood(kind: str, folder: Path, contents: dict[str, bytes]) -> None:
+def test_whole_files_are_understood(kind: str, folder: Path, contents: dict[str, Path]) -> None:
     assert read_everything(write(folder, unpacked(contents[kind])))
 
 
 PLACES = st.integers(0, 2**20)  # taken modulo what there is
+
+
+def test_a_header_that_does_not_end(folder: Path, contents: dict[str, Path]) -> None:
+    path = write(folder, unpacked(contents["round"]))
+    path.write_bytes(path.read_bytes().replace(b", }", b", ("))
+    with pytest.raises(RecordingError, match="is not a recorded round, or it is damaged"):
+        load_recording(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,9 +102,9 @@ PLACES = st.integers(0, 2**20)  # taken modulo what there is
     kept=st.one_of(st.none(), PLACES),
 )
 def test_whatever_bytes_are_changed(
-    kind: str, changes: list[tuple[int, int]], kept: int | None, folder: Path, contents: dict[str, bytes]
+    kind: str, changes: list[tuple[int, int]], kept: int | None, folder: Path, contents: dict[str, Path]
 ) -> None:
-    content = bytearray(contents[kind])
+    content = bytearray(contents[kind].read_bytes())
     for place, value in changes:
         content[place % len(content)] = value
     (folder / "one.npz").write_bytes(bytes(content if kept is None else content[: kept % len(content)]))
@@ -117,7 +125,7 @@ VALUES = st.recursive(
 @FEW
 @given(changes=st.lists(st.tuples(PLACES, VALUES), min_size=1, max_size=2))
 def test_whatever_a_description_says(
-    kind: str, changes: list[tuple[int, Any]], folder: Path, contents: dict[str, bytes]
+    kind: str, changes: list[tuple[int, Any]], folder: Path, contents: dict[str, Path]
 ) -> None:
     arrays = unpacked(contents[kind])
     about = json.loads(str(arrays["about"]))
@@ -138,7 +146,7 @@ ARRAYS = st.one_of(
 @FEW
 @given(changes=st.lists(st.tuples(PLACES, ARRAYS), min_size=1, max_size=2))
 def test_whatever_arrays_it_holds(
-    kind: str, changes: list[tuple[int, NDArray[Any]]], folder: Path, contents: dict[str, bytes]
+    kind: str, changes: list[tuple[int, NDArray[Any]]], folder: Path, contents: dict[str, Path]
 ) -> None:
     arrays: dict[str, Any] = unpacked(contents[kind])
     for place, array in changes:
@@ -146,7 +154,7 @@ def test_whatever_arrays_it_holds(
     read_everything(write(folder, arrays))
 
 
-def test_steps_whose_sum_runs_over(folder: Path, contents: dict[str, bytes]) -> None:
+def test_steps_whose_sum_runs_over(folder: Path, contents: dict[str, Path]) -> None:
     arrays = unpacked(contents["match"])
     steps = int(arrays["steps"].sum())
     huge = np.array([2**63 - 1, 2**63 - 1, steps + 2], np.int64)  # modulo 2**64 their sum is right
