@@ -37,8 +37,8 @@ class Episode:
 
     obs (steps + 1, obs): from the start to the final observation. action (steps, action): taken in obs[:-1].
     reward (steps,): received on arriving in obs[1:]. terminal: the last observation ended the game for good; False
-    means that time ran out, so that the value of the last state still counts. lesson: a teacher played it, whose
-    actions are worth imitating.
+    means that it was cut off, so that the value of the last state still counts. lesson: a teacher played it, whose
+    actions are worth imitating. own: the agent that learns played it, then or now, not somebody else.
     """
 
     obs: Array
@@ -46,6 +46,7 @@ class Episode:
     reward: Array
     terminal: bool
     lesson: bool = False
+    own: bool = True
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -138,8 +139,8 @@ class EpisodeBuffer:
         """Draw the next batch of contiguous sequences.
 
         Returns tensors of shape (time, batch, ...): obs (obs,), action (action,) that led to obs (zero at a first
-        entry), reward received with obs, and the flags is_first, is_last, is_terminal, is_lesson. Episodes follow each
-        other in a row without padding; is_first marks where a state has to start anew.
+        entry), reward received with obs, and the flags is_first, is_last, is_terminal, is_lesson, is_own. Episodes
+        follow each other in a row without padding; is_first marks where a state has to start anew.
 
         Raises:
             ReplayError: the buffer is empty.
@@ -212,7 +213,7 @@ class EpisodeBuffer:
         is_first[0] = first or start == 0
         is_last[-1] = stop == len(episode)
         flags = {"is_first": is_first, "is_last": is_last, "is_terminal": is_last & episode.terminal}
-        flags["is_lesson"] = np.full(stop - start, episode.lesson)
+        flags |= {"is_lesson": np.full(stop - start, episode.lesson), "is_own": np.full(stop - start, episode.own)}
         return {"obs": obs, "action": action, "reward": reward, **flags}
 
     def save(self, directory: Path) -> None:
@@ -225,6 +226,7 @@ class EpisodeBuffer:
             "steps": np.array([len(e.action) for e in self._episodes], np.int64),
             "terminal": np.array([e.terminal for e in self._episodes], bool),
             "lesson": np.array([e.lesson for e in self._episodes], bool),
+            "own": np.array([e.own for e in self._episodes], bool),
         }
         atomic_write(directory / "replay.safetensors", lambda file: file.write(save(arrays)))
         state = {
@@ -273,11 +275,12 @@ def _join(parts: list[Array], empty: tuple[int, ...]) -> Array:
 def _split(arrays: dict[str, NDArray[Any]]) -> list[Episode]:
     """Copies, so that dropping an old episode later really frees its memory."""
     ends = np.cumsum(arrays["steps"])
+    own = arrays.get("own", np.ones(len(ends), bool))  # versions up to 0.3 did not tell
     episodes = []
     for index, (end, steps) in enumerate(zip(ends, arrays["steps"], strict=True)):
         start = end - steps
         obs = arrays["obs"][start + index : end + index + 1].copy()
         action, reward = arrays["action"][start:end].copy(), arrays["reward"][start:end].copy()
-        flags = bool(arrays["terminal"][index]), bool(arrays["lesson"][index])
+        flags = bool(arrays["terminal"][index]), bool(arrays["lesson"][index]), bool(own[index])
         episodes.append(Episode(obs, action, reward, *flags))
     return episodes

@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from competitor.errors import RecordingError
+from competitor.play.history import MOST_STEPS
 from competitor.play.match_file import is_match_file, read_views
 from competitor.play.npz import SUFFIX, packed, read_about, read_arrays
 from competitor.play.rounds import Pairing, RewardWeights, Round
@@ -159,7 +160,8 @@ def _round_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
 
 def _match_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
     for view in read_views(path):
-        yield Episode(view.obs, view.action, weights.rewards(view.info), view.terminal)
+        decided = view.terminal or len(view.action) == MOST_STEPS  # a goal, or the clock's draw
+        yield Episode(view.obs, view.action, weights.rewards(view.info), decided, own=False)
 
 
 @dataclass(frozen=True)

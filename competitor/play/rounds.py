@@ -75,17 +75,26 @@ class Round:
         """Return +1 when A scored, -1 when B did, 0 when time ran out."""
         return self.winner if self.pairing.seat == 0 else -self.winner
 
-    def episode(self, view: int, weights: RewardWeights, *, lesson: bool = False) -> Episode:
-        """Return what the player at `view` lived through; a goal is terminal, running out of time is not.
+    @property
+    def is_decided(self) -> bool:
+        """Whether its end is a result, also for the value of its last state: a goal, or the clock, which makes a draw.
 
-        lesson: what this player does is to be imitated.
+        Not so in the training modes: there the clock only ends the exercise.
+        """
+        return self.winner != 0 or self.pairing.mode is Mode.NORMAL
+
+    def episode(self, view: int, weights: RewardWeights, *, lesson: bool = False, own: bool = False) -> Episode:
+        """Return what the player at `view` lived through.
+
+        lesson: what this player does is to be imitated. own: this player is the one that learns.
         """
         return Episode(
             obs=self.obs[view],
             action=self.actions[view],
             reward=weights.rewards(self.info[view]),
-            terminal=self.winner != 0,
+            terminal=self.is_decided,
             lesson=lesson,
+            own=own,
         )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from competitor.config import Config
+from competitor.config import SELF, Config
 from competitor.evaluate.evaluation import EvaluationReport, evaluate
 from competitor.inspect.dream_check import REPORTED, DreamReport, Windows, check_dream
 from competitor.inspect.held_out import training_windows
@@ -275,7 +275,7 @@ class Trainer:
         plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
         lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, **where)
         for played, taught in chain(((played, ()) for played in plain), lessons):
-            self._remember(played, taught)
+            self._remember(played, taught=taught)
             steps += played.steps
         state.counters.warmup_steps = state.counters.environment_steps = steps
         # Counted from here on: who has not learned yet has no place in the league.
@@ -314,9 +314,9 @@ class Trainer:
             self.recorded = ()
             self.save()
 
-    def _remember(self, played: Round, taught: Sequence[int] = ()) -> None:
+    def _remember(self, played: Round, *, taught: Sequence[int] = (), own: Sequence[int] = ()) -> None:
         for view in (0, 1):
-            self.state.replay.add(played.episode(view, self._weights, lesson=view in taught))
+            self.state.replay.add(played.episode(view, self._weights, lesson=view in taught, own=view in own))
 
     def _collect(self, table: RoundTable) -> None:
         """Loop 1: one step on every rink; finished rounds go into the replay from both sides."""
@@ -325,7 +325,7 @@ class Trainer:
         counters.credit += table.active * self.config.training.train_ratio / self._steps_per_update
         for played in table.step():
             counters.rounds += 1
-            self._remember(played)
+            self._remember(played, own=(0, 1) if played.pairing.opponent == SELF else (played.pairing.seat,))
             self.state.averages.add({"round/steps": played.steps})
             if played.pairing.mode is Mode.NORMAL:
                 self.state.league.record(played.pairing.opponent, played.result)

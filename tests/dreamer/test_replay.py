@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from dreamer.config import ReplayConfig
 from dreamer.errors import ReplayError
@@ -108,7 +109,7 @@ def test_lanes_survive_the_loss_of_their_round() -> None:
 def test_saving_and_loading_continues_the_same_stream_of_batches(tmp_path: Path) -> None:
     config = tiny_config()
     buffer = filled_buffer(config)
-    buffer.add(replace(noise_episode(np.random.default_rng(4), 60), lesson=True))
+    buffer.add(replace(noise_episode(np.random.default_rng(4), 60), lesson=True, own=False))
     buffer.sample()
     buffer.save(tmp_path)
     loaded = EpisodeBuffer.load(tmp_path, config.replay, 3, 2, mirror=None)
@@ -116,7 +117,19 @@ def test_saving_and_loading_continues_the_same_stream_of_batches(tmp_path: Path)
     for _ in range(10):
         ours, theirs = buffer.sample(), loaded.sample()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    assert any(buffer.sample()["is_lesson"].any() for _ in range(10))
+    batches = [buffer.sample() for _ in range(10)]
+    assert any(batch["is_lesson"].any() for batch in batches)
+    assert all(torch.equal(batch["is_lesson"], ~batch["is_own"]) for batch in batches)
+
+
+def test_a_replay_that_does_not_tell_who_played_is_read_as_the_learners(tmp_path: Path) -> None:
+    config = tiny_config()
+    buffer = filled_buffer(config)
+    buffer.save(tmp_path)
+    arrays = load_file(tmp_path / "replay.safetensors")
+    del arrays["own"]
+    save_file(arrays, tmp_path / "replay.safetensors")
+    assert EpisodeBuffer.load(tmp_path, config.replay, 3, 2, mirror=None).sample()["is_own"].all()
 
 
 def test_damaged_files_and_bad_rounds_are_refused(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_arrays_are_those_of_the_replay(tmp_path: Path, debug_config: Config) ->
 
     saved = load_file(tmp_path / "replay" / "replay.safetensors")
     with np.load(path) as file:
-        assert set(EPISODES) - {"info"} == saved.keys() - {"reward", "lesson"}  # nobody teaches in a match
+        assert set(EPISODES) - {"info"} == saved.keys() - {"reward", "lesson", "own"}  # nobody teaches or learns in a match
         for name in set(EPISODES) - {"info"}:
             assert file[name].dtype == saved[name].dtype and np.array_equal(file[name], saved[name])
 
@@ -136,7 +136,7 @@ def test_rounds_are_the_episodes_of_local_play(tmp_path: Path, local_rounds: lis
         # The last observation was not seen: it is what the rink says.
         assert np.allclose(episode.obs[-1, :3], truth.obs[-1, :3], atol=0.01)
         assert np.allclose(episode.reward[-1], truth.reward[-1], atol=0.01)
-    assert {episode.terminal for episode in episodes} == {True, False}
+    assert {played.winner for played in local_rounds} >= {0, 1}  # draws too are results
 
 
 def test_files_of_both_kinds_side_by_side(tmp_path: Path, local_rounds: list[Round]) -> None:

@@ -93,6 +93,7 @@ def test_training_modes_end_after_81_steps() -> None:
     modes = (Mode.TRAIN_SHOOTING, Mode.TRAIN_DEFENSE)
     for played in play_rounds(Still(), Still(), pairings(4, modes=modes), rinks=2):
         assert played.steps <= 81 and (played.winner != 0 or played.steps == 81)
+        assert played.episode(0, RewardWeights()).terminal == (played.winner != 0)  # an exercise, cut off
 
 
 def test_without_keep_mode_there_are_16_numbers_and_3_actions() -> None:
@@ -191,7 +192,7 @@ def test_episode_is_one_view_with_weighted_rewards(bot_rounds: list[Round]) -> N
             expected = 0.5 * info[:, 0] + 2.0 * info[:, 1] + 3.0 * info[:, 2]
             expected[-1] += 10.0 * (played.winner if view == 0 else -played.winner)
             assert np.allclose(episode.reward, expected, atol=1e-6)
-            assert episode.terminal == (played.winner != 0)
+            assert episode.terminal and not episode.own
             assert np.array_equal(episode.obs, played.obs[view])
             assert np.array_equal(episode.action, played.actions[view])
 

@@ -152,6 +152,7 @@ def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
     trainer = Trainer.start(tiny("training.lesson_rounds=4"), tmp_path / "run")
     warm_up_only(trainer)
     lessons = [episode.lesson for episode in trainer.state.replay._episodes]
+    assert not any(episode.own for episode in trainer.state.replay._episodes)
     assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
 
 
@@ -210,6 +211,12 @@ def test_both_views_are_kept_and_updates_follow_the_train_ratio(
     assert len(recorder.updates) == outcome.updates == int(earned)
     assert state.replay.episodes == 2 * (outcome.rounds + config.training.warmup_rounds)
     assert outcome.reason == "steps" and outcome.environment_steps >= config.training.environment_steps
+
+
+def test_the_replay_knows_whose_each_view_is(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
+    own = [episode.own for episode in unbroken[0].state.replay._episodes][8:]  # after four rounds of warm-up
+    kinds = set(zip(own[::2], own[1::2], strict=True))
+    assert kinds == {(True, False), (False, True), (True, True)}  # in either seat, and against itself
 
 
 def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
