@@ -1,0 +1,104 @@
+"""The command `evaluate`. Heavy imports stand inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from competitor.errors import EXIT_INTERRUPTED, StorageError
+from competitor.options import CONFIG, ENGINE, JSON, ROUNDS, SEED, SET, ResultFolder, also_written
+from competitor.screen import counter, plain
+from competitor.system import use_threads
+
+if TYPE_CHECKING:
+    from competitor.config import Config
+    from competitor.evaluate.cross_table import CrossTable
+    from competitor.evaluate.evaluation import EvaluationReport
+
+
+@click.command()
+@click.argument("player", metavar="CHECKPOINT")
+@click.option("--against", default="weak,strong", show_default=True, help="Opponents, separated by commas.")
+@click.option("--rounds", type=ROUNDS, help="Rounds per opponent.")
+@click.option("--sampled", is_flag=True, help="Sample the actions, as in training.")
+@click.option("--cross", is_flag=True, help="Everybody plays everybody, rated together.")
+@JSON
+@click.option("--record", "record_dir", type=ResultFolder(), help="Keep every round as a file in this folder.")
+@SEED
+@ENGINE
+@CONFIG
+@SET
+def evaluate(
+    player: str,
+    against: str,
+    rounds: int | None,
+    sampled: bool,
+    cross: bool,
+    json_path: Path | None,
+    record_dir: Path | None,
+    seed: int | None,
+    engine: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Play a checkpoint against opponents in paired rounds and show how good it is.
+
+    CHECKPOINT and opponents: a file, a run (its best), champion (the shipped agent), weak, strong, random,
+    module:Class, sb3:FILE.zip, sparring:NAME (a sparring partner), or gauntlet (all partners).
+
+    \b
+    Examples:
+      cli.py evaluate champion
+      cli.py evaluate champion --against gauntlet
+      cli.py evaluate runs/first/checkpoints/latest.safetensors --rounds 1000 --json result.json
+      cli.py evaluate strong --against weak,random --record rounds/
+      cli.py evaluate champion --against strong,runs/first/checkpoints/best
+    """
+    if cross and record_dir:
+        raise click.UsageError("--cross keeps no rounds: leave out --record")
+    others = [name.strip() for name in against.split(",") if name.strip()]
+    if not others or (cross and set(others) == {player}):
+        raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
+    for name in dict.fromkeys(name for name in others if others.count(name) > 1 or (cross and name == player)):
+        click.echo(f"note: {plain(name)} is named more than once and takes part once", err=True)
+    from competitor.config import as_overrides, load_config
+    from competitor.evaluate.cross_table import CrossTable
+    from competitor.evaluate.gauntlet import GAUNTLET, with_gauntlet
+    from competitor.evaluate.report import print_cross_table, print_report
+
+    shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
+    config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
+    how = config.evaluation.model_copy(update={"deterministic": config.evaluation.deterministic and not sampled})
+    config = config.model_copy(update={"evaluation": how})
+    result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir)
+    if GAUNTLET in others and not isinstance(result, CrossTable):
+        result = result.with_gauntlet()
+    with also_written(json_path, result.to_json()):
+        print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
+    if not isinstance(result, CrossTable) and result.record_error:
+        raise StorageError(result.record_error)
+    return EXIT_INTERRUPTED if result.partial else 0
+
+
+def _play(
+    config: Config, player: str, others: list[str], *, cross: bool, record_dir: Path | None
+) -> CrossTable | EvaluationReport:
+    """Make the players and let them play, counting rounds on the screen."""
+    from competitor.evaluate.cross_table import cross_table
+    from competitor.evaluate.evaluation import evaluate
+    from competitor.players import make_player
+
+    how, rink = config.evaluation, config.rink
+    use_threads(config.run.threads)
+    judged, *rest = [
+        make_player(name, seed=how.seed + place, deterministic=how.deterministic, keep_mode=rink.keep_mode)
+        for place, name in enumerate([player, *others])
+    ]
+    opponents = dict(zip(others, rest, strict=True))
+    settings: dict[str, Any] = {**how.model_dump(), **rink.model_dump()}
+    with counter("rounds") as count:
+        if cross:
+            return cross_table({player: judged, **opponents}, on_progress=count, **settings)
+        return evaluate(judged, opponents, record_dir=record_dir, on_progress=count, **settings)
