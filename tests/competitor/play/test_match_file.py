@@ -117,7 +117,7 @@ def test_arrays_are_those_of_the_replay(tmp_path: Path, debug_config: Config) ->
 
     saved = load_file(tmp_path / "replay" / "replay.safetensors")
     with np.load(path) as file:
-        assert set(EPISODES) - {"info"} == saved.keys() - {"reward", "lesson", "own"}  # nobody teaches or learns in a match
+        assert set(EPISODES) - {"info"} == saved.keys() - {"reward", "lesson", "own"}  # of nobody here
         for name in set(EPISODES) - {"info"}:
             assert file[name].dtype == saved[name].dtype and np.array_equal(file[name], saved[name])
 
