@@ -16,26 +16,19 @@ import contextlib
 import json
 import os
 import platform
-import re
-import resource
-import signal
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.arena_process import MIB, Play, Players, Target, arena_process  # noqa: E402 - the path is known from here
 from competitor.screen import Table, print_line, print_table  # noqa: E402 - the path is known from here on
 from tests.competitor.arena.raw_client import RawClient, write_box  # noqa: E402
 
@@ -46,32 +39,12 @@ LONGEST_S = 20.0  # of one attack
 HALF_OPEN_S = 18.0
 SETTLE_S = 3.0
 SAMPLE_S = 0.1
-MIB = 1 << 20
 MOST_MIB, MOST_LINES = 100.0, 100  # what issue and docs ask for
 PIECE = struct.pack(">H", 1) + b"k" + struct.pack(">H", 60_000) + bytes(60_000)
 MASKED = bytes([0x81, 0x82, 0, 0, 0, 0]) + b"{}"  # a WebSocket message that is none of the protocol
 PING = bytes([0x89, 0x80, 0, 0, 0, 0])
 END_OF_HEADER = b"\r\n\r\n"
 PLAYERS = ("ada", "bob")
-
-
-@dataclass
-class Target:
-    """The arena under attack."""
-
-    process: psutil.Process
-    comprl_port: int
-    http_port: int
-    tokens: dict[str, str]
-
-
-@dataclass
-class Play:
-    """What the two well-behaved clients saw. waits_ms: from an action to the next step."""
-
-    waits_ms: list[float] = field(default_factory=list)
-    played: int = 0
-    broken: int = 0
 
 
 @dataclass
@@ -248,124 +221,30 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-class Players:
-    """Two clients that play one match after another, each in a thread, until they are stopped."""
-
-    def __init__(self, target: Target) -> None:
-        self._target, self._stop = target, threading.Event()
-        self._play = Play()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(target.tokens[name],)) for name in PLAYERS]
-        for thread in self._threads:
-            thread.start()
-
-    def take(self) -> Play:
-        """What was seen since the last call."""
-        with self._lock:
-            play, self._play = self._play, Play()
-        return play
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, token: str) -> None:
-        while not self._stop.is_set():
-            self._play_one(token)
-
-    def _play_one(self, token: str) -> None:
-        answered_at: list[float] = []
-
-        def act(obs: list[float]) -> Sequence[float]:
-            now = time.perf_counter()
-            if answered_at:
-                with self._lock:
-                    self._play.waits_ms.append(1e3 * (now - answered_at[0]))
-            time.sleep(0.005)  # a client that thinks; as fast as it can be, it would be an attack of its own
-            answered_at[:] = [time.perf_counter()]
-            return [max(-1.0, min(1.0, obs[12] - obs[0])), max(-1.0, min(1.0, obs[13] - obs[1])), 0.0, 1.0]
-
-        finished = []
-        with contextlib.suppress(OSError):
-            finished = RawClient(self._target.comprl_port, token, act=act).play(1)
-        with self._lock:
-            self._play.played += len(finished)
-            self._play.broken += not finished
-
-
-@contextlib.contextmanager
-def arena(folder: Path, descriptors: int) -> Any:
-    """The command in a process that may open so many descriptors; yields the target and what it printed so far."""
-    options = ["--comprl-port", "0", "--http-port", "0", "--set", "arena.tick_s=0.2"]
-    users = [word for name in (*PLAYERS, "eve") for word in ("--user", name)]
-    command = [sys.executable, str(ROOT / "cli.py"), "arena", *options, *users]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors)),
-    )  # fmt: skip
-    said: list[str] = []
-    opened = threading.Event()
-    assert process.stdout is not None
-    reading = threading.Thread(target=collect, args=(process.stdout, said, opened))
-    reading.start()
-    try:
-        opened.wait(120)
-        text = "".join(said)
-        ports = [re.search(rf"{scheme}://127\.0\.0\.1:(\d+)", text) for scheme in ("comprl", "http")]
-        if None in ports:
-            raise SystemExit(f"the arena did not open: {text}")
-        tokens = {name: (folder / "arena" / "tokens" / name).read_text().strip() for name in (*PLAYERS, "eve")}
-        comprl, http = (int(found[1]) for found in ports if found)
-        yield Target(psutil.Process(process.pid), comprl, http, tokens), said
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        reading.join()
-
-
-def collect(stream: IO[str], said: list[str], opened: threading.Event) -> None:
-    for line in stream:
-        said.append(line)
-        if line.startswith("the arena is open"):
-            opened.set()
-    opened.set()
-
-
-def memory_mib(target: Target) -> float:
-    return float(target.process.memory_info().rss) / MIB
-
-
 async def watched(target: Target, attack: Attack) -> tuple[str, float]:
     """Carry an attack out; returns what was sent and the most memory meanwhile, in MiB."""
     task = asyncio.create_task(asyncio.wait_for(attack(target), 3 * LONGEST_S))
-    peak = memory_mib(target)
+    peak = target.memory_mib()
     while not task.done():
         await asyncio.wait({task}, timeout=SAMPLE_S)
-        peak = max(peak, memory_mib(target))
+        peak = max(peak, target.memory_mib())
     return task.result(), peak
 
 
-def noise(said: Sequence[str]) -> int:
-    """Lines that are no results of matches."""
-    return sum("; ratings " not in line and "broken off" not in line for line in said)
-
-
-async def measure(target: Target, said: list[str], players: Players) -> list[Row]:
+async def measure(target: Target, players: Players) -> list[Row]:
     await asyncio.sleep(10.0)  # what the first matches need is part of the rest
-    rest, rows = memory_mib(target), [row_of_rest(target, players.take())]
+    rest, rows = target.memory_mib(), [row_of_rest(target, players.take())]
     for name, attack in ATTACKS.items():
         players.take()
-        lines, begun = noise(said), time.monotonic()
+        lines, begun = target.noise(), time.monotonic()
         sent, peak = await watched(target, attack)
         seconds = time.monotonic() - begun
         await asyncio.sleep(SETTLE_S)
         play = players.take()
-        after = memory_mib(target)
+        after = target.memory_mib()
         row = Row(
             name, sent, seconds, peak - rest, after - rest, len(play.waits_ms), max(play.waits_ms, default=0.0),
-            play.broken, noise(said) - lines,
+            play.broken, target.noise() - lines,
         )  # fmt: skip
         rows.append(row)
         print_line(f"{name}: {sent}; {seconds:.0f} s")
@@ -373,7 +252,7 @@ async def measure(target: Target, said: list[str], players: Players) -> list[Row
 
 
 def row_of_rest(target: Target, play: Play) -> Row:
-    text = f"{memory_mib(target):.0f} MiB at rest"
+    text = f"{target.memory_mib():.0f} MiB at rest"
     return Row("none", text, 10.0, 0.0, 0.0, len(play.waits_ms), max(play.waits_ms, default=0.0), play.broken, 0)
 
 
@@ -392,13 +271,14 @@ def main() -> None:
     parser.add_argument("--descriptors", type=int, default=DESCRIPTORS)
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, arena(Path(folder), options.descriptors) as (target, said):
-        players = Players(target)
+    users = (*PLAYERS, "eve")
+    with tempfile.TemporaryDirectory() as folder, arena_process(Path(folder), users, options.descriptors) as target:
+        at_start, players = target.noise(), Players(target, PLAYERS)
         try:
-            rows = asyncio.run(measure(target, said, players))
+            rows = asyncio.run(measure(target, players))
         finally:
             players.stop()
-    lines = noise(said[next(place for place, line in enumerate(said) if line.startswith("the arena is open")) + 1 :])
+    lines = target.noise() - at_start
     summary = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "descriptors": options.descriptors,
@@ -407,7 +287,7 @@ def main() -> None:
         "median_slowest_step_ms": statistics.median(row.slowest_step_ms for row in rows),
         "broken_matches": sum(row.broken_matches for row in rows),
         "log_lines": lines,
-        "tracebacks": sum("Traceback" in line for line in said),
+        "tracebacks": sum("Traceback" in line for line in target.said),
     }
     options.json.write_text(json.dumps({**summary, "attacks": [asdict(row) for row in rows]}, indent=1) + "\n")
     print_table(table(rows))

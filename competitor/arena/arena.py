@@ -1,4 +1,4 @@
-"""The arena put together: store, hall, house bots, both protocols and the web page, in one event loop."""
+"""The arena put together: store, lobby, house bots, both protocols and the web page, in one event loop."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from aiohttp import web
 
+from competitor.arena.bot_pool import BotPool, open_bot_accounts
 from competitor.arena.bots import make_bots
 from competitor.arena.comprl_server import ComprlServer
-from competitor.arena.hall import Hall
-from competitor.arena.house import House, enrol
 from competitor.arena.limits import Connections, WrongTokens, most_connections
 from competitor.arena.listener import Listener
+from competitor.arena.lobby import Lobby
 from competitor.arena.recorder import Announce
 from competitor.arena.store import Entry, Standing, Store
 from competitor.arena.view import Running
@@ -63,7 +63,7 @@ class Arena:
         self.comprl_port = self.http_port = 0
         self.store: Store
         self.connections: Connections
-        self._hall: Hall
+        self._lobby: Lobby
         self._seed, self._threads, self._announce = seed, threads, announce
         self._open = AsyncExitStack()
 
@@ -76,15 +76,15 @@ class Arena:
         async with AsyncExitStack() as stack:
             bots = await asyncio.to_thread(make_bots, self.config.bots, seed=self._seed, threads=self._threads)
             self.store = self._open_store(stack)
-            enrol(bots, self.store)
-            house = House(bots)
-            await asyncio.to_thread(house.start)
-            stack.push_async_callback(asyncio.to_thread, house.stop)
-            self._hall = self._open_hall(stack)
+            open_bot_accounts(bots, self.store)
+            pool = BotPool(bots)
+            await asyncio.to_thread(pool.start)
+            stack.push_async_callback(asyncio.to_thread, pool.stop)
+            self._lobby = self._open_hall(stack)
             self.connections = Connections(most_connections())
-            await self._listen(self._hall, stack)
-            stack.push_async_callback(_cancel, asyncio.create_task(self._keep_order(self._hall)))
-            house.enter(self._hall)
+            await self._listen(self._lobby, stack)
+            stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(self._lobby)))
+            pool.enter(self._lobby.enter)
             self._open = stack.pop_all()
 
     async def stop(self) -> None:
@@ -92,10 +92,10 @@ class Arena:
 
         Raises StorageError when finished matches could not be written to the end.
         """
-        # The hall first: otherwise a match would count as the disconnect of whoever happens to be dropped first.
-        await self._hall.close()
+        # The lobby first: otherwise a match would count as the disconnect of whoever happens to be dropped first.
+        await self._lobby.close()
         await self._open.aclose()
-        self._hall.recorder.check()
+        self._lobby.recorder.check()
 
     def _open_store(self, stack: AsyncExitStack) -> Store:
         try:
@@ -107,26 +107,26 @@ class Arena:
         stack.callback(store.close)
         return store
 
-    def _open_hall(self, stack: AsyncExitStack) -> Hall:
-        # The hall names matches by chance as well: a seed alone would give them the names of those before a restart.
+    def _open_hall(self, stack: AsyncExitStack) -> Lobby:
+        # The lobby names matches by chance as well: a seed alone would give them the names of those before a restart.
         chance = random.Random(None if self._seed is None else f"{self._seed} {self.store.match_count()}")
         config = self.config
-        hall = Hall(self.store, rounds=config.rounds, tick_s=config.tick_s, random=chance, announce=self._announce)
-        stack.push_async_callback(hall.close)
-        stack.push_async_callback(_cancel, asyncio.create_task(hall.run()))
-        return hall
+        lobby = Lobby(self.store, rounds=config.rounds, tick_s=config.tick_s, random=chance, announce=self._announce)
+        stack.push_async_callback(lobby.close)
+        stack.push_async_callback(_cancel, asyncio.create_task(lobby.run()))
+        return lobby
 
-    async def _listen(self, hall: Hall, stack: AsyncExitStack) -> None:
+    async def _listen(self, lobby: Lobby, stack: AsyncExitStack) -> None:
         """Open both ports; the web page says the comprl port, so that one comes first."""
-        config, guests, wrong_tokens = self.config, self.connections, WrongTokens()
-        comprl = ComprlServer(hall, self.store, guests, wrong_tokens, deadline_s=config.deadline_s)
+        config, login_limit, wrong_tokens = self.config, self.connections, WrongTokens()
+        comprl = ComprlServer(lobby, self.store, login_limit, wrong_tokens, deadline_s=config.deadline_s)
         stack.push_async_callback(comprl.close)
         idle_s = config.deadline_s + TOO_LATE_S
         self.comprl_port = await self._open_port(comprl.connect, config.comprl_port, "--comprl-port", idle_s, stack)
-        websocket = WebSocketServer(hall, self.store, guests, wrong_tokens, deadline_s=config.deadline_s)
-        app = web.Application(middlewares=[limited(lambda request: guests.renew(request.transport))])
+        websocket = WebSocketServer(lobby, self.store, login_limit, wrong_tokens, deadline_s=config.deadline_s)
+        app = web.Application(middlewares=[limited(lambda request: login_limit.renew(request.transport))])
         websocket.add_to(app)
-        add_pages(app, HallView(hall, self.store, self.comprl_port), code_version())
+        add_pages(app, LobbyView(lobby, self.store, self.comprl_port), code_version())
         runner = web.AppRunner(app, access_log=None, logger=HttpLog(log), shutdown_timeout=CLOSE_WITHIN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -142,23 +142,23 @@ class Arena:
         stack.callback(listener.close)
         return listener.port
 
-    async def _keep_order(self, hall: Hall) -> None:
+    async def _maintain(self, lobby: Lobby) -> None:
         """What has to be done again and again: close idle connections, and write what the disk has refused."""
         looks = 0
         while True:
             await asyncio.sleep(LOOK_S)
             looks += 1
             self.connections.close_overdue()
-            if looks % round(RETRY_S / LOOK_S) == 0 and hall.recorder.waiting:
-                await hall.recorder.retry()
+            if looks % round(RETRY_S / LOOK_S) == 0 and lobby.recorder.waiting:
+                await lobby.recorder.retry()
 
 
-class HallView:
-    """What goes on in the hall, for the web page."""
+class LobbyView:
+    """What goes on in the lobby, for the web page."""
 
-    def __init__(self, hall: Hall, store: Store, comprl_port: int) -> None:
+    def __init__(self, lobby: Lobby, store: Store, comprl_port: int) -> None:
         self.comprl_port = comprl_port
-        self._hall, self._store = hall, store
+        self._lobby, self._store = lobby, store
         self._opened_at = time.monotonic()
 
     def now(self) -> float:
@@ -178,17 +178,17 @@ class HallView:
         now = self.now()
         return [
             Running(str(match.match_id), match.users, game.scores, game.round, game.rounds, now - match.started_at)
-            for match in self._hall.matches
+            for match in self._lobby.matches
             for game in [match.game]
         ]
 
     def waiting(self) -> int:
         """How many connections of players wait for a match."""
-        return sum(not seat.is_bot for seat in self._hall.waiting)
+        return sum(not participant.is_bot for participant in self._lobby.waiting)
 
     def unsaved(self) -> int:
         """How many finished matches wait to be written."""
-        return self._hall.recorder.waiting
+        return self._lobby.recorder.waiting
 
     def recent(self, count: int) -> list[Entry]:
         """The last matches, the newest first."""

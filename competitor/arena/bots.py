@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from competitor.arena.seat import Action
+from competitor.arena.participant import Action
 from competitor.arena.store import NAME
 from competitor.engine.engine import Brain, Engine
 from competitor.engine.safety import UnsoundAction, sanitise
@@ -25,7 +25,7 @@ BASIC = ("weak", "strong")
 ANSWER_WITHIN_S = 2.0
 
 
-class Mind(Protocol):
+class Policy(Protocol):
     """A bot in one match."""
 
     async def act(self, obs: Sequence[float]) -> Action:
@@ -46,11 +46,11 @@ class Bot(Protocol):
     def stop(self) -> None:
         """End what was started."""
 
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> Mind:
-        """The bot's mind for a new match."""
+    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> Policy:
+        """The bot's policy for a new match."""
 
 
-class BasicMind:
+class BasicPolicy:
     """The weak or the strong basic opponent."""
 
     def __init__(self, opponent: BasicOpponent) -> None:
@@ -80,13 +80,13 @@ class BasicBot:
     def stop(self) -> None:
         """Nothing runs."""
 
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> BasicMind:
-        """The bot's mind for a new match."""
+    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> BasicPolicy:
+        """The bot's policy for a new match."""
         (chance,) = self._generator.spawn(1)
-        return BasicMind(BasicOpponent(weak=self._weak, generator=chance))
+        return BasicPolicy(BasicOpponent(weak=self._weak, generator=chance))
 
 
-class CheckpointMind:
+class CheckpointPolicy:
     """One match of a checkpoint: a session of its engine."""
 
     def __init__(self, engine: Engine, session: Session) -> None:
@@ -134,9 +134,9 @@ class CheckpointBot:
         """End the inference thread."""
         self._engine.stop()
 
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> CheckpointMind:
-        """The bot's mind for a new match."""
-        return CheckpointMind(self._engine, Session(str(match_id), opponent=opponent, rounds=rounds))
+    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> CheckpointPolicy:
+        """The bot's policy for a new match."""
+        return CheckpointPolicy(self._engine, Session(str(match_id), opponent=opponent, rounds=rounds))
 
 
 def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> list[Bot]:

@@ -16,7 +16,7 @@ from twisted.protocols.amp import COMMAND, AmpBox, BinaryBoxProtocol, BoxDispatc
 from twisted.python.failure import Failure
 
 from competitor.arena.limits import Budget
-from competitor.arena.seat import Reason, SeatLost
+from competitor.arena.participant import ParticipantLost, Reason
 from competitor.wire.comprl_commands import Error
 
 log = logging.getLogger(__name__)
@@ -151,14 +151,14 @@ class Connection(asyncio.Protocol):
         timed: bool = True,
         **fields: object,
     ) -> asyncio.Future[Answer]:
-        """Send a request; the future gives its answer, as `read` returns it, or raises SeatLost.
+        """Send a request; the future gives its answer, as `read` returns it, or raises ParticipantLost.
 
         `read` may raise; then, and when the client answers with an error, `unreadable` is called instead and the
         answer stays away. An answer that comes after all does both even if the future has been cancelled.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
         if self.lost is not None:
-            answer.set_exception(SeatLost(self.lost))
+            answer.set_exception(ParticipantLost(self.lost))
             answer.exception()  # it is not an error if nobody waits for it
             return answer
         self._waiting.add(answer)
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         self.lost = reason
         for answer in self._waiting:
             if not answer.done():
-                answer.set_exception(SeatLost(reason))
+                answer.set_exception(ParticipantLost(reason))
                 answer.exception()
         self._waiting.clear()
         self._on_lost(self, reason)

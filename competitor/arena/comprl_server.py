@@ -15,7 +15,7 @@ anything that is not an answer to a request         close (a request of the clie
 =================================================== ==========================================================
 
 Other differences from the real server: a last invalid answer to a step (see competitor.arena.match), draws
-(see competitor.arena.hall), and that logs say why a client was dropped.
+(see competitor.arena.lobby), and that logs say why a client was dropped.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from competitor.arena.comprl_connection import Connection, Fields, Later
-from competitor.arena.hall import Hall
-from competitor.arena.limits import Guests, WrongTokens
-from competitor.arena.seat import Action, Reason, SeatLost, legal_action
+from competitor.arena.limits import LoginLimit, WrongTokens
+from competitor.arena.lobby import Lobby
+from competitor.arena.participant import Action, ParticipantLost, Reason, legal_action
 from competitor.arena.store import User
 from competitor.errors import CompetitorError
 from competitor.wire.comprl_commands import (
@@ -54,7 +54,7 @@ class Accounts(Protocol):
         """The account that the token opens."""
 
 
-class ComprlSeat:
+class ComprlParticipant:
     """A client that has logged in; one match at a time."""
 
     def __init__(self, user: User, connection: Connection) -> None:
@@ -98,29 +98,29 @@ class ComprlSeat:
 
 
 class ComprlServer:
-    """Lets clients with a token into the hall; `connect` makes the protocol of a new connection.
+    """Lets clients with a token into the lobby; `connect` makes the protocol of a new connection.
 
     Args:
-        guests: is told who has logged in, and may refuse.
+        login_limit: is told who has logged in, and may refuse.
         deadline_s: time for an answer; later: its timers, None: the event loop's.
     """
 
     def __init__(
         self,
-        hall: Hall,
+        lobby: Lobby,
         accounts: Accounts,
-        guests: Guests,
+        login_limit: LoginLimit,
         wrong_tokens: WrongTokens,
         *,
         deadline_s: float = 10.0,
         later: Later | None = None,
     ) -> None:
-        self._hall = hall
+        self._lobby = lobby
         self._accounts = accounts
-        self._guests = guests
+        self._login_limit = login_limit
         self._wrong_tokens = wrong_tokens
         self._deadline_s, self._later = deadline_s, later
-        self._seats: dict[Connection, ComprlSeat] = {}
+        self._participants: dict[Connection, ComprlParticipant] = {}
         self._connections: set[Connection] = set()
         self._logins: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -150,15 +150,15 @@ class ComprlServer:
         login.add_done_callback(self._logins.discard)
 
     def _lost(self, connection: Connection, reason: Reason) -> None:
-        seat = self._seats.pop(connection, None)
-        if seat is not None:
-            log.info("%s is gone: %s", seat.user, reason)
-            self._hall.leave(seat, reason)
+        participant = self._participants.pop(connection, None)
+        if participant is not None:
+            log.info("%s is gone: %s", participant.user, reason)
+            self._lobby.leave(participant, reason)
 
     async def _login(self, connection: Connection) -> None:
         try:
             version, token = await connection.ask(Auth, _login_of, _frozen_login)
-        except SeatLost:
+        except ParticipantLost:
             return
         if version != PROTOCOL_VERSION:
             connection.offend(WRONG_VERSION, "disconnected")
@@ -177,14 +177,14 @@ class ComprlServer:
             self._let_in(user, connection)
 
     def _let_in(self, user: User, connection: Connection) -> None:
-        if not self._guests.log_in(connection.transport, user.name):
+        if not self._login_limit.log_in(connection.transport, user.name):
             log.warning("%s has too many connections: one more is refused", user.name)
             connection.offend("Too many connections", "disconnected")
             return
         log.info("%s has come in by comprl", user.name)
         connection.logged_in()
-        self._seats[connection] = seat = ComprlSeat(user, connection)
-        self._hall.enter(seat)
+        self._participants[connection] = participant = ComprlParticipant(user, connection)
+        self._lobby.enter(participant)
 
 
 def _login_of(fields: Fields) -> tuple[int, str]:

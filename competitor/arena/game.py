@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.arena.seat import Action, legal_action
+from competitor.arena.participant import Action, legal_action
 from competitor.rink import make_rink
 
 ROUNDS = 4

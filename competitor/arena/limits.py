@@ -46,7 +46,7 @@ def most_connections() -> int:
     return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, allowed - in_use - RESERVED_DESCRIPTORS))
 
 
-class Visit(asyncio.BufferedProtocol):
+class CountedConnection(asyncio.BufferedProtocol):
     """One connection. Hands everything on to the protocol that serves it, at most PIECE_BYTES at a time.
 
     inner: the protocol; address: of the other side, without its port; idle_s: how long it may take to log in, or
@@ -88,7 +88,7 @@ class Visit(asyncio.BufferedProtocol):
         self._inner.resume_writing()
 
 
-class Guests(Protocol):
+class LoginLimit(Protocol):
     """What a wire needs of Connections: to say who has come in on which connection."""
 
     def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
@@ -114,74 +114,74 @@ class Connections:
         self._most_per_address = min(most_per_address, max(1, most - most // 4))
         self._most_per_account = min(most_per_account, max(1, most // 2))
         self._clock = clock
-        self._visits: dict[Visit, None] = {}  # the oldest first
-        self._by_transport: dict[asyncio.BaseTransport, Visit] = {}
+        self._open: dict[CountedConnection, None] = {}  # the oldest first
+        self._by_transport: dict[asyncio.BaseTransport, CountedConnection] = {}
 
     def __len__(self) -> int:
-        return len(self._visits)
+        return len(self._open)
 
-    def admit(self, visit: Visit) -> bool:
+    def admit(self, connection: CountedConnection) -> bool:
         """Count a newcomer; the oldest that has not logged in makes room for it. False if there is none."""
-        same = [one for one in self._visits if one.address == visit.address]
+        same = [one for one in self._open if one.address == connection.address]
         if len(same) >= self._most_per_address and not self._drop_one(same):
             return False
-        if len(self._visits) >= self.most and not self._drop_one(self._of_the_busiest_address()):
+        if len(self._open) >= self.most and not self._drop_one(self._of_the_busiest_address()):
             return False
-        self._visits[visit] = None
-        visit.overdue_at_s = self._clock() + visit.idle_s
+        self._open[connection] = None
+        connection.overdue_at_s = self._clock() + connection.idle_s
         return True
 
-    def opened(self, visit: Visit, transport: asyncio.BaseTransport) -> None:
+    def opened(self, connection: CountedConnection, transport: asyncio.BaseTransport) -> None:
         """The connection stands, or has lost its place already."""
-        if visit in self._visits:
-            self._by_transport[transport] = visit
+        if connection in self._open:
+            self._by_transport[transport] = connection
         else:
             _abort(transport)
 
-    def closed(self, visit: Visit) -> None:
+    def closed(self, connection: CountedConnection) -> None:
         """The connection is gone."""
-        self._visits.pop(visit, None)
-        if visit.transport is not None:
-            self._by_transport.pop(visit.transport, None)
+        self._open.pop(connection, None)
+        if connection.transport is not None:
+            self._by_transport.pop(connection.transport, None)
 
     def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
         """The account has opened the connection, which from now on has no time limit; False if it has too many."""
-        visit = None if transport is None else self._by_transport.get(transport)
-        if visit is None or sum(one.user == user for one in self._visits) >= self._most_per_account:
+        connection = None if transport is None else self._by_transport.get(transport)
+        if connection is None or sum(one.user == user for one in self._open) >= self._most_per_account:
             return False
-        visit.user = user
+        connection.user = user
         return True
 
     def renew(self, transport: asyncio.BaseTransport | None) -> None:
         """A request has come in whole: the time for the next one begins."""
-        if transport is not None and (visit := self._by_transport.get(transport)) is not None:
-            visit.overdue_at_s = self._clock() + visit.idle_s
+        if transport is not None and (connection := self._by_transport.get(transport)) is not None:
+            connection.overdue_at_s = self._clock() + connection.idle_s
 
     def close_overdue(self) -> None:
         """Close what has not logged in and whose time is over; call it about once a second."""
         now_s = self._clock()
-        for visit in [one for one in self._visits if one.user is None and one.overdue_at_s <= now_s]:
-            self._drop(visit)
+        for connection in [one for one in self._open if one.user is None and one.overdue_at_s <= now_s]:
+            self._drop(connection)
 
-    def _drop_one(self, visits: Iterable[Visit]) -> bool:
+    def _drop_one(self, connections: Iterable[CountedConnection]) -> bool:
         """Close the oldest of them that has not logged in; False if there is none."""
-        victim = next((one for one in visits if one.user is None), None)
+        victim = next((one for one in connections if one.user is None), None)
         if victim is not None:
             self._drop(victim)
         return victim is not None
 
-    def _of_the_busiest_address(self) -> list[Visit]:
+    def _of_the_busiest_address(self) -> list[CountedConnection]:
         """Those without a login, of the address that has most of them."""
-        groups: dict[str, list[Visit]] = {}
-        for visit in self._visits:
-            if visit.user is None:
-                groups.setdefault(visit.address, []).append(visit)
+        groups: dict[str, list[CountedConnection]] = {}
+        for connection in self._open:
+            if connection.user is None:
+                groups.setdefault(connection.address, []).append(connection)
         return max(groups.values(), key=len, default=[])
 
-    def _drop(self, visit: Visit) -> None:
-        self.closed(visit)
-        if visit.transport is not None:
-            _abort(visit.transport)
+    def _drop(self, connection: CountedConnection) -> None:
+        self.closed(connection)
+        if connection.transport is not None:
+            _abort(connection.transport)
 
 
 def _abort(transport: asyncio.BaseTransport) -> None:

@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 
-from competitor.arena.limits import Connections, Visit
+from competitor.arena.limits import Connections, CountedConnection
 
 log = logging.getLogger(__name__)
 
@@ -77,23 +77,23 @@ class Listener:
             self._take_in(accepted, str(address))
 
     def _take_in(self, accepted: socket.socket, address: str) -> None:
-        visit = Visit(self._factory(), address, self._connections, self._idle_s)
-        if not self._connections.admit(visit):
+        connection = CountedConnection(self._factory(), address, self._connections, self._idle_s)
+        if not self._connections.admit(connection):
             log.warning("a connection from %s is refused: there are too many", address)
             accepted.close()
             return
-        task = self._loop.create_task(self._serve(accepted, visit))
+        task = self._loop.create_task(self._serve(accepted, connection))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    async def _serve(self, accepted: socket.socket, visit: Visit) -> None:
+    async def _serve(self, accepted: socket.socket, connection: CountedConnection) -> None:
         try:
             accepted.setblocking(False)
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in KEEP_ALIVE.items():
                 if hasattr(socket, name):
                     accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-            await self._loop.connect_accepted_socket(lambda: visit, accepted)
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:  # it has gone again already
-            self._connections.closed(visit)
+            self._connections.closed(connection)
             accepted.close()

@@ -1,4 +1,4 @@
-"""One match: two seats, one game, and the rules for what happens when one of them cannot go on."""
+"""One match: two participants, one game, and the rules for what happens when one of them cannot go on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 
 from competitor.arena.game import Game
-from competitor.arena.seat import Action, Seat, SeatLost
+from competitor.arena.participant import Action, Participant, ParticipantLost
 from competitor.arena.store import PLAYED, MatchResult
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Breach:
 
 
 class Match:
-    """A match in play between two seats, first player first.
+    """A match in play between two participants, the first player first.
 
     A step is played when both have answered. It ends at once for both when one of them is lost. The real server
     plays a step whose *last* answer is invalid with that answer, and shows its outcome to the other one in a Step
@@ -36,10 +36,12 @@ class Match:
         started_at: unix seconds.
     """
 
-    def __init__(self, match_id: uuid.UUID, seats: tuple[Seat, Seat], game: Game, started_at: float) -> None:
+    def __init__(
+        self, match_id: uuid.UUID, participants: tuple[Participant, Participant], game: Game, started_at: float
+    ) -> None:
         self.match_id = match_id
-        self.seats = seats
-        self.users = seats[0].user, seats[1].user
+        self.participants = participants
+        self.users = participants[0].user, participants[1].user
         self.game = game
         self.started_at = started_at
         self.breach: Breach | None = None
@@ -77,9 +79,9 @@ class Match:
             self._turn.set_result(None)
 
     async def _start(self) -> None:
-        for who, (seat, opponent) in enumerate(zip(self.seats, reversed(self.users), strict=True)):
+        for who, (participant, opponent) in enumerate(zip(self.participants, reversed(self.users), strict=True)):
             try:
-                await seat.start(self.match_id, opponent, self.game.rounds)
+                await participant.start(self.match_id, opponent, self.game.rounds)
             except Exception as problem:
                 self._lose(who, problem)
 
@@ -98,14 +100,14 @@ class Match:
 
     async def _ask(self, who: int) -> None:
         try:
-            self._answers[who] = await self.seats[who].act(self.game.observations[who])
+            self._answers[who] = await self.participants[who].act(self.game.observations[who])
         except Exception as problem:
             self._lose(who, problem)
         if None not in self._answers and not self._turn.done():
             self._turn.set_result(None)
 
     def _lose(self, who: int, problem: Exception) -> None:
-        if isinstance(problem, SeatLost):
+        if isinstance(problem, ParticipantLost):
             self.break_off(who, problem.reason)
         else:
             log.error("match %s: %s cannot play", self.match_id, self.users[who], exc_info=problem)

@@ -52,7 +52,7 @@ def pair_up(queue: Sequence[Waiting[Who]], random: Random) -> list[tuple[Who, Wh
         bot = _draw(one, bots, random)
         bots.remove(bot)
         pairs.append((one, bot))
-    return [_seated(one, two, random) for one, two in pairs]
+    return [_sides_drawn(one, two, random) for one, two in pairs]
 
 
 Pair = tuple[Waiting[Who], Waiting[Who]]
@@ -79,5 +79,5 @@ def _draw(one: Waiting[Who], partners: list[Waiting[Who]], random: Random) -> Wa
     return random.choices(partners, [quality(one, two) for two in partners])[0]
 
 
-def _seated(one: Waiting[Who], two: Waiting[Who], random: Random) -> tuple[Who, Who]:
+def _sides_drawn(one: Waiting[Who], two: Waiting[Who], random: Random) -> tuple[Who, Who]:
     return (one.who, two.who) if random.random() < 0.5 else (two.who, one.who)

@@ -17,7 +17,7 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
 
 def render(view: View, host: str, version: str) -> str:
-    """The page as it looks now. host: "name:port" by which the visitor found it."""
+    """The page as it looks now. host: "name:port" by which the client found it."""
     running, now = view.running(), view.now()
     standings = _table(map(_standing, view.leaderboard()), 7, "Nobody has finished a match yet.")
     matches = _table(map(_match, running), 5, "No match is being played.")

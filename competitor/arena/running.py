@@ -85,7 +85,7 @@ def _signals_to(stop: Callable[[], None]) -> Iterator[None]:
 class ArenaThread:
     """An arena in a thread of its own, that can be stopped and started again in the same place.
 
-    The ports that the first start found are kept, so clients find the arena again. Each start reads the book
+    The ports that the first start found are kept, so clients find the arena again. Each start reads the store
     from the disk, as a new process would.
     """
 
@@ -110,7 +110,7 @@ class ArenaThread:
 
     @property
     def store(self) -> Store:
-        """The book of the arena that runs; safe to use from any thread."""
+        """The store of the arena that runs; safe to use from any thread."""
         assert self._arena is not None, "the arena is stopped"
         return self._arena.store
 

@@ -1,4 +1,4 @@
-"""The SQL of the arena's book; competitor.arena.store is the only one who speaks it."""
+"""The SQL of the arena's store; competitor.arena.store is the only one who speaks it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Running:
 
 
 class View(Protocol):
-    """An arena, as its visitors see it."""
+    """An arena, as its clients see it."""
 
     @property
     def comprl_port(self) -> int:

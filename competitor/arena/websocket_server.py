@@ -1,4 +1,4 @@
-"""The arena's WebSocket: logins by token, frames in and out, heartbeats. What is said is in websocket_visitor."""
+"""The arena's WebSocket: logins by token, frames in and out, heartbeats. What is said is in websocket_client."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from competitor.arena.hall import Hall
-from competitor.arena.limits import Budget, Guests, WrongTokens
+from competitor.arena.limits import Budget, LoginLimit, WrongTokens
+from competitor.arena.lobby import Lobby
 from competitor.arena.rating import Rating
 from competitor.arena.store import User
-from competitor.arena.websocket_visitor import Visitor
+from competitor.arena.websocket_client import WebSocketClient
 from competitor.wire import messages
 
 log = logging.getLogger(__name__)
@@ -42,24 +42,24 @@ class WebSocketServer:
     """Serves `/play` of an aiohttp application.
 
     Args:
-        guests: is told who has logged in, and may refuse.
+        login_limit: is told who has logged in, and may refuse.
         deadline_s: time for an answer.
         heartbeat_s: seconds between two pings.
     """
 
     def __init__(
         self,
-        hall: Hall,
+        lobby: Lobby,
         accounts: Accounts,
-        guests: Guests,
+        login_limit: LoginLimit,
         wrong_tokens: WrongTokens,
         *,
         deadline_s: float = 10.0,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
-        self._hall = hall
+        self._lobby = lobby
         self._accounts = accounts
-        self._guests = guests
+        self._login_limit = login_limit
         self._wrong_tokens = wrong_tokens
         self._deadline_s = deadline_s
         self._heartbeat_s = heartbeat_s
@@ -108,7 +108,7 @@ class WebSocketServer:
         raise web.HTTPUnauthorized(text="no account has this token\n", headers={"WWW-Authenticate": "Bearer"})
 
     def _let_in(self, user: User, request: web.Request) -> User:
-        if request.transport is None or not self._guests.log_in(request.transport, user.name):
+        if request.transport is None or not self._login_limit.log_in(request.transport, user.name):
             log.warning("%s has too many connections: one more is refused", user.name)
             raise web.HTTPTooManyRequests(text="the account has too many connections\n")
         return user
@@ -117,14 +117,14 @@ class WebSocketServer:
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, user: User, rating: float
     ) -> None:
         outbox = Outbox(socket, transport.abort)
-        visitor = Visitor(user, rating, self._hall, outbox.put, outbox.put_close, self._deadline_s)
+        client = WebSocketClient(user, rating, self._lobby, outbox.put, outbox.put_close, self._deadline_s)
         loop = asyncio.get_running_loop()
-        late = loop.call_later(self._deadline_s, visitor.late)
+        late = loop.call_later(self._deadline_s, client.late)
         sending = loop.create_task(outbox.send_all())
         budget = Budget(MESSAGES_AT_ONCE, MESSAGES_PER_S)
         try:
             async for frame in socket:
-                if not (await _take(frame, socket, visitor) or budget.spend()):
+                if not (await _take(frame, socket, client) or budget.spend()):
                     log.warning("%s is cut off: it sends too much that nobody asked for", user.name)
                     transport.abort()
                     break
@@ -132,17 +132,17 @@ class WebSocketServer:
             late.cancel()
             sending.cancel()
             log.info("%s is gone", user.name)
-            visitor.gone()
+            client.gone()
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
 
 
-async def _take(frame: WSMessage, socket: web.WebSocketResponse, visitor: Visitor) -> bool:
+async def _take(frame: WSMessage, socket: web.WebSocketResponse, client: WebSocketClient) -> bool:
     """Deal with a frame; returns whether it was asked for."""
     if frame.type is WSMsgType.TEXT:
-        return visitor.heard(frame.data)
+        return client.heard(frame.data)
     if frame.type is WSMsgType.BINARY:
-        visitor.object("binary frames are not read")
+        client.object("binary frames are not read")
     elif frame.type is WSMsgType.PING:
         with contextlib.suppress(ConnectionError):
             await socket.pong(frame.data)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from competitor.arena.hall import CLOSED
+from competitor.arena.lobby import CLOSED
 from tests.competitor.arena.raw_client import Box, read_floats, towards_the_puck, write_box, write_floats
-from tests.competitor.arena.stage import STILL, Peer, Stage, in_match, run, staged, told_of_the_end
+from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, open_servers, run
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
 LONGEST = 251
@@ -40,21 +40,21 @@ STANDING_SECOND = bytes.fromhex("00042d332e3000042d302e300003302e3000042d302e300
 
 
 def test_the_opening_is_the_real_servers_byte_for_byte() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as one, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as one, servers.peer() as bob:
             await bob.login("bob")
             for expected, answer in ((AUTH, LOGIN), (READY + SUCCESS, IS_READY + SEEN), (WAITING, b"")):
                 assert await one.reader.readexactly(len(expected)) == expected
                 one.writer.write(answer)
             start = await one.reader.readexactly(len(START) + 18)
             assert start[: len(START)] == START and start[-2:] == b"\0\0"
-            assert uuid.UUID(bytes=start[len(START) : -2]) == stage.hall.matches[0].match_id
+            assert uuid.UUID(bytes=start[len(START) : -2]) == servers.lobby.matches[0].match_id
             assert await one.reader.readexactly(len(STEP)) == STEP
             obs = await one.reader.readexactly(int.from_bytes(await one.reader.readexactly(2), "big"))
             assert obs.startswith((STANDING, STANDING_SECOND))
             assert await one.reader.readexactly(2) == b"\0\0"
 
-    run(scene)
+    run(check)
 
 
 def shape(commands: list[Box]) -> list[tuple[str, tuple[str, ...]]]:
@@ -68,8 +68,8 @@ def test_a_whole_match_has_the_boxes_of_the_recorded_one() -> None:
     recorded = [line["box"] for line in lines if line["dir"] == "s2c"]
     boxes = [{**dict.fromkeys(box, b""), "_command": box["_command"].encode()} for box in recorded]
 
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as ada, servers.peer() as bob:
             await ada.login("ada")
             await bob.login("bob")
             await asyncio.gather(ada.play(2), bob.play(2))
@@ -83,33 +83,33 @@ def test_a_whole_match_has_the_boxes_of_the_recorded_one() -> None:
                 if box["_command"] == b"Step":
                     assert write_floats(read_floats(box["obv"])) == box["obv"] and len(read_floats(box["obv"])) == 18
 
-    run(scene, rounds=4)
+    run(check, rounds=4)
 
 
 def test_a_decided_match_tells_both_sides_of_it() -> None:
     ends: list[Box] = []
 
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         while not ends or b"True" not in (ends[0]["result"], ends[1]["result"]):
-            async with stage.peer() as ada, stage.peer() as bob:
+            async with servers.peer() as ada, servers.peer() as bob:
                 await ada.login("ada")
                 await bob.login("bob")
                 ends[:] = await asyncio.gather(ada.play(1, towards_the_puck), bob.play(1))
 
-    book = run(scene, rounds=4)
+    store = run(check, rounds=4)
     (own, other), mirrored = (read_floats(end["stats"]) for end in ends)
     assert mirrored == [other, own] and own != other
     assert [end["result"] for end in ends] == ([b"True", b"False"] if own > other else [b"False", b"True"])
-    result = book.results[-1]
+    result = store.results[-1]
     assert result.ending == "played"
     assert dict(zip(result.users, result.scores, strict=True)) == {"ada": own, "bob": other}
     winner, loser = ("ada", "bob") if own > other else ("bob", "ada")
-    assert book.ratings[winner].mu > book.ratings[loser].mu
+    assert store.ratings[winner].mu > store.ratings[loser].mu
 
 
 def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other):
             bob.act(other)
             values = b"".join(len(text).to_bytes(2, "big") + text for text in (b" 0.5 ", b"1", b"1e-3", b"-0.0"))
             cut_off = values + (9).to_bytes(2, "big") + b"0.1"
@@ -118,22 +118,22 @@ def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> N
                 await asyncio.sleep(0)
             await ada.expect("Step")
             await bob.expect("Step")
-            (match,) = stage.hall.matches
+            (match,) = servers.lobby.matches
             assert match.game.last_actions[match.users.index("ada")] == (0.5, 1.0, 1e-3, 0.0)
 
-    run(scene)
+    run(check)
 
 
 @pytest.mark.parametrize("action", [(1.0, -1.0, -0.0, 1.0), (0.0, 0.0, 0.0, 0.5)])
 def test_legal_actions_at_the_limits(action: tuple[float, ...]) -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other):
             ada.act(step, action)
             bob.act(other, action)
             await ada.expect("Step")
             await bob.expect("Step")
 
-    run(scene)
+    run(check)
 
 
 @pytest.mark.parametrize(
@@ -154,60 +154,60 @@ def test_legal_actions_at_the_limits(action: tuple[float, ...]) -> None:
 )
 @pytest.mark.parametrize("last", [False, True], ids=["answers first", "answers last"])
 def test_an_invalid_action_ends_the_match(fields: dict[str, bytes], last: bool) -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other):
             if last:
                 bob.act(other)
-                await stage.until(lambda: stage.has_answered("bob"))
+                await bob.is_heard()
             ada.answer(step, **fields)
             assert await ada.text("Error") == "Invalid action"
             assert await ada.closed()
-            assert await told_of_the_end(bob) == [0.0, 0.0]
+            assert await hears_the_end(bob) == [0.0, 0.0]
             if not last:
                 bob.act(other)  # it is owed all the same
-            await stage.until(lambda: len(stage.hall.waiting) == 1)
+            await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == ("invalid action", "ada")
 
 
 def test_a_step_answered_with_an_error_counts_as_an_invalid_action() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, _):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, _):
             ada.write({"_error": step["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"Unknown Error"})
             assert await ada.text("Error") == "Invalid action" and await ada.closed()
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
 
-    assert run(scene).results[0].ending == "invalid action"
+    assert run(check).results[0].ending == "invalid action"
 
 
 def test_the_answer_to_a_step_is_owed_and_judged_after_the_end_of_its_match() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, _, bob, other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, _, bob, other):
             ada.writer.close()
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
             bob.act(other, (float("nan"), 0, 0, 0))
             assert await bob.text("Error") == "Invalid action" and await bob.closed()
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    run(scene)
+    run(check)
 
 
 def test_an_old_step_that_stays_unanswered_closes_the_connection_in_the_next_match() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, _, bob, _other), stage.peer() as cyd:
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, _, bob, _other), servers.peer() as cyd:
             ada.writer.close()
-            await told_of_the_end(bob)
-            stage.timers.let_pass(9.0)
+            await hears_the_end(bob)
+            servers.timers.let_pass(9.0)
             await cyd.login("cyd")
             await cyd.first_step()
             bob.act(await bob.first_step())
-            await stage.until(lambda: stage.has_answered("bob"))
-            stage.timers.let_pass(1.1)
+            await bob.is_heard()
+            servers.timers.let_pass(1.1)
             assert await bob.text("Error") == "Timeout after 10s" and await bob.closed()
-            await told_of_the_end(cyd)
+            await hears_the_end(cyd)
 
-    assert [result.left_by for result in run(scene).results] == ["ada", "bob"]
+    assert [result.left_by for result in run(check).results] == ["ada", "bob"]
 
 
 def reset(peer: Peer) -> None:
@@ -224,98 +224,98 @@ def reset(peer: Peer) -> None:
 )
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_lost_connection_ends_the_match_at_once(leave: Callable[[Peer], None], answered: bool) -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other):
             for peer, request in ((ada, step), (bob, other)):
                 peer.act(request)
             step, _ = await ada.expect("Step"), await bob.expect("Step")
             if answered:
                 ada.act(step)
-                await stage.until(lambda: stage.has_answered("ada"))
+                await ada.is_heard()
             leave(ada)
-            assert await told_of_the_end(bob) == [0.0, 0.0]
+            assert await hears_the_end(bob) == [0.0, 0.0]
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == ("disconnected", "ada")
 
 
 def test_silence_is_told_and_closed() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as peer:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as peer:
             await peer.expect("Auth")
-            stage.timers.let_pass(1.0)
+            servers.timers.let_pass(1.0)
             assert await peer.text("Error") == "Timeout after 1s" and await peer.closed()
 
-    run(scene, deadline_s=1.0)
+    run(check, deadline_s=1.0)
 
 
 def test_unanswered_steps_and_questions_have_a_deadline() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as peer:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as peer:
             peer.answer(await peer.expect("Auth"), token=b"token of cyd", version=b"1")
             await peer.expect("Ready")
             await peer.expect("Message")
-            stage.timers.let_pass(0.25)
+            servers.timers.let_pass(0.25)
             assert await peer.text("Error") == "Timeout after 0.25s" and await peer.closed()
-        async with in_match(stage) as (ada, _, bob, other):
+        async with in_match(servers) as (ada, _, bob, other):
             bob.act(other)
-            await stage.until(lambda: stage.has_answered("bob"))
-            stage.timers.let_pass(0.24)
-            assert len(stage.hall.matches) == 1
-            stage.timers.let_pass(0.02)
+            await bob.is_heard()
+            servers.timers.let_pass(0.24)
+            assert len(servers.lobby.matches) == 1
+            servers.timers.let_pass(0.02)
             assert await ada.text("Error") == "Timeout after 0.25s" and await ada.closed()
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
 
-    (result,) = run(scene, deadline_s=0.25).results
+    (result,) = run(check, deadline_s=0.25).results
     assert (result.ending, result.left_by) == ("timeout", "ada")
 
 
 def test_start_and_messages_may_stay_unanswered_but_not_the_end() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as ada:
             ada.answer(await ada.expect("Auth"), token=b"token of ada", version=b"1")
             ada.answer(await ada.expect("Ready"), ready=b"True")
             assert [await ada.text("Message") for _ in range(2)] == ["Authentication successful", "Waiting in queue"]
-            stage.timers.let_pass(9.0)
-            async with stage.peer() as bob:
+            servers.timers.let_pass(9.0)
+            async with servers.peer() as bob:
                 await bob.login("bob")
                 await ada.expect("StartGame")
                 ada.act(await ada.expect("Step"))
                 bob.act(await bob.first_step())
                 step = await ada.expect("Step")
-                stage.timers.let_pass(9.0)  # a deadline of what came before would be over
+                servers.timers.let_pass(9.0)  # a deadline of what came before would be over
                 ada.act(step)
-                await stage.until(lambda: stage.has_answered("ada"))
+                await ada.is_heard()
             ada.answer(await ada.expect("Ready"), ready=b"True")
             await ada.expect("EndGame")
             assert await ada.text("Message") == "Waiting in queue"
-            stage.timers.let_pass(9.9)
-            async with stage.peer() as cyd:
+            servers.timers.let_pass(9.9)
+            async with servers.peer() as cyd:
                 await cyd.login("cyd")
                 await ada.expect("StartGame")
                 ada.act(await ada.expect("Step"))
                 await cyd.first_step()
-                await stage.until(lambda: stage.has_answered("ada"))
-                stage.timers.let_pass(0.2)
+                await ada.is_heard()
+                servers.timers.let_pass(0.2)
                 assert await ada.text("Error") == "Timeout after 10s" and await ada.closed()
 
-    assert [result.left_by for result in run(scene).results] == ["bob", "ada"]
+    assert [result.left_by for result in run(check).results] == ["bob", "ada"]
 
 
 def test_a_wrong_token_and_a_wrong_version_are_told() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         for token, version, text in (
             (b"nobody's", b"1", "Authentication failed"),
             (b"", b"1", "Authentication failed"),
             (b"token of ada", b"2", "Tried to connect with wrong version"),
             (b"nobody's", b"0", "Tried to connect with wrong version"),
         ):
-            async with stage.peer() as peer:
+            async with servers.peer() as peer:
                 peer.answer(await peer.expect("Auth"), token=token, version=version)
                 assert await peer.text("Error") == text and await peer.closed()
-        assert stage.hall.waiting == []
+        assert servers.lobby.waiting == []
 
-    run(scene)
+    run(check)
 
 
 @pytest.mark.parametrize(
@@ -325,20 +325,20 @@ def test_a_wrong_token_and_a_wrong_version_are_told() -> None:
     ids=str,
 )  # fmt: skip
 def test_an_unreadable_login_freezes_the_connection(fields: dict[str, bytes]) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as peer:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as peer:
             peer.answer(await peer.expect("Auth"), **fields)
             await peer.is_heard()
-            stage.timers.let_pass(100.0)
+            servers.timers.let_pass(100.0)
             await peer.is_heard()
 
-    run(scene)
+    run(check)
 
 
 @pytest.mark.parametrize("answer", [{"ready": b"true"}, {}, {"ready": b"False"}, None], ids=str)
 def test_who_is_not_plainly_ready_is_never_asked_again(answer: dict[str, bytes] | None) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as peer:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as peer:
             peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
             ready = await peer.expect("Ready")
             if answer is None:
@@ -347,11 +347,11 @@ def test_who_is_not_plainly_ready_is_never_asked_again(answer: dict[str, bytes] 
                 peer.answer(ready, **answer)
             peer.answer(await peer.expect("Message"))
             await peer.is_heard()
-            stage.timers.let_pass(100.0)
+            servers.timers.let_pass(100.0)
             await peer.is_heard()
-            assert stage.hall.waiting == []
+            assert servers.lobby.waiting == []
 
-    run(scene)
+    run(check)
 
 
 @pytest.mark.parametrize(
@@ -368,39 +368,39 @@ def test_who_is_not_plainly_ready_is_never_asked_again(answer: dict[str, bytes] 
     ids=["unknown tag", "error without a code", "no reserved key", "no tag", "HTTP", "long key", "empty"],
 )
 def test_what_is_no_answer_closes_the_connection_without_a_word(garbage: bytes) -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, _, bob, _other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, _, bob, _other):
             ada.writer.write(garbage.replace(b"\0\1" + b"1", b"\0\1" + b"6"))  # 6: the open step
             assert await ada.closed()
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == ("disconnected", "ada")
 
 
 def test_a_second_answer_closes_the_connection() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, _):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, _):
             ada.act(step)
             ada.act(step)
             assert await ada.closed()
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
 
-    run(scene)
+    run(check)
 
 
 def test_a_client_that_asks_without_end_and_never_reads_is_cut_off() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, _, bob, _other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, _, bob, _other):
             # A StreamReader stops reading by itself when its buffer is full.
             request = write_box({"_command": 60000 * b"x", "_ask": b"1"})
             with contextlib.suppress(ConnectionError):
                 while not ada.writer.is_closing():
                     ada.writer.write(request)
                     await ada.writer.drain()
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
 
-    run(scene)
+    run(check)
 
 
 def test_errors_in_answer_to_what_needs_none() -> None:
@@ -409,8 +409,8 @@ def test_errors_in_answer_to_what_needs_none() -> None:
     def error(request: Box) -> Box:
         return {"_error": request["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"?"}
 
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as ada, servers.peer() as bob:
             await ada.login("ada")
             await bob.login("bob")
             ada.write(error(await ada.expect("StartGame")))
@@ -424,14 +424,14 @@ def test_errors_in_answer_to_what_needs_none() -> None:
             bob.write({"_command": b"Hello", "_ask": b"abc"})
             reply = await bob.request()
             assert reply["_error"] == b"abc" and reply["_error_code"] == b"UNHANDLED"
-            assert [seat.user for seat in stage.hall.waiting] == ["bob"]
+            assert [participant.user for participant in servers.lobby.waiting] == ["bob"]
 
-    run(scene)
+    run(check)
 
 
 def test_answers_may_come_in_any_order() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other), stage.peer() as cyd:
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other), servers.peer() as cyd:
             ada.writer.close()
             ready, end = await bob.expect("Ready"), await bob.expect("EndGame")
             bob.answer(end)
@@ -444,48 +444,48 @@ def test_answers_may_come_in_any_order() -> None:
             cyd.act(await cyd.first_step())
             await bob.expect("Step")
 
-    run(scene)
+    run(check)
 
 
 def test_thirty_two_connections_of_two_users_play_at_once() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         async def play(user: str) -> None:
-            async with stage.peer() as peer:
+            async with servers.peer() as peer:
                 await peer.login(user)
                 await peer.play(1)
 
         await asyncio.gather(*(play(user) for user in ("ada", "bob") for _ in range(16)))
 
-    book = run(scene)
-    assert len(book.results) == 16
-    assert all(set(result.users) == {"ada", "bob"} and result.ending == "played" for result in book.results)
+    store = run(check)
+    assert len(store.results) == 16
+    assert all(set(result.users) == {"ada", "bob"} and result.ending == "played" for result in store.results)
 
 
 def test_an_arena_that_stops_closes_without_a_word() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, _), stage.peer() as cyd, stage.peer() as newcomer:
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, _), servers.peer() as cyd, servers.peer() as newcomer:
             await cyd.login("cyd")
             ada.act(step)
             await newcomer.expect("Auth")
-            stage.close_ports()
-            await stage.hall.close()
-            await stage.comprl.close()
+            servers.close_ports()
+            await servers.lobby.close()
+            await servers.comprl.close()
             for peer in (ada, bob, cyd, newcomer):
                 assert await peer.closed()
             with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", stage.comprl_port)
+                await asyncio.open_connection("127.0.0.1", servers.comprl_port)
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == (CLOSED, None)
 
 
 def test_two_arenas_live_in_one_process() -> None:
-    async def scene(one: Stage) -> None:
-        async with staged() as two:
-            for stage in (one, two):
-                async with in_match(stage) as (ada, step, bob, other):
+    async def check(one: Servers) -> None:
+        async with open_servers() as two:
+            for servers in (one, two):
+                async with in_match(servers) as (ada, step, bob, other):
                     ada.act(step)
                     bob.act(other)
                     await ada.expect("Step")
 
-    run(scene)
+    run(check)

@@ -21,7 +21,6 @@ from competitor.arena.comprl_connection import (
     REQUESTS_AT_ONCE,
     Connection,
 )
-from competitor.arena.hall import LOOKED_AT_OF_ONE, MOST_PLACES
 from competitor.arena.limits import (
     FIRST_WAIT_S,
     FORGIVEN_AFTER_S,
@@ -32,10 +31,11 @@ from competitor.arena.limits import (
     WrongTokens,
     most_connections,
 )
+from competitor.arena.lobby import LOOKED_AT_OF_ONE, MOST_PLACES
 from competitor.arena.web import REQUESTS_AT_ONCE as PAGES_AT_ONCE
 from competitor.arena.websocket_server import MESSAGES_AT_ONCE
 from tests.competitor.arena.raw_client import write_box
-from tests.competitor.arena.stage import HOST, Clock, Peer, Stage, in_match, run, told_of_the_end
+from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, run
 
 ENDLESS = struct.pack(">H", 1) + b"k" + struct.pack(">H", 60_000) + bytes(60_000)
 """A key and its value; with more of them the box never ends."""
@@ -72,46 +72,46 @@ async def gone(peer: Peer) -> None:
 
 
 def test_a_box_that_never_ends_is_cut_off_before_the_login() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other), stage.peer() as guest:
-            await guest.expect("Auth")
-            guest.writer.write(ENDLESS[: MOST_BYTES_BEFORE_LOGIN + 1])
-            await gone(guest)
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other), servers.peer() as stranger:
+            await stranger.expect("Auth")
+            stranger.writer.write(ENDLESS[: MOST_BYTES_BEFORE_LOGIN + 1])
+            await gone(stranger)
             ada.act(step)
             bob.act(other)
             await ada.expect("Step")
             await bob.expect("Step")
 
-    run(scene)
+    run(check)
 
 
 def test_a_box_that_never_ends_is_cut_off_after_the_login(caplog: pytest.LogCaptureFixture) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as ada:
             await ada.login("ada")
             taken = await swallowed(ada, ENDLESS, 1 << 30)
             # What lies in the system's buffers on both sides is none of the arena's memory.
             assert taken < 32 << 20
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    run(scene)
+    run(check)
     assert f"more than {MOST_BYTES_OF_A_BOX} bytes in a box" in caplog.text
 
 
 def test_boxes_that_answer_nothing_count_as_well_before_the_login() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as guest:
-            await guest.expect("Auth")
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as stranger:
+            await stranger.expect("Auth")
             question = write_box({"_ask": b"1", "_command": b"Hm", "fill": bytes(500)})
-            guest.writer.write(question * (MOST_BYTES_BEFORE_LOGIN // len(question) + 1))
-            await gone(guest)
+            stranger.writer.write(question * (MOST_BYTES_BEFORE_LOGIN // len(question) + 1))
+            await gone(stranger)
 
-    run(scene)
+    run(check)
 
 
 def test_own_requests_are_answered_and_too_many_of_them_cut_off() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as ada:
             await ada.login("ada")
             question = {"_ask": b"1", "_command": b"Hm"}
             for _ in range(REQUESTS_AT_ONCE):
@@ -121,14 +121,14 @@ def test_own_requests_are_answered_and_too_many_of_them_cut_off() -> None:
             for _ in range(10 * REQUESTS_AT_ONCE):
                 ada.write(question)
             await gone(ada)
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    run(scene)
+    run(check)
 
 
 def test_a_closed_connection_leaves_no_cycle_behind() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as ada:
             await ada.login("ada")
             gc.collect()
             (connection,) = [weakref.ref(one) for one in gc.get_objects() if type(one) is Connection]
@@ -137,28 +137,28 @@ def test_a_closed_connection_leaves_no_cycle_behind() -> None:
                 ada.writer.write(ENDLESS[:5000])  # part of a box is waiting
                 await asyncio.sleep(0)
                 ada.writer.close()
-                await stage.until(lambda: connection() is None)
+                await servers.until(lambda: connection() is None)
             finally:
                 gc.enable()
 
-    run(scene)
+    run(check)
 
 
 def test_who_does_not_log_in_is_closed_in_time_and_who_has_is_not() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         async with (
-            in_match(stage) as (ada, step, bob, other),
-            stage.peer() as idle,
-            raw(stage.http_port) as (half, pen),
+            in_match(servers) as (ada, step, bob, other),
+            servers.peer() as idle,
+            raw(servers.http_port) as (half, pen),
         ):
             await idle.expect("Auth")
             pen.write(b"GET / HTTP/1.1\r\nHost: ")
-            await stage.until(lambda: len(stage.connections) == 4)
-            stage.clock.now_s += 14.9
-            stage.connections.close_overdue()
-            assert len(stage.connections) == 4
-            stage.clock.now_s += 0.2
-            stage.connections.close_overdue()
+            await servers.until(lambda: len(servers.connections) == 4)
+            servers.clock.now_s += 14.9
+            servers.connections.close_overdue()
+            assert len(servers.connections) == 4
+            servers.clock.now_s += 0.2
+            servers.connections.close_overdue()
             await gone(idle)
             with contextlib.suppress(ConnectionError):
                 assert await half.read() == b""
@@ -167,36 +167,36 @@ def test_who_does_not_log_in_is_closed_in_time_and_who_has_is_not() -> None:
             await ada.expect("Step")
             await bob.expect("Step")
 
-    run(scene)
+    run(check)
 
 
 def test_a_header_that_comes_byte_by_byte_gains_no_time() -> None:
-    async def scene(stage: Stage) -> None:
-        async with raw(stage.http_port) as (reader, writer):
+    async def check(servers: Servers) -> None:
+        async with raw(servers.http_port) as (reader, writer):
             writer.write(b"GET /play HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"401" in await reader.readline()
-            stage.clock.now_s += 10.0  # a whole request had come: its time began anew at 1000
+            servers.clock.now_s += 10.0  # a whole request had come: its time began anew at 1000
             writer.write(b"GET /play HTTP/1.1\r\nHost: x\r\n\r\n")
             while b"401" not in await reader.readline():
                 pass
             for _ in range(20):
-                stage.clock.now_s += 1.0
+                servers.clock.now_s += 1.0
                 writer.write(b"G")
-                stage.connections.close_overdue()
+                servers.connections.close_overdue()
             with contextlib.suppress(ConnectionError):
                 await reader.read()
-            assert len(stage.connections) == 0
+            assert len(servers.connections) == 0
 
-    run(scene)
+    run(check)
 
 
 def test_newcomers_replace_idle_ones_and_never_who_plays() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other), contextlib.AsyncExitStack() as stack:
-            idle = [await stack.enter_async_context(stage.peer()) for _ in range(30)]
-            cyd = await stack.enter_async_context(stage.peer())
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other), contextlib.AsyncExitStack() as stack:
+            idle = [await stack.enter_async_context(servers.peer()) for _ in range(30)]
+            cyd = await stack.enter_async_context(servers.peer())
             await cyd.login("cyd")
-            assert len(stage.connections) == 6  # three quarters of 8, all from one address
+            assert len(servers.connections) == 6  # three quarters of 8, all from one address
             for peer in idle[:25]:
                 await gone(peer)
             ada.act(step)
@@ -204,39 +204,39 @@ def test_newcomers_replace_idle_ones_and_never_who_plays() -> None:
             await ada.expect("Step")
             await bob.expect("Step")
 
-    run(scene, most=8)
+    run(check, most=8)
 
 
 def test_when_everybody_has_logged_in_the_next_one_is_refused() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for user in ("ada", "bob", "cyd"):
-                await (await stack.enter_async_context(stage.peer())).login(user)
-            await gone(await stack.enter_async_context(stage.peer()))
-            assert len(stage.connections) == 3
+                await (await stack.enter_async_context(servers.peer())).login(user)
+            await gone(await stack.enter_async_context(servers.peer()))
+            assert len(servers.connections) == 3
 
-    run(scene, most=4, tick_s=60.0)
+    run(check, most=4, tick_s=60.0)
 
 
 def test_an_account_has_half_of_all_connections_at_most() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(4):
-                await (await stack.enter_async_context(stage.peer())).login("ada")
-            fifth = await stack.enter_async_context(stage.peer())
+                await (await stack.enter_async_context(servers.peer())).login("ada")
+            fifth = await stack.enter_async_context(servers.peer())
             fifth.answer(await fifth.expect("Auth"), token=b"token of ada", version=b"1")
             assert await fifth.text("Error") == "Too many connections" and await fifth.closed()
             with pytest.raises(WSServerHandshakeError) as refused:
-                await stack.enter_async_context(stage.socket("ada"))
+                await stack.enter_async_context(servers.socket("ada"))
             assert refused.value.status == 429
-            await (await stack.enter_async_context(stage.peer())).login("bob")
+            await (await stack.enter_async_context(servers.peer())).login("bob")
 
-    run(scene, most=8, tick_s=60.0)
+    run(check, most=8, tick_s=60.0)
 
 
 def test_a_visitor_who_says_too_much_is_cut_off_and_a_match_goes_on() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, step, bob, other), stage.socket("cyd") as cyd:
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, step, bob, other), servers.socket("cyd") as cyd:
             with contextlib.suppress(ConnectionError):
                 for _ in range(2 * MESSAGES_AT_ONCE):
                     await cyd.send_str("nonsense")
@@ -247,25 +247,25 @@ def test_a_visitor_who_says_too_much_is_cut_off_and_a_match_goes_on() -> None:
             await ada.expect("Step")
             await bob.expect("Step")
 
-    run(scene)
+    run(check)
 
 
 def test_a_visitor_who_floods_with_pings_is_cut_off() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada", autoping=False) as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada", autoping=False) as ada:
             with contextlib.suppress(ConnectionError):
                 for _ in range(2 * MESSAGES_AT_ONCE):
                     await ada.ping()
             while (await ada.receive()).type is WSMsgType.PONG:
                 pass
-            await stage.until(lambda: len(stage.connections) == 0)
+            await servers.until(lambda: len(servers.connections) == 0)
 
-    run(scene)
+    run(check)
 
 
 def test_a_visitor_who_does_not_read_is_cut_off() -> None:
-    async def scene(stage: Stage) -> None:
-        async with raw(stage.http_port) as (reader, writer):
+    async def check(servers: Servers) -> None:
+        async with raw(servers.http_port) as (reader, writer):
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             writer.write(
                 b"GET /play HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token of ada\r\nConnection: Upgrade\r\n"
@@ -277,24 +277,24 @@ def test_a_visitor_who_does_not_read_is_cut_off() -> None:
             mask = b"\0\0\0\0"
             for text in (b'{"type":"hello","version":1,"client":"x"}', b'{"type":"ready","matches":1000}'):
                 writer.write(bytes([0x81, 0x80 | len(text)]) + mask + text)
-            await stage.until(lambda: len(stage.hall.waiting) == MOST_PLACES)
+            await servers.until(lambda: len(servers.lobby.waiting) == MOST_PLACES)
             writer.write((bytes([0x81, 0x80 | 2]) + mask + b"{}") * 40_000)
-            await stage.until(lambda: len(stage.connections) == 0 and stage.hall.waiting == [])
+            await servers.until(lambda: len(servers.connections) == 0 and servers.lobby.waiting == [])
 
-    run(scene, tick_s=60.0)
+    run(check, tick_s=60.0)
 
 
 def test_an_account_gets_so_many_places_over_all_its_connections() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as one, stage.socket("ada") as two, stage.socket("bob") as bob:
-            for visitor in (one, two, bob):
-                await visitor.send_str('{"type":"hello","version":1,"client":"x"}')
-                await visitor.send_str('{"type":"ready","matches":200}')
-            await stage.until(lambda: len(stage.hall.waiting) == MOST_PLACES + 200)
-            stage.hall.tick()
-            assert len(stage.hall.matches) == LOOKED_AT_OF_ONE
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as one, servers.socket("ada") as two, servers.socket("bob") as bob:
+            for client in (one, two, bob):
+                await client.send_str('{"type":"hello","version":1,"client":"x"}')
+                await client.send_str('{"type":"ready","matches":200}')
+            await servers.until(lambda: len(servers.lobby.waiting) == MOST_PLACES + 200)
+            servers.lobby.tick()
+            assert len(servers.lobby.matches) == LOOKED_AT_OF_ONE
 
-    run(scene, tick_s=60.0)
+    run(check, tick_s=60.0)
 
 
 def status(answer: bytes) -> int:
@@ -322,25 +322,25 @@ def status(answer: bytes) -> int:
 def test_what_is_no_good_http_is_a_plain_4xx(
     request_bytes: bytes, codes: set[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scene(stage: Stage) -> None:
-        async with raw(stage.http_port) as (reader, writer):
+    async def check(servers: Servers) -> None:
+        async with raw(servers.http_port) as (reader, writer):
             writer.write(request_bytes)
             assert status(await reader.readline()) in codes
 
-    run(scene)
+    run(check)
     assert "Traceback" not in caplog.text
 
 
 def test_an_address_that_asks_for_too_many_pages_is_refused_for_a_while() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         async with ClientSession() as session:
             seen = []
             for _ in range(PAGES_AT_ONCE + 40):
-                async with session.get(f"http://{HOST}:{stage.http_port}/nothing") as answer:
+                async with session.get(f"http://{HOST}:{servers.http_port}/nothing") as answer:
                     seen.append((answer.status, answer.headers.get("Retry-After")))
         assert set(seen[:PAGES_AT_ONCE]) == {(404, None)} and (429, "1") in seen
 
-    run(scene)
+    run(check)
 
 
 def test_wrong_tokens_cost_more_and_more_time_and_are_forgiven() -> None:
@@ -363,16 +363,16 @@ def test_the_memory_for_wrong_tokens_is_bounded() -> None:
 
 
 def test_wrong_tokens_are_logged_without_themselves(caplog: pytest.LogCaptureFixture) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as peer:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as peer:
             peer.answer(await peer.expect("Auth"), token=b"sesame", version=b"1")
             assert await peer.text("Error") == "Authentication failed"
         with pytest.raises(WSServerHandshakeError):
             async with ClientSession() as session:
                 headers = {"Authorization": "Bearer sesame"}
-                await session.ws_connect(f"http://{HOST}:{stage.http_port}/play", headers=headers)
+                await session.ws_connect(f"http://{HOST}:{servers.http_port}/play", headers=headers)
 
-    run(scene)
+    run(check)
     assert caplog.text.count("a wrong token from 127.0.0.1") == 2 and "sesame" not in caplog.text
 
 
@@ -403,22 +403,22 @@ def test_connections_leave_descriptors_for_everything_else(few_descriptors: int)
 
 
 def test_a_client_that_leaves_while_too_much_is_noticed_ends_its_match_like_any_other() -> None:
-    async def scene(stage: Stage) -> None:
-        async with in_match(stage) as (ada, _, bob, _other):
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, _, bob, _other):
             ada.writer.write(ENDLESS)
             await gone(ada)
-            assert await told_of_the_end(bob) == [0.0, 0.0]
+            assert await hears_the_end(bob) == [0.0, 0.0]
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == ("disconnected", "ada")
 
 
 def test_messages_may_be_in_many_frames_but_not_endless() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada:
             text = json.dumps({"type": "hello", "version": 1, "client": 90_000 * "x"})
             await ada.send_str(text)
             closing = await ada.receive()
             assert closing.type is WSMsgType.CLOSE and closing.data == 1009
 
-    run(scene)
+    run(check)

@@ -1,4 +1,4 @@
-"""The arena's book: accounts, ratings, and matches that outlive everything but a fire."""
+"""The arena's store: accounts, ratings, and matches that outlive everything but a fire."""
 
 from __future__ import annotations
 

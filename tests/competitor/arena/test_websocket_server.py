@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
-from competitor.arena.hall import CLOSED
+from competitor.arena.lobby import CLOSED
 from tests.competitor.arena.raw_client import read_floats
-from tests.competitor.arena.stage import HOST, STILL, Stage, run, told_of_the_end
+from tests.competitor.arena.servers import HOST, STILL, Servers, hears_the_end, run
 
 LONGEST = 251
 Message = dict[str, Any]
@@ -71,27 +71,27 @@ async def play(socket: ClientWebSocketResponse, matches: int, most: int = 1) -> 
 
 
 def test_a_whole_match() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.socket("bob") as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
             welcome = await greet(ada)
             assert welcome.items() >= {"version": 1, "player": "ada", "deadline_s": 10.0, "rating": 0.0}.items()
             await greet(bob)
             ends = [*await asyncio.gather(play(ada, 1), play(bob, 1))]
-            (result,) = stage.book.results
+            (result,) = servers.store.results
             for (end,), user in zip(ends, ("ada", "bob"), strict=True):
                 assert end["match"] == str(result.match_id) and end["steps"] == 4 * LONGEST
                 assert (end["own"], end["other"], end["won"]) == (0, 0, False)
-                assert end["rating"] == stage.book.rating(user).shown != 0.0
-            await stage.until(lambda: stage.hall.waiting == [])
+                assert end["rating"] == servers.store.rating(user).shown != 0.0
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    run(scene, rounds=4)
+    run(check, rounds=4)
 
 
 def test_both_wires_at_one_table() -> None:
     """The one sees the mirror picture of what the other one sees, to the last bit."""
 
-    async def scene(stage: Stage) -> None:
-        async with stage.peer() as bob, stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.peer() as bob, servers.socket("ada") as ada:
             await bob.login("bob")
             await greet(ada)
             start = await expect(ada, "start")
@@ -111,65 +111,65 @@ def test_both_wires_at_one_table() -> None:
                 assert one[0:2] == [-two[6], -two[7]] and one[2] == two[8] and one[16:] == two[:15:-1]
                 assert math.copysign(1, one[7]) == -math.copysign(1, two[1])
 
-    assert set(run(scene).results[0].users) == {"ada", "bob"}
+    assert set(run(check).results[0].users) == {"ada", "bob"}
 
 
 def test_many_matches_at_once_over_one_connection() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.socket("bob") as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
             await greet(ada, 12)
             await greet(bob, 16)
-            await stage.until(lambda: len(stage.hall.matches) == 12)
+            await servers.until(lambda: len(servers.lobby.matches) == 12)
             ends = await asyncio.gather(play(ada, 20, most=12), play(bob, 20, most=16))
             assert {end["match"] for end in ends[0]} == {end["match"] for end in ends[1]}
 
-    book = run(scene)
-    assert len(book.results) == 20 and all(result.ending == "played" for result in book.results)
+    store = run(check)
+    assert len(store.results) == 20 and all(result.ending == "played" for result in store.results)
 
 
 def test_thirty_two_connections_over_both_wires() -> None:
-    async def scene(stage: Stage) -> None:
+    async def check(servers: Servers) -> None:
         async def by_socket(user: str) -> None:
-            async with stage.socket(user) as socket:
+            async with servers.socket(user) as socket:
                 await greet(socket)
                 await play(socket, 1)
 
         async def by_comprl(user: str) -> None:
-            async with stage.peer() as peer:
+            async with servers.peer() as peer:
                 await peer.login(user)
                 await peer.play(1)
 
         users = ("ada", "bob") * 8
         await asyncio.gather(*map(by_socket, users), *map(by_comprl, users))
 
-    book = run(scene)
-    assert len(book.results) == 16 and all(result.ending == "played" for result in book.results)
+    store = run(check)
+    assert len(store.results) == 16 and all(result.ending == "played" for result in store.results)
 
 
 def test_fewer_places_take_effect_before_the_next_match() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.socket("bob") as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
             await greet(ada, 5)
-            await stage.until(lambda: len(stage.hall.waiting) == 5)
+            await servers.until(lambda: len(servers.lobby.waiting) == 5)
             await say(ada, "ready", matches=2)
-            await stage.until(lambda: len(stage.hall.waiting) == 2)
+            await servers.until(lambda: len(servers.lobby.waiting) == 2)
             await greet(bob, 3)
-            await stage.until(lambda: len(stage.hall.matches) == 2)
-            assert len(stage.hall.waiting) == 1
+            await servers.until(lambda: len(servers.lobby.matches) == 2)
+            assert len(servers.lobby.waiting) == 1
             await say(ada, "ready", matches=0)
             ends = await asyncio.gather(play(ada, 2, most=2), play(bob, 2, most=3))
             assert len(ends[0]) == 2
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    assert len(run(scene).results) == 2
+    assert len(run(check).results) == 2
 
 
 @pytest.mark.parametrize(
     "action", [[], [0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, None], [0, 0, 0, 1.0000001], [-2, 0, 0, 0]], ids=str
 )
 def test_an_invalid_action_loses_the_match_and_nothing_else(action: list[float]) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.socket("bob") as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
             await greet(ada)
             await greet(bob)
             for socket in (ada, bob):
@@ -185,13 +185,13 @@ def test_an_invalid_action_loses_the_match_and_nothing_else(action: list[float])
             await say(bob, "seen", match=step["match"])
             assert (await expect(ada, "start"))["match"] != step["match"]
 
-    (first, _) = run(scene).results
+    (first, _) = run(check).results
     assert (first.ending, first.left_by) == ("invalid action", "ada")
 
 
 def test_silence_loses_the_match_and_the_connection_goes_on() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob:
             await greet(ada)
             await bob.login("bob")
             await expect(ada, "start")
@@ -199,15 +199,15 @@ def test_silence_loses_the_match_and_the_connection_goes_on() -> None:
             bob.act(await bob.first_step())
             error = await expect(ada, "error")
             assert (error["code"], error["match"]) == ("timeout", step["match"])
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
             await expect(ada, "start")
 
-    assert run(scene, deadline_s=0.25).results[0].left_by == "ada"
+    assert run(check, deadline_s=0.25).results[0].left_by == "ada"
 
 
 def test_giving_a_match_up() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob:
             await greet(ada, 2)
             await bob.login("bob")
             start = await expect(ada, "start")
@@ -215,18 +215,18 @@ def test_giving_a_match_up() -> None:
             await bob.first_step()
             await say(ada, "ready", matches=0)
             await say(ada, "leave", match=start["match"])
-            await told_of_the_end(bob)
+            await hears_the_end(bob)
             await say(ada, "leave", match=start["match"])
             await say(ada, "hello", version=1, client="again")
             assert (await hear(ada))["code"] == "bad message"  # no end has come before it
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == ("disconnected", "ada")
 
 
 def test_an_end_that_is_confirmed_too_early_is_still_told() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob:
             await greet(ada)
             await bob.login("bob")
             start = await expect(ada, "start")
@@ -236,14 +236,14 @@ def test_an_end_that_is_confirmed_too_early_is_still_told() -> None:
             bob.writer.close()
             assert (await expect(ada, "end"))["match"] == start["match"]
             await say(ada, "seen", match=start["match"])
-            await stage.until(lambda: len(stage.hall.waiting) == 1)
+            await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
-    run(scene)
+    run(check)
 
 
 def test_an_unconfirmed_end_only_costs_time() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob, stage.peer() as cyd:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
             await greet(ada)
             await bob.login("bob")
             await expect(ada, "start")
@@ -254,13 +254,13 @@ def test_an_unconfirmed_end_only_costs_time() -> None:
             await cyd.login("cyd")
             await expect(ada, "start")
 
-    run(scene, deadline_s=0.25)
+    run(check, deadline_s=0.25)
 
 
 @pytest.mark.parametrize("end", [lambda socket: socket.close(), lambda socket: cut(socket)], ids=["close", "cut"])
 def test_a_lost_connection_ends_all_its_matches(end: Callable[[ClientWebSocketResponse], Any]) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob, stage.peer() as cyd:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
             await greet(ada, 3)
             for peer, user in ((bob, "bob"), (cyd, "cyd")):
                 await peer.login(user)
@@ -271,9 +271,9 @@ def test_a_lost_connection_ends_all_its_matches(end: Callable[[ClientWebSocketRe
                 box = await peer.expect("Ready")
                 peer.answer(box, ready=b"False")
                 await peer.expect("EndGame")
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    results = run(scene).results
+    results = run(check).results
     # bob and cyd may have met each other: whoever did not play ada is not in this.
     assert [(result.ending, result.left_by) for result in results] == [("disconnected", "ada")] * 2
 
@@ -283,8 +283,8 @@ async def cut(socket: ClientWebSocketResponse) -> None:
 
 
 def test_no_token_or_a_wrong_one_is_refused_at_the_door() -> None:
-    async def scene(stage: Stage) -> None:
-        url = f"http://{HOST}:{stage.http_port}/play"
+    async def check(servers: Servers) -> None:
+        url = f"http://{HOST}:{servers.http_port}/play"
         async with ClientSession() as session:
             for headers in ({}, {"Authorization": "Bearer nobody's"}, {"Authorization": "Basic token of ada"}):
                 with pytest.raises(WSServerHandshakeError) as refused:
@@ -293,27 +293,27 @@ def test_no_token_or_a_wrong_one_is_refused_at_the_door() -> None:
             async with session.get(url, headers={"Authorization": "Bearer token of ada"}) as answer:
                 assert answer.status == 400
 
-    run(scene)
+    run(check)
 
 
 def test_another_version_is_told_and_closed() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada:
             await say(ada, "hello", version=2, client="test")
             error = await expect(ada, "error")
             assert error["code"] == "version" and "match" not in {k for k, v in error.items() if v is not None}
             assert (await ada.receive()).type is WSMsgType.CLOSE
 
-    run(scene)
+    run(check)
 
 
 def test_who_does_not_say_hello_is_told_and_closed() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada:
             assert (await expect(ada, "error"))["code"] == "timeout"
             assert (await ada.receive()).type is WSMsgType.CLOSE
 
-    run(scene, deadline_s=0.1)
+    run(check, deadline_s=0.1)
 
 
 @pytest.mark.parametrize(
@@ -322,45 +322,45 @@ def test_who_does_not_say_hello_is_told_and_closed() -> None:
      '{"type": "ready", "matches": true}', '{"type": "action", "match": "x"}', b"\0\1"],
 )  # fmt: skip
 def test_what_is_no_message_is_objected_to_and_has_no_consequence(frame: str | bytes) -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada:
             await greet(ada, 0)
             await (ada.send_str(frame) if isinstance(frame, str) else ada.send_bytes(frame))
             error = await expect(ada, "error")
             assert error["code"] == "bad message" and error["message"] and error["match"] is None
             await say(ada, "ready", matches=1, surplus="field")
-            await stage.until(lambda: len(stage.hall.waiting) == 1)
+            await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
-    run(scene)
+    run(check)
 
 
 def test_the_first_message_has_to_be_hello() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada:
             await say(ada, "ready", matches=1)
             assert (await expect(ada, "error"))["code"] == "bad message"
             await greet(ada, 0)
-            assert stage.hall.waiting == []
+            assert servers.lobby.waiting == []
 
-    run(scene)
+    run(check)
 
 
 def test_a_frame_that_is_too_big_closes_the_connection() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada:
             await greet(ada)
-            await stage.until(lambda: len(stage.hall.waiting) == 1)
+            await servers.until(lambda: len(servers.lobby.waiting) == 1)
             await ada.send_str('{"type": "ready", "client": "' + 70000 * "x" + '"}')
             closing = await ada.receive()
             assert closing.type is WSMsgType.CLOSE and closing.data == 1009
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    run(scene)
+    run(check)
 
 
 def test_answers_to_steps_that_are_not_open_are_ignored() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob:
             await greet(ada)
             await bob.login("bob")
             await expect(ada, "start")
@@ -372,38 +372,38 @@ def test_answers_to_steps_that_are_not_open_are_ignored() -> None:
             await act(ada, step, [9.0])
             bob.act(await bob.first_step())
             assert (await expect(ada, "step"))["step"] == 2
-            (match,) = stage.hall.matches
+            (match,) = servers.lobby.matches
             assert match.game.last_actions[match.users.index("ada")] == (1.0, 0.0, 0.0, 0.0)
 
-    run(scene)
+    run(check)
 
 
 def test_heartbeats_are_sent_and_the_silent_are_gone() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada", autoping=False) as ada:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada", autoping=False) as ada:
             await greet(ada)
-            await stage.until(lambda: len(stage.hall.waiting) == 1)
+            await servers.until(lambda: len(servers.lobby.waiting) == 1)
             ping = await ada.receive()
             assert ping.type is WSMsgType.PING
             await ada.pong(ping.data)
             assert (await ada.receive()).type is WSMsgType.PING  # this one is not answered
-            await stage.until(lambda: stage.hall.waiting == [])
+            await servers.until(lambda: servers.lobby.waiting == [])
 
-    run(scene, heartbeat_s=0.1)
+    run(check, heartbeat_s=0.1)
 
 
 def test_an_arena_that_stops_says_goodbye_and_nothing_else() -> None:
-    async def scene(stage: Stage) -> None:
-        async with stage.socket("ada") as ada, stage.peer() as bob:
+    async def check(servers: Servers) -> None:
+        async with servers.socket("ada") as ada, servers.peer() as bob:
             await greet(ada)
             await bob.login("bob")
             await expect(ada, "start")
             await expect(ada, "step")
-            await stage.hall.close()
-            closing = asyncio.create_task(stage.websocket.close())
+            await servers.lobby.close()
+            closing = asyncio.create_task(servers.websocket.close())
             message = await ada.receive()
             assert message.type is WSMsgType.CLOSE and message.data == 1001
             await closing
 
-    (result,) = run(scene).results
+    (result,) = run(check).results
     assert (result.ending, result.left_by) == (CLOSED, None)

@@ -1,6 +1,6 @@
-"""One client of our own protocol (docs/protocol.md): many matches at once, each on a seat of its own.
+"""One client of our own protocol (docs/protocol.md): many matches at once, each with a participant of its own.
 
-A client who breaks a rule in one match loses that match and nothing else. The place is given again once the client
+A client who breaks a rule in one match loses that match and nothing else. Another one begins once the client
 has confirmed the end of its last match, or the time for that is over, so that a change of `ready` sent before the
 confirmation is heeded in time.
 """
@@ -12,8 +12,8 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 
-from competitor.arena.hall import Hall
-from competitor.arena.seat import Action, Reason, SeatLost, legal_action
+from competitor.arena.lobby import Lobby
+from competitor.arena.participant import Action, ParticipantLost, Reason, legal_action
 from competitor.arena.store import User
 from competitor.wire import messages
 
@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 Send = Callable[[messages.ServerMessage], None]
 
 
-class WebSocketSeat:
+class WebSocketParticipant:
     """One of a client's places."""
 
-    def __init__(self, visitor: Visitor) -> None:
-        self.user = visitor.user.name
-        self.is_bot = visitor.user.role == "bot"
+    def __init__(self, client: WebSocketClient) -> None:
+        self.user = client.user.name
+        self.is_bot = client.user.role == "bot"
         self.match: str | None = None
-        self._visitor = visitor
-        self._told = False
+        self._client = client
+        self._end_sent = False
         self._seen = asyncio.Event()
         self._seen.set()
         self._step = 0
@@ -39,20 +39,20 @@ class WebSocketSeat:
     async def ready(self) -> bool:
         """Whether the client still wants as many matches at once, after it has confirmed the last one's end."""
         try:
-            async with asyncio.timeout(self._visitor.deadline_s):
+            async with asyncio.timeout(self._client.deadline_s):
                 await self._seen.wait()
         except TimeoutError:
             self._seen.set()
         self.match = None
-        return self._visitor.keeps(self)
+        return self._client.keeps(self)
 
     async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
         """Announce a match."""
         self.match = str(match_id)
         self._step = 0
-        self._told = False
+        self._end_sent = False
         self._seen.clear()
-        self._visitor.send(messages.Start(match=self.match, opponent=opponent, rounds=rounds))
+        self._client.send(messages.Start(match=self.match, opponent=opponent, rounds=rounds))
 
     async def act(self, obs: Sequence[float]) -> Action:
         """Ask for a step."""
@@ -60,13 +60,13 @@ class WebSocketSeat:
         self._step += 1
         answer: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
         self._answer = answer
-        self._visitor.send(messages.Step(match=self.match, step=self._step, obs=tuple(obs)))
+        self._client.send(messages.Step(match=self.match, step=self._step, obs=tuple(obs)))
         try:
-            async with asyncio.timeout(self._visitor.deadline_s):
+            async with asyncio.timeout(self._client.deadline_s):
                 return await answer
         except TimeoutError:
-            self._visitor.fault(self, "timeout", f"no action for step {self._step} in time")
-            raise SeatLost("timeout") from None
+            self._client.fault(self, "timeout", f"no action for step {self._step} in time")
+            raise ParticipantLost("timeout") from None
 
     def answered(self, message: messages.Action) -> bool:
         """The client's action has come; False and no more if it is not for the open step."""
@@ -74,8 +74,8 @@ class WebSocketSeat:
             return False
         action = legal_action(message.action)
         if action is None:
-            self._answer.set_exception(SeatLost("invalid action"))
-            self._visitor.fault(self, "invalid action", f"step {self._step} needs 4 numbers from -1 to 1")
+            self._answer.set_exception(ParticipantLost("invalid action"))
+            self._client.fault(self, "invalid action", f"step {self._step} needs 4 numbers from -1 to 1")
         else:
             self._answer.set_result(action)
         return True
@@ -83,18 +83,18 @@ class WebSocketSeat:
     async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
         """Announce the end."""
         assert self.match is not None, "no match has been started"
-        self._told = True
-        self._visitor.send(messages.End(match=self.match, own=own, other=other, won=result, rating=rating))
+        self._end_sent = True
+        self._client.send(messages.End(match=self.match, own=own, other=other, won=result, rating=rating))
 
     def confirmed(self) -> bool:
         """The client has noted the end down; False and no more if it has not been told of it, or says so again."""
-        is_news = self._told and not self._seen.is_set()
+        is_news = self._end_sent and not self._seen.is_set()
         if is_news:
             self._seen.set()
         return is_news
 
 
-class Visitor:
+class WebSocketClient:
     """What one client says and what follows from it.
 
     Args:
@@ -106,17 +106,17 @@ class Visitor:
     """
 
     def __init__(
-        self, user: User, rating: float, hall: Hall, send: Send, refuse: Callable[[], None], deadline_s: float
+        self, user: User, rating: float, lobby: Lobby, send: Send, refuse: Callable[[], None], deadline_s: float
     ) -> None:
         self.user = user
         self.send = send
         self.deadline_s = deadline_s
         self._rating = rating
-        self._hall = hall
+        self._lobby = lobby
         self._refuse = refuse
         self._greeted = False
         self._wanted = 0
-        self._seats: list[WebSocketSeat] = []
+        self._participants: list[WebSocketParticipant] = []
 
     def heard(self, frame: str) -> bool:
         """A text frame has come; returns whether it answers something that was asked."""
@@ -148,21 +148,21 @@ class Visitor:
     def gone(self) -> None:
         """The connection is lost, and with it all matches."""
         self._wanted = 0
-        seats, self._seats = self._seats, []
-        for seat in seats:
-            self._hall.leave(seat)
+        participants, self._participants = self._participants, []
+        for participant in participants:
+            self._lobby.leave(participant)
 
-    def keeps(self, seat: WebSocketSeat) -> bool:
-        """Whether the seat is still wanted; if not, it is gone."""
-        if len(self._seats) > self._wanted and seat in self._seats:
-            self._seats.remove(seat)
-            self._hall.leave(seat)
-        return seat in self._seats
+    def keeps(self, participant: WebSocketParticipant) -> bool:
+        """Whether the participant is still wanted; if not, it is gone."""
+        if len(self._participants) > self._wanted and participant in self._participants:
+            self._participants.remove(participant)
+            self._lobby.leave(participant)
+        return participant in self._participants
 
-    def fault(self, seat: WebSocketSeat, reason: Reason, text: str) -> None:
-        """The client has lost a match by breaking a rule; another seat takes the place."""
-        self.send(messages.Error(code=reason, message=text, match=seat.match))
-        self._lose(seat, reason)
+    def fault(self, participant: WebSocketParticipant, reason: Reason, text: str) -> None:
+        """The client has lost a match by breaking a rule; another participant takes the place."""
+        self.send(messages.Error(code=reason, message=text, match=participant.match))
+        self._lose(participant, reason)
 
     def _hello(self, hello: messages.Hello) -> None:
         if self._greeted:
@@ -185,31 +185,33 @@ class Visitor:
 
     def _ready(self, matches: int) -> None:
         self._wanted = matches
-        for seat in list(self._seats):
-            if len(self._seats) > matches and seat.match is None and self._hall.withdraw(seat):
-                self._seats.remove(seat)
+        for participant in list(self._participants):
+            if len(self._participants) > matches and participant.match is None and self._lobby.withdraw(participant):
+                self._participants.remove(participant)
         self._fill()
 
     def _of_match(self, message: messages.Action | messages.Seen | messages.Leave) -> bool:
         """What concerns a match that is not in play any more may have been on its way, and is ignored."""
-        seat = next((seat for seat in self._seats if seat.match == message.match), None)
-        if seat is None:
+        participant = next(
+            (participant for participant in self._participants if participant.match == message.match), None
+        )
+        if participant is None:
             return False
         if isinstance(message, messages.Action):
-            return seat.answered(message)
+            return participant.answered(message)
         if isinstance(message, messages.Seen):
-            return seat.confirmed()
-        self._lose(seat, "disconnected")
+            return participant.confirmed()
+        self._lose(participant, "disconnected")
         return False
 
-    def _lose(self, seat: WebSocketSeat, reason: Reason) -> None:
-        if seat in self._seats:
-            self._seats.remove(seat)
-            self._hall.leave(seat, reason)
+    def _lose(self, participant: WebSocketParticipant, reason: Reason) -> None:
+        if participant in self._participants:
+            self._participants.remove(participant)
+            self._lobby.leave(participant, reason)
             self._fill()
 
     def _fill(self) -> None:
-        while len(self._seats) < self._wanted and self._hall.has_room_for(self.user.name):
-            seat = WebSocketSeat(self)
-            self._seats.append(seat)
-            self._hall.enter(seat)
+        while len(self._participants) < self._wanted and self._lobby.has_room_for(self.user.name):
+            participant = WebSocketParticipant(self)
+            self._participants.append(participant)
+            self._lobby.enter(participant)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from competitor.arena.bots import BasicBot, Bot, CheckpointBot, Mind, make_bots
-from competitor.arena.house import SPARE_SEATS, Bench, House, HouseSeat, enrol
-from competitor.arena.seat import Action, Seat
+from competitor.arena.bot_pool import SPARE_PARTICIPANTS, BotPool, open_bot_accounts
+from competitor.arena.bots import BasicBot, CheckpointBot, Policy, make_bots
+from competitor.arena.participant import Action, Participant
 from competitor.arena.store import Store
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent, HockeyEnv
@@ -38,17 +38,7 @@ def observations(count: int, seed: int = 0) -> list[list[float]]:
     return seen
 
 
-@dataclass
-class FakeHall:
-    """Takes down who enters."""
-
-    seats: list[Seat] = field(default_factory=list)
-
-    def enter(self, seat: Seat) -> None:
-        self.seats.append(seat)
-
-
-class FakeMind:
+class FakePolicy:
     closed = False
 
     async def act(self, obs: Sequence[float]) -> Action:
@@ -65,7 +55,7 @@ class FakeBot:
     name: str = "fake"
     error: Exception | None = None
     calls: list[str] = field(default_factory=list)
-    minds: list[FakeMind] = field(default_factory=list)
+    policies: list[FakePolicy] = field(default_factory=list)
 
     def start(self) -> None:
         self.calls.append("start")
@@ -75,9 +65,9 @@ class FakeBot:
     def stop(self) -> None:
         self.calls.append("stop")
 
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> Mind:
-        self.minds.append(FakeMind())
-        return self.minds[-1]
+    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> Policy:
+        self.policies.append(FakePolicy())
+        return self.policies[-1]
 
 
 class FakeBrain:
@@ -136,11 +126,11 @@ def within(work: object) -> object:
 
 @pytest.mark.parametrize("weak", [True, False])
 def test_a_basic_bot_plays_like_the_basic_opponent(weak: bool) -> None:
-    mind = BasicBot("basic", weak=weak, generator=np.random.default_rng(3)).begin(MATCH, "ada", 4)
+    policy = BasicBot("basic", weak=weak, generator=np.random.default_rng(3)).begin(MATCH, "ada", 4)
     (chance,) = np.random.default_rng(3).spawn(1)
     opponent = BasicOpponent(weak=weak, generator=chance)
     for obs in observations(40):
-        assert asyncio.run(mind.act(obs)) == opponent.decide(obs)
+        assert asyncio.run(policy.act(obs)) == opponent.decide(obs)
 
 
 def test_matches_of_a_basic_bot_have_a_chance_of_their_own() -> None:
@@ -151,23 +141,25 @@ def test_matches_of_a_basic_bot_have_a_chance_of_their_own() -> None:
 
 
 def test_a_basic_bot_survives_nan() -> None:
-    mind = BasicBot("weak", weak=True, generator=np.random.default_rng(0)).begin(MATCH, "ada", 4)
-    assert asyncio.run(mind.act([float("nan")] * 18)) == (0.0, 0.0, 0.0, 0.0)
+    policy = BasicBot("weak", weak=True, generator=np.random.default_rng(0)).begin(MATCH, "ada", 4)
+    assert asyncio.run(policy.act([float("nan")] * 18)) == (0.0, 0.0, 0.0, 0.0)
 
 
 def test_a_checkpoint_bot_answers_what_its_network_says(bot: CheckpointBot) -> None:
     async def play() -> list[Action]:
-        mind = bot.begin(MATCH, "ada", 4)
-        return [await mind.act([value, 0.5, -0.5, 0.0] + [0.0] * 14) for value in (0.25, 2.0)]
+        policy = bot.begin(MATCH, "ada", 4)
+        return [await policy.act([value, 0.5, -0.5, 0.0] + [0.0] * 14) for value in (0.25, 2.0)]
 
     assert within(play()) == [(0.25, 0.5, -0.5, 0.0), (1.0, 0.5, -0.5, 0.0)]
 
 
 def test_one_network_answers_all_matches_together(bot: CheckpointBot, brain: FakeBrain) -> None:
     async def play() -> list[Action]:
-        minds = [bot.begin(uuid.UUID(int=number), "ada", 4) for number in range(8)]
+        policies = [bot.begin(uuid.UUID(int=number), "ada", 4) for number in range(8)]
         brain.may_think.clear()
-        asked = [asyncio.ensure_future(mind.act([number / 10] + [0.0] * 17)) for number, mind in enumerate(minds)]
+        asked = [
+            asyncio.ensure_future(policy.act([number / 10] + [0.0] * 17)) for number, policy in enumerate(policies)
+        ]
         await asyncio.sleep(0)
         brain.may_think.set()  # while the network was busy, the loop was not
         return await asyncio.gather(*asked)
@@ -179,12 +171,12 @@ def test_one_network_answers_all_matches_together(bot: CheckpointBot, brain: Fak
 
 def test_a_match_that_ends_while_the_network_thinks(bot: CheckpointBot, brain: FakeBrain) -> None:
     async def play() -> Action:
-        mind = bot.begin(MATCH, "ada", 4)
+        policy = bot.begin(MATCH, "ada", 4)
         brain.may_think.clear()
-        asked = asyncio.ensure_future(mind.act([0.1] * 18))
+        asked = asyncio.ensure_future(policy.act([0.1] * 18))
         await asyncio.sleep(0)
         asked.cancel()
-        mind.close()
+        policy.close()
         brain.may_think.set()
         return await bot.begin(MATCH, "bob", 4).act([0.2] * 18)
 
@@ -194,9 +186,9 @@ def test_a_match_that_ends_while_the_network_thinks(bot: CheckpointBot, brain: F
 def test_an_ended_match_leaves_its_place_in_the_table(bot: CheckpointBot, brain: FakeBrain) -> None:
     async def play() -> None:
         for _ in range(5):
-            mind = bot.begin(MATCH, "ada", 4)
-            await mind.act([0.1] * 18)
-            mind.close()
+            policy = bot.begin(MATCH, "ada", 4)
+            await policy.act([0.1] * 18)
+            policy.close()
 
     within(play())
     bot.stop()
@@ -223,8 +215,8 @@ def test_the_champion_plays() -> None:
     bot.start()
 
     async def play() -> list[Action]:
-        mind = bot.begin(MATCH, "ada", 4)
-        return [await mind.act(obs) for obs in observations(5)]
+        policy = bot.begin(MATCH, "ada", 4)
+        return [await policy.act(obs) for obs in observations(5)]
 
     try:
         actions = within(play())
@@ -256,65 +248,52 @@ def test_a_checkpoint_that_is_not_there() -> None:
 
 def test_a_bot_keeps_its_account(tmp_path: Path) -> None:
     with contextlib.closing(Store(tmp_path / "arena.sqlite")) as store:
-        enrol([FakeBot()], store)
+        open_bot_accounts([FakeBot()], store)
         first = store.user("fake")
-        enrol([FakeBot()], store)
+        open_bot_accounts([FakeBot()], store)
         assert first is not None and first.role == "bot"
         assert store.user("fake") == first
         store.add_user("ada")
         with pytest.raises(ConfigError, match="ada is a player's account"):
-            enrol([FakeBot("Ada")], store)
+            open_bot_accounts([FakeBot("Ada")], store)
 
 
-def test_the_house_starts_and_stops_its_bots() -> None:
+def test_the_pool_starts_and_stops_its_bots() -> None:
     bots = [FakeBot("a"), FakeBot("b")]
-    house = House(bots)
-    house.start()
-    house.stop()
+    pool = BotPool(bots)
+    pool.start()
+    pool.stop()
     assert [bot.calls for bot in bots] == [["start", "stop"]] * 2
 
 
 def test_a_bot_that_fails_stops_those_before_it() -> None:
     bots = [FakeBot("a"), FakeBot("b", CheckpointError("broken")), FakeBot("c")]
     with pytest.raises(CheckpointError):
-        House(bots).start()
+        BotPool(bots).start()
     assert [bot.calls for bot in bots] == [["start", "stop"], ["start"], []]
 
 
-def test_every_bot_takes_seats() -> None:
-    hall = FakeHall()
-    bots: list[Bot] = [FakeBot("a"), FakeBot("b")]
-    House(bots).enter(hall)
-    assert [seat.user for seat in hall.seats] == ["a"] * SPARE_SEATS + ["b"] * SPARE_SEATS
-    assert all(seat.is_bot for seat in hall.seats)
+def test_every_bot_waits() -> None:
+    entered: list[Participant] = []
+    BotPool([FakeBot("a"), FakeBot("b")]).enter(entered.append)
+    assert [one.user for one in entered] == ["a"] * SPARE_PARTICIPANTS + ["b"] * SPARE_PARTICIPANTS
+    assert all(one.is_bot for one in entered)
 
 
-def test_somebody_is_always_waiting() -> None:
-    hall = FakeHall()
-    Bench(FakeBot(), hall, spare_seats=2).fill()
+def test_somebody_is_always_waiting_and_plays_match_after_match() -> None:
+    bot, entered = FakeBot(), list[Participant]()
+    BotPool([bot]).enter(entered.append, spare=2)
 
     async def play() -> None:
         for taken in range(10):
-            assert len(hall.seats) == taken + 2
-            await hall.seats[taken].start(MATCH, "ada", 4)
-        for seat in hall.seats[:10]:
-            await seat.end(False, 0, 0, None)
-        await hall.seats[0].start(MATCH, "ada", 4)
-        assert len(hall.seats) == 12, "seats that are free again are used again"
+            assert len(entered) == taken + 2
+            await entered[taken].start(MATCH, "ada", 4)
+        for one in entered[:10]:
+            await one.end(False, 0, 0, None)
+        assert await entered[0].ready()
+        await entered[0].start(MATCH, "ada", 4)
+        assert await entered[0].act([0.0] * 18) == (1.0, 0.0, 0.0, 0.0)
+        assert len(entered) == 12, "those that are free again are used again"
 
     asyncio.run(play())
-
-
-def test_a_seat_plays_match_after_match() -> None:
-    bot = FakeBot()
-    seat = HouseSeat(Bench(bot, FakeHall()))
-
-    async def play() -> None:
-        for _ in range(2):
-            assert await seat.ready()
-            await seat.start(MATCH, "ada", 4)
-            assert await seat.act([0.0] * 18) == (1.0, 0.0, 0.0, 0.0)
-            await seat.end(True, 1, 0, 12.0)
-
-    asyncio.run(play())
-    assert [mind.closed for mind in bot.minds] == [True, True]
+    assert [policy.closed for policy in bot.policies] == [True] * 10 + [False]

@@ -1,8 +1,8 @@
-"""A place at the arena's table: one player who can play one match at a time, whatever wire he comes by.
+"""What the lobby needs of one player who can play one match at a time, whatever wire he comes by.
 
-A seat enters the hall once (`Hall.enter`), which asks it whether it is ready before every match. The wire behind
-it counts the deadlines: a player who breaks a rule is told so by his own seat, which raises SeatLost and calls
-`Hall.leave`; the hall then ends the match for the other one.
+A participant enters the lobby once (`Lobby.enter`), which asks it whether it is ready before every match. The wire
+behind it counts the deadlines and tells a player who breaks a rule so; then the participant raises ParticipantLost
+and calls `Lobby.leave`, and the lobby ends the match for the other one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Action = tuple[float, float, float, float]
 Reason = Literal["disconnected", "timeout", "invalid action"]
 
 
-class SeatLost(Exception):
+class ParticipantLost(Exception):
     """The player cannot go on with the match; `reason` says why."""
 
     def __init__(self, reason: Reason) -> None:
@@ -26,12 +26,12 @@ class SeatLost(Exception):
         self.reason: Reason = reason
 
 
-class Seat(Protocol):
-    """One player. Each method may raise SeatLost, and may be cancelled while it waits for the player."""
+class Participant(Protocol):
+    """One player. Each method may raise ParticipantLost, and may be cancelled while it waits for the player."""
 
     @property
     def user(self) -> str:
-        """Name of the account; two seats of one account never meet."""
+        """Name of the account; two participants of one account never meet."""
 
     @property
     def is_bot(self) -> bool:

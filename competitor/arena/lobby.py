@@ -1,4 +1,4 @@
-"""The hall: who is there, who waits for a match, who plays. Everything happens in one event loop.
+"""The lobby: who is there, who waits for a match, who plays. Everything happens in one event loop.
 
     enter -> ready? -> queue -> (tick) -> match -> ready? and end -> queue -> ...
 
@@ -21,9 +21,9 @@ from typing import Any, Protocol
 from competitor.arena.game import ROUNDS, Game
 from competitor.arena.match import Match
 from competitor.arena.matchmaking import Waiting, pair_up
+from competitor.arena.participant import Participant, ParticipantLost
 from competitor.arena.rating import Rating
 from competitor.arena.recorder import Announce, Ratings, Recorder, Writer
-from competitor.arena.seat import Seat, SeatLost
 from competitor.arena.store import MatchResult
 
 log = logging.getLogger(__name__)
@@ -37,20 +37,20 @@ LOOKED_AT, LOOKED_AT_OF_ONE = 256, 32
 """Places in the queue, and of one account, that a tick tries to match: its time grows with their square."""
 
 
-class Book(Writer, Protocol):
-    """What the hall needs of the Store; called in worker threads."""
+class MatchStore(Writer, Protocol):
+    """What the lobby needs of the Store; called in worker threads."""
 
     def rating(self, name: str) -> Rating:
         """The account's rating."""
 
 
-class Hall:
+class Lobby:
     """Brings players together and keeps the matches.
 
     Args:
         rounds: of a match.
         tick_s: seconds between two looks at the queue.
-        random: draws partners, sides, places of the puck and the names of matches, which must be new to the book:
+        random: draws partners, sides, places of the puck and the names of matches, which must be new to the store:
             a seeded one is for tests.
         announce: hears a line for every match that ends.
         wall_clock: unix seconds.
@@ -59,7 +59,7 @@ class Hall:
 
     def __init__(
         self,
-        book: Book,
+        store: MatchStore,
         *,
         random: Random,
         rounds: int = ROUNDS,
@@ -68,17 +68,17 @@ class Hall:
         wall_clock: Callable[[], float] = time.time,
         engine: str = "builtin",
     ) -> None:
-        self._book = book
-        self.recorder = Recorder(book, announce, self._rated)
+        self._store = store
+        self.recorder = Recorder(store, announce, self._rated)
         self._random = random
         self._rounds = rounds
         self._tick_s = tick_s
         self._wall_clock = wall_clock
         self._engine = engine
-        self._present: set[Seat] = set()
+        self._present: set[Participant] = set()
         self._places: Counter[str] = Counter()
-        self._queue: dict[Seat, int] = {}  # in order of arrival; the ticks that each has waited
-        self._playing: dict[Seat, Match] = {}
+        self._queue: dict[Participant, int] = {}  # in order of arrival; the ticks that each has waited
+        self._playing: dict[Participant, Match] = {}
         self._values: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._holding: set[asyncio.Task[None]] = set()
@@ -90,7 +90,7 @@ class Hall:
         return list(dict.fromkeys(self._playing.values()))
 
     @property
-    def waiting(self) -> list[Seat]:
+    def waiting(self) -> list[Participant]:
         """Those who wait for a match, house bots too, the longest first."""
         return list(self._queue)
 
@@ -100,32 +100,32 @@ class Hall:
             await asyncio.sleep(self._tick_s)
             self.tick()
 
-    def enter(self, seat: Seat) -> None:
+    def enter(self, participant: Participant) -> None:
         """A newcomer, who is asked whether he is ready. House bots enter once for every match they can play at once."""
         if not self._closed:
-            self._present.add(seat)
-            self._places[seat.user] += 1
-            self._spawn(self._welcome(seat), self._tasks)
+            self._present.add(participant)
+            self._places[participant.user] += 1
+            self._spawn(self._welcome(participant), self._tasks)
 
     def has_room_for(self, user: str) -> bool:
         """Whether the account may enter once more."""
         return self._places[user] < MOST_PLACES
 
-    def leave(self, seat: Seat, reason: str = "disconnected") -> None:
-        """The seat is gone for good; its match, if there is one, ends for the other one. May be called twice."""
-        if seat in self._present:
-            self._present.discard(seat)
-            self._places -= Counter([seat.user])
-        self._queue.pop(seat, None)
-        match = self._playing.get(seat)
+    def leave(self, participant: Participant, reason: str = "disconnected") -> None:
+        """The participant is gone for good; its match, if there is one, ends for the other one. May be called twice."""
+        if participant in self._present:
+            self._present.discard(participant)
+            self._places -= Counter([participant.user])
+        self._queue.pop(participant, None)
+        match = self._playing.get(participant)
         if match is not None:
-            match.break_off(match.seats.index(seat), reason)
+            match.break_off(match.participants.index(participant), reason)
 
-    def withdraw(self, seat: Seat) -> bool:
-        """Let a seat leave that is not in a match; False, and nothing happens, if it is."""
-        if seat in self._playing:
+    def withdraw(self, participant: Participant) -> bool:
+        """Let a participant leave that is not in a match; False, and nothing happens, if it is."""
+        if participant in self._playing:
             return False
-        self.leave(seat)
+        self.leave(participant)
         return True
 
     def tick(self) -> None:
@@ -133,17 +133,23 @@ class Hall:
         if self.recorder.is_full:
             return
         queue = [
-            Waiting(seat, seat.user, seat.is_bot, self._values[seat.user], self._queue[seat])
-            for seat in self._looked_at()
+            Waiting(
+                participant,
+                participant.user,
+                participant.is_bot,
+                self._values[participant.user],
+                self._queue[participant],
+            )
+            for participant in self._looked_at()
         ]
         for first, second in pair_up(queue, self._random)[: max(0, MOST_MATCHES - len(self.matches))]:
             self._begin(first, second)
-        self._queue = {seat: ticks + 1 for seat, ticks in self._queue.items()}
+        self._queue = {participant: ticks + 1 for participant, ticks in self._queue.items()}
 
     async def close(self) -> None:
         """Break off all matches and write them down; nobody is told anything any more.
 
-        Close the hall before the wires: those would take their clients away one by one, and the others be told.
+        Close the lobby before the wires: those would take their clients away one by one, and the others be told.
         """
         self._closed = True
         self._present.clear()
@@ -155,25 +161,25 @@ class Hall:
         await asyncio.gather(*self._tasks, *self._holding, return_exceptions=True)
         await self.recorder.retry()
 
-    def _looked_at(self) -> Iterator[Seat]:
+    def _looked_at(self) -> Iterator[Participant]:
         """Those whom this tick tries to match, the longest waiting first, and not too many of one account."""
         of_one: Counter[str] = Counter()
         people = 0
-        for seat in self._queue:
-            of_one[seat.user] += 1
-            if seat.is_bot:
-                yield seat
-            elif of_one[seat.user] <= LOOKED_AT_OF_ONE and people < LOOKED_AT:
+        for participant in self._queue:
+            of_one[participant.user] += 1
+            if participant.is_bot:
+                yield participant
+            elif of_one[participant.user] <= LOOKED_AT_OF_ONE and people < LOOKED_AT:
                 people += 1
-                yield seat
+                yield participant
 
-    def _begin(self, first: Seat, second: Seat) -> None:
+    def _begin(self, first: Participant, second: Participant) -> None:
         draw = self._random.getrandbits
         game = Game(draw(64), rounds=self._rounds, engine=self._engine)
         match = Match(uuid.UUID(int=draw(128), version=4), (first, second), game, self._wall_clock())
-        for seat in match.seats:
-            del self._queue[seat]
-            self._playing[seat] = match
+        for participant in match.participants:
+            del self._queue[participant]
+            self._playing[participant] = match
         log.info("match %s: %s against %s", match.match_id, *match.users)
         self._spawn(self._hold(match), self._holding)
 
@@ -185,11 +191,11 @@ class Hall:
             log.exception("match %s cannot go on", match.match_id)
             match.break_off(None, "error")
         ratings = await self._save(match)
-        for seat in match.seats:
-            del self._playing[seat]
-        for who, seat in enumerate(match.seats):
-            if seat in self._present:
-                self._spawn(self._dismiss(seat, match, who, ratings[who]), self._tasks)
+        for participant in match.participants:
+            del self._playing[participant]
+        for who, participant in enumerate(match.participants):
+            if participant in self._present:
+                self._spawn(self._dismiss(participant, match, who, ratings[who]), self._tasks)
 
     async def _save(self, match: Match) -> tuple[float | None, float | None]:
         """What the leaderboard shows for both from now on; None if that is not written yet."""
@@ -201,30 +207,30 @@ class Hall:
     def _rated(self, result: MatchResult, ratings: Ratings) -> None:
         self._values.update(zip(result.users, (rating.shown for rating in ratings), strict=True))
 
-    async def _welcome(self, seat: Seat) -> None:
-        if seat.user not in self._values:
-            rating = await asyncio.to_thread(self._book.rating, seat.user)
-            self._values.setdefault(seat.user, rating.shown)
-        with self._noticing_loss(seat):
-            await self._queue_if_ready(seat)
+    async def _welcome(self, participant: Participant) -> None:
+        if participant.user not in self._values:
+            rating = await asyncio.to_thread(self._store.rating, participant.user)
+            self._values.setdefault(participant.user, rating.shown)
+        with self._noticing_loss(participant):
+            await self._queue_if_ready(participant)
 
-    async def _dismiss(self, seat: Seat, match: Match, who: int, rating: float | None) -> None:
+    async def _dismiss(self, participant: Participant, match: Match, who: int, rating: float | None) -> None:
         """The end of the match for one player, who is asked for the next one in the same breath."""
         own, other = match.game.scores[who], match.game.scores[1 - who]
         won = match.played and own > other
-        with self._noticing_loss(seat):
-            await asyncio.gather(self._queue_if_ready(seat), seat.end(won, own, other, rating))
+        with self._noticing_loss(participant):
+            await asyncio.gather(self._queue_if_ready(participant), participant.end(won, own, other, rating))
 
-    async def _queue_if_ready(self, seat: Seat) -> None:
-        if await seat.ready() and seat in self._present:
-            self._queue[seat] = 0
+    async def _queue_if_ready(self, participant: Participant) -> None:
+        if await participant.ready() and participant in self._present:
+            self._queue[participant] = 0
 
     @contextmanager
-    def _noticing_loss(self, seat: Seat) -> Iterator[None]:
+    def _noticing_loss(self, participant: Participant) -> Iterator[None]:
         try:
             yield
-        except SeatLost as lost:
-            self.leave(seat, lost.reason)
+        except ParticipantLost as lost:
+            self.leave(participant, lost.reason)
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -235,4 +241,4 @@ class Hall:
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (problem := task.exception()) is not None:
-        log.error("a player's turn in the hall failed", exc_info=problem)
+        log.error("a player's turn in the lobby failed", exc_info=problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -14,9 +15,9 @@ from typing import Any
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from competitor.arena.comprl_server import ComprlServer
-from competitor.arena.hall import Hall
 from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.listener import Listener
+from competitor.arena.lobby import Lobby
 from competitor.arena.rating import Rating, rate
 from competitor.arena.store import MatchResult, User
 from competitor.arena.web import HttpLog, limited
@@ -25,17 +26,18 @@ from tests.competitor.arena.raw_client import Box, read_floats, write_box, write
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 30.0
-log = logging.getLogger("stage")
+log = logging.getLogger("servers")
 STILL = (0.0, 0.0, 0.0, 0.0)
 
 
-class MemoryBook:
-    """Accounts, results and ratings without a file. The token of ada is "token of ada"."""
+class MemoryStore:
+    """Accounts, results and ratings without a file. full: as a disk that takes nothing. ada has "token of ada"."""
 
     def __init__(self) -> None:
         self.results: list[MatchResult] = []
         self.ratings: dict[str, Rating] = {}
         self.tokens = {f"token of {name}": name for name in ("ada", "bob", "cyd")} | {"token1": "one"}
+        self.full = False
 
     def user_of(self, token: str) -> User | None:
         name = self.tokens.get(token)
@@ -45,6 +47,8 @@ class MemoryBook:
         return self.ratings.get(name, Rating())
 
     def save(self, result: MatchResult) -> tuple[Rating, Rating]:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device", "arena.sqlite")
         first, second = (self.rating(name) for name in result.users)
         if result.ending == "played":
             first, second = rate(first, second, result.scores)
@@ -95,20 +99,20 @@ class Timers:
             timer.call()
 
 
-class Stage:
-    """Both wires of an arena; `book`, `hall` and `connections` can be looked into, `clock` is theirs."""
+class Servers:
+    """Both wires of an arena; `store`, `lobby` and `connections` can be looked into, `clock` is theirs."""
 
-    def __init__(self, book: MemoryBook, hall: Hall, most: int, deadline_s: float, heartbeat_s: float) -> None:
-        self.book, self.hall = book, hall
+    def __init__(self, store: MemoryStore, lobby: Lobby, most: int, deadline_s: float, heartbeat_s: float) -> None:
+        self.store, self.lobby = store, lobby
         self.clock = Clock()
         self.connections = Connections(most, clock=self.clock)
         self.timers = Timers(self.clock)
         wrong_tokens = WrongTokens()
         self.comprl = ComprlServer(
-            hall, book, self.connections, wrong_tokens, deadline_s=deadline_s, later=self.timers.later
+            lobby, store, self.connections, wrong_tokens, deadline_s=deadline_s, later=self.timers.later
         )
         self.websocket = WebSocketServer(
-            hall, book, self.connections, wrong_tokens, deadline_s=deadline_s, heartbeat_s=heartbeat_s
+            lobby, store, self.connections, wrong_tokens, deadline_s=deadline_s, heartbeat_s=heartbeat_s
         )
         self.comprl_port = self.http_port = 0
         self.ports: list[Listener] = []
@@ -136,51 +140,46 @@ class Stage:
             async with session.ws_connect(url, headers=headers, **options) as socket:
                 yield socket
 
-    def has_answered(self, user: str) -> bool:
-        """Whether the open step of the user's match has been answered by him."""
-        (match,) = (match for match in self.hall.matches if user in match.users)
-        return match._answers[match.users.index(user)] is not None
-
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that happens in the arena."""
         while not condition():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
-async def staged(
+async def open_servers(
     *, rounds: int = 1, deadline_s: float = 10.0, tick_s: float = 0.002, most: int = 64, heartbeat_s: float = 20.0
-) -> AsyncIterator[Stage]:
-    book = MemoryBook()
-    hall = Hall(book, random=Random(7), rounds=rounds, tick_s=tick_s)
-    stage = Stage(book, hall, most, deadline_s, heartbeat_s)
-    app = web.Application(middlewares=[limited(lambda request: stage.connections.renew(request.transport))])
-    stage.websocket.add_to(app)
+) -> AsyncIterator[Servers]:
+    store = MemoryStore()
+    lobby = Lobby(store, random=Random(7), rounds=rounds, tick_s=tick_s)
+    servers = Servers(store, lobby, most, deadline_s, heartbeat_s)
+    app = web.Application(middlewares=[limited(lambda request: servers.connections.renew(request.transport))])
+    servers.websocket.add_to(app)
     runner = web.AppRunner(app, logger=HttpLog(log), shutdown_timeout=1.0)
     await runner.setup()
     assert runner.server is not None
-    ticking = asyncio.create_task(hall.run())
+    ticking = asyncio.create_task(lobby.run())
     try:
-        for connect in (stage.comprl.connect, runner.server):
-            stage.ports.append(await Listener.open(HOST, 0, connect, stage.connections, idle_s=15.0))
-        stage.comprl_port, stage.http_port = (listener.port for listener in stage.ports)
-        yield stage
+        for connect in (servers.comprl.connect, runner.server):
+            servers.ports.append(await Listener.open(HOST, 0, connect, servers.connections, idle_s=15.0))
+        servers.comprl_port, servers.http_port = (listener.port for listener in servers.ports)
+        yield servers
     finally:
         ticking.cancel()
-        stage.close_ports()
-        await hall.close()
-        await stage.comprl.close()
-        await stage.websocket.close()
+        servers.close_ports()
+        await lobby.close()
+        await servers.comprl.close()
+        await servers.websocket.close()
         await runner.cleanup()
 
 
-def run(scene: Callable[[Stage], Coroutine[Any, Any, None]], **settings: Any) -> MemoryBook:
-    """Play a scene; returns the book at the end."""
+def run(check: Callable[[Servers], Coroutine[Any, Any, None]], **settings: Any) -> MemoryStore:
+    """Play a check; returns the store at the end."""
 
-    async def play() -> MemoryBook:
-        async with staged(**settings) as stage:
-            await asyncio.wait_for(scene(stage), TIMEOUT_S)
-            return stage.book
+    async def play() -> MemoryStore:
+        async with open_servers(**settings) as servers:
+            await asyncio.wait_for(check(servers), TIMEOUT_S)
+            return servers.store
 
     return asyncio.run(play())
 
@@ -275,15 +274,15 @@ class Peer:
 
 
 @asynccontextmanager
-async def in_match(stage: Stage) -> AsyncIterator[tuple[Peer, Box, Peer, Box]]:
+async def in_match(servers: Servers) -> AsyncIterator[tuple[Peer, Box, Peer, Box]]:
     """ada and bob in a match, each with an open first step."""
-    async with stage.peer() as ada, stage.peer() as bob:
+    async with servers.peer() as ada, servers.peer() as bob:
         await ada.login("ada")
         await bob.login("bob")
         yield ada, await ada.first_step(), bob, await bob.first_step()
 
 
-async def told_of_the_end(peer: Peer) -> list[float]:
+async def hears_the_end(peer: Peer) -> list[float]:
     """Ready and EndGame of a match that was not won; returns the stats. The peer goes on waiting."""
     ready = await peer.expect("Ready")
     end = await peer.expect("EndGame")
