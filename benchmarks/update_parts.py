@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from competitor.config import load_config
-from competitor.play.rounds import Pairing, RoundTable
+from competitor.play.rounds import RoundRunner, RoundSetup
 from competitor.players import BasicPlayer, DreamerPlayer, Player
 from dreamer.agent import Dreamer
 from dreamer.replay import EpisodeBuffer
@@ -88,24 +88,24 @@ def _behavior_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable
 
 def _other_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
     """The optimisers step along the gradients that the parts before left behind."""
-    learners, table, steps = (agent.world_learner, agent.behavior_learner), _table(agent), _steps_per_update(agent)
+    learners, runner, steps = (agent.world_learner, agent.behavior_learner), _runner(agent), _steps_per_update(agent)
     return {
         "optimisers": lambda: [learner.optimizer.step() for learner in learners],
         "sampling": replay.sample,
-        "collection": lambda: [table.step() for _ in range(steps)],
+        "collection": lambda: [runner.step() for _ in range(steps)],
     }
 
 
-def _table(agent: Dreamer) -> RoundTable:
+def _runner(agent: Dreamer) -> RoundRunner:
     """The rinks of a training: half of the rounds against the strong opponent, half against the agent itself."""
     learner, twin = (DreamerPlayer(agent, name, deterministic=False) for name in ("learner", "self"))
     opponents: dict[str, Player] = {"strong": BasicPlayer(weak=False), "self": twin}
-    return RoundTable(load_config().training.rinks, learner, opponents, _rounds())
+    return RoundRunner(load_config().training.rinks, learner, opponents, _rounds())
 
 
-def _rounds() -> Iterator[Pairing]:
+def _rounds() -> Iterator[RoundSetup]:
     for number in count():
-        yield Pairing(number % 4 < 2, seed=number, opponent=("strong", "self")[number % 2])
+        yield RoundSetup(number % 4 < 2, seed=number, opponent=("strong", "self")[number % 2])
 
 
 def _steps_per_update(agent: Dreamer) -> int:

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from competitor.evaluate.gauntlet import Gauntlet, gauntlet_of
-from competitor.evaluate.results import LEFT, RIGHT, Ledger, OpponentResult, Outcome
+from competitor.evaluate.results import LEFT, RIGHT, Meeting, OpponentResult, Outcome
 from competitor.evaluate.statistics import Sprt
 from competitor.play.recording import record_round
-from competitor.play.rounds import Pairing, Round, RoundTable
+from competitor.play.rounds import Round, RoundRunner, RoundSetup
 from competitor.players import Player
 from competitor.screen import Count
 
 RINKS = 128
-REPORT_FORMAT = 1
+REPORT_FORMAT = 2  # 1 said by_seat instead of by_side
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,20 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True)
-class Scheduled(Pairing):
-    """A pairing that knows its number in the schedule against its opponent."""
+class Scheduled(RoundSetup):
+    """A setup that knows its number in the schedule against its opponent."""
 
     number: int = 0
 
 
 def paired_schedule(opponent: str, rounds: int, seed: int) -> Iterator[Scheduled]:
-    """Yield `rounds` (even) pairings against `opponent`; more rounds of one seed only continue fewer."""
+    """Yield `rounds` (even) setups against `opponent`; more rounds of one seed only continue fewer."""
     starts = np.random.default_rng(seed)
     for pair in range(rounds // 2):
         start = int(starts.integers(2**31))
-        for seat in (LEFT, RIGHT):
+        for side in (LEFT, RIGHT):
             yield Scheduled(
-                one_starting=pair % 2 == 0, seed=start, seat=seat, opponent=opponent, number=2 * pair + seat
+                one_starting=pair % 2 == 0, seed=start, side=side, opponent=opponent, number=2 * pair + side
             )
 
 
@@ -101,14 +101,14 @@ def evaluate(
     keeps every round; when one cannot be written, play goes on and the report says so. Raises PlayerError, EngineError.
     """
     even = rounds + rounds % 2
-    ledgers = {name: Ledger(name, even, sprt) for name in opponents}
+    meetings = {name: Meeting(name, even, sprt) for name in opponents}
     began = time.monotonic()
     slots = max(1, min(rinks, even * len(opponents)))
     interrupted = False
     recorder = None if record_dir is None else _Recorder(record_dir, player.name, engine, keep_mode)
     try:
-        table = RoundTable(slots, player, opponents, _schedule(ledgers, seed), engine=engine, keep_mode=keep_mode)
-        for played in _play(table, ledgers, on_progress):
+        runner = RoundRunner(slots, player, opponents, _schedule(meetings, seed), engine=engine, keep_mode=keep_mode)
+        for played in _play(runner, meetings, on_progress):
             if recorder is not None:
                 recorder.record(played)
     except KeyboardInterrupt:
@@ -121,8 +121,8 @@ def evaluate(
         rinks=slots,
         seconds=time.monotonic() - began,
         partial=interrupted,
-        notes=_notes(rounds, ledgers, interrupted),
-        results=[ledger.result() for ledger in ledgers.values()],
+        notes=_notes(rounds, meetings, interrupted),
+        results=[meeting.result() for meeting in meetings.values()],
         record_error=None if recorder is None else recorder.error,
     )
 
@@ -155,23 +155,23 @@ class _Recorder:
             self.error = f"{self.directory} holds only the first {self.recorded} rounds: {error.strerror or error}"
 
 
-def _schedule(ledgers: Mapping[str, Ledger], seed: int) -> Iterator[Scheduled]:
+def _schedule(meetings: Mapping[str, Meeting], seed: int) -> Iterator[Scheduled]:
     """Yield all rounds, opponent by opponent, leaving out those that a decided test no longer needs."""
-    for ledger in ledgers.values():
-        for pairing in paired_schedule(ledger.opponent, ledger.rounds, seed):
-            if ledger.complete:
+    for meeting in meetings.values():
+        for setup in paired_schedule(meeting.opponent, meeting.rounds, seed):
+            if meeting.complete:
                 break
-            yield pairing
+            yield setup
 
 
-def _play(table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: Count | None) -> Iterator[Round]:
-    """Play until every ledger is complete; yield the rounds after they were entered."""
-    total = sum(ledger.rounds for ledger in ledgers.values())
+def _play(runner: RoundRunner, meetings: Mapping[str, Meeting], on_progress: Count | None) -> Iterator[Round]:
+    """Play until every meeting is complete; yield the rounds after they were counted."""
+    total = sum(meeting.rounds for meeting in meetings.values())
     done = 0
-    while not all(ledger.complete for ledger in ledgers.values()):
-        for played in table.step():
-            pairing = _scheduled(played)
-            ledgers[pairing.opponent].enter(pairing.number, Outcome.of(played))
+    while not all(meeting.complete for meeting in meetings.values()):
+        for played in runner.step():
+            setup = _scheduled(played)
+            meetings[setup.opponent].enter(setup.number, Outcome.of(played))
             yield played
             done += 1
             if on_progress is not None:
@@ -179,19 +179,19 @@ def _play(table: RoundTable, ledgers: Mapping[str, Ledger], on_progress: Count |
 
 
 def _scheduled(played: Round) -> Scheduled:
-    assert isinstance(played.pairing, Scheduled)
-    return played.pairing
+    assert isinstance(played.setup, Scheduled)
+    return played.setup
 
 
-def _notes(rounds: int, ledgers: Mapping[str, Ledger], interrupted: bool) -> list[str]:
+def _notes(rounds: int, meetings: Mapping[str, Meeting], interrupted: bool) -> list[str]:
     notes = []
     if rounds % 2:
         notes.append(f"{rounds} rounds were rounded up to {rounds + 1}: rounds are played in pairs")
     if interrupted:
         notes.append("interrupted: the results are those of the pairs finished by then")
     notes += [
-        f"the test against {name} decided after {2 * ledger.whole_pairs} of {ledger.rounds} rounds"
-        for name, ledger in ledgers.items()
-        if ledger.decided
+        f"the test against {name} decided after {2 * meeting.whole_pairs} of {meeting.rounds} rounds"
+        for name, meeting in meetings.items()
+        if meeting.decided
     ]
     return notes

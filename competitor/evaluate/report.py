@@ -137,14 +137,14 @@ def _split_table(report: EvaluationReport, short: dict[str, str]) -> Table:
     rows = [
         (
             short[result.opponent],
-            _tally(result.by_seat["left"]),
-            _tally(result.by_seat["right"]),
+            _tally(result.by_side["left"]),
+            _tally(result.by_side["right"]),
             _tally(result.by_starter["own"]),
             _tally(result.by_starter["other"]),
         )
         for result in report.results
     ]
-    columns = ["opponent", "left seat", "right seat", "own start", "other's start"]
+    columns = ["opponent", "left side", "right side", "own start", "other's start"]
     return Table(columns, rows, "The same rounds, divided (W/D/L)")
 
 

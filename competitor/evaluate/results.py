@@ -31,14 +31,14 @@ class Outcome:
 
     result: int
     steps: int
-    seat: int
+    side: int
     starting: bool
 
     @classmethod
     def of(cls, played: Round) -> Outcome:
         """Return the outcome of `played` for its player A."""
-        pairing = played.pairing
-        return cls(played.result, played.steps, pairing.seat, pairing.one_starting == (pairing.seat == LEFT))
+        setup = played.setup
+        return cls(played.result, played.steps, setup.side, setup.one_starting == (setup.side == LEFT))
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class OpponentResult:
     los: float
     pairs: list[int]
     terminations: dict[str, int]
-    by_seat: dict[str, Tally]
+    by_side: dict[str, Tally]
     by_starter: dict[str, Tally]
     sprt: SprtReport | None = None
 
 
 @dataclass
-class Ledger:
+class Meeting:
     """The outcomes against one opponent, in the order of the schedule, and the test that may end it early.
 
     Rounds end out of order, short ones first. Results are read off the unbroken row of whole pairs from the
@@ -107,7 +107,7 @@ class Ledger:
         return self.decided or 2 * self.whole_pairs == self.rounds
 
     def enter(self, number: int, outcome: Outcome) -> None:
-        """Write down the outcome of round `number`; rounds after the test's decision do not count."""
+        """Take in the outcome of round `number`; rounds after the test's decision do not count."""
         self.outcomes[number] = outcome
         while not self.complete and {2 * self.whole_pairs, 2 * self.whole_pairs + 1} <= self.outcomes.keys():
             first, second = self._pair(self.whole_pairs)
@@ -141,9 +141,9 @@ class Ledger:
             los=statistics.likelihood_of_superiority(self.counts),
             pairs=list(self.counts),
             terminations={"goal": tally.wins + tally.losses, "time": tally.draws},
-            by_seat={
-                "left": tally_of([outcome for outcome in outcomes if outcome.seat == LEFT]),
-                "right": tally_of([outcome for outcome in outcomes if outcome.seat == RIGHT]),
+            by_side={
+                "left": tally_of([outcome for outcome in outcomes if outcome.side == LEFT]),
+                "right": tally_of([outcome for outcome in outcomes if outcome.side == RIGHT]),
             },
             by_starter={
                 "own": tally_of([outcome for outcome in outcomes if outcome.starting]),

@@ -1,6 +1,6 @@
 """What the results of rounds say: intervals, Elo, likelihoods, sequential tests and ratings. Pure functions.
 
-Rounds come in pairs: the same start of the puck played twice with the seats exchanged. The two rounds of a
+Rounds come in pairs: the same start of the puck played twice with the sides exchanged. The two rounds of a
 pair are not independent, so the errors of a player's results are computed from pairs, the unit that is; the plain
 `wilson_interval` is for trials that are independent themselves. A pair scores the mean of its two rounds (loss 0,
 draw 1/2, win 1): one of the five `PAIR_SCORES`. "Counts" below are how many pairs scored each.

@@ -73,7 +73,7 @@ def play_held_out(
     own_rounds = _own_rounds(agent, own, seed, keep_mode, count)
     others = play_warmup(basic, _chance(seed), rinks=RINKS, keep_mode=keep_mode, on_round=count)
     both = [one.episode(view, weights) for one in others for view in (0, 1)]
-    mine = [one.episode(one.pairing.seat, weights) for one in own_rounds]
+    mine = [one.episode(one.setup.side, weights) for one in own_rounds]
     return HeldOut({BASIC: both, OWN: mine}, {BASIC: len(others), OWN: len(own_rounds)})
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competitor.play.finished_match import FinishedMatch
-from competitor.rink import HockeyEnv, Mode
+from competitor.rink import HockeyEnv
+from competitor.rink.constants import MOST_STEPS
 
 RoundResult = int | None
 """+1 won, 0 drawn, -1 lost, None where it is not known or the round was not played to its end."""
@@ -25,7 +26,6 @@ Starter = Literal["own", "other"]
 Floats = NDArray[np.float64]
 Score = tuple[int, int]
 
-MOST_STEPS = Mode.NORMAL.limit + 1
 MOST_ROUNDS = 100  # a match of more is not made sense of
 IDLE = np.zeros(4)
 

@@ -6,7 +6,7 @@ One round is one compressed .npz, written without pickle:
 obs       float32 (2, T + 1, 18)  both players' views, the last one after the last action
 actions   float32 (2, T, 4)       both players' actions, each in its own frame
 info      float64 (2, T, 4)       closeness, touch, direction, winner after each action, by player
-about     text                    JSON: format version, seed, one_starting, mode, seat, names, ...
+about     text                    JSON: format version, seed, one_starting, mode, side, names, ...
 ========= ======================= ================================================================
 """
 
@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from competitor.errors import RecordingError
 from competitor.play.history import MOST_STEPS
 from competitor.play.match_file import is_match_file, read_views
 from competitor.play.npz import SUFFIX, packed, read_about, read_arrays
-from competitor.play.rounds import Pairing, RewardWeights, Round
+from competitor.play.rounds import RewardWeights, Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.rendering import load_pillow
 from dreamer.files import atomic_write
 from dreamer.replay import Episode
 
 ModeName = Literal["NORMAL", "TRAIN_SHOOTING", "TRAIN_DEFENSE"]
-Seat = Literal[0, 1]
+Side = Literal[0, 1]
 Result = Literal[-1, 0, 1]
 
 FORMAT_VERSION = 1
@@ -42,7 +42,7 @@ FRAME_MS = 20
 
 
 class About(BaseModel):
-    """What a recording says of its round. seat: where `player` sat, 0: left. result: +1 when it won."""
+    """What a recording says of its round. side: where `player` played, 0: left. result: +1 when it won."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -53,7 +53,7 @@ class About(BaseModel):
     seed: int = Field(ge=0)
     one_starting: bool
     mode: ModeName
-    seat: Seat
+    side: Side = Field(validation_alias=AliasChoices("side", "seat"))  # older files say "seat"
     engine: str
     keep_mode: bool
     result: Result
@@ -73,23 +73,23 @@ def record_round(directory: Path, played: Round, *, number: int, player: str, en
 
     Raises OSError when the disk is full or the directory cannot be written.
     """
-    pairing = played.pairing
+    setup = played.setup
     about = About(
         format_version=FORMAT_VERSION,
         player=player,
-        opponent=pairing.opponent,
+        opponent=setup.opponent,
         number=number,
-        seed=pairing.seed,
-        one_starting=pairing.one_starting,
-        mode=cast(ModeName, pairing.mode.name),
-        seat=cast(Seat, pairing.seat),
+        seed=setup.seed,
+        one_starting=setup.one_starting,
+        mode=cast(ModeName, setup.mode.name),
+        side=cast(Side, setup.side),
         engine=engine,
         keep_mode=keep_mode,
         result=cast(Result, played.result),
         steps=played.steps,
     )
     # Of the player only the last part: a directory is usually its own. Opponents have to differ.
-    names = f"{_plain(Path(player).name)}-{_plain(pairing.opponent)}"
+    names = f"{_plain(Path(player).name)}-{_plain(setup.opponent)}"
     path = directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}{SUFFIX}"
     text = np.array(about.model_dump_json())
     arrays: dict[str, Any] = {name: getattr(played, name) for name in KINDS} | {"about": text}
@@ -107,14 +107,14 @@ def load_recording(path: Path) -> Recording:
         raise RecordingError(f"{path} is a match on a server, known from one side only: it cannot be played again")
     arrays = read_arrays(path, (*KINDS, "about"))
     about = read_about(path, arrays["about"], About, FORMAT_VERSION)
-    pairing = Pairing(
+    setup = RoundSetup(
         one_starting=about.one_starting,
         seed=about.seed,
         mode=Mode[about.mode],
-        seat=about.seat,
+        side=about.side,
         opponent=about.opponent,
     )
-    played = Round(pairing, arrays["obs"], arrays["actions"], arrays["info"])
+    played = Round(setup, arrays["obs"], arrays["actions"], arrays["info"])
     _check_shapes(path, about, played)
     return Recording(about, played)
 
@@ -181,7 +181,7 @@ def verify_recording(path: Path, engine: str = "builtin") -> Verification:
     recording = load_recording(path)
     about, played = recording.about, recording.round
     rink = RinkBatch(1, engine=engine, keep_mode=about.keep_mode)
-    rink.reset(0, one_starting=about.one_starting, seed=about.seed, mode=played.pairing.mode)
+    rink.reset(0, one_starting=about.one_starting, seed=about.seed, mode=played.setup.mode)
     if not np.array_equal(rink.obs[:, 0], played.obs[:, 0]):
         return Verification(False, 0, "the start of the round differs")
     for step in range(about.steps):
@@ -208,7 +208,7 @@ def play_back(recording: Recording, engine: str = "builtin") -> Iterator[Any]:
     Raises EngineError when the engine is not installed.
     """
     about, played = recording.about, recording.round
-    rink = make_rink(engine, about.keep_mode, played.pairing.mode)
+    rink = make_rink(engine, about.keep_mode, played.setup.mode)
     rink.reset(one_starting=about.one_starting, seed=about.seed)
     try:
         yield rink

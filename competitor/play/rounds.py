@@ -17,16 +17,16 @@ PLAYER_A, PLAYER_B = 0, 1
 
 
 @dataclass(frozen=True)
-class Pairing:
-    """One round to be played by the table's player (A) against `opponent` (B)."""
+class RoundSetup:
+    """How one round is to be played by the runner's player (A) against `opponent` (B)."""
 
     one_starting: bool
     seed: int
     mode: Mode = Mode.NORMAL
-    seat: int = 0
-    """Where A sits: 0 at player one (left), 1 at player two."""
+    side: int = 0
+    """A is player one (0, left) or player two (1, right)."""
     opponent: str = ""
-    """B's key in the table's opponents."""
+    """B's key in the runner's opponents."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Round:
     action.
     """
 
-    pairing: Pairing
+    setup: RoundSetup
     obs: Array
     actions: Array
     info: NDArray[np.float64]
@@ -73,7 +73,7 @@ class Round:
     @property
     def result(self) -> int:
         """Return +1 when A scored, -1 when B did, 0 when time ran out."""
-        return self.winner if self.pairing.seat == 0 else -self.winner
+        return self.winner if self.setup.side == 0 else -self.winner
 
     @property
     def is_decided(self) -> bool:
@@ -103,38 +103,27 @@ class RunningRound:
     """A round that is not over yet: where it is played, how it began and the actions (2, steps, 4) so far."""
 
     rink: int
-    pairing: Pairing
+    setup: RoundSetup
     actions: Array
 
 
-@dataclass
-class _Seats:
-    """Who sits where on each rink: the running pairing and its opponent, None while the rink is idle."""
+class _RinkStates:
+    """What runs on each rink: the round's setup and its opponent, None while the rink is idle."""
 
-    pairings: list[Pairing | None]
-    opponents: list[Player | None]
-    of_a: NDArray[np.intp]
-    steps: NDArray[np.intp]
-    is_first: NDArray[np.bool_]
-    running: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls, rinks: int) -> _Seats:
-        return cls(
-            pairings=[None] * rinks,
-            opponents=[None] * rinks,
-            of_a=np.zeros(rinks, dtype=np.intp),
-            steps=np.zeros(rinks, dtype=np.intp),
-            is_first=np.zeros(rinks, dtype=np.bool_),
-            running=np.zeros(rinks, dtype=np.bool_),
-        )
+    def __init__(self, rinks: int) -> None:
+        self.setups: list[RoundSetup | None] = [None] * rinks
+        self.opponents: list[Player | None] = [None] * rinks
+        self.side_of_a = np.zeros(rinks, dtype=np.intp)
+        self.steps = np.zeros(rinks, dtype=np.intp)
+        self.is_first = np.zeros(rinks, dtype=np.bool_)
+        self.running = np.zeros(rinks, dtype=np.bool_)
 
 
-class RoundTable:
+class RoundRunner:
     """Plays rounds of one player against its opponents on many rinks at once.
 
     Each player acts once per step for all its rinks (slot = rink); who has no running round is not asked.
-    The schedule is asked for the next pairing the moment a rink is free; once exhausted the rink stays idle.
+    The schedule is asked for the next setup the moment a rink is free; once exhausted the rink stays idle.
     `opponents` may change between steps: a running round keeps the player it began with.
     Raises PlayerError from a player that fails, EngineError from an engine that is not installed.
     """
@@ -144,7 +133,7 @@ class RoundTable:
         rinks: int,
         player: Player,
         opponents: Mapping[str, Player],
-        schedule: Iterator[Pairing],
+        schedule: Iterator[RoundSetup],
         *,
         engine: str = "builtin",
         keep_mode: bool = True,
@@ -155,8 +144,8 @@ class RoundTable:
         self._schedule = schedule
         self._batch = RinkBatch(rinks, engine=engine, keep_mode=keep_mode)
         self._action_size = 4 if keep_mode else 3
-        self._history = History.blank(rinks, self._batch.obs.shape[2], self._action_size)
-        self._seats = _Seats.empty(rinks)
+        self._history = History(rinks, self._batch.obs.shape[2], self._action_size)
+        self._states = _RinkStates(rinks)
         self._ready: list[Player] = []
         self._all_rinks = np.arange(rinks)
         player.reset(rinks)
@@ -164,19 +153,19 @@ class RoundTable:
             self._take_up(running)
             return
         for rink in range(rinks):
-            self._seat_next(rink)
+            self._start_next(rink)
 
     def running_rounds(self) -> list[RunningRound]:
-        """Return what `running` of a new table needs to go on from here.
+        """Return what `running` of a new runner needs to go on from here.
 
         Players whose chance is not the round's (a sampling dreamer) need their own state put back afterwards.
         """
         rounds = []
-        for rink in np.flatnonzero(self._seats.running).tolist():
-            pairing = self._seats.pairings[rink]
-            assert pairing is not None
-            actions = self._history.actions[:, rink, : self._seats.steps[rink]]
-            rounds.append(RunningRound(rink, pairing, actions.copy()))
+        for rink in np.flatnonzero(self._states.running).tolist():
+            setup = self._states.setups[rink]
+            assert setup is not None
+            actions = self._history.actions[:, rink, : self._states.steps[rink]]
+            rounds.append(RunningRound(rink, setup, actions.copy()))
         return rounds
 
     def _take_up(self, rounds: Sequence[RunningRound]) -> None:
@@ -189,106 +178,104 @@ class RoundTable:
         for time in range(longest + 1):
             for running in rounds:
                 if running.actions.shape[1] == longest - time:
-                    self._seat(running.rink, running.pairing)
+                    self._start(running.rink, running.setup)
             if time < longest:
-                self._relive(rounds, time - longest)
+                self._replay_step(rounds, time - longest)
 
-    def _relive(self, rounds: Sequence[RunningRound], step_from_end: int) -> None:
-        rinks = np.flatnonzero(self._seats.running)
+    def _replay_step(self, rounds: Sequence[RunningRound], step_from_end: int) -> None:
         actions = self._actions()
         for running in rounds:
-            if self._seats.running[running.rink]:
+            if self._states.running[running.rink]:
                 actions[:, running.rink] = running.actions[:, step_from_end]
-        self._batch.step(np.concatenate(tuple(actions), axis=1))
-        self._record(rinks, actions)
+        self._play(actions)
 
     @property
     def active(self) -> int:
         """Return how many rinks have a running round."""
-        return int(self._seats.running.sum())
+        return int(self._states.running.sum())
 
     def step(self) -> list[Round]:
         """Play one step on every running rink; return the rounds that it finished, in rink order."""
-        rinks = np.flatnonzero(self._seats.running)
+        rinks = np.flatnonzero(self._states.running)
         if not rinks.size:
             return []
-        actions = self._actions()
-        self._batch.step(np.concatenate(tuple(actions), axis=1))
-        self._record(rinks, actions)
+        self._play(self._actions())
         ended = rinks[self._batch.done[rinks]]
         finished = [self._finish(int(rink)) for rink in ended]
         for rink in ended:
-            self._seat_next(int(rink))
+            self._start_next(int(rink))
         return finished
 
     def _actions(self) -> Array:
         """Ask every player; return the actions (2, rinks, 4) by side of the rink."""
-        seats, batch = self._seats, self._batch
+        states, batch = self._states, self._batch
         actions = np.zeros((2, len(self._all_rinks), self._action_size), dtype=np.float32)
-        for player, rinks in self._askings():
-            sides = seats.of_a[rinks] if player is self._player else 1 - seats.of_a[rinks]
+        for player, rinks in self._players_and_rinks():
+            sides = states.side_of_a[rinks] if player is self._player else 1 - states.side_of_a[rinks]
             obs = np.full(batch.obs.shape[1:], np.nan, dtype=np.float32)
             obs[rinks] = batch.obs[sides, rinks]
             is_first = np.zeros(len(self._all_rinks), dtype=np.bool_)
-            is_first[rinks] = seats.is_first[rinks]
+            is_first[rinks] = states.is_first[rinks]
             actions[sides, rinks] = player.act(obs, is_first)[rinks, : self._action_size]
         return actions
 
-    def _askings(self) -> Iterator[tuple[Player, NDArray[np.intp]]]:
+    def _players_and_rinks(self) -> Iterator[tuple[Player, NDArray[np.intp]]]:
         """Yield every player that has running rounds, with their rinks."""
-        running = np.flatnonzero(self._seats.running)
+        running = np.flatnonzero(self._states.running)
         yield self._player, running
         rinks_of: dict[int, list[int]] = {}
         for rink in running.tolist():
-            rinks_of.setdefault(id(self._seats.opponents[rink]), []).append(rink)
+            rinks_of.setdefault(id(self._states.opponents[rink]), []).append(rink)
         for rinks in rinks_of.values():
-            opponent = self._seats.opponents[rinks[0]]
+            opponent = self._states.opponents[rinks[0]]
             assert opponent is not None
             yield opponent, np.array(rinks, dtype=np.intp)
 
-    def _record(self, rinks: NDArray[np.intp], actions: Array) -> None:
-        """Write down the step just played: the batch overwrites its arrays at the next one."""
-        seats, history = self._seats, self._history
-        times = seats.steps[rinks]
+    def _play(self, actions: Array) -> None:
+        """Play one step and note it: the batch overwrites its arrays at the next one."""
+        states, history = self._states, self._history
+        rinks = np.flatnonzero(states.running)
+        self._batch.step(np.concatenate(tuple(actions), axis=1))
+        times = states.steps[rinks]
         history.actions[:, rinks, times] = actions[:, rinks]
         history.info[:, rinks, times] = self._batch.info[:, rinks]
         history.obs[:, rinks, times + 1] = self._batch.obs[:, rinks]
-        seats.steps[rinks] += 1
-        seats.is_first[rinks] = False
+        states.steps[rinks] += 1
+        states.is_first[rinks] = False
 
     def _finish(self, rink: int) -> Round:
-        pairing = self._seats.pairings[rink]
-        assert pairing is not None
-        return Round(pairing, *self._history.of_round(rink, int(self._seats.steps[rink])))
+        setup = self._states.setups[rink]
+        assert setup is not None
+        return Round(setup, *self._history.of_round(rink, int(self._states.steps[rink])))
 
-    def _seat_next(self, rink: int) -> None:
+    def _start_next(self, rink: int) -> None:
         """Start the schedule's next round on `rink`, or leave it idle when there is none."""
-        pairing = next(self._schedule, None)
-        if pairing is not None:
-            self._seat(rink, pairing)
+        setup = next(self._schedule, None)
+        if setup is not None:
+            self._start(rink, setup)
             return
-        self._seats.pairings[rink] = self._seats.opponents[rink] = None
-        self._seats.running[rink] = False
+        self._states.setups[rink] = self._states.opponents[rink] = None
+        self._states.running[rink] = False
 
-    def _seat(self, rink: int, pairing: Pairing) -> None:
-        seats = self._seats
-        seats.pairings[rink] = pairing
-        seats.running[rink] = seats.is_first[rink] = True
-        seats.opponents[rink] = opponent = self._prepared(self._opponents[pairing.opponent])
-        seats.of_a[rink] = pairing.seat
-        seats.steps[rink] = 0
-        self._batch.reset(rink, one_starting=pairing.one_starting, seed=pairing.seed, mode=pairing.mode)
+    def _start(self, rink: int, setup: RoundSetup) -> None:
+        states = self._states
+        states.setups[rink] = setup
+        states.running[rink] = states.is_first[rink] = True
+        states.opponents[rink] = opponent = self._prepared(self._opponents[setup.opponent])
+        states.side_of_a[rink] = setup.side
+        states.steps[rink] = 0
+        self._batch.reset(rink, one_starting=setup.one_starting, seed=setup.seed, mode=setup.mode)
         self._history.obs[:, rink, 0] = self._batch.obs[:, rink]
         for who, player in ((PLAYER_A, self._player), (PLAYER_B, opponent)):
             if isinstance(player, SeededPlayer):
-                player.begin_round(rink, (pairing.seed, who))
+                player.begin_round(rink, (setup.seed, who))
 
     def _prepared(self, opponent: Player) -> Player:
         """Make an opponent ready for all rinks at its first round; forget those that left."""
         if opponent is self._player:
             raise ValueError("a player cannot be its own opponent: use a second object")
         if not any(opponent is ready for ready in self._ready):
-            kept = [*self._opponents.values(), *self._seats.opponents]
+            kept = [*self._opponents.values(), *self._states.opponents]
             self._ready = [ready for ready in self._ready if any(ready is player for player in kept)]
             self._ready.append(opponent)
             opponent.reset(len(self._all_rinks))
@@ -298,7 +285,7 @@ class RoundTable:
 def play_rounds(
     player: Player,
     opponent: Player,
-    pairings: Iterable[Pairing],
+    setups: Iterable[RoundSetup],
     *,
     rinks: int,
     engine: str = "builtin",
@@ -306,19 +293,19 @@ def play_rounds(
     on_round: Callable[[Round], None] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> list[Round]:
-    """Play all `pairings` against `opponent`, whatever key they name; return the rounds in that order.
+    """Play all `setups` against `opponent`, whatever key they name; return the rounds in that order.
 
     on_step is called before every step; what it raises ends the play.
     """
-    order = [replace(pairing, opponent=opponent.name) for pairing in pairings]
-    slots = max(1, min(rinks, len(order)))
-    table = RoundTable(slots, player, {opponent.name: opponent}, iter(order), engine=engine, keep_mode=keep_mode)
+    all_setups = [replace(setup, opponent=opponent.name) for setup in setups]
+    slots = max(1, min(rinks, len(all_setups)))
+    runner = RoundRunner(slots, player, {opponent.name: opponent}, iter(all_setups), engine=engine, keep_mode=keep_mode)
     rounds: dict[int, Round] = {}
-    while table.active:
+    while runner.active:
         if on_step is not None:
             on_step()
-        for played in table.step():
-            rounds[id(played.pairing)] = played
+        for played in runner.step():
+            rounds[id(played.setup)] = played
             if on_round is not None:
                 on_round(played)
-    return [rounds[id(pairing)] for pairing in order]
+    return [rounds[id(setup)] for setup in all_setups]

@@ -41,8 +41,8 @@ class Style:
 def style_of(rounds: Iterable[Round]) -> Style:
     """The style of the player A of `rounds`, of which there must be at least one."""
     played = list(rounds)
-    views = [round_.obs[round_.pairing.seat] for round_ in played]
-    seen, actions = np.concatenate(views), np.concatenate([round_.actions[round_.pairing.seat] for round_ in played])
+    views = [round_.obs[round_.setup.side] for round_ in played]
+    seen, actions = np.concatenate(views), np.concatenate([round_.actions[round_.setup.side] for round_ in played])
     shots = [shot for view in views for shot in shots_in(view)]
     columns = list(zip(*shots, strict=True))
     speed, angle, held = (round(float(np.median(column)), 2) for column in columns) if shots else (None, None, None)

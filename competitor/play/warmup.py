@@ -1,4 +1,4 @@
-"""Rounds before the learner plays: basic opponents in every pairing, some of them disturbed or quite random.
+"""Rounds before the learner plays: basic opponents in every combination, some of them disturbed or quite random.
 
 They cost next to nothing and show the world model how the rink moves under all kinds of actions, also those
 that neither a basic opponent nor an untrained policy would choose. Lessons are rounds of the strong opponent as it
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from competitor.play.rounds import Pairing, Round, play_rounds
+from competitor.play.rounds import Round, RoundSetup, play_rounds
 from competitor.players import ACTION_SIZE, Array, BasicPlayer, ChancePlayer, Flags, playing_rows
 from competitor.rink import BasicOpponent, Mode
 
@@ -85,12 +85,12 @@ class WarmupPlayer(ChancePlayer):
         self._left[slot] = chance.integers(1, LONGEST_HOLD + 1)
 
 
-def warmup_pairings(rounds: int, generator: np.random.Generator) -> list[Pairing]:
+def warmup_setups(rounds: int, generator: np.random.Generator) -> list[RoundSetup]:
     """Pairings of the warm-up: starters alternate, a fifth of the rounds are of the training modes."""
     modes = generator.choice(len(MODES), size=rounds, p=MODE_SHARES)
     seeds = generator.integers(MOST_SEED, size=rounds)
     return [
-        Pairing(one_starting=index % 2 == 0, seed=int(seed), mode=MODES[int(mode)])
+        RoundSetup(one_starting=index % 2 == 0, seed=int(seed), mode=MODES[int(mode)])
         for index, (seed, mode) in enumerate(zip(seeds, modes, strict=True))
     ]
 
@@ -111,9 +111,9 @@ def play_warmup(
         WarmupPlayer(name, int(seed), keep_mode=keep_mode)
         for name, seed in zip(("warm-up one", "warm-up two"), seeds, strict=True)
     )
-    pairings = warmup_pairings(rounds, generator)
+    setups = warmup_setups(rounds, generator)
     where: dict[str, Any] = {"rinks": rinks, "engine": engine, "keep_mode": keep_mode}
-    return play_rounds(one, two, pairings, on_round=on_round, on_step=on_step, **where)
+    return play_rounds(one, two, setups, on_round=on_round, on_step=on_step, **where)
 
 
 def play_lessons(
@@ -128,15 +128,15 @@ def play_lessons(
 ) -> list[tuple[Round, tuple[int, ...]]]:
     """Play `rounds` rounds of the strong opponent, half of them against its like, the others against the weak one.
 
-    Returns each round with the views that the strong opponent played; seats and starters take turns.
+    Returns each round with the views that the strong opponent played; sides and starters take turns.
     """
     teacher = BasicPlayer(weak=False, keep_mode=keep_mode)
     where: dict[str, Any] = {"rinks": rinks, "engine": engine, "keep_mode": keep_mode}
     lessons: list[tuple[Round, tuple[int, ...]]] = []
     for weak, count in ((False, rounds - rounds // 2), (True, rounds // 2)):
         seeds = generator.integers(MOST_SEED, size=count)
-        pairings = [Pairing(one_starting=i % 2 == 0, seed=int(seed), seat=i // 2 % 2) for i, seed in enumerate(seeds)]
+        setups = [RoundSetup(one_starting=i % 2 == 0, seed=int(seed), side=i // 2 % 2) for i, seed in enumerate(seeds)]
         rival = BasicPlayer(weak=weak, keep_mode=keep_mode)
-        for played in play_rounds(teacher, rival, pairings, on_round=on_round, on_step=on_step, **where):
-            lessons.append((played, (played.pairing.seat,) if weak else (0, 1)))
+        for played in play_rounds(teacher, rival, setups, on_round=on_round, on_step=on_step, **where):
+            lessons.append((played, (played.setup.side,) if weak else (0, 1)))
     return lessons

@@ -10,7 +10,7 @@ from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike, NDArray
 
 from competitor.rink.constants import OBSERVATION_SIZE
-from competitor.rink.engines import Table, check_engine, make_table
+from competitor.rink.engines import RinkRound, check_engine, make_round
 from competitor.rink.modes import Mode
 from competitor.rink.observation import VIEW
 
@@ -38,7 +38,7 @@ class RinkBatch(EzPickle):
         super().__init__(count, engine=engine, keep_mode=keep_mode)
         check_engine(engine)
         self.engine, self.keep_mode = engine, keep_mode
-        self._tables: list[Table | None] = [None] * count
+        self._rounds: list[RinkRound | None] = [None] * count
         self._playing: set[int] = set()
         views = np.zeros((2, count, OBSERVATION_SIZE), np.float32)
         self.obs = views if keep_mode else views[:, :, :16]
@@ -48,18 +48,18 @@ class RinkBatch(EzPickle):
         self._view_bytes, self._info_bytes = _bytes(views), _bytes(self.info)
 
     def __len__(self) -> int:
-        return len(self._tables)
+        return len(self._rounds)
 
     def reset(self, index: int, *, one_starting: bool, seed: int, mode: Mode | str | int = Mode.NORMAL) -> None:
         """Begin a round on one rink, with a fresh rink object: the same arguments always give the same round.
 
         Fills obs[:, index], zeroes info[:, index] and clears done[index].
         """
-        table = make_table(self.engine, self.keep_mode, Mode.parse(mode), one_starting, int(seed))
+        played = make_round(self.engine, self.keep_mode, Mode.parse(mode), one_starting, int(seed))
         index = range(len(self))[index]
-        self._tables[index] = table
+        self._rounds[index] = played
         self._playing.add(index)
-        self._write_views(index, table)
+        self._write_views(index, played)
         self.info[:, index] = 0.0
         self.done[index] = False
 
@@ -72,12 +72,12 @@ class RinkBatch(EzPickle):
         rows = self._checked(actions)
         ended = []
         for index in self._playing:
-            table = self._tables[index]
-            assert table is not None
-            if table.step(rows[index]):
+            played = self._rounds[index]
+            assert played is not None
+            if played.step(rows[index]):
                 ended.append(index)
-            self._write_views(index, table)
-            self._write_infos(index, table)
+            self._write_views(index, played)
+            self._write_infos(index, played)
         for index in ended:
             self.done[index] = True
             self._playing.remove(index)
@@ -93,13 +93,13 @@ class RinkBatch(EzPickle):
         rows: list[list[float]] = self._actions.tolist()
         return rows
 
-    def _write_views(self, index: int, table: Table) -> None:
-        table.write_views(self._view_bytes, index * VIEW.size, (len(self._tables) + index) * VIEW.size)
+    def _write_views(self, index: int, played: RinkRound) -> None:
+        played.write_views(self._view_bytes, index * VIEW.size, (len(self._rounds) + index) * VIEW.size)
 
-    def _write_infos(self, index: int, table: Table) -> None:
-        one, two = table.infos()
+    def _write_infos(self, index: int, played: RinkRound) -> None:
+        one, two = played.infos()
         pack_info(self._info_bytes, index * INFO.size, *one)
-        pack_info(self._info_bytes, (len(self._tables) + index) * INFO.size, *two)
+        pack_info(self._info_bytes, (len(self._rounds) + index) * INFO.size, *two)
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:

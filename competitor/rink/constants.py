@@ -36,6 +36,8 @@ SHOOT_FORCE = 60.0
 KEEP_STEPS = 15
 """Steps for which a player can hold the puck."""
 NORMAL_LIMIT = 250
+MOST_STEPS = NORMAL_LIMIT + 1
+"""A round without a goal ends by time after so many steps (docs/rink.md)."""
 TRAINING_LIMIT = 80
 
 WIN_REWARD = 10.0

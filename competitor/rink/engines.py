@@ -35,7 +35,7 @@ HOW_TO_GET_HOCKEY = (
 Infos = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-class Table(Protocol):
+class RinkRound(Protocol):
     """What RinkBatch needs of one rink: a new one for every round."""
 
     def step(self, action: list[float]) -> bool:
@@ -48,7 +48,7 @@ class Table(Protocol):
         """Both players' infos in the order of INFO_KEYS."""
 
 
-class BuiltinTable:
+class BuiltinRound:
     """A round on the built-in rink: what a new HockeyEnv plays after reset(one_starting, seed=seed)."""
 
     __slots__ = ("_rink",)
@@ -69,7 +69,7 @@ class BuiltinTable:
         return info_one(self._rink), info_two(self._rink)
 
 
-class HockeyTable:
+class HockeyRound:
     """A round on the installed package's environment."""
 
     def __init__(self, keep_mode: bool, mode: Mode, one_starting: bool, seed: int) -> None:
@@ -104,9 +104,9 @@ def make_rink(engine: str = "builtin", keep_mode: bool = True, mode: Mode | str 
     return package.HockeyEnv(keep_mode=keep_mode, mode=package.Mode(mode.value))
 
 
-def make_table(engine: str, keep_mode: bool, mode: Mode, one_starting: bool, seed: int) -> Table:
+def make_round(engine: str, keep_mode: bool, mode: Mode, one_starting: bool, seed: int) -> RinkRound:
     """A new round on the chosen engine; raises EngineError like make_rink."""
-    kind = BuiltinTable if engine == "builtin" else HockeyTable
+    kind = BuiltinRound if engine == "builtin" else HockeyRound
     return kind(keep_mode, mode, one_starting, seed)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from competitor.play.rounds import Pairing
+from competitor.play.rounds import RoundSetup
 from competitor.players import Player
 from competitor.sparring.recipes import POOL, SELF
 
@@ -63,15 +63,15 @@ class Opponents:
             gone = self.pool.pop(0)
             del self.players[gone], self._scores[gone]
 
-    def pairings(self) -> Iterator[Pairing]:
-        """Rounds without end. Seats and starts are balanced against each kind of opponent."""
+    def setups(self) -> Iterator[RoundSetup]:
+        """Rounds without end. Sides and starts are balanced against each kind of opponent."""
         while True:
             kind = self._draw_kind()
             met = self._met[kind]
             self._met[kind] += 1
             seed = int(self._chance.integers(2**31))
             name = self._draw_member() if kind == POOL else kind
-            yield Pairing(one_starting=met % 2 == 0, seed=seed, seat=met // 2 % 2, opponent=name)
+            yield RoundSetup(one_starting=met % 2 == 0, seed=seed, side=met // 2 % 2, opponent=name)
 
     def _draw_kind(self) -> str:
         kinds = [kind for kind in self._shares if kind != POOL or self.pool]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from competitor.evaluate.evaluation import paired_schedule
-from competitor.evaluate.results import Ledger, Outcome
+from competitor.evaluate.results import Meeting, Outcome
 from competitor.play.rounds import Round, play_rounds
 from competitor.play.style import style_of
 from competitor.players import Player, make_player
@@ -36,10 +36,10 @@ def measure(
 
 
 def _counted(name: str, played: Sequence[Round]) -> dict[str, float]:
-    ledger = Ledger(name, len(played))
+    meeting = Meeting(name, len(played))
     for number, round_ in enumerate(played):
-        ledger.enter(number, Outcome.of(round_))
-    result = ledger.result()
+        meeting.enter(number, Outcome.of(round_))
+    result = meeting.result()
     return {"won": result.wins, "drawn": result.draws, "lost": result.losses, "points": result.score}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from competitor.errors import ResumeError
 from competitor.evaluate.evaluation import paired_schedule
-from competitor.play.rounds import Round, RoundTable, play_rounds
+from competitor.play.rounds import Round, RoundRunner, play_rounds
 from competitor.players import Player, make_player
 from competitor.players.sparring import PartnerCard, SmallPolicy, SparringPlayer, read_partner, write_partner
 from competitor.sparring.actor import Actor, LearningPlayer
@@ -133,9 +133,9 @@ class Trainer:
         """
         began, earlier = self._clock(), self.seconds
         report, save = _Every(REPORT_EVERY_S, began), _Every(SAVE_EVERY_S, began)
-        table = RoundTable(self.recipe.rinks, self._player, self.opponents.players, self.opponents.pairings())
+        runner = RoundRunner(self.recipe.rinks, self._player, self.opponents.players, self.opponents.setups())
         while not self._stopped and not self.finished:
-            self._step(table)
+            self._step(runner)
             now = self._clock()
             self.seconds = earlier + now - began
             if report.is_due(now):
@@ -147,15 +147,15 @@ class Trainer:
         self.save()
         self._report()
 
-    def _step(self, table: RoundTable) -> None:
+    def _step(self, runner: RoundRunner) -> None:
         """One frame on every rink, and the updates and the examination that are due by it."""
-        for round_ in table.step():
-            itself = round_.pairing.opponent == SELF
-            self._enter(round_, own_views=(0, 1) if itself else (round_.pairing.seat,))
-            self.opponents.enter(round_.pairing.opponent, round_.result)
+        for round_ in runner.step():
+            itself = round_.setup.opponent == SELF
+            self._enter(round_, own_views=(0, 1) if itself else (round_.setup.side,))
+            self.opponents.enter(round_.setup.opponent, round_.result)
             self.rounds += 1
-        self.frames += table.active
-        if self.learner.learn(table.active):
+        self.frames += runner.active
+        if self.learner.learn(runner.active):
             self._actor = self.learner.actor()
             if self.learner.updates - self._examined_at >= self._examine_every:
                 self._examine()

@@ -76,13 +76,13 @@ class SavedAverages(Part):
 
 
 class SavedRound(Part):
-    """Where a round in play is played and how it began, see Pairing."""
+    """Where a round in play is played and how it began, see RoundSetup."""
 
     rink: Count
     one_starting: bool
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     mode: Literal["NORMAL", "TRAIN_SHOOTING", "TRAIN_DEFENSE"]
-    seat: Annotated[int, Field(ge=0, le=1)]
+    side: Annotated[int, Field(ge=0, le=1, validation_alias=AliasChoices("side", "seat"))]  # older saves: "seat"
     opponent: Name
 
 

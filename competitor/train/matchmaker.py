@@ -1,7 +1,7 @@
 """Who plays the next round of training, against whom, where and from which start.
 
-The matchmaker is the table's schedule: asked for a pairing, it draws the opponent by the shares in
-[league.opponents], the mode by those in [training], and lets seat and starter take turns.
+The matchmaker is the round runner's schedule: asked for a setup, it draws the opponent by the shares in
+[league.opponents], the mode by those in [training], and lets side and starter take turns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from competitor.config import PAST, Config, TrainingConfig
-from competitor.play.rounds import Pairing
+from competitor.play.rounds import RoundSetup
 from competitor.rink import Mode
 from competitor.train.league import League
 from competitor.train.roster import Roster
@@ -21,7 +21,7 @@ MOST_SEED = 2**31
 ACTIVE_SNAPSHOTS = 2  # past selves in play at a time: each one costs a batched forward pass of its own
 
 
-class Matchmaker(Iterator[Pairing]):
+class Matchmaker(Iterator[RoundSetup]):
     """The endless schedule of training rounds; all chance comes from `generator`."""
 
     def __init__(self, config: Config, league: League, roster: Roster, generator: np.random.Generator) -> None:
@@ -35,17 +35,17 @@ class Matchmaker(Iterator[Pairing]):
         self.active: list[str] = []
         self._rounds_since_draw = 0
 
-    def __next__(self) -> Pairing:
+    def __next__(self) -> RoundSetup:
         listed = self._draw_listed()
         opponent = listed if listed != PAST else self.active[int(self._generator.integers(len(self.active)))]
         turn = self._turns[listed]
         self._turns[listed] += 1
         self._rounds_since_draw += 1
-        return Pairing(
+        return RoundSetup(
             one_starting=turn // 2 % 2 == 0,
             seed=int(self._generator.integers(MOST_SEED)),
             mode=self._draw_mode(),
-            seat=turn % 2,
+            side=turn % 2,
             opponent=opponent,
         )
 

@@ -23,7 +23,7 @@ from safetensors.torch import save as tensor_bytes
 
 from competitor.config import SELF, Config
 from competitor.errors import PlayerError, ResumeError
-from competitor.play.rounds import Pairing, RoundTable, RunningRound
+from competitor.play.rounds import RoundRunner, RoundSetup, RunningRound
 from competitor.players import DreamerPlayer, Player
 from competitor.rink import Mode
 from competitor.train.facts import FORMAT, Counters, SavedRound, read_facts
@@ -44,7 +44,7 @@ from dreamer.replay import EpisodeBuffer
 
 @dataclass
 class TrainingState:
-    """The parts of a training; `table` is None until the warm-up is over."""
+    """The parts of a training; `runner` is None until the warm-up is over."""
 
     agent: Dreamer
     pipeline: Pipeline
@@ -56,11 +56,11 @@ class TrainingState:
     warmup_generator: np.random.Generator
     counters: Counters = field(default_factory=Counters)
     averages: Averages = field(default_factory=Averages)
-    table: RoundTable | None = None
+    runner: RoundRunner | None = None
 
-    def open_table(self, config: Config, running: list[RunningRound] | None = None) -> RoundTable:
-        """Seat the learner and the first opponents, or the rounds that were in play."""
-        self.table = RoundTable(
+    def open_runner(self, config: Config, running: list[RunningRound] | None = None) -> RoundRunner:
+        """Begin the first rounds of the learner and its opponents, or the rounds that were in play."""
+        self.runner = RoundRunner(
             config.training.rinks,
             self.learner,
             self.roster,
@@ -69,7 +69,7 @@ class TrainingState:
             keep_mode=config.rink.keep_mode,
             running=running,
         )
-        return self.table
+        return self.runner
 
 
 def new_state(
@@ -111,13 +111,13 @@ def _assemble(
 
 def write_state(directory: Path, state: TrainingState) -> None:
     """Fill `directory` with a save. Raises OSError or CheckpointError when the disk refuses."""
-    assert state.table is not None, "there is nothing to save before the warm-up is over"
+    assert state.runner is not None, "there is nothing to save before the warm-up is over"
     state.pipeline.finish()
     save_checkpoint(directory / "agent", state.agent, {})
     state.pipeline.save(directory)
     save_training_state(directory, state.agent)
     state.replay.save(directory)
-    running = state.table.running_rounds()
+    running = state.runner.running_rounds()
     tensors = {f"learner/{key}": value for key, value in state.learner.memory().items()}
     for name, player in state.roster.dreamers().items():
         tensors |= {f"{name}/{key}": value for key, value in player.memory().items()}
@@ -134,7 +134,7 @@ def write_state(directory: Path, state: TrainingState) -> None:
         "matchmaker": state.matchmaker.to_json(),
         "averages": state.averages.to_json(),
         "past": list(state.roster.past),
-        "rounds": [{"rink": played.rink, **_pairing_json(played.pairing)} for played in running],
+        "rounds": [{"rink": played.rink, **_setup_json(played.setup)} for played in running],
     }
     atomic_write_text(directory / "trainer.json", json.dumps(facts))
 
@@ -169,7 +169,7 @@ def _read_state(directory: Path, config: Config, run: RunDirectory, placement: P
     state.counters = facts.counters
     state.averages.restore(facts.averages.model_dump())
     state.league.restore(facts.league.model_dump())
-    state.open_table(config, _read_rounds(directory, facts.rounds))
+    state.open_runner(config, _read_rounds(directory, facts.rounds))
     state.matchmaker.restore(facts.matchmaker.model_dump())
     _restore_players(directory, state, same_device=facts.device == agent.device.type)
     # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
@@ -215,10 +215,10 @@ def _read_rounds(directory: Path, saved: list[SavedRound]) -> list[RunningRound]
     for played in saved:
         about = played.model_dump(exclude={"rink"})
         rounds.append(
-            RunningRound(played.rink, Pairing(**about | {"mode": Mode[played.mode]}), actions[str(played.rink)])
+            RunningRound(played.rink, RoundSetup(**about | {"mode": Mode[played.mode]}), actions[str(played.rink)])
         )
     return rounds
 
 
-def _pairing_json(pairing: Pairing) -> dict[str, Any]:
-    return {**asdict(pairing), "mode": pairing.mode.name}
+def _setup_json(setup: RoundSetup) -> dict[str, Any]:
+    return {**asdict(setup), "mode": setup.mode.name}

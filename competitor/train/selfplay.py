@@ -22,7 +22,7 @@ from competitor.config import SELF, Config
 from competitor.evaluate.evaluation import EvaluationReport, evaluate
 from competitor.inspect.dream_check import REPORTED, DreamReport, Windows, check_dream
 from competitor.inspect.held_out import training_windows
-from competitor.play.rounds import RewardWeights, Round, RoundTable
+from competitor.play.rounds import RewardWeights, Round, RoundRunner
 from competitor.play.warmup import play_lessons, play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer, Player
 from competitor.rink import Mode
@@ -211,24 +211,24 @@ class Trainer:
             counters.rounds,
             self._watch.total_s,
             self.run.leftovers(),
-            is_saved=self.state.table is not None,
+            is_saved=self.state.runner is not None,
         )
 
     def _train(self) -> str:
         counters = self.state.counters
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
-        if position and self.state.table is None:
+        if position and self.state.runner is None:
             position = (-1, -1)  # it begins anew, and so does its record
         with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
-            if self.state.table is None:
+            if self.state.runner is None:
                 writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, self.placement.numbers)
             try:
-                table = self.state.table or self._warm_up()
+                runner = self.state.runner or self._warm_up()
             except StoppedInWarmUp:
                 return "stopped"
             self._take_recorded()
             self._prelude(writer)
-            reason = self._loop(table, writer)
+            reason = self._loop(runner, writer)
             self.save()
         return reason
 
@@ -242,14 +242,14 @@ class Trainer:
         self.run.remove_snapshots(keep=members | set(self.state.roster.past))
         self._saved_at = self._clock()
 
-    def _loop(self, table: RoundTable, writer: MetricsWriter) -> str:
+    def _loop(self, runner: RoundRunner, writer: MetricsWriter) -> str:
         while True:
             self._make_updates(writer)
             reason = self._reason_to_end()
             if reason:
                 return reason
-            self._keep_schedules(table, writer)
-            self._collect(table)
+            self._keep_schedules(runner, writer)
+            self._collect(runner)
             self._reporter.show("training")
 
     def _reason_to_end(self) -> str:
@@ -259,7 +259,7 @@ class Trainer:
             return "steps"
         return "minutes" if self._watch.left_s == 0.0 else ""
 
-    def _warm_up(self) -> RoundTable:
+    def _warm_up(self) -> RoundRunner:
         """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
         state, config = self.state, self.config
         total, done = config.training.warmup_rounds + config.training.lesson_rounds, count(1)
@@ -283,10 +283,10 @@ class Trainer:
         state.counters.next_snapshot = steps + config.league.snapshot_every_steps
         state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
         state.pipeline.begin_anew()
-        table = state.open_table(config)
+        runner = state.open_runner(config)
         self._reporter.forget_speed()
         self.save()
-        return table
+        return runner
 
     def _end_warm_up_if_asked(self) -> None:
         if self._stop_requested:
@@ -318,18 +318,18 @@ class Trainer:
         for view in (0, 1):
             self.state.replay.add(played.episode(view, self._weights, lesson=view in taught, own=view in own))
 
-    def _collect(self, table: RoundTable) -> None:
+    def _collect(self, runner: RoundRunner) -> None:
         """Loop 1: one step on every rink; finished rounds go into the replay from both sides."""
         counters = self.state.counters
-        counters.environment_steps += table.active
-        counters.credit += table.active * self.config.training.train_ratio / self._steps_per_update
-        for played in table.step():
+        counters.environment_steps += runner.active
+        counters.credit += runner.active * self.config.training.train_ratio / self._steps_per_update
+        for played in runner.step():
             counters.rounds += 1
             self._remember(played, own=(0, 1) if played.pairing.opponent == SELF else (played.pairing.seat,))
             self.state.averages.add({"round/steps": played.steps})
-            if played.pairing.mode is Mode.NORMAL:
-                self.state.league.record(played.pairing.opponent, played.result)
-                listed = self.state.league.listed_as(played.pairing.opponent)
+            if played.setup.mode is Mode.NORMAL:
+                self.state.league.record(played.setup.opponent, played.result)
+                listed = self.state.league.listed_as(played.setup.opponent)
                 self.state.averages.add({f"result/{listed}": played.result})
 
     def _make_updates(self, writer: MetricsWriter) -> None:
@@ -358,7 +358,7 @@ class Trainer:
                 "rates (--set optimizer.world_rate=...), or start a new run"
             )
 
-    def _keep_schedules(self, table: RoundTable, writer: MetricsWriter) -> None:
+    def _keep_schedules(self, runner: RoundRunner, writer: MetricsWriter) -> None:
         """Everything that is due between two steps of play, in an order that a resumed run repeats."""
         state, counters = self.state, self.state.counters
         if counters.environment_steps >= counters.next_snapshot:
@@ -368,7 +368,7 @@ class Trainer:
             counters.next_evaluation = counters.environment_steps + self.config.training.evaluate_every_steps
             self._evaluate(writer)
         if state.matchmaker.redraw_is_due:
-            state.matchmaker.redraw(played.pairing.opponent for played in table.running_rounds())
+            state.matchmaker.redraw(played.setup.opponent for played in runner.running_rounds())
         self._save_now_and_then()
 
     def _save_now_and_then(self) -> None:

@@ -15,7 +15,7 @@ from competitor.config import Config
 from competitor.evaluate.cross_table import cross_table
 from competitor.evaluate.evaluation import EvaluationReport, evaluate, paired_schedule
 from competitor.evaluate.report import print_cross_table, print_report
-from competitor.evaluate.results import Ledger, Outcome
+from competitor.evaluate.results import Meeting, Outcome
 from competitor.evaluate.statistics import Sprt
 from competitor.play.recording import recordings_in
 from competitor.players import BasicPlayer, DreamerPlayer, Player, RandomPlayer, SampledDreamer
@@ -45,15 +45,15 @@ def test_pairs_share_the_start_and_exchange_the_seats() -> None:
     schedule = list(paired_schedule("weak", 8, seed=3))
     for first, second in zip(schedule[::2], schedule[1::2], strict=True):
         assert (first.seed, first.one_starting) == (second.seed, second.one_starting)
-        assert (first.seat, second.seat) == (0, 1)
-    assert [pairing.number for pairing in schedule] == list(range(8))
-    assert [pairing.one_starting for pairing in schedule[::2]] == [True, False, True, False]
-    assert len({pairing.seed for pairing in schedule}) == 4
+        assert (first.side, second.side) == (0, 1)
+    assert [setup.number for setup in schedule] == list(range(8))
+    assert [setup.one_starting for setup in schedule[::2]] == [True, False, True, False]
+    assert len({setup.seed for setup in schedule}) == 4
 
 
 def test_schedule_is_the_same_for_everyone_and_only_grows() -> None:
-    one = [(p.seed, p.seat, p.one_starting) for p in paired_schedule("weak", 6, seed=3)]
-    other = [(p.seed, p.seat, p.one_starting) for p in paired_schedule("strong", 60, seed=3)]
+    one = [(p.seed, p.side, p.one_starting) for p in paired_schedule("weak", 6, seed=3)]
+    other = [(p.seed, p.side, p.one_starting) for p in paired_schedule("strong", 60, seed=3)]
     assert other[:6] == one
     assert [p.seed for p in paired_schedule("weak", 6, seed=4)] != [seed for seed, _, _ in one]
 
@@ -67,7 +67,7 @@ def test_counts_agree_with_each_other(report: EvaluationReport) -> None:
         points = sum(count * place / 2 for place, count in enumerate(result.pairs))
         assert points == result.wins + result.draws / 2 == result.score * 16
         assert result.terminations == {"goal": result.wins + result.losses, "time": result.draws}
-        for split in (result.by_seat, result.by_starter):
+        for split in (result.by_side, result.by_starter):
             assert [tally.rounds for tally in split.values()] == [8, 8]
             assert sum(tally.wins for tally in split.values()) == result.wins
         assert 1 <= result.mean_steps <= 251
@@ -107,7 +107,7 @@ def test_json_holds_what_the_readme_promises(report: EvaluationReport) -> None:
     promised = "opponent rounds wins draws losses win_rate ci95 goals_for goals_against mean_steps"
     assert {*promised.split(), "elo", "elo_error95", "los", "pairs"} <= first.keys()
     assert first["opponent"] == "weak" and len(first["ci95"]) == 2 and len(first["pairs"]) == 5
-    assert first["by_seat"]["left"].keys() == {"wins", "draws", "losses"}
+    assert first["by_side"]["left"].keys() == {"wins", "draws", "losses"}
 
 
 def test_report_on_screen_fits_80_columns(report: EvaluationReport) -> None:
@@ -157,16 +157,16 @@ def test_interrupted_at_once_has_finite_numbers() -> None:
 
 
 def outcome(result: int) -> Outcome:
-    return Outcome(result=result, steps=10, seat=0, starting=True)
+    return Outcome(result=result, steps=10, side=0, starting=True)
 
 
-def test_ledger_counts_only_the_unbroken_row_of_pairs() -> None:
-    ledger = Ledger("x", 6)
+def test_meeting_counts_only_the_unbroken_row_of_pairs() -> None:
+    meeting = Meeting("x", 6)
     for number in (5, 0, 4, 1, 3):
-        ledger.enter(number, outcome(1))
-    assert ledger.whole_pairs == 1 and ledger.result().rounds == 2 and not ledger.complete
-    ledger.enter(2, outcome(-1))
-    assert ledger.complete and ledger.result().pairs == [0, 0, 1, 0, 2]
+        meeting.enter(number, outcome(1))
+    assert meeting.whole_pairs == 1 and meeting.result().rounds == 2 and not meeting.complete
+    meeting.enter(2, outcome(-1))
+    assert meeting.complete and meeting.result().pairs == [0, 0, 1, 0, 2]
 
 
 def test_sprt_ends_an_evaluation_early_on_any_number_of_rinks() -> None:

@@ -12,17 +12,17 @@ from competitor.errors import PlayerError
 from competitor.evaluate import gauntlet
 from competitor.evaluate.evaluation import evaluate
 from competitor.evaluate.gauntlet import gauntlet_of, with_gauntlet
-from competitor.evaluate.results import Ledger, OpponentResult, Outcome
+from competitor.evaluate.results import Meeting, OpponentResult, Outcome
 from competitor.players import BasicPlayer
 from competitor.players.sparring import PREFIX, partner_names
 
 
 def result_of(opponent: str, results: list[int]) -> OpponentResult:
     """The result of rounds in order; of each four the first and the last are started by the player itself."""
-    ledger = Ledger(opponent, len(results))
+    meeting = Meeting(opponent, len(results))
     for number, result in enumerate(results):
-        ledger.enter(number, Outcome(result, steps=100, seat=number % 2, starting=number % 4 in (0, 3)))
-    return ledger.result()
+        meeting.enter(number, Outcome(result, steps=100, side=number % 2, starting=number % 4 in (0, 3)))
+    return meeting.result()
 
 
 def test_the_word_stands_for_all_partners_and_nobody_plays_twice() -> None:

@@ -108,7 +108,7 @@ def test_a_better_pair_never_lowers_elo(counts: list[int], place: int) -> None:
     assert elo_with_error(better)[0] >= elo_with_error(worse)[0]
 
 
-def test_pair_variance_sees_that_seats_decide() -> None:
+def test_pair_variance_sees_that_sides_decide() -> None:
     """Every pair is one win and one loss: the rounds vary, the pairs do not, and the error says so."""
     assert mean_and_variance([0, 0, 100, 0, 0]) == (0.5, 0.0)
     assert elo_with_error([0, 0, 100, 0, 0])[1] < elo_with_error([25, 0, 50, 0, 25])[1] / 4

@@ -13,7 +13,7 @@ from competitor.errors import RecordingError
 from competitor.inspect import held_out
 from competitor.inspect.held_out import BASIC, OWN, RECORDED, play_held_out, read_held_out, training_windows
 from competitor.play.recording import load_episodes, record_round
-from competitor.play.rounds import Pairing, RewardWeights, play_rounds
+from competitor.play.rounds import RewardWeights, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.rink import Mode
 from dreamer.agent import Dreamer
@@ -29,8 +29,8 @@ def agent(debug_config: Config) -> Dreamer:
 def record(folder: Path, *, keep_mode: bool = True) -> None:
     """Two recorded rounds of the basic opponents."""
     one, two = BasicPlayer(weak=False, keep_mode=keep_mode), BasicPlayer(weak=True, keep_mode=keep_mode)
-    pairings = [Pairing(one_starting=bool(i), seed=i, mode=Mode.NORMAL) for i in range(2)]
-    for number, played in enumerate(play_rounds(one, two, pairings, rinks=2, keep_mode=keep_mode)):
+    setups = [RoundSetup(one_starting=bool(i), seed=i, mode=Mode.NORMAL) for i in range(2)]
+    for number, played in enumerate(play_rounds(one, two, setups, rinks=2, keep_mode=keep_mode)):
         record_round(folder, played, number=number, player="strong", engine="builtin", keep_mode=keep_mode)
 
 
@@ -47,7 +47,7 @@ def test_a_seed_gives_the_same_rounds_and_another_does_not(agent: Dreamer) -> No
 
 
 def test_its_own_rounds_are_seen_from_its_own_side(agent: Dreamer) -> None:
-    """What the policy answers to what it saw, from both seats, is what the episode says it did."""
+    """What the policy answers to what it saw, from both sides, is what the episode says it did."""
     for episode in play_held_out(agent, WEIGHTS, 1, basic=1, own=2).episodes[OWN]:
         first = torch.ones(1, dtype=torch.bool)
         _, action = agent.act(agent.initial_state(1), torch.from_numpy(episode.obs[:1]), first, deterministic=True)

@@ -17,12 +17,12 @@ from competitor.errors import RecordingError
 from competitor.play.match_file import file_name, is_match_file, match_bytes, read_match, read_views
 from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, load_recording, record_round, verify_recording
-from competitor.play.rounds import Pairing, RewardWeights, play_rounds
+from competitor.play.rounds import RewardWeights, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.rink import Mode
 from tests.competitor.play.made_matches import finished
 
-SHORT = Pairing(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, seat=1)
+SHORT = RoundSetup(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, side=1)
 KINDS = ["round", "match"]
 FEW = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 

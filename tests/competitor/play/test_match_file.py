@@ -30,7 +30,7 @@ from competitor.play.match_file import (
 )
 from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, load_recording, record_round
-from competitor.play.rounds import Pairing, RewardWeights, Round, play_rounds
+from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.train.sizes import mirror
 from dreamer.replay import Episode, EpisodeBuffer
@@ -48,8 +48,8 @@ def write(directory: Path, match: FinishedMatch) -> Path:
 @pytest.fixture(scope="module")
 def local_rounds() -> list[Round]:
     strong, weak = BasicPlayer(weak=False, keep_mode=True), BasicPlayer(weak=True, keep_mode=True)
-    pairings = [Pairing(one_starting=number % 2 == 0, seed=number) for number in range(12)]
-    return play_rounds(strong, weak, pairings, rinks=12)
+    setups = [RoundSetup(one_starting=number % 2 == 0, seed=number) for number in range(12)]
+    return play_rounds(strong, weak, setups, rinks=12)
 
 
 def as_match(rounds: list[Round], view: int, **changes: Any) -> FinishedMatch:

@@ -20,7 +20,7 @@ from competitor.play.outcomes import (
     settle,
     with_known_score,
 )
-from competitor.play.rounds import Pairing, Round, play_rounds
+from competitor.play.rounds import Round, RoundSetup, play_rounds
 from competitor.players import BasicPlayer, Player, RandomPlayer
 from tests.competitor.play.made_matches import finished, recorded, recorded_match, views
 
@@ -29,10 +29,10 @@ RESULTS: tuple[RoundResult, ...] = (1, 0, -1, None)
 
 @pytest.fixture(scope="module")
 def local_rounds() -> list[Round]:
-    pairings = [Pairing(one_starting=number % 2 == 0, seed=number) for number in range(40)]
+    setups = [RoundSetup(one_starting=number % 2 == 0, seed=number) for number in range(40)]
     strong, weak = BasicPlayer(weak=False, keep_mode=True), BasicPlayer(weak=True, keep_mode=True)
     opponents: list[Player] = [weak, RandomPlayer(seed=3)]
-    return [played for opponent in opponents for played in play_rounds(strong, opponent, pairings, rinks=40)]
+    return [played for opponent in opponents for played in play_rounds(strong, opponent, setups, rinks=40)]
 
 
 @pytest.mark.parametrize(("game", "player"), views())

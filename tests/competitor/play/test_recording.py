@@ -20,16 +20,16 @@ from competitor.play.recording import (
     verify_recording,
     write_gif,
 )
-from competitor.play.rounds import Pairing, RewardWeights, Round, play_rounds
+from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.rink import Mode
 
-SHORT = Pairing(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, seat=1)
+SHORT = RoundSetup(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, side=1)
 
 
-def play(pairing: Pairing, keep_mode: bool = True) -> Round:
+def play(setup: RoundSetup, keep_mode: bool = True) -> Round:
     weak, strong = (BasicPlayer(weak=weak, keep_mode=keep_mode) for weak in (True, False))
-    return play_rounds(weak, strong, [pairing], rinks=1, keep_mode=keep_mode)[0]
+    return play_rounds(weak, strong, [setup], rinks=1, keep_mode=keep_mode)[0]
 
 
 def record(directory: Path, played: Round, number: int = 0, keep_mode: bool = True) -> Path:
@@ -62,21 +62,28 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 def test_file_holds_the_round(path: Path, short_round: Round) -> None:
     recording = load_recording(path)
-    assert recording.round.pairing == short_round.pairing
+    assert recording.round.setup == short_round.setup
     for name in ("obs", "actions", "info"):
         original, loaded = getattr(short_round, name), getattr(recording.round, name)
         assert loaded.dtype == original.dtype and np.array_equal(loaded, original)
     about = recording.about
     assert (about.player, about.opponent, about.result) == ("weak", "strong", short_round.result)
-    assert (about.steps, about.seed, about.mode, about.seat) == (short_round.steps, 5, "TRAIN_DEFENSE", 1)
+    assert (about.steps, about.seed, about.mode, about.side) == (short_round.steps, 5, "TRAIN_DEFENSE", 1)
     assert not [name for name in os.listdir(path.parent) if name != path.name]
+
+
+def test_a_file_of_version_0_1_said_seat_instead_of_side(path: Path) -> None:
+    with np.load(path) as file:
+        about = json.loads(str(file["about"]))
+    rewrite(path, about=np.array(json.dumps({"seat" if key == "side" else key: about[key] for key in about})))
+    assert load_recording(path).about.side == SHORT.side == 1 and verify_recording(path).identical
 
 
 @pytest.mark.parametrize("keep_mode", [True, False])
 @pytest.mark.parametrize("mode", list(Mode))
 def test_recordings_replay_bit_for_bit(tmp_path: Path, mode: Mode, keep_mode: bool) -> None:
     for seed in range(3):
-        played = play(Pairing(seed % 2 == 0, seed, mode, seat=seed % 2), keep_mode)
+        played = play(RoundSetup(seed % 2 == 0, seed, mode, side=seed % 2), keep_mode)
         verified = verify_recording(record(tmp_path, played, seed, keep_mode))
         assert verified.identical and verified.steps == played.steps
 

@@ -1,4 +1,4 @@
-"""The round table on the real rink: what is recorded, who plays when, the same on any number of rinks."""
+"""The round runner on the real rink: what is recorded, who plays when, the same on any number of rinks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from competitor.config import Config
-from competitor.play.history import MOST_STEPS
-from competitor.play.rounds import Pairing, RewardWeights, Round, RoundTable, play_rounds
+from competitor.play.rounds import RewardWeights, Round, RoundRunner, RoundSetup, play_rounds
 from competitor.players import BasicPlayer, DreamerPlayer, RandomPlayer
 from competitor.rink import HockeyEnv, Mode
+from competitor.rink.constants import MOST_STEPS
 from dreamer.agent import Dreamer
 
 
@@ -33,28 +33,28 @@ class Still:
         return np.zeros((len(obs), 4), dtype=np.float32)
 
 
-def pairings(count: int, opponent: str = "", modes: tuple[Mode, ...] = (Mode.NORMAL,)) -> list[Pairing]:
+def setups(count: int, opponent: str = "", modes: tuple[Mode, ...] = (Mode.NORMAL,)) -> list[RoundSetup]:
     return [
-        Pairing(k % 2 == 0, seed=100 + k // 2, mode=modes[k % len(modes)], seat=k % 2, opponent=opponent)
+        RoundSetup(k % 2 == 0, seed=100 + k // 2, mode=modes[k % len(modes)], side=k % 2, opponent=opponent)
         for k in range(count)
     ]
 
 
 def same(one: Round, other: Round) -> bool:
-    return one.pairing == other.pairing and all(
+    return one.setup == other.setup and all(
         np.array_equal(getattr(one, name), getattr(other, name)) for name in ("obs", "actions", "info")
     )
 
 
 @pytest.fixture(scope="module")
 def bot_rounds() -> list[Round]:
-    return play_rounds(BasicPlayer(weak=True), BasicPlayer(weak=False), pairings(24), rinks=7)
+    return play_rounds(BasicPlayer(weak=True), BasicPlayer(weak=False), setups(24), rinks=7)
 
 
 def test_rounds_are_those_of_the_single_rink(bot_rounds: list[Round]) -> None:
     for played in bot_rounds[:6]:
         rink = HockeyEnv()
-        obs, _ = rink.reset(one_starting=played.pairing.one_starting, seed=played.pairing.seed)
+        obs, _ = rink.reset(one_starting=played.setup.one_starting, seed=played.setup.seed)
         for step in range(played.steps):
             assert np.array_equal(np.float32(obs), played.obs[0, step])
             assert np.array_equal(np.float32(rink.obs_agent_two()), played.obs[1, step])
@@ -66,89 +66,89 @@ def test_rounds_are_those_of_the_single_rink(bot_rounds: list[Round]) -> None:
 
 
 def test_shapes_results_and_order(bot_rounds: list[Round]) -> None:
-    assert [(r.pairing.seed, r.pairing.seat) for r in bot_rounds] == [(p.seed, p.seat) for p in pairings(24)]
+    assert [(r.setup.seed, r.setup.side) for r in bot_rounds] == [(p.seed, p.side) for p in setups(24)]
     for played in bot_rounds:
         steps = played.steps
         assert played.obs.shape == (2, steps + 1, 18) and played.obs.dtype == np.float32
         assert played.actions.shape == (2, steps, 4) and played.info.shape == (2, steps, 4)
-        assert played.result == (played.winner if played.pairing.seat == 0 else -played.winner)
+        assert played.result == (played.winner if played.setup.side == 0 else -played.winner)
         assert (steps == MOST_STEPS) or played.winner != 0
     assert {played.winner for played in bot_rounds} == {-1, 0, 1}
 
 
 def test_number_of_rinks_does_not_change_a_round(bot_rounds: list[Round]) -> None:
     weak, strong = BasicPlayer(weak=True, seed=8), BasicPlayer(weak=False, seed=9)
-    alone = play_rounds(weak, strong, pairings(24), rinks=1)
+    alone = play_rounds(weak, strong, setups(24), rinks=1)
     assert all(same(one, other) for one, other in zip(bot_rounds, alone, strict=True))
 
 
-def test_seats_decide_which_actions_are_whose() -> None:
-    rounds = play_rounds(Still(), RandomPlayer(0), pairings(4), rinks=2)
+def test_sides_decide_which_actions_are_whose() -> None:
+    rounds = play_rounds(Still(), RandomPlayer(0), setups(4), rinks=2)
     for played in rounds:
-        seat = played.pairing.seat
-        assert not played.actions[seat].any() and played.actions[1 - seat].any()
+        side = played.setup.side
+        assert not played.actions[side].any() and played.actions[1 - side].any()
 
 
 def test_training_modes_end_after_81_steps() -> None:
     modes = (Mode.TRAIN_SHOOTING, Mode.TRAIN_DEFENSE)
-    for played in play_rounds(Still(), Still(), pairings(4, modes=modes), rinks=2):
+    for played in play_rounds(Still(), Still(), setups(4, modes=modes), rinks=2):
         assert played.steps <= 81 and (played.winner != 0 or played.steps == 81)
         assert played.episode(0, RewardWeights()).terminal == (played.winner != 0)  # an exercise, cut off
 
 
 def test_without_keep_mode_there_are_16_numbers_and_3_actions() -> None:
     weak, strong = BasicPlayer(weak=True, keep_mode=False), BasicPlayer(weak=False, keep_mode=False)
-    played = play_rounds(weak, strong, pairings(1), rinks=1, keep_mode=False)[0]
+    played = play_rounds(weak, strong, setups(1), rinks=1, keep_mode=False)[0]
     assert played.obs.shape[2] == 16 and played.actions.shape[2] == 3 and np.abs(played.actions).max() > 0
 
 
 def test_every_player_is_asked_once_a_step_for_its_running_slots() -> None:
     player, left, right = Still("a"), Still("left"), Still("right")
-    schedule = [Pairing(True, k, opponent="left" if k < 2 else "right") for k in range(3)]
-    table = RoundTable(4, player, {"left": left, "right": right}, iter(schedule))
-    assert table.active == 3
-    table.step()
+    schedule = [RoundSetup(True, k, opponent="left" if k < 2 else "right") for k in range(3)]
+    runner = RoundRunner(4, player, {"left": left, "right": right}, iter(schedule))
+    assert runner.active == 3
+    runner.step()
     assert (player.playing, left.playing, right.playing) == ([[0, 1, 2]], [[0, 1]], [[2]])
     assert (player.first, right.first) == ([[0, 1, 2]], [[2]])
-    table.step()
+    runner.step()
     assert player.first[1] == [] and player.resets == left.resets == right.resets == [4]
 
 
 def test_table_runs_dry_and_then_does_nothing() -> None:
-    table = RoundTable(2, Still(), {"": Still()}, iter(pairings(3)))
+    runner = RoundRunner(2, Still(), {"": Still()}, iter(setups(3)))
     finished: list[Round] = []
-    while table.active:
-        finished += table.step()
-    assert len(finished) == 3 and table.step() == [] and len(finished) == 3
+    while runner.active:
+        finished += runner.step()
+    assert len(finished) == 3 and runner.step() == [] and len(finished) == 3
 
 
 def test_opponents_may_come_and_go() -> None:
     """A league swaps its past selves: a running round keeps its player, a new round gets the new one."""
     opponents = {"past": Still("old")}
     old, new = opponents["past"], Still("new")
-    table = RoundTable(1, BasicPlayer(weak=False), opponents, iter(pairings(2, opponent="past")))
-    table.step()
+    runner = RoundRunner(1, BasicPlayer(weak=False), opponents, iter(setups(2, opponent="past")))
+    runner.step()
     opponents["past"] = new
-    table.step()
+    runner.step()
     assert len(old.playing) == 2 and not new.playing
-    while not table.step():
+    while not runner.step():
         pass
     asked = len(old.playing)
-    table.step()
+    runner.step()
     assert len(old.playing) == asked and len(new.playing) == 1 and new.resets == [1]
 
 
 def test_schedule_is_asked_the_moment_a_rink_is_free() -> None:
     drawn: list[int] = []
 
-    def schedule() -> Iterator[Pairing]:
+    def schedule() -> Iterator[RoundSetup]:
         for k in range(100):
             drawn.append(k)
-            yield Pairing(True, k, Mode.TRAIN_SHOOTING)
+            yield RoundSetup(True, k, Mode.TRAIN_SHOOTING)
 
-    table = RoundTable(2, Still(), {"": Still()}, schedule())
+    runner = RoundRunner(2, Still(), {"": Still()}, schedule())
     assert drawn == [0, 1]
-    while not (finished := table.step()):
+    while not (finished := runner.step()):
         pass
     assert len(drawn) == 2 + len(finished)
 
@@ -156,27 +156,27 @@ def test_schedule_is_asked_the_moment_a_rink_is_free() -> None:
 def test_player_cannot_be_its_own_opponent() -> None:
     player = Still()
     with pytest.raises(ValueError, match="second object"):
-        RoundTable(1, player, {"": player}, iter(pairings(1)))
+        RoundRunner(1, player, {"": player}, iter(setups(1)))
 
 
 def test_one_agent_can_sit_on_both_sides(debug_config: Config) -> None:
     agent = Dreamer(debug_config.dreamer)
     one, other = DreamerPlayer(agent, "one"), DreamerPlayer(agent, "other")
-    rounds = play_rounds(one, other, pairings(2, modes=(Mode.TRAIN_SHOOTING,)), rinks=2)
-    assert [played.pairing.opponent for played in rounds] == ["other", "other"]
+    rounds = play_rounds(one, other, setups(2, modes=(Mode.TRAIN_SHOOTING,)), rinks=2)
+    assert [played.setup.opponent for played in rounds] == ["other", "other"]
 
 
 def test_running_rounds_go_on_in_a_new_table() -> None:
-    def table(schedule: Iterator[Pairing], **more: object) -> RoundTable:
+    def runner(schedule: Iterator[RoundSetup], **more: object) -> RoundRunner:
         opponents = {"strong": BasicPlayer(weak=False)}
-        return RoundTable(3, BasicPlayer(weak=True), opponents, schedule, **more)  # type: ignore[arg-type]
+        return RoundRunner(3, BasicPlayer(weak=True), opponents, schedule, **more)  # type: ignore[arg-type]
 
-    whole, first = iter(pairings(6, "strong")), iter(pairings(6, "strong"))
-    unbroken, broken = table(whole), table(first)
+    whole, first = iter(setups(6, "strong")), iter(setups(6, "strong"))
+    unbroken, broken = runner(whole), runner(first)
     for _ in range(120):
         expected, got = unbroken.step(), broken.step()
         assert len(expected) == len(got)
-    resumed = table(first, running=broken.running_rounds())
+    resumed = runner(first, running=broken.running_rounds())
     while unbroken.active:
         expected, got = unbroken.step(), resumed.step()
         assert len(expected) == len(got) and all(same(a, b) for a, b in zip(expected, got, strict=True))

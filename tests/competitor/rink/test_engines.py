@@ -17,7 +17,7 @@ from competitor.arena.game import Game
 from competitor.errors import EngineError
 from competitor.evaluate.evaluation import evaluate
 from competitor.play.recording import load_recording, play_back, record_round, verify_recording
-from competitor.play.rounds import Pairing, play_rounds
+from competitor.play.rounds import RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.rink import HockeyEnv, Mode, RinkBatch, engines, make_rink
 
@@ -154,7 +154,11 @@ def test_a_game_of_the_arena_and_a_played_back_round_on_the_installed_engine(
     while not game.over:
         game.step((1, 0, 0, 0), (0, 0, 0, 0))
     (played,) = play_rounds(
-        BasicPlayer(weak=False), BasicPlayer(weak=True), [Pairing(one_starting=True, seed=3)], rinks=1, engine="hockey"
+        BasicPlayer(weak=False),
+        BasicPlayer(weak=True),
+        [RoundSetup(one_starting=True, seed=3)],
+        rinks=1,
+        engine="hockey",
     )
     path = record_round(tmp_path, played, number=0, player="strong", engine="hockey", keep_mode=True)
     assert verify_recording(path, "hockey").identical

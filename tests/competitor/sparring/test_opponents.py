@@ -24,7 +24,7 @@ def opponents(**shares: float) -> Opponents:
 
 
 def drawn(who: Opponents, rounds: int = 2000) -> Counter[str]:
-    return Counter(pairing.opponent for pairing in islice(who.pairings(), rounds))
+    return Counter(setup.opponent for setup in islice(who.setups(), rounds))
 
 
 def test_kinds_are_met_by_their_shares_and_an_empty_pool_by_nobody() -> None:
@@ -43,11 +43,11 @@ def test_the_pools_share_grows_with_the_pool() -> None:
             assert share == pytest.approx(grown / (grown + 0.4), abs=0.04)
 
 
-def test_seats_and_starts_are_balanced_against_each_kind() -> None:
+def test_sides_and_starts_are_balanced_against_each_kind() -> None:
     who = opponents(weak=0.5, strong=0.5)
     for kind in ("weak", "strong"):
-        met = [pairing for pairing in islice(who.pairings(), 200) if pairing.opponent == kind][:80]
-        ways = Counter((pairing.one_starting, pairing.seat) for pairing in met)
+        met = [setup for setup in islice(who.setups(), 200) if setup.opponent == kind][:80]
+        ways = Counter((setup.one_starting, setup.side) for setup in met)
         assert set(ways.values()) == {20}
 
 
@@ -93,4 +93,4 @@ def test_a_restored_league_goes_on_as_the_one_before() -> None:
     other = opponents(weak=0.5, pool=0.5)
     other.restore(state, named)
     assert other.scores() == who.scores() and other.pool == ["first", "second"]
-    assert list(islice(other.pairings(), 30)) == list(islice(who.pairings(), 30))
+    assert list(islice(other.setups(), 30)) == list(islice(who.setups(), 30))

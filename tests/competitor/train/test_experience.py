@@ -14,7 +14,7 @@ from competitor.errors import RecordingError
 from competitor.play.match_file import file_name, match_bytes
 from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, record_round
-from competitor.play.rounds import Pairing, RewardWeights, play_rounds
+from competitor.play.rounds import RewardWeights, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.train.experience import load_experience
 from competitor.train.run_directory import RunDirectory
@@ -54,7 +54,7 @@ def rounds(tmp_path: Path) -> Path:
 
 def record(directory: Path, *, keep_mode: bool) -> None:
     weak, strong = (BasicPlayer(weak=weak, keep_mode=keep_mode) for weak in (True, False))
-    (played,) = play_rounds(weak, strong, [Pairing(True, 1)], rinks=1, keep_mode=keep_mode)
+    (played,) = play_rounds(weak, strong, [RoundSetup(True, 1)], rinks=1, keep_mode=keep_mode)
     record_round(directory, played, number=0, player="weak", engine="builtin", keep_mode=keep_mode)
 
 

@@ -29,7 +29,7 @@ GOOD: dict[str, Any] = {
     "averages": {"sums": {"loss": 2.5}, "counts": {"loss": 3}},
     "past": ["step-000000300"],
     "rounds": [
-        {"rink": 0, "one_starting": True, "seed": 7, "mode": "NORMAL", "seat": 1, "opponent": "weak"},
+        {"rink": 0, "one_starting": True, "seed": 7, "mode": "NORMAL", "side": 1, "opponent": "weak"},
         {"rink": 3, "one_starting": False, "seed": 8, "mode": "NORMAL", "seat": 0, "opponent": "step-000000300"},
     ],
 }
@@ -110,7 +110,7 @@ def at(path: tuple[Any, ...]) -> Any:
         (("averages", "counts"), "{}", "sums and counts are not of the same numbers"),
         (("averages", "counts", "loss"), "0", "averages.counts.loss: "),
         (("rounds", 0, "rink"), "3", "two rounds are played on one rink"),
-        (("rounds", 0, "seat"), "2", "rounds.0.seat: "),
+        (("rounds", 0, "side"), "2", "rounds.0.side: "),
         (("rounds", 0, "mode"), '"CHESS"', "rounds.0.mode: "),
         (("format",), "2", "is of format 2, not 1"),
         (("format",), "9" * 400, "is "),

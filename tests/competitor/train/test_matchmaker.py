@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from competitor.config import Config, load_config
-from competitor.play.rounds import Pairing
-from competitor.play.warmup import WarmupPlayer, play_warmup, warmup_pairings
+from competitor.play.rounds import RoundSetup
+from competitor.play.warmup import WarmupPlayer, play_warmup, warmup_setups
 from competitor.rink import Mode
 from competitor.train.league import League
 from competitor.train.matchmaker import Matchmaker
@@ -31,7 +31,7 @@ def matchmaker_of(config: Config, members: int = 0, seed: int = 0) -> Matchmaker
     return Matchmaker(config, league, roster, np.random.default_rng(seed))
 
 
-def take(matchmaker: Matchmaker, count: int) -> list[Pairing]:
+def take(matchmaker: Matchmaker, count: int) -> list[RoundSetup]:
     return [next(matchmaker) for _ in range(count)]
 
 
@@ -40,7 +40,7 @@ def test_opponents_come_by_their_shares() -> None:
     config = config_of(f"league.opponents={shares}")
     matchmaker = matchmaker_of(config, members=3)
     matchmaker.redraw([])
-    listed = Counter(matchmaker._league.listed_as(pairing.opponent) for pairing in take(matchmaker, 6000))
+    listed = Counter(matchmaker._league.listed_as(setup.opponent) for setup in take(matchmaker, 6000))
     expected = {"weak": 1, "strong": 2, "self": 3, "past": 4, "random": 2}
     assert listed.keys() == expected.keys()
     for name, share in expected.items():
@@ -49,20 +49,20 @@ def test_opponents_come_by_their_shares() -> None:
 
 def test_without_past_selves_their_share_goes_to_the_others() -> None:
     config = config_of("league.opponents={weak=1, strong=1, self=0, past=8}")
-    counts = Counter(pairing.opponent for pairing in take(matchmaker_of(config), 1000))
+    counts = Counter(setup.opponent for setup in take(matchmaker_of(config), 1000))
     assert counts.keys() == {"weak", "strong"}
 
 
 def test_modes_come_by_their_shares() -> None:
     config = config_of("training.shooting_share=0.2", "training.defense_share=0.3")
-    counts = Counter(pairing.mode for pairing in take(matchmaker_of(config), 4000))
+    counts = Counter(setup.mode for setup in take(matchmaker_of(config), 4000))
     assert counts[Mode.TRAIN_SHOOTING] / 4000 == pytest.approx(0.2, abs=0.03)
     assert counts[Mode.TRAIN_DEFENSE] / 4000 == pytest.approx(0.3, abs=0.03)
 
 
-def test_against_each_kind_seats_and_starters_take_turns() -> None:
-    pairings = [pairing for pairing in take(matchmaker_of(config_of()), 200) if pairing.opponent == "weak"]
-    turns = [(pairing.seat, pairing.one_starting) for pairing in pairings]
+def test_against_each_kind_sides_and_starters_take_turns() -> None:
+    setups = [setup for setup in take(matchmaker_of(config_of()), 200) if setup.opponent == "weak"]
+    turns = [(setup.side, setup.one_starting) for setup in setups]
     assert turns[:4] == [(0, True), (1, True), (0, False), (1, False)]
     assert turns[4:8] == turns[:4]
 
@@ -108,7 +108,7 @@ def test_warm_up_rounds_repeat_with_the_seed_and_hold_all_kinds_of_play() -> Non
     assert [played.steps for played in one] == [played.steps for played in two]
     assert all(np.array_equal(a.obs, b.obs) for a, b in zip(one, two, strict=True))
     assert [played.steps for played in one] != [played.steps for played in other]
-    modes = Counter(pairing.mode for pairing in warmup_pairings(1000, np.random.default_rng(0)))
+    modes = Counter(setup.mode for setup in warmup_setups(1000, np.random.default_rng(0)))
     assert modes[Mode.NORMAL] > 700 and modes[Mode.TRAIN_SHOOTING] > 50 and modes[Mode.TRAIN_DEFENSE] > 50
 
 

@@ -248,9 +248,9 @@ def test_the_best_is_not_chosen_on_the_rounds_that_judge_it(tmp_path: Path, monk
     selected: list[Scheduled] = []
 
     def schedule(opponent: str, rounds: int, seed: int) -> Iterator[Scheduled]:
-        for pairing in paired_schedule(opponent, rounds, seed):
-            selected.append(pairing)
-            yield pairing
+        for setup in paired_schedule(opponent, rounds, seed):
+            selected.append(setup)
+            yield setup
         trainer.stop()
 
     monkeypatch.setattr("competitor.evaluate.evaluation.paired_schedule", schedule)
@@ -260,7 +260,7 @@ def test_the_best_is_not_chosen_on_the_rounds_that_judge_it(tmp_path: Path, monk
     assert selected and (tmp_path / "run/checkpoints/best.safetensors").exists()
     for seed in (config.evaluation.seed, config.run.seed):
         judged = paired_schedule("weak", config.evaluation.rounds, seed)
-        assert not {pairing.seed for pairing in judged} & {pairing.seed for pairing in selected}
+        assert not {setup.seed for setup in judged} & {setup.seed for setup in selected}
 
 
 def test_looking_at_the_dream_changes_nothing_that_is_learned(
