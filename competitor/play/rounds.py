@@ -81,7 +81,7 @@ class Round:
 
         Not so in the training modes: there the clock only ends the exercise.
         """
-        return self.winner != 0 or self.pairing.mode is Mode.NORMAL
+        return self.winner != 0 or self.setup.mode is Mode.NORMAL
 
     def episode(self, view: int, weights: RewardWeights, *, lesson: bool = False, own: bool = False) -> Episode:
         """Return what the player at `view` lived through.

@@ -325,7 +325,7 @@ class Trainer:
         counters.credit += runner.active * self.config.training.train_ratio / self._steps_per_update
         for played in runner.step():
             counters.rounds += 1
-            self._remember(played, own=(0, 1) if played.pairing.opponent == SELF else (played.pairing.seat,))
+            self._remember(played, own=(0, 1) if played.setup.opponent == SELF else (played.setup.side,))
             self.state.averages.add({"round/steps": played.steps})
             if played.setup.mode is Mode.NORMAL:
                 self.state.league.record(played.setup.opponent, played.result)

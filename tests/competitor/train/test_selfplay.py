@@ -216,7 +216,7 @@ def test_both_views_are_kept_and_updates_follow_the_train_ratio(
 def test_the_replay_knows_whose_each_view_is(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
     own = [episode.own for episode in unbroken[0].state.replay._episodes][8:]  # after four rounds of warm-up
     kinds = set(zip(own[::2], own[1::2], strict=True))
-    assert kinds == {(True, False), (False, True), (True, True)}  # in either seat, and against itself
+    assert kinds == {(True, False), (False, True), (True, True)}  # on either side, and against itself
 
 
 def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
