@@ -22,11 +22,11 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from competitor.errors import RecordingError
-from competitor.play.history import MOST_STEPS
 from competitor.play.match_file import is_match_file, read_views
 from competitor.play.npz import SUFFIX, packed, read_about, read_arrays
 from competitor.play.rounds import RewardWeights, Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
+from competitor.rink.constants import MOST_STEPS
 from competitor.rink.rendering import load_pillow
 from dreamer.files import atomic_write
 from dreamer.replay import Episode
