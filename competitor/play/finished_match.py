@@ -51,6 +51,7 @@ class FinishedMatch(MatchFacts):
     is_first: NDArray[np.bool_]  # (T,) a round starts here
     source: NDArray[np.uint8]  # (T,) a competitor.engine.session.Source
     latency_ms: NDArray[np.float32]  # (T,)
+    opponent_actions: NDArray[np.float64] | None = None  # (T, 4) in the opponent's frame; only the arena knows them
 
     @property
     def result(self) -> Result:

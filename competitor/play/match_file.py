@@ -8,6 +8,7 @@ sent        float64 (T, 4)     actions exactly as they were sent
 is_first    bool (T,)          a round starts here
 source      uint8 (T,)         who decided: a competitor.engine.session.Source
 latency_ms  float32 (T,)       from a message's arrival to its answer
+opponent_sent float64 (T, 4)   the opponent's actions, in files of the arena only
 obs         float32 (N + E, 18) the replay's episodes one after the other, each with a last observation more
 action      float32 (N, 4)     taken in the observations before it
 info        float64 (N, 4)     closeness, touch, direction, winner after each action
@@ -55,6 +56,7 @@ TRACE: dict[str, tuple[str, type, tuple[int, ...]]] = {
     "source": ("source", np.uint8, ()),
     "latency_ms": ("latency_ms", np.float32, ()),
 }
+OPPONENT = "opponent_sent"
 EPISODES = ("obs", "action", "info", "steps", "terminal")
 
 
@@ -98,6 +100,8 @@ def match_bytes(match: FinishedMatch, rounds: Sequence[PlayedRound], code_versio
     facts = {name: getattr(match, name) for name in FACTS}
     about = About(**facts, code_version=code_version, results=[played.result for played in rounds])
     trace: dict[str, Any] = {name: np.asarray(getattr(match, field), kind) for name, (field, kind, _) in TRACE.items()}
+    if match.opponent_actions is not None:
+        trace[OPPONENT] = match.opponent_actions
     text = np.array(_ABOUT.dump_json(about).decode())
     return packed({**trace, **_joined(_views(match, rounds)), "about": text})
 
@@ -145,12 +149,16 @@ def read_match(path: Path) -> tuple[FinishedMatch, About]:
 
     Raises RecordingError when the file is missing, damaged, of another kind or of another version.
     """
-    arrays = read_arrays(path, (*TRACE, "about"))
+    has_opponent = OPPONENT in names_in(path)
+    arrays = read_arrays(path, (*TRACE, "about", *([OPPONENT] if has_opponent else [])))
     about = read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["received"].shape[:1]
     for name, (_, kind, row) in TRACE.items():
         _check(path, name, arrays[name], kind, (*steps, *row))
     values: dict[str, Any] = {field: arrays[name] for name, (field, _, _) in TRACE.items()}
+    if has_opponent:
+        _check(path, OPPONENT, arrays[OPPONENT], np.float64, (*steps, 4))
+        values["opponent_actions"] = arrays[OPPONENT]
     return FinishedMatch(**values, **{name: getattr(about, name) for name in FACTS}), about
 
 

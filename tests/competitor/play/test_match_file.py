@@ -90,13 +90,21 @@ def test_nothing_of_a_match_is_lost(tmp_path: Path) -> None:
     match.obs[5, 3], match.obs[6, 0], match.obs[7, 1] = np.nan, -0.0, np.inf
     match.actions[3] = (-0.0, 0.1, 1.0, -1.0)
     match.source[5] = 1
+    match = replace(match, opponent_actions=match.actions[::-1].copy())
     read, about = read_match(write(tmp_path, match))
     assert same(read, match)
     assert (about.code_version, about.kind) == ("1.2.3", "match")
     assert about.results == [played.result for played in rounds_of(match)]
 
 
-@settings(max_examples=25)
+def test_actions_of_the_opponent_fit_the_steps(tmp_path: Path) -> None:
+    path = write(tmp_path, recorded_match())
+    rewrite(path, opponent_sent=np.zeros((3, 4)))
+    with pytest.raises(RecordingError, match="opponent_sent is float64"):
+        read_match(path)
+
+
+@settings(deadline=None, max_examples=25)
 @given(st.data(), st.integers(0, 12))
 def test_any_match_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, steps: int) -> None:
     numbers = st.floats(allow_nan=True, allow_infinity=True)
@@ -319,7 +327,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_every_array_of_a_match_is_in_the_file() -> None:
     arrays = {field.name for field in fields(FinishedMatch) if "NDArray" in str(field.type)}
-    assert arrays == {field for field, _, _ in TRACE.values()}
+    assert arrays == {field for field, _, _ in TRACE.values()} | {"opponent_actions"}
 
 
 def test_no_torch_is_loaded() -> None:
