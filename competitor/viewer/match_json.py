@@ -53,15 +53,14 @@ def _of_recording(path: Path) -> dict[str, Any]:
     recording = load_recording(path)
     about, played = recording.about, recording.round
     names = [about.player, about.opponent]
-    seats = names if about.seat == 0 else names[::-1]
     return {
-        "names": seats,
+        "names": names if about.side == 0 else names[::-1],
         "rounds": [round_json(played.obs[0], (played.actions[0], played.actions[1]), played.winner)],
     }
 
 
 def _of_match(path: Path) -> dict[str, Any]:
-    """The own side sits left, whatever the server called it: nobody sent the other one's view."""
+    """The own side plays left, whatever the server called it: nobody sent the other one's view."""
     match, _ = read_match(path)
     rounds, score = [], (0, 0)
     for played in rounds_of(match):
