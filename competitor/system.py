@@ -21,6 +21,8 @@ from competitor import __version__
 from competitor.errors import EXIT_INTERRUPTED, BusyError
 
 GIT_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S = 0.2
+"""Longer than `is_held` takes to look."""
 PROGRAM = "hockey-dreamer"
 """As an installation calls it; in a checkout it is `python cli.py`."""
 
@@ -135,7 +137,7 @@ def sole_writer(directory: Path, what: str) -> Iterator[None]:
         BusyError: another process holds it.
         OSError: the lock's file cannot be written.
     """
-    lock = FileLock(directory / ".lock", timeout=0)
+    lock = FileLock(directory / ".lock", timeout=LOCK_TIMEOUT_S)
     try:
         lock.acquire()
     except Timeout:
@@ -144,3 +146,16 @@ def sole_writer(directory: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process holds `directory` by `sole_writer`; where that cannot be found out, none does."""
+    lock = directory / ".lock"
+    try:
+        if lock.exists():
+            FileLock(lock, timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    return False

@@ -50,6 +50,7 @@ class RunConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
     kernels: Literal["auto", "native", "torch", "plain"]
+    logger: Literal["tensorboard", "wandb"]
 
     @property
     def asks_for_cpu_kernels(self) -> bool:

@@ -1,16 +1,32 @@
-"""The command `train`. Heavy imports stand inside it."""
+"""The commands `train`, `runs` and `plot`. Heavy imports stand inside them."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from competitor.errors import EXIT_INTERRUPTED
-from competitor.options import CONFIG, ENGINE, FOLDER, SEED, SET
+from competitor.options import (
+    CONFIG,
+    ENGINE,
+    FOLDER,
+    JSON,
+    MOST_SEED,
+    SEED,
+    SET,
+    ResultFile,
+    also_written,
+    written,
+)
+from competitor.screen import print_line
 from competitor.system import stopping_on_signals
+
+if TYPE_CHECKING:
+    from competitor.train.selfplay import Trainer
 
 RUNS = Path("runs")
 
@@ -21,11 +37,19 @@ def _plain_name(context: click.Context, parameter: click.Parameter, name: str | 
     return name
 
 
+def _seed_list(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:
+    words = [] if text is None else [word.strip() for word in text.split(",")]
+    if any(not re.fullmatch("[0-9]{1,10}", word) or int(word) > MOST_SEED for word in words):
+        raise click.BadParameter(f"{text!r} is not a list of seeds from 0 to {MOST_SEED}, such as 1,2,3")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
 @click.command()
 @CONFIG
 @click.option("--preset", help="Settings to start from: default, seed, debug, ...  [default: default]")
 @SET
 @SEED
+@click.option("--seeds", callback=_seed_list, metavar="1,2,3", help="A run for each seed, one after another.")
 @ENGINE
 @click.option(
     "--run", "name", callback=_plain_name, help="Name of the new run in runs/.  [default: date, time and preset]"
@@ -33,16 +57,19 @@ def _plain_name(context: click.Context, parameter: click.Parameter, name: str | 
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes.")
 @click.option("--replay", "records", multiple=True, type=FOLDER, help="Learn from the rounds recorded here too.")
+@click.option("--logger", type=click.Choice(["tensorboard", "wandb"]), help="wandb: Weights & Biases gets it too.")
 def train(
     config_path: Path | None,
     preset: str | None,
     overrides: tuple[str, ...],
     seed: int | None,
+    seeds: tuple[int, ...],
     engine: str | None,
     name: str | None,
     resume: Path | None,
     minutes: float | None,
     records: tuple[Path, ...],
+    logger: str | None,
 ) -> int:
     """Train by self-play. Ctrl-C saves everything and stops.
 
@@ -53,26 +80,47 @@ def train(
       cli.py train --preset debug
       cli.py train --set training.rinks=16 --set league.opponents.champion=0.5
       cli.py train --resume runs/first --replay records/
+      cli.py train --run trial --seeds 1,2,3 --minutes 60
     """
-    if resume is not None and (config_path, preset, name) != (None, None, None):
-        raise click.UsageError("--resume uses the run's own settings: drop --config, --preset and --run")
+    if resume is not None and (config_path, preset, name, seeds) != (None, None, None, ()):
+        raise click.UsageError("--resume uses the run's own settings: drop --config, --preset, --run and --seeds")
+    if seeds and seed is not None:
+        raise click.UsageError("give either --seed or --seeds")
     from competitor.config import as_overrides, load_config
     from competitor.rink import make_rink
-    from competitor.train.display import make_display, say
-    from competitor.train.run_directory import default_name
+    from competitor.train.display import say
+    from competitor.train.run_directory import check_is_new, default_name
     from competitor.train.selfplay import Trainer
+    from competitor.train.wandb_log import need_wandb
 
-    overrides += as_overrides({"run.seed": seed, "rink.engine": engine, "training.minutes": minutes})
+    more = {"run.seed": seed, "run.logger": logger, "rink.engine": engine, "training.minutes": minutes}
+    overrides += as_overrides(more)
     if resume is not None:
-        trainer = Trainer.resume(resume, overrides, records=records, say=say)
-    else:
-        chosen = "default" if preset is None else preset
-        config = load_config(config_path, chosen, overrides)
-        make_rink(config.rink.engine).close()  # a missing engine is told before a run directory exists
-        path = RUNS / (default_name(chosen, datetime.now()) if name is None else name)
-        trainer = Trainer.start(config, path, preset=chosen, records=records, say=say)
+        return _train(Trainer.resume(resume, overrides, records=records, say=say), "continuing")
+    chosen = "default" if preset is None else preset
+    base = default_name(chosen, datetime.now()) if name is None else name
+    # All that can be wrong is said before the first run has a directory.
+    own = {RUNS / f"{base}-seed-{one}": as_overrides({"run.seed": one}) for one in seeds} or {RUNS / base: ()}
+    configs = {path: load_config(config_path, chosen, overrides + more) for path, more in own.items()}
+    for path, config in configs.items():
+        check_is_new(path)
+        make_rink(config.rink.engine).close()
+        if config.run.logger == "wandb":
+            need_wandb()
+    for place, (path, config) in enumerate(configs.items(), start=1):
+        code = _train(Trainer.start(config, path, preset=chosen, records=records, say=say), "training")
+        if code:
+            if seeds[place:]:
+                say(f"not begun: --seeds {','.join(map(str, seeds[place:]))} --run {base}")
+            return code
+    return 0
+
+
+def _train(trainer: Trainer, what: str) -> int:
+    from competitor.train.display import make_display, say
+
     with trainer, stopping_on_signals(trainer.stop) as signals:
-        say(f"{'continuing' if resume else 'training'} {trainer.run.path} (Ctrl-C saves and stops)")
+        say(f"{what} {trainer.run.path} (Ctrl-C saves and stops)")
         for line in trainer.notes():
             say(line)
         with make_display() as display:
@@ -80,3 +128,58 @@ def train(
         for line in outcome.lines(interrupted=bool(signals)):
             say(line)
     return EXIT_INTERRUPTED if signals else 0
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", type=FOLDER, default=RUNS)
+@JSON
+def runs(folder: Path, json_path: Path | None) -> None:
+    """List the runs in DIR: how far they are, how well they play, whether they still train.
+
+    \b
+    Examples:
+      cli.py runs
+      cli.py runs --json runs.json
+    """
+    from competitor.train.run_list import list_runs, print_runs, runs_json
+
+    found = list_runs(folder)
+    with also_written(json_path, runs_json(found)):
+        print_runs(found, folder)
+
+
+@click.command()
+@click.argument("paths", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
+@click.option("--metric", default="score", show_default=True, help="What to draw; as in the run's metrics.jsonl.")
+@click.option("--over", type=click.Choice(["steps", "minutes"]), default="steps", show_default=True, help="The x-axis.")
+@click.option("--png", type=ResultFile(".png"), help="Draw them into this picture too.")
+@JSON
+def plot(paths: tuple[Path, ...], metric: str, over: str, png: Path | None, json_path: Path | None) -> None:
+    """Draw the learning curves of several runs beside each other.
+
+    \b
+    Examples:
+      cli.py plot runs/first
+      cli.py plot runs/trial-seed-1 runs/trial-seed-2 --over minutes --png curves.png
+      cli.py plot runs/first --metric dream/puck_h15
+    """
+    from competitor.train import curves
+    from competitor.train.run_list import is_run
+
+    paths = tuple(dict.fromkeys(paths))
+    for path in paths:
+        if not is_run(path):
+            raise click.BadParameter(f"{path} is not a run: it has no config.toml; `runs` lists what is there")
+    if len(paths) > len(curves.MARKS):
+        raise click.UsageError(f"more than {len(curves.MARKS)} curves cannot be told apart: {len(paths)} were given")
+    if png:
+        from competitor.inspect.rink_axes import need_matplotlib
+
+        need_matplotlib()
+    drawn = curves.read_curves(paths, metric, over)
+    with also_written(json_path, curves.curves_json(drawn, metric, over)):
+        curves.print_curves(drawn, metric, over)
+    if png:
+        with written(png):
+            curves.write_png(drawn, metric, over, png)
+        print_line(f"picture written to {png}")

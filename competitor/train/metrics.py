@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from torch.utils.tensorboard import SummaryWriter
-
+from competitor.train.wandb_log import WandbLog
 from dreamer.files import atomic_write_text
 
 METRICS_NAME = "metrics.jsonl"
@@ -54,10 +53,14 @@ class MetricsWriter:
     """Writes the record of one run; use it as a context manager.
 
     directory: the run directory. resumed_at: environment steps and updates of the save that training
-    continues from; None for a new run.
+    continues from; None for a new run. wandb: whether Weights & Biases gets the numbers too.
+
+    Raises PackageError and ConfigError like `WandbLog`.
     """
 
-    def __init__(self, directory: Path, *, resumed_at: tuple[int, int] | None = None) -> None:
+    def __init__(self, directory: Path, *, resumed_at: tuple[int, int] | None = None, wandb: bool = False) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds, and who reads the record needs none
+
         self.path = directory / METRICS_NAME
         directory.mkdir(parents=True, exist_ok=True)
         if resumed_at is not None:
@@ -65,6 +68,7 @@ class MetricsWriter:
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         purge = None if resumed_at is None else resumed_at[0] + 1
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=purge)
+        self._wandb = WandbLog(directory) if wandb else None
 
     def write(self, kind: str, position: Mapping[str, float], values: Mapping[str, float]) -> None:
         """Add a line; `position` holds environment_steps, updates and seconds."""
@@ -73,11 +77,15 @@ class MetricsWriter:
         self._file.flush()
         for key, value in finite.items():
             self._board.add_scalar(f"{kind}/{key}", value, int(position["environment_steps"]))
+        if self._wandb:
+            self._wandb.write(kind, position, finite)
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close all."""
         self._file.close()
         self._board.close()
+        if self._wandb:
+            self._wandb.close()
 
     def __enter__(self) -> MetricsWriter:
         return self

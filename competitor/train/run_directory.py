@@ -70,10 +70,8 @@ class RunDirectory:
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
-                resume = command_line("train", "--resume", path)
-                raise ConfigError(
-                    f"{path} exists already: choose another --run NAME, or continue it: {resume}"
-                ) from None
+                check_is_new(path)
+                raise
             try:
                 run.league.mkdir()
                 run.checkpoints.mkdir()
@@ -214,6 +212,13 @@ class RunDirectory:
         with suppress(ResumeError):
             return self.current_save() == directory
         return False
+
+
+def check_is_new(path: Path) -> None:
+    """Raise ConfigError where a new run at `path` would find something there."""
+    if os.path.lexists(path):
+        resume = command_line("train", "--resume", path)
+        raise ConfigError(f"{path} exists already: choose another --run NAME, or continue it: {resume}")
 
 
 @contextmanager

@@ -219,7 +219,10 @@ class Trainer:
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
         if position and self.state.runner is None:
             position = (-1, -1)  # it begins anew, and so does its record
-        with storage(self.run.path), MetricsWriter(self.run.path, resumed_at=position) as writer:
+        with (
+            storage(self.run.path),
+            MetricsWriter(self.run.path, resumed_at=position, wandb=self.config.run.logger == "wandb") as writer,
+        ):
             if self.state.runner is None:
                 writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, self.placement.numbers)
             try:
