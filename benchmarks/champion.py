@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from competitor.evaluate.evaluation import evaluate
-from competitor.evaluate.report import print_report
+from competitor.evaluate.tables import print_report
 from competitor.players import DreamerPlayer, make_player
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, save_checkpoint

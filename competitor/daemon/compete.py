@@ -27,11 +27,10 @@ from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.brain import load_brain
 from competitor.engine.engine import Brain, Engine
-from competitor.engine.interpreter import low_latency
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
 from competitor.players import checkpoint_path, fingerprint, kind_of
-from competitor.system import code_version
+from competitor.system import code_version, low_latency
 from competitor.wire.backoff import Backoff, Retries
 from dreamer.checkpoint import read_card
 

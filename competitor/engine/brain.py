@@ -12,6 +12,7 @@ from torch import Tensor
 from competitor.engine.player_brain import PlayerBrain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.players import Player, checkpoint_path, fingerprint, kind_of, make_player
+from competitor.players.dreamer import finite_rows
 from competitor.system import use_threads
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
@@ -101,7 +102,7 @@ class DreamerBrain:
             deterministic=self.deterministic,
             noise=None if self.deterministic else self._noise(slots),
         )
-        is_sound = _finite_rows(state)
+        is_sound = finite_rows(state)
         action = action.masked_fill(~is_sound[:, None], torch.nan)
         for key, table in self._table.items():
             table.index_copy_(0, rows[is_sound], state[key][is_sound])
@@ -155,8 +156,3 @@ class DreamerBrain:
             key: torch.cat([self._table[key], fresh[key]]) if self._table else fresh[key] for key in REMEMBERED
         }
         self._free.extend(reversed(range(before, before + slots)))
-
-
-def _finite_rows(state: State) -> Tensor:
-    """Return which rows of all tables are finite; a sum is finite only if its terms are."""
-    return torch.isfinite(torch.stack([table.sum(dim=1) for table in state.values()])).all(dim=0)

@@ -139,8 +139,8 @@ class Engine:
         self._work = threading.Condition(self._lock)
         self._matches: weakref.WeakKeyDictionary[Session, _Match] = weakref.WeakKeyDictionary()
         self._ready: list[_Match] = []  # have a waiting step, and none in the works
-        self._retiring: list[_Match] = []  # are over, and their slots not yet free
-        self._errands: list[tuple[Future[None], Callable[[], None]]] = []
+        self._over: list[_Match] = []  # are over, and their slots not yet free
+        self._calls: list[tuple[Future[None], Callable[[], None]]] = []
         self._playing = 0  # matches
         self._enough = 1  # waiting steps for which the inference thread is woken up
         self._is_stopped = False
@@ -160,7 +160,7 @@ class Engine:
         """Run the brain's self-test in the inference thread; raises what it raises. Call it after `start`."""
         done: Future[None] = Future()
         with self._work:
-            self._errands.append((done, self._brain.self_test))
+            self._calls.append((done, self._brain.self_test))
             self._work.notify()
         done.result()
 
@@ -198,7 +198,7 @@ class Engine:
             self._playing -= not match.is_closed
             match.is_closed = True
             if not match.waiting:
-                self._retiring.append(match)
+                self._over.append(match)
                 self._work.notify()
 
     def submit(self, session: Session, obs: Sequence[float], reply: Reply) -> None:
@@ -226,15 +226,15 @@ class Engine:
             try:
                 self._take_turn()
             except Exception:  # the guard answers what this leaves behind
-                log.exception("the inference thread stumbled and goes on")
-        for done, _ in self._errands:
+                log.exception("an error in the inference thread, which goes on")
+        for done, _ in self._calls:
             done.cancel()
 
     def _wait_for_work(self) -> bool:
         """Return True when there is something to do, False at the end."""
         with self._work:
             self._enough = 1
-            while not (self._ready or self._retiring or self._errands or self._is_stopped):
+            while not (self._ready or self._over or self._calls or self._is_stopped):
                 self._work.wait()
             self._enough = self._playing // 2
             if 0 < len(self._ready) < self._enough and not self._is_stopped:
@@ -244,18 +244,18 @@ class Engine:
     def _take_turn(self) -> None:
         with self._lock:
             requests, self._ready = [match.waiting[0] for match in self._ready], []
-            errands, self._errands = self._errands, []
-        for done, errand in errands:
-            _run_errand(done, errand)
+            calls, self._calls = self._calls, []
+        for done, call in calls:
+            _run_call(done, call)
         try:
             self._serve(requests)
         finally:
-            self._pass_on(requests)
-        self._retire()
+            self._done_with(requests)
+        self._free_slots()
 
     def _serve(self, requests: list[_Request]) -> None:
         """Answer one step of each of several matches."""
-        thinkable = []
+        answerable = []
         for request in requests:
             match = request.match
             match.is_fresh = match.is_fresh or request.step.is_first
@@ -264,11 +264,11 @@ class Engine:
             elif request.step.row is None:
                 self._answer_safely(request, Source.BAD_OBSERVATION)
             else:
-                thinkable.append(request)
-        for _, group in groupby(sorted(thinkable, key=_brain_id), key=_brain_id):
-            self._think(list(group))
+                answerable.append(request)
+        for _, group in groupby(sorted(answerable, key=_brain_id), key=_brain_id):
+            self._infer(list(group))
 
-    def _think(self, requests: list[_Request]) -> None:
+    def _infer(self, requests: list[_Request]) -> None:
         """Answer steps of matches that share a brain."""
         try:
             outputs = _act(requests)
@@ -279,9 +279,9 @@ class Engine:
                 self._answer_safely(request, Source.MODEL_ERROR)
             return
         for request, output in zip(requests, outputs, strict=True):
-            self._conclude(request, output)
+            self._answer_by_policy(request, output)
 
-    def _conclude(self, request: _Request, output: list[float]) -> None:
+    def _answer_by_policy(self, request: _Request, output: list[float]) -> None:
         try:
             action = sanitise(output)
         except UnsoundAction:
@@ -290,7 +290,7 @@ class Engine:
             request.match.is_fresh = False
             self._answer(request, action, Source.POLICY)
 
-    def _pass_on(self, requests: list[_Request]) -> None:
+    def _done_with(self, requests: list[_Request]) -> None:
         """Done with these steps: let the next ones of their matches come up."""
         with self._lock:
             for request in requests:
@@ -300,12 +300,12 @@ class Engine:
                 if match.waiting:
                     self._ready.append(match)
                 elif match.is_closed:
-                    self._retiring.append(match)
+                    self._over.append(match)
 
-    def _retire(self) -> None:
+    def _free_slots(self) -> None:
         with self._lock:
             # A match with a step that still came is here again after that one.
-            matches, self._retiring = [match for match in self._retiring if not match.waiting], []
+            matches, self._over = [match for match in self._over if not match.waiting], []
         for match in matches:
             brain, slot, match.brain, match.slot = match.brain, match.slot, None, None
             if brain is not None and slot is not None:
@@ -362,9 +362,9 @@ def _act(requests: list[_Request]) -> list[list[float]]:
     return rows
 
 
-def _run_errand(done: Future[None], errand: Callable[[], None]) -> None:
+def _run_call(done: Future[None], call: Callable[[], None]) -> None:
     try:
-        errand()
+        call()
     except Exception as error:
         done.set_exception(error)
     else:

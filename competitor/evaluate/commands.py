@@ -66,7 +66,7 @@ def evaluate(
     from competitor.config import as_overrides, load_config
     from competitor.evaluate.cross_table import CrossTable
     from competitor.evaluate.gauntlet import GAUNTLET, with_gauntlet
-    from competitor.evaluate.report import print_cross_table, print_report
+    from competitor.evaluate.tables import print_cross_table, print_report
 
     shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))

@@ -42,9 +42,9 @@ def inspect(
     from competitor.config import load_config
     from competitor.inspect.held_out import play_held_out, read_held_out
     from competitor.inspect.inspection import Subject, inspect
-    from competitor.inspect.report import print_inspection
     from competitor.inspect.rink_axes import need_matplotlib
     from competitor.inspect.scenes import gallery
+    from competitor.inspect.tables import print_inspection
 
     use_threads(load_config().run.threads)
     if png or gif:

@@ -8,7 +8,7 @@ is, which the policy imitates at first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from competitor.play.rounds import Round, RoundSetup, play_rounds
 from competitor.players import ACTION_SIZE, Array, BasicPlayer, ChancePlayer, Flags, playing_rows
 from competitor.rink import BasicOpponent, Mode
 
-Style = Literal["plain", "noisy", "random"]
+Behaviour = Literal["plain", "noisy", "random"]
 
-STYLES: tuple[Style, ...] = ("plain", "noisy", "random")
-STYLE_SHARES = (0.5, 0.25, 0.25)
+BEHAVIOURS: tuple[Behaviour, ...] = ("plain", "noisy", "random")
+BEHAVIOUR_SHARES = (0.5, 0.25, 0.25)
 LONGEST_HOLD = 15  # steps; about as long as a racket may keep the puck
 NOISE = 0.7
 MODES = (Mode.NORMAL, Mode.TRAIN_SHOOTING, Mode.TRAIN_DEFENSE)
@@ -28,7 +28,7 @@ MOST_SEED = 2**31
 
 
 class WarmupPlayer(ChancePlayer):
-    """Plays each round in a style of its own: a basic opponent, one with held noise, or held random actions.
+    """Behaves in each round in a way of its own: a basic opponent, one with held noise, or held random actions.
 
     Held means for 1 to 15 steps: single random steps of 20 ms cancel out and never move a racket far.
     """
@@ -41,7 +41,7 @@ class WarmupPlayer(ChancePlayer):
     def reset(self, slots: int) -> None:
         """Forget everything and be ready for `slots` rounds at once."""
         super().reset(slots)
-        self._styles: list[Style] = ["plain"] * slots
+        self.behaviours: list[Behaviour] = ["plain"] * slots
         self._bots = [BasicOpponent(keep_mode=self._keep_mode, generator=chance) for chance in self._chance]
         self._held: Array = np.zeros((slots, ACTION_SIZE), dtype=np.float32)
         self._left = np.zeros(slots, dtype=np.int64)
@@ -57,7 +57,7 @@ class WarmupPlayer(ChancePlayer):
 
     def _begin(self, slot: int) -> None:
         chance = self.chance_of_new_round(slot)
-        self._styles[slot] = STYLES[int(chance.choice(len(STYLES), p=STYLE_SHARES))]
+        self.behaviours[slot] = BEHAVIOURS[int(chance.choice(len(BEHAVIOURS), p=BEHAVIOUR_SHARES))]
         weak = bool(chance.integers(2))
         self._bots[slot] = BasicOpponent(weak=weak, keep_mode=self._keep_mode, generator=chance)
         self._left[slot] = 0
@@ -66,12 +66,12 @@ class WarmupPlayer(ChancePlayer):
         action = np.zeros(ACTION_SIZE, dtype=np.float32)
         chosen = self._bots[slot].act(obs.tolist())
         action[: len(chosen)] = chosen
-        if self._styles[slot] == "plain":
+        if self.behaviours[slot] == "plain":
             return action
         if self._left[slot] == 0:
             self._hold_anew(slot)
         self._left[slot] -= 1
-        if self._styles[slot] == "random":
+        if self.behaviours[slot] == "random":
             action = self._held[slot].copy()
         else:
             action += NOISE * self._held[slot]
@@ -86,7 +86,7 @@ class WarmupPlayer(ChancePlayer):
 
 
 def warmup_setups(rounds: int, generator: np.random.Generator) -> list[RoundSetup]:
-    """Pairings of the warm-up: starters alternate, a fifth of the rounds are of the training modes."""
+    """Rounds of the warm-up: starters alternate, a fifth of the rounds are of the training modes."""
     modes = generator.choice(len(MODES), size=rounds, p=MODE_SHARES)
     seeds = generator.integers(MOST_SEED, size=rounds)
     return [
@@ -95,48 +95,39 @@ def warmup_setups(rounds: int, generator: np.random.Generator) -> list[RoundSetu
     ]
 
 
-def play_warmup(
-    rounds: int,
-    generator: np.random.Generator,
-    *,
-    rinks: int,
-    engine: str = "builtin",
-    keep_mode: bool = True,
-    on_round: Callable[[Round], None] | None = None,
-    on_step: Callable[[], None] | None = None,
-) -> list[Round]:
+class Where(TypedDict, total=False):
+    """Where and how rounds are played, see play_rounds."""
+
+    rinks: Required[int]
+    engine: str
+    keep_mode: bool
+    on_round: Callable[[Round], None] | None
+    on_step: Callable[[], None] | None
+
+
+def play_warmup(rounds: int, generator: np.random.Generator, **where: Unpack[Where]) -> list[Round]:
     """Play `rounds` rounds between two warm-up players; all chance comes from `generator`."""
     seeds = generator.integers(MOST_SEED, size=2)
     one, two = (
-        WarmupPlayer(name, int(seed), keep_mode=keep_mode)
+        WarmupPlayer(name, int(seed), keep_mode=where.get("keep_mode", True))
         for name, seed in zip(("warm-up one", "warm-up two"), seeds, strict=True)
     )
-    setups = warmup_setups(rounds, generator)
-    where: dict[str, Any] = {"rinks": rinks, "engine": engine, "keep_mode": keep_mode}
-    return play_rounds(one, two, setups, on_round=on_round, on_step=on_step, **where)
+    return play_rounds(one, two, warmup_setups(rounds, generator), **where)
 
 
 def play_lessons(
-    rounds: int,
-    generator: np.random.Generator,
-    *,
-    rinks: int,
-    engine: str = "builtin",
-    keep_mode: bool = True,
-    on_round: Callable[[Round], None] | None = None,
-    on_step: Callable[[], None] | None = None,
+    rounds: int, generator: np.random.Generator, **where: Unpack[Where]
 ) -> list[tuple[Round, tuple[int, ...]]]:
     """Play `rounds` rounds of the strong opponent, half of them against its like, the others against the weak one.
 
     Returns each round with the views that the strong opponent played; sides and starters take turns.
     """
+    keep_mode = where.get("keep_mode", True)
     teacher = BasicPlayer(weak=False, keep_mode=keep_mode)
-    where: dict[str, Any] = {"rinks": rinks, "engine": engine, "keep_mode": keep_mode}
     lessons: list[tuple[Round, tuple[int, ...]]] = []
     for weak, count in ((False, rounds - rounds // 2), (True, rounds // 2)):
         seeds = generator.integers(MOST_SEED, size=count)
         setups = [RoundSetup(one_starting=i % 2 == 0, seed=int(seed), side=i // 2 % 2) for i, seed in enumerate(seeds)]
-        rival = BasicPlayer(weak=weak, keep_mode=keep_mode)
-        for played in play_rounds(teacher, rival, setups, on_round=on_round, on_step=on_step, **where):
+        for played in play_rounds(teacher, BasicPlayer(weak=weak, keep_mode=keep_mode), setups, **where):
             lessons.append((played, (played.setup.side,) if weak else (0, 1)))
     return lessons

@@ -3,8 +3,6 @@
 `make_player` makes every one of them from the text by which the user names it; all of them keep to `Player`.
 """
 
-from competitor.players.basic import BasicPlayer
-from competitor.players.chance import ChancePlayer
 from competitor.players.dreamer import DreamerPlayer, SampledDreamer
 from competitor.players.foreign import ForeignPlayer
 from competitor.players.player import (
@@ -17,7 +15,7 @@ from competitor.players.player import (
     clean_actions,
     playing_rows,
 )
-from competitor.players.random import RandomPlayer
+from competitor.players.scripted import BasicPlayer, ChancePlayer, RandomPlayer
 from competitor.players.specs import CHAMPION, checkpoint_path, fingerprint, kind_of, make_player, short_name
 
 __all__ = [

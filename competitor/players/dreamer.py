@@ -71,7 +71,7 @@ class DreamerPlayer:
         is_first = torch.from_numpy(self._is_fresh[rows]).to(device)
         seen, chance = torch.from_numpy(obs).to(device), self._noise(rows)
         state, action = self.agent.act(state, seen, is_first, deterministic=self.deterministic, noise=chance)
-        is_sound = _finite_rows(state)
+        is_sound = finite_rows(state)
         if not is_sound.all():
             # is_first alone does not heal a row: it multiplies the old state by zero, and 0 * NaN is NaN.
             for table in state.values():
@@ -125,6 +125,6 @@ class SampledDreamer(DreamerPlayer):
         return torch.cat([self.agent.draw_noise(1, self._chance[slot]) for slot in rows])
 
 
-def _finite_rows(state: State) -> Tensor:
+def finite_rows(state: State) -> Tensor:
     """Return which rows (batch,) of a state are finite; a sum is finite only if its terms are."""
     return torch.isfinite(torch.stack([table.flatten(1).sum(dim=1) for table in state.values()])).all(dim=0)

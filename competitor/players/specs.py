@@ -21,11 +21,10 @@ from competitor.config import shipped
 from competitor.errors import PlayerError
 from competitor.players.baselines import PREFIX as BASELINES
 from competitor.players.baselines import load_baseline
-from competitor.players.basic import BasicPlayer
 from competitor.players.dreamer import DreamerPlayer, SampledDreamer
 from competitor.players.foreign import load_class, source_of
 from competitor.players.player import Player
-from competitor.players.random import RandomPlayer
+from competitor.players.scripted import BasicPlayer, RandomPlayer
 from competitor.players.sparring import PREFIX as SPARRING
 from competitor.players.sparring import load_partner, partner_path
 from dreamer.checkpoint import load_checkpoint

@@ -6,12 +6,11 @@ The classes are drop-in equals of those of the course's `hockey` package. Import
 
 from competitor.rink.basic_opponent import BasicOpponent
 from competitor.rink.batch import RinkBatch
+from competitor.rink.constants import Mode
 from competitor.rink.engines import make_rink
 from competitor.rink.env import HockeyEnv
-from competitor.rink.modes import Mode
 from competitor.rink.observation import ACTION_MIRROR, OBS_MIRROR
-from competitor.rink.one_player import HockeyEnv_BasicOpponent
-from competitor.rink.registration import register_rinks
+from competitor.rink.one_player import HockeyEnv_BasicOpponent, register_rinks
 
 __all__ = [
     "ACTION_MIRROR",

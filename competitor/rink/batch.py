@@ -9,9 +9,8 @@ import numpy as np
 from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike, NDArray
 
-from competitor.rink.constants import OBSERVATION_SIZE
+from competitor.rink.constants import OBSERVATION_SIZE, Mode
 from competitor.rink.engines import RinkRound, check_engine, make_round
-from competitor.rink.modes import Mode
 from competitor.rink.observation import VIEW
 
 INFO = Struct("4d")

@@ -1,4 +1,4 @@
-"""The numbers of the rink: sizes in units (60 pixels each), times in seconds.
+"""The numbers of the rink and the kinds of rounds: sizes in units (60 pixels each), times in seconds.
 
 Source: the course's `hockey` environment 2.6; see docs/rink.md.
 """
@@ -6,6 +6,7 @@ Source: the course's `hockey` environment 2.6; see docs/rink.md.
 from __future__ import annotations
 
 import math
+from enum import Enum
 
 SCALE = 60.0
 """Pixels in one unit."""
@@ -44,3 +45,30 @@ WIN_REWARD = 10.0
 
 OBSERVATION_SIZE = 18
 ACTION_SIZE = 4
+
+
+class Mode(Enum):
+    """NORMAL is the game; the training modes are short rounds of one situation."""
+
+    NORMAL = 0
+    TRAIN_SHOOTING = 1
+    TRAIN_DEFENSE = 2
+
+    @property
+    def limit(self) -> int:
+        """Value of the step counter at which a round of this mode ends."""
+        return NORMAL_LIMIT if self is Mode.NORMAL else TRAINING_LIMIT
+
+    @classmethod
+    def parse(cls, value: Mode | str | int) -> Mode:
+        """The mode given as a member, a name or a number.
+
+        Raises ValueError for anything else.
+        """
+        if isinstance(value, Enum):  # also the course package's own Mode
+            value = value.value
+        try:
+            return cls[value] if isinstance(value, str) else cls(value)
+        except (KeyError, ValueError):
+            names = ", ".join(f"{mode.name} ({mode.value})" for mode in cls)
+            raise ValueError(f"unknown mode {value!r}: expected one of {names}") from None

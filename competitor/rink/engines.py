@@ -12,8 +12,8 @@ from gymnasium.utils.seeding import np_random
 from numpy.typing import NDArray
 
 from competitor.errors import EngineError
+from competitor.rink.constants import Mode
 from competitor.rink.env import HockeyEnv
-from competitor.rink.modes import Mode
 from competitor.rink.observation import (
     INFO_KEYS,
     info_one,
@@ -22,7 +22,7 @@ from competitor.rink.observation import (
     write_view_one,
     write_view_two,
 )
-from competitor.rink.registration import register_rinks
+from competitor.rink.one_player import register_rinks
 from competitor.rink.simulation import fresh_simulation
 
 ENGINES = ("builtin", "hockey")

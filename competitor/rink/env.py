@@ -11,8 +11,7 @@ from gymnasium.utils import EzPickle, seeding
 from numpy.typing import ArrayLike, NDArray
 
 from competitor.rink.actions import checked_action, discrete_action
-from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, TIME_STEP, WIN_REWARD
-from competitor.rink.modes import Mode
+from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, TIME_STEP, WIN_REWARD, Mode
 from competitor.rink.observation import VIEW, info_one, info_two, write_view_one, write_view_two
 from competitor.rink.reference_names import FAR, ReferenceNames
 from competitor.rink.rendering import Canvas

@@ -8,7 +8,7 @@ from competitor.rink.basic_opponent import BasicOpponent
 from competitor.rink.bodies import GOAL_HALF_WIDTH as GOAL_SIZE
 from competitor.rink.bodies import PLAYER_SHAPE as RACKETPOLY
 from competitor.rink.bodies import PLAYER_SIZE as RACKETFACTOR
-from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, MAX_ANGLE, MAX_PUCK_SPEED, SCALE
+from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, MAX_ANGLE, MAX_PUCK_SPEED, SCALE, Mode
 from competitor.rink.constants import CENTER_ZONE as ZONE
 from competitor.rink.constants import FORCE as FORCEMULTIPLIER
 from competitor.rink.constants import HEIGHT as H
@@ -20,7 +20,6 @@ from competitor.rink.constants import VIEW_WIDTH as VIEWPORT_W
 from competitor.rink.constants import WIDTH as W
 from competitor.rink.env import HockeyEnv
 from competitor.rink.human_opponent import HumanOpponent
-from competitor.rink.modes import Mode
 from competitor.rink.one_player import HockeyEnv_BasicOpponent
 
 __all__ = [

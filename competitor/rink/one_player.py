@@ -1,16 +1,19 @@
-"""The rink for one agent: the basic opponent sits on the other side."""
+"""The rink for one agent, the basic opponent on the other side; and the names by which gymnasium.make finds both."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import register, registry, spec
 from gymnasium.utils import EzPickle
 from numpy.typing import ArrayLike
 
 from competitor.rink.actions import checked_action
 from competitor.rink.basic_opponent import BasicOpponent
+from competitor.rink.constants import Mode
 from competitor.rink.env import HockeyEnv, Info, Observation
-from competitor.rink.modes import Mode
 
 OPPONENT = 2
 """Tells the opponent's chance from the rink's, which comes from the seed alone."""
@@ -55,3 +58,15 @@ class HockeyEnv_BasicOpponent(HockeyEnv):
         """Play one step with player one's action, 4 numbers; see HockeyEnv.step."""
         own = checked_action(action, 4)
         return super().step([*own, *self.opponent.decide(self.obs_agent_two().tolist())])
+
+
+def register_rinks() -> None:
+    """Register Hockey-v0 and Hockey-One-v0, in place of the course package's entries, which point nowhere.
+
+    Made that way a seed decides everything that follows. A class used directly is the reference's, where who starts
+    alternates whatever the seed is: it carries a specification that says so.
+    """
+    for name, kind in (("Hockey-v0", HockeyEnv), ("Hockey-One-v0", HockeyEnv_BasicOpponent)):
+        registry.pop(name, None)
+        register(id=name, entry_point=f"{kind.__module__}:{kind.__name__}", kwargs={"fresh_on_seed": True})
+        kind.spec = replace(spec(name), nondeterministic=True, kwargs={})

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
-from competitor.rink.bodies import Bodies
 from competitor.rink.rendering import Canvas
 from competitor.rink.simulation import Simulation
 
 FAR = 1000
 """What closest_to_goal_dist says at the start of every round; nothing in the game depends on it."""
+
+
+def _of_rink(path: str, about: str) -> Any:
+    """A property that reads `path` of the simulation."""
+    return property(attrgetter(f"_rink.{path}"), doc=about)
 
 
 class ReferenceNames:
@@ -25,70 +30,19 @@ class ReferenceNames:
     isopen = True
     """False once `close` has closed a window."""
 
-    @property
-    def done(self) -> bool:
-        """Whether the round is over."""
-        return self._rink.score.done
-
-    @property
-    def winner(self) -> int:
-        """1 or -1 once player one or two has scored, else 0."""
-        return self._rink.score.winner
-
-    @property
-    def time(self) -> int:
-        """Steps played in this round."""
-        return self._rink.time
-
-    @property
-    def max_timesteps(self) -> int:
-        """The value of time at which a step ends the round."""
-        return self._rink.limit
-
-    @property
-    def one_starts(self) -> bool:
-        """Whether the puck started on player one's side in the last NORMAL round."""
-        return self._rink.one_starts
-
-    @property
-    def player1_has_puck(self) -> int:
-        """Steps for which player one can still keep the puck."""
-        return self._rink.score.held_1
-
-    @property
-    def player2_has_puck(self) -> int:
-        """Steps for which player two can still keep the puck."""
-        return self._rink.score.held_2
-
-    @property
-    def world(self) -> Any:
-        """The b2World."""
-        return self._rink.world
-
-    @property
-    def player1(self) -> Any:
-        """Player one's b2Body, new in every round."""
-        return self._bodies.player_1
-
-    @property
-    def player2(self) -> Any:
-        """Player two's b2Body, new in every round."""
-        return self._bodies.player_2
-
-    @property
-    def puck(self) -> Any:
-        """The puck's b2Body, new in every round."""
-        return self._bodies.puck
-
-    @property
-    def goal_player_1(self) -> Any:
-        """The b2Body of the goal that player one defends, on the left; new in every round."""
-        return self._bodies.goal_1
-
-    @property
-    def goal_player_2(self) -> Any:
-        """The b2Body of the goal that player two defends, on the right; new in every round."""
-        return self._bodies.goal_2
+    done = _of_rink("score.done", "Whether the round is over.")
+    winner = _of_rink("score.winner", "1 or -1 once player one or two has scored, else 0.")
+    time = _of_rink("time", "Steps played in this round.")
+    max_timesteps = _of_rink("limit", "The value of time at which a step ends the round.")
+    one_starts = _of_rink("one_starts", "Whether the puck started on player one's side in the last NORMAL round.")
+    player1_has_puck = _of_rink("score.held_1", "Steps for which player one can still keep the puck.")
+    player2_has_puck = _of_rink("score.held_2", "Steps for which player two can still keep the puck.")
+    world = _of_rink("world", "The b2World.")
+    player1 = _of_rink("bodies.player_1", "Player one's b2Body, new in every round.")
+    player2 = _of_rink("bodies.player_2", "Player two's b2Body, new in every round.")
+    puck = _of_rink("bodies.puck", "The puck's b2Body, new in every round.")
+    goal_player_1 = _of_rink("bodies.goal_1", "The b2Body of the goal that player one defends, on the left.")
+    goal_player_2 = _of_rink("bodies.goal_2", "The b2Body of the goal that player two defends, on the right.")
 
     @property
     def screen(self) -> Any:
@@ -99,9 +53,3 @@ class ReferenceNames:
     def clock(self) -> Any:
         """The window's pygame clock, None while there is no window."""
         return None if self._canvas is None else self._canvas.clock
-
-    @property
-    def _bodies(self) -> Bodies:
-        bodies = self._rink.bodies
-        assert bodies is not None
-        return bodies

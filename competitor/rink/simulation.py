@@ -38,8 +38,8 @@ from competitor.rink.constants import (
     TIME_STEP,
     VELOCITY_ITERATIONS,
     WIDTH,
+    Mode,
 )
-from competitor.rink.modes import Mode
 from competitor.rink.referee import Referee, Score
 from competitor.rink.rules import Control, first_push, shot
 

@@ -466,7 +466,7 @@ def test_a_brain_that_fails_to_close_a_slot_does_not_end_the_thread(
         match.step(start_obs())
         engine.close_session(match.session)
         assert Match(engine).step(start_obs()) == policy_alone([start_obs()])[0]
-    assert "stumbled" in caplog.text
+    assert "an error in the inference thread" in caplog.text
 
 
 def test_warm_up_runs_the_self_test_where_the_brain_will_work() -> None:

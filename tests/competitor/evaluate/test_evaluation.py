@@ -14,9 +14,9 @@ from rich.console import Console
 from competitor.config import Config
 from competitor.evaluate.cross_table import cross_table
 from competitor.evaluate.evaluation import EvaluationReport, evaluate, paired_schedule
-from competitor.evaluate.report import print_cross_table, print_report
 from competitor.evaluate.results import Meeting, Outcome
 from competitor.evaluate.statistics import Sprt
+from competitor.evaluate.tables import print_cross_table, print_report
 from competitor.play.recording import recordings_in
 from competitor.players import BasicPlayer, DreamerPlayer, Player, RandomPlayer, SampledDreamer
 from dreamer.agent import Dreamer

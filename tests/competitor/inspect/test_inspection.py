@@ -20,8 +20,8 @@ from competitor.inspect.dream_check import CONTEXT, HORIZONS, check_dream, cut_w
 from competitor.inspect.held_out import BASIC, OWN, RECORDED, HeldOut, play_held_out
 from competitor.inspect.inspection import Inspection, Subject, inspect
 from competitor.inspect.picture import write_png
-from competitor.inspect.report import print_inspection
 from competitor.inspect.scenes import DREAMS, Gallery, Scene, gallery
+from competitor.inspect.tables import print_inspection
 from dreamer.agent import Dreamer
 from dreamer.errors import CheckpointError
 from tests.competitor.inspect.test_dream_check import round_of

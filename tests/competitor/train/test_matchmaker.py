@@ -113,14 +113,14 @@ def test_warm_up_rounds_repeat_with_the_seed_and_hold_all_kinds_of_play() -> Non
 
 
 @pytest.mark.parametrize("keep_mode", [True, False])
-def test_warm_up_players_use_all_their_styles_within_bounds(keep_mode: bool) -> None:
+def test_warm_up_players_use_all_their_behaviours_within_bounds(keep_mode: bool) -> None:
     player = WarmupPlayer("warm-up", 0, keep_mode=keep_mode)
     player.reset(40)
     obs = np.zeros((40, 18 if keep_mode else 16), np.float32)
     first = np.ones(40, bool)
     actions = np.stack([player.act(obs, first if step == 0 else ~first) for step in range(40)])
-    assert set(player._styles) == {"plain", "noisy", "random"}
+    assert set(player.behaviours) == {"plain", "noisy", "random"}
     assert np.abs(actions).max() <= 1.0
-    random = [slot for slot, style in enumerate(player._styles) if style == "random"]
+    random = [slot for slot, behaviour in enumerate(player.behaviours) if behaviour == "random"]
     held = (np.diff(actions[:, random], axis=0) == 0).all(axis=2).mean()
     assert 0.7 < held < 0.98

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from competitor.evaluate.cross_table import CrossTable, Standing
 from competitor.evaluate.evaluation import evaluate
-from competitor.evaluate.report import print_cross_table, print_report, short_names
+from competitor.evaluate.tables import print_cross_table, print_report, short_names
 from competitor.players import BasicPlayer, RandomPlayer
 
 
