@@ -34,9 +34,10 @@ from competitor.play.rounds import RewardWeights
 from competitor.play.warmup import play_warmup
 from competitor.system import use_threads
 from competitor.train.sizes import mirror
+from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
-from dreamer.speed import kernels
+from dreamer.update import Updater
 
 ROUNDS, HELD_OUT, DATA_SEED = 600, 60, 2026
 OBS_SIZE, ACTION_SIZE = 18, 4
@@ -71,9 +72,10 @@ def train(
     for episode in episodes:
         replay.add(episode)
     agent.fit_normalizer(replay.observations(2 * len(replay)))
+    updater = Updater(agent)
     start, start_cpu, done = time.monotonic(), time.process_time(), 0
     while time.process_time() - start_cpu < seconds and done < updates:
-        agent.learn_world(replay.sample())
+        updater.learn_world(replay.sample())
         done += 1
     spent = {"minutes": (time.monotonic() - start) / 60, "cpu_minutes": (time.process_time() - start_cpu) / 60}
     return agent, {"updates": done, **spent}
@@ -85,7 +87,7 @@ def measure(config: Config, arguments: argparse.Namespace, windows: Windows, epi
     agent, spent = train(config, episodes, **limits, seed=arguments.seed)
     report = check_dream(agent.world_model, windows, discount=config.behavior.discount)
     about = {"name": arguments.name, "settings": arguments.set, "seed": arguments.seed}
-    return {**about, **spent, **report.to_dict(), "kernels": kernels.kind(), "threads": torch.get_num_threads()}
+    return {**about, **spent, **report.to_dict(), "kernels": fast.kind(), "threads": torch.get_num_threads()}
 
 
 def print_table(result: dict[str, Any]) -> None:

@@ -45,9 +45,9 @@ from competitor.train.display import make_display
 from competitor.train.report import dream_metrics
 from competitor.train.run_directory import RunDirectory
 from competitor.train.selfplay import Trainer
+from dreamer import fast
 from dreamer.errors import DreamerError
 from dreamer.files import atomic_write_text
-from dreamer.speed import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 OPPONENTS = {"weak": "#2a9d5c", "strong": "#c0392b"}
@@ -104,7 +104,7 @@ class Curve:
             "code": code_version(),
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
-            "kernels": kernels.kind(),
+            "kernels": fast.kind(),
             "preset": arguments.preset,
             "settings": arguments.set,
             "seed": arguments.seed,

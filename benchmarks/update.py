@@ -7,10 +7,8 @@ of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, n
 everything: drawing the batch, world model, dream, actor, critic and the optimisers. The data are random numbers.
 
 Ways: "plain" the reference modules and autograd, and "bfloat16" the same with products in that precision, both with as
-many torch threads as --threads says; "torch" the fused paths without compiled kernels, and "native" with them, both in
-one thread; "overlapped" native in two (dreamer/pipeline.py). Where there is a CUDA device: "uncaptured" static updates
-on it, "captured" the same as a CUDA graph (speed/captured.py). They take turns, ten updates at a time, so that a
-busy machine is as unfair to one as to another.
+many torch threads as --threads says; "native" the compiled ways of dreamer/speed in one thread, "overlapped" in two
+(dreamer/pipeline.py). They take turns, ten updates at a time, so that a busy machine is as unfair to one as to another.
 
 The share of the peak is the arithmetic of the plain modules' products by the time and the speed of a large product that
 is measured with as many threads. Parts (benchmarks/update_parts.py) are in float32; some are parts of others.
@@ -25,7 +23,6 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +36,15 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+
 from benchmarks.update_parts import parts, peak_gflops, update_gflop
 from competitor.config import load_config
+from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
 from dreamer.pipeline import Pipeline
-from dreamer.replay import Batch, Episode, EpisodeBuffer
-from dreamer.speed import kernels
-from dreamer.speed.captured import CapturedUpdate, CudaGraphs
+from dreamer.replay import Episode, EpisodeBuffer
+from dreamer.update import Updater
 
 OBS_SIZE, ACTION_SIZE = 18, 4
 STANDARD = {
@@ -54,9 +52,7 @@ STANDARD = {
     "behavior": {"starts": 1024, "siblings": 1, "horizon": 15, "lookahead": 0},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
-ON_GPU = ("uncaptured", "captured")
-KERNELS: dict[str, kernels.Kind] = {"plain": "plain", "torch": "torch", "native": "native", "overlapped": "native"}
-KERNELS |= {way: "plain" for way in ("bfloat16", *ON_GPU)}
+KERNELS: dict[str, fast.Kind] = {"plain": "plain", "bfloat16": "plain", "native": "native", "overlapped": "native"}
 STRETCH = 10  # updates that each way makes in its turn; times are means over a stretch
 Result = dict[str, Any]
 
@@ -87,23 +83,15 @@ class Learning:
         self.settle()  # before the pipeline, whose second thread keeps the number of threads that it finds
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
         self.agent.fit_normalizer(self.replay.observations(5000))
-        self.gflop = update_gflop(self.agent, self.replay)
-        self.agent.settle(
-            torch.device("cuda" if way in ON_GPU else "cpu"), "bfloat16" if way == "bfloat16" else "float32"
-        )
-        self.pipeline = Pipeline(self.agent) if way == "overlapped" else None
-        self.train_step = self._learner()
+        self.gflop = update_gflop(Updater(self.agent), self.replay)
+        self.agent.settle(torch.device("cpu"), "bfloat16" if way == "bfloat16" else "float32")
+        self.pipeline = Pipeline(self.agent, overlap=way == "overlapped")
         self.wall_ms: list[float] = []
         self.cpu_ms: list[float] = []
 
-    def _learner(self) -> Callable[[Batch], dict[str, float]]:
-        if self.way in ON_GPU:
-            return CapturedUpdate(self.agent, CudaGraphs() if self.way == "captured" else None).train_step
-        return (self.pipeline or self.agent).train_step
-
     def settle(self) -> None:
         """Use the kernels and threads of this way."""
-        kernels.use(KERNELS[self.way])
+        fast.use(KERNELS[self.way])
         torch.set_num_threads(1 if self.way == "overlapped" else self.threads)
 
     def stretch(self, updates: int) -> None:
@@ -111,9 +99,8 @@ class Learning:
         self.settle()
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(updates):
-            self.train_step(self.replay.sample())
-        if self.pipeline is not None:
-            self.pipeline.finish()
+            self.pipeline.train_step(self.replay.sample())
+        self.pipeline.finish()
         self.wall_ms.append(1e3 * (time.perf_counter() - wall) / updates)
         self.cpu_ms.append(1e3 * (time.process_time() - cpu) / updates)
 
@@ -144,7 +131,7 @@ def _result(name: str, one: Learning, repeats: int) -> Result:
         "gflop": one.gflop,
         "peak_gflops": peak,
         "share_of_peak": 1e3 * one.gflop / statistics.median(wall) / peak,
-        "parts_ms": {} if one.way in ("bfloat16", *ON_GPU) else parts(one.agent, one.replay, repeats),
+        "parts_ms": {} if one.way == "bfloat16" else parts(one.pipeline.updater, one.replay, repeats),
         "weights": sum(p.numel() for p in one.agent.parameters() if p.requires_grad),
     }
 
@@ -172,8 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=50)
     parser.add_argument("--threads", default="1,2", help="of torch, for the plain way")
-    on_gpu = f",{','.join(ON_GPU)}" if torch.cuda.is_available() else ""
-    parser.add_argument("--ways", default="plain,native,overlapped" + on_gpu)
+    parser.add_argument("--ways", default="plain,native,overlapped")
     parser.add_argument("--shapes", default="default preset,standard unit")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

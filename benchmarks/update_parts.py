@@ -14,10 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from competitor.config import load_config
 from competitor.play.rounds import RoundRunner, RoundSetup
 from competitor.players import BasicPlayer, DreamerPlayer, Player
+from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.replay import EpisodeBuffer
 from dreamer.sequence_model import State, features
-from dreamer.speed import kernels
+from dreamer.update import Updater
 
 
 def median_ms(work: Callable[[], object], repeats: int) -> list[float]:
@@ -37,23 +38,23 @@ def peak_gflops(device: torch.device, repeats: int = 10) -> float:
     return 2 * size**3 / (median_ms(lambda: float((a @ b)[0, 0]), repeats)[0] * 1e6)
 
 
-def update_gflop(agent: Dreamer, replay: EpisodeBuffer) -> float:
+def update_gflop(updater: Updater, replay: EpisodeBuffer) -> float:
     """Operations of all matrix products of one update by the plain modules, forward and backward, in 10^9."""
-    with kernels.plainly(), FlopCounterMode(display=False) as counter:
-        agent.train_step(replay.sample())
+    with fast.plainly(), FlopCounterMode(display=False) as counter:
+        updater.train_step(replay.sample())
     return float(counter.get_total_flops()) / 1e9
 
 
-def parts(agent: Dreamer, replay: EpisodeBuffer, repeats: int) -> dict[str, float]:
+def parts(updater: Updater, replay: EpisodeBuffer, repeats: int) -> dict[str, float]:
     """Median milliseconds of the parts of an update in float32; some are parts of others."""
-    work = _world_parts(agent, replay) | _behavior_parts(agent, replay) | _other_parts(agent, replay)
+    work = _world_parts(updater, replay) | _behavior_parts(updater, replay) | _other_parts(updater, replay)
     return {name: median_ms(part, repeats)[0] for name, part in work.items()}
 
 
-def _world_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
-    world, random, batch = agent.world_model, agent.learning_generator, replay.sample()
+def _world_parts(updater: Updater, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+    world, random, batch = updater.agent.world_model, updater.learning_generator, replay.sample()
     embeds = world.encode(batch["obs"])
-    given = (embeds, batch["action"], batch["is_first"], agent.context, random)
+    given = (embeds, batch["action"], batch["is_first"], updater.context, random)
     seen = features(world.dynamics.observe_sequence(*given)[0]).detach()
 
     def heads() -> list[Tensor]:
@@ -62,15 +63,18 @@ def _world_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[]
     return {
         "sequence loop, forward": lambda: world.dynamics.observe_sequence(*given),
         "heads, forward": heads,
-        "world model, forward": lambda: world.compute_loss(batch, agent.context, random),
-        "world model, whole": lambda: agent.world_learner.apply(world.compute_loss(batch, agent.context, random)[0]),
+        "world model, forward": lambda: world.compute_loss(batch, updater.context, random),
+        "world model, whole": lambda: updater.world_learner.apply(
+            world.compute_loss(batch, updater.context, random)[0]
+        ),
     }
 
 
-def _behavior_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
-    world, behavior, random = agent.world_model, agent.behavior, agent.learning_generator
+def _behavior_parts(updater: Updater, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+    agent, random = updater.agent, updater.learning_generator
+    world, behavior = agent.world_model, agent.behavior
     settings, batch = agent.config.behavior, replay.sample()
-    _, posteriors, _ = world.compute_loss(batch, agent.context, random)
+    _, posteriors, _ = world.compute_loss(batch, updater.context, random)
     posteriors = {key: value.detach() for key, value in posteriors.items()}
     start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, random)
 
@@ -81,14 +85,16 @@ def _behavior_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable
 
     def actor_critic() -> None:
         actor_loss, critic_loss, *_ = behavior.train_step(*dream, random)
-        agent.behavior_learner.apply(actor_loss + critic_loss + behavior.replay_value_loss(posteriors, batch))
+        updater.behavior_learner.apply(actor_loss + critic_loss + behavior.replay_value_loss(posteriors, batch))
 
     return {"dream": imagine, "actor and critic, whole": actor_critic}
 
 
-def _other_parts(agent: Dreamer, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+def _other_parts(updater: Updater, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
     """The optimisers step along the gradients that the parts before left behind."""
-    learners, runner, steps = (agent.world_learner, agent.behavior_learner), _runner(agent), _steps_per_update(agent)
+    agent = updater.agent
+    learners, runner = (updater.world_learner, updater.behavior_learner), _runner(agent)
+    steps = _steps_per_update(agent)
     return {
         "optimisers": lambda: [learner.optimizer.step() for learner in learners],
         "sampling": replay.sample,

@@ -1,31 +1,26 @@
-"""The Dreamer agent: acts with the posterior, learns by the three loops."""
+"""The Dreamer agent as a player needs it: it acts with the posterior, from a state that its caller keeps."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from operator import methodcaller
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig, Precision
+from dreamer.fast import native, plainly, speed
 from dreamer.networks import initialize
-from dreamer.optimizer import Learner
-from dreamer.replay import Batch
 from dreamer.sequence_model import State, features
-from dreamer.speed import kernels
-from dreamer.speed.play import NativePlay, native_play
 from dreamer.world_model import WorldModel
 
 
 class Dreamer(nn.Module):
     """World model and behaviour in one module.
 
-    Acting: ``state, action = agent.act(state, obs, is_first)``; the state is a value that the caller keeps. Learning:
-    ``agent.train_step(batch)``. Playing, learning the world and learning in the dream each draw from a generator of
-    their own, so that none changes the chance of another.
+    ``state, action = agent.act(state, obs, is_first)``; the state is a value that the caller keeps. How it learns is in
+    dreamer/update.py.
     """
 
     def __init__(self, config: DreamerConfig, obs_size: int = 18, action_size: int = 4, seed: int = 0) -> None:
@@ -34,28 +29,24 @@ class Dreamer(nn.Module):
         self.world_model = WorldModel(config, obs_size, action_size)
         self.behavior = Behavior(self.world_model.dynamics.feature_size, action_size, config)
         self._initialize(seed)
+        self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
-        self.learning_generator = torch.Generator().manual_seed(seed + 1)
-        self.dreaming_generator = torch.Generator().manual_seed(seed + 2)
         self.precision: Precision = "float32"
         self.updates = 0
-        self.context: State | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the weights, the optimisers' memory and the generators are."""
+        """Where the weights and the generator are."""
         return self.world_model.obs_mean.device
 
     def settle(self, device: torch.device, precision: Precision = "float32") -> "Dreamer":
-        """Live on ``device`` and learn with products in ``precision``; to be called before the first update.
+        """Live on ``device`` and learn with products in ``precision``; to be called before an ``Updater`` is made.
 
-        On another kind of device the generators begin anew from their seeds, with other numbers.
+        On another kind of device the generator begins anew from its seed, with other numbers.
         """
         if device.type != self.device.type:
             self.to(device)
-            generators = (self.generator, self.learning_generator, self.dreaming_generator)
-            moved = [torch.Generator(device).manual_seed(one.initial_seed()) for one in generators]
-            self.generator, self.learning_generator, self.dreaming_generator = moved
+            self.generator = torch.Generator(device).manual_seed(self.generator.initial_seed())
         self.precision = precision
         return self
 
@@ -63,32 +54,9 @@ class Dreamer(nn.Module):
         """This agent if it lives on the CPU, else a frozen copy there."""
         return self if self.device.type == "cpu" else self.snapshot()
 
-    @contextmanager
-    def products(self) -> Iterator[None]:
-        """Inside the with block matrix products have ``precision``; bfloat16 only in the plain modules."""
-        if self.precision == "float32":
-            yield
-            return
-        # Without its cache: it would keep the weights as the dream sees them, cut off from their gradients.
-        with kernels.plainly(), torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
-            yield
-
     @cached_property
-    def world_learner(self) -> Learner:
-        """Made when first used: who only plays saves the seconds in which torch loads its optimisers."""
-        rates, (deviation, others) = self.config.optimizer, self.world_model.split_parameters()
-        groups = [(deviation, rates.deviation_rate), (others, rates.world_rate)]
-        return Learner(rates, groups, decay_after=rates.decay_after)
-
-    @cached_property
-    def behavior_learner(self) -> Learner:
-        """Like ``world_learner``, for policy and critic."""
-        rates, behavior = self.config.optimizer, self.behavior
-        return Learner(rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)])
-
-    @cached_property
-    def _native_play(self) -> NativePlay | None:
-        return native_play(self)
+    def _native_play(self) -> Any:
+        return speed().native_play(self.world_model, self.behavior.policy)
 
     def initial_state(self, batch: int) -> State:
         """States before anything was seen: h, z and the previous action, all zeros, (batch, ...)."""
@@ -124,9 +92,9 @@ class Dreamer(nn.Module):
             noise = None
         elif noise is None:
             noise = self.draw_noise(len(obs))
-        native = self._native_play if self.device.type == "cpu" and kernels.kind() != "plain" else None
-        with kernels.plainly():
-            return (native or self.play)(state, obs, is_first, noise)
+        step = self._native_play if native(self.world_model.obs_mean) is not None else None
+        with plainly():
+            return (step or self.play)(state, obs, is_first, noise)
 
     def play(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
         """``act`` as written in the modules; deterministic where ``noise`` is None.
@@ -160,91 +128,6 @@ class Dreamer(nn.Module):
     def fit_normalizer(self, observations: Tensor) -> None:
         """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""
         self.world_model.fit_normalizer(observations)
-
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One update of world model, critic and actor on sequences (time, batch, ...) from EpisodeBuffer.sample.
-
-        Returns metrics by name. An update with a non-finite loss or gradient changes nothing and reports
-        ``skipped`` = 1.
-        """
-        sound, posteriors, metrics = self.update_world(batch)
-        if sound:
-            sound, behavior_metrics = self.update_behavior(batch, posteriors, self.world_model)
-            metrics |= behavior_metrics
-        self.updates += 1
-        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
-
-    def train_prelude(self, batch: Batch) -> dict[str, float]:
-        """One update before there is anything to dream of: the world, the critic on real returns, imitation.
-
-        A policy that learns in the dreams of a world model that knows nothing learns what it has to unlearn later.
-        """
-        sound, posteriors, metrics = self.update_world(batch)
-        if sound:
-            sound, behavior_metrics = self.imitate(batch, posteriors)
-            metrics |= behavior_metrics
-        self.updates += 1
-        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
-
-    def learn_world(self, batch: Batch) -> dict[str, float]:
-        """One update of the world model alone; metrics as from ``train_step``."""
-        sound, _, metrics = self.update_world(batch)
-        self.updates += 1
-        return {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
-
-    def update_world(self, batch: Batch) -> tuple[bool, State, dict[str, Tensor]]:
-        """Loop 2, fit the world model to what really happened: (done, posteriors without gradients, metrics)."""
-        loss, posteriors, metrics = self.world_loss(batch, self.context)
-        norm = self.world_learner.apply(loss)
-        posteriors = {key: value.detach() for key, value in posteriors.items()}
-        if norm is None:
-            return False, posteriors, metrics
-        if self.config.replay.context == "stream":  # the next window of every lane continues from here
-            self.context = {key: posteriors[key][-1].clone() for key in ("h", "z")}
-        return True, posteriors, metrics | {"grad/world": torch.tensor(norm)}
-
-    def world_loss(self, batch: Batch, context: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """What loop 2 minimises: (loss scalar, posteriors (time, batch, ...), metrics)."""
-        with self.products():
-            loss, posteriors, metrics = self.world_model.compute_loss(batch, context, self.learning_generator)
-        return loss, posteriors, metrics | {"loss/world": loss.detach()}
-
-    def update_behavior(self, batch: Batch, posteriors: State, world: WorldModel) -> tuple[bool, dict[str, Tensor]]:
-        """Loop 3, dream in ``world`` from real states and improve actor and critic there: (done, metrics)."""
-        settings, generator = self.config.behavior, self.dreaming_generator
-        start = world.get_start_states(posteriors, batch, settings.starts // settings.siblings, generator)
-        scale = copy.deepcopy(self.behavior.return_scale.state_dict())
-        loss, metrics = self.behavior_loss(batch, posteriors, world, start)
-        norm = self.behavior_learner.apply(loss)
-        if norm is None:
-            self.behavior.return_scale.load_state_dict(scale)
-            return False, metrics
-        self.behavior.update_slow_value()
-        return True, metrics | {"grad/behavior": torch.tensor(norm)}
-
-    def imitate(self, batch: Batch, posteriors: State) -> tuple[bool, dict[str, Tensor]]:
-        """The prelude's loop 3, fit the critic to real returns and the policy to the lessons: (done, metrics)."""
-        replayed = self.behavior.replay_value_loss(posteriors, batch)
-        imitation = self.behavior.imitation_loss(posteriors, batch)
-        sound = self.behavior_learner.apply(replayed + imitation) is not None
-        if sound:
-            self.behavior.update_slow_value()
-        return sound, {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
-
-    def behavior_loss(
-        self, batch: Batch, posteriors: State, world: WorldModel, start: State
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What loop 3 minimises in dreams from ``start`` (count, ...): (loss scalar, metrics)."""
-        settings, generator = self.config.behavior, self.dreaming_generator
-        with self.products():
-            dream = world.imagine(self.behavior.policy, start, settings.horizon, generator, settings.siblings)
-            actor_loss, critic_loss, _, metrics = self.behavior.train_step(*dream, generator)
-            loss = actor_loss + critic_loss
-            if settings.replay_value:
-                replayed = self.behavior.replay_value_loss(posteriors, batch)
-                metrics["loss/replay_value"] = replayed.detach()
-                loss = loss + settings.replay_value * replayed
-        return loss, metrics
 
     def snapshot(self) -> "Dreamer":
         """A frozen copy on the CPU that plays on by itself; the original's learning does not touch it."""

@@ -24,6 +24,8 @@ from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.optimizer import Learner
+from dreamer.update import Updater
 from dreamer.world_model import WorldModel
 
 FORMAT_VERSION = 2
@@ -182,16 +184,17 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return hashlib.sha256(save(tensors)).hexdigest()
 
 
-def save_training_state(directory: Path, agent: Dreamer) -> None:
+def save_training_state(directory: Path, updater: Updater) -> None:
     """Write everything beyond the weights that the next update depends on; raises CheckpointError."""
-    tensors = {f"context.{key}": value for key, value in (agent.context or {}).items()}
+    agent = updater.agent
+    tensors = {f"context.{key}": value for key, value in (updater.context or {}).items()}
     tensors["generator.acting"] = agent.generator.get_state()
-    tensors["generator.learning"] = agent.learning_generator.get_state()
-    tensors["generator.dreaming"] = agent.dreaming_generator.get_state()
-    for name, learner in _learners(agent).items():
+    tensors["generator.learning"] = updater.learning_generator.get_state()
+    tensors["generator.dreaming"] = updater.dreaming_generator.get_state()
+    for name, learner in _learners(updater).items():
         tensors |= {f"{name}.{key}": value for key, value in learner.state_tensors().items()}
     counters: dict[str, Any] = {"updates": agent.updates, "device": agent.device.type}
-    counters |= {name: learner.steps for name, learner in _learners(agent).items()}
+    counters |= {name: learner.steps for name, learner in _learners(updater).items()}
     try:
         data = save(_contiguous(tensors))
         atomic_write(directory / "training.safetensors", lambda file: file.write(data))
@@ -200,7 +203,7 @@ def save_training_state(directory: Path, agent: Dreamer) -> None:
         raise CheckpointError(f"cannot write the training state to {directory}: {error.strerror or error}") from error
 
 
-def load_training_state(directory: Path, agent: Dreamer) -> None:
+def load_training_state(directory: Path, updater: Updater) -> None:
     """Continue where ``save_training_state`` stopped: the next update is the one it would have made.
 
     An agent on another kind of device goes on with other chance: states of generators do not carry over.
@@ -208,22 +211,23 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
     Raises:
         CheckpointError: files are missing, damaged, or of another model.
     """
+    agent = updater.agent
     try:
         tensors = load(_read(directory / "training.safetensors"))
         counters = Counters.model_validate_json(_read(directory / "training.json"))
         context = {key.removeprefix("context."): value for key, value in tensors.items() if key.startswith("context.")}
-        agent.context = {key: value.to(agent.device) for key, value in context.items()} or None
+        updater.context = {key: value.to(agent.device) for key, value in context.items()} or None
         if counters.device == agent.device.type:
             agent.generator.set_state(tensors["generator.acting"])
-            agent.learning_generator.set_state(tensors["generator.learning"])
+            updater.learning_generator.set_state(tensors["generator.learning"])
             if "generator.dreaming" in tensors:  # states saved before version 0.2 have none
-                agent.dreaming_generator.set_state(tensors["generator.dreaming"])
+                updater.dreaming_generator.set_state(tensors["generator.dreaming"])
         else:
-            _begin_anew(agent, counters.updates)
+            _begin_anew(updater, counters.updates)
         for name, steps in (("world", counters.world), ("behavior", counters.behavior)):
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            _learners(agent)[name].load_state_tensors(own, steps)
+            _learners(updater)[name].load_state_tensors(own, steps)
         agent.updates = counters.updates
     except (SafetensorError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         reason = (
@@ -232,14 +236,16 @@ def load_training_state(directory: Path, agent: Dreamer) -> None:
         raise CheckpointError(f"the training state in {directory} is damaged or of another model: {reason}") from error
 
 
-def _begin_anew(agent: Dreamer, updates: int) -> None:
+def _begin_anew(updater: Updater, updates: int) -> None:
     """Seed the generators by the updates made, so that no chance is met twice."""
-    for place, generator in enumerate((agent.generator, agent.learning_generator, agent.dreaming_generator)):
+    for place, generator in enumerate(
+        (updater.agent.generator, updater.learning_generator, updater.dreaming_generator)
+    ):
         generator.manual_seed(3 * updates + place)
 
 
-def _learners(agent: Dreamer) -> dict[str, Any]:
-    return {"world": agent.world_learner, "behavior": agent.behavior_learner}
+def _learners(updater: Updater) -> dict[str, Learner]:
+    return {"world": updater.world_learner, "behavior": updater.behavior_learner}
 
 
 def _paths(path: Path) -> tuple[Path, Path]:

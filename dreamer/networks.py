@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamer.config import ModelConfig
-from dreamer.speed import kernels
-from dreamer.speed.fused import run_perceptron
+from dreamer.fast import native
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
 
@@ -49,10 +48,12 @@ class Perceptron(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inputs) -> (..., outputs)."""
-        if not self.fusible or kernels.kind() == "plain":
-            result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return result
-        return run_perceptron(x, RMSNorm.EPSILON, self._weights)
+        fast = native(x) if self.fusible else None
+        if fast:
+            result: Tensor = fast.run_perceptron(x, RMSNorm.EPSILON, self._weights)
+        else:
+            result = super().forward(x)  # type: ignore[no-untyped-call]
+        return result
 
 
 def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, layers: int) -> Perceptron:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamer.config import OptimizerConfig
-from dreamer.speed import kernels
+from dreamer.fast import native
 
 
 class LaProp(torch.optim.Optimizer):
@@ -40,14 +40,39 @@ class LaProp(torch.optim.Optimizer):
         torch._foreach_add_([state["count"] for state in states], 1.0)
         count, beta1, beta2 = float(states[0]["count"]), group["beta1"], group["beta2"]
         rate = group["lr"] / (1.0 - beta1**count)
-        kernels.laprop_(
+        given = (
             parameters,
             [p.grad for p in parameters if p.grad is not None],
             [state["square"] for state in states],
             [state["mean"] for state in states],
             [self.factors.get(p, 1.0) for p in parameters],
-            kernels.LaPropStep(rate, beta1, beta2, 1.0 - beta2**count, group["epsilon"]),
         )
+        fast = native(parameters[0]) if all(t.is_contiguous() for t in (*parameters, *given[1])) else None
+        step = fast.laprop_ if fast else laprop_
+        step(*given, beta1, beta2, 1.0 - beta2**count, rate, group["epsilon"])
+
+
+def laprop_(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    squares: list[Tensor],
+    means: list[Tensor],
+    factors: list[float],
+    beta1: float,
+    beta2: float,
+    square_correction: float,
+    rate: float,
+    epsilon: float,
+) -> None:
+    """One step of LaProp on many tensors; factors scale the gradients first, rate holds the mean's correction."""
+    torch._foreach_mul_(gradients, factors)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta2)
+    scale = torch._foreach_div(squares, square_correction)
+    torch._foreach_sqrt_(scale)
+    torch._foreach_add_(scale, epsilon)
+    torch._foreach_lerp_(means, torch._foreach_div(gradients, scale), 1.0 - beta1)
+    torch._foreach_add_(weights, means, alpha=-rate)
 
 
 @torch.no_grad()

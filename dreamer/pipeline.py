@@ -4,14 +4,11 @@
     second            | behaviour 1          | behaviour 2          | ...
 
 Behaviour k dreams with a copy of the weights that world k left behind, so the updates are exactly those of
-``Dreamer.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
+``Updater.train_step``, whatever the threads' speed; only their metrics arrive one call later. Meanwhile play goes on
 with ``player``: the world model after update k and the behaviour after k - 1, also whatever the speed. While the caller
 waits for the behaviour it helps with its large passes (dreamer/speed/parallel.py).
 
 ``averaged`` is what to judge and to keep: a running mean of the weights (dreamer/averaging.py).
-
-On a GPU an update is one captured graph (speed/captured.py): it runs there while the caller goes on, and all its
-metrics arrive one call later.
 """
 
 import json
@@ -24,17 +21,14 @@ from typing import BinaryIO
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as tensor_bytes
-from torch import Tensor
 
 from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
+from dreamer.fast import speed
 from dreamer.files import atomic_write, atomic_write_text
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
-from dreamer.speed.captured import CapturedUpdate, CudaGraphs
-from dreamer.speed.parallel import help_until, wake
-
-Result = tuple[bool, dict[str, Tensor]]
+from dreamer.update import Result, Updater
 
 
 class Pipeline:
@@ -44,9 +38,8 @@ class Pipeline:
     """
 
     def __init__(self, agent: Dreamer, *, overlap: bool = True) -> None:
-        on_cpu = agent.device.type == "cpu"
-        self.agent, self.overlap = agent, overlap and on_cpu
-        self._captured = None if on_cpu else CapturedUpdate(agent, CudaGraphs())
+        self.agent, self.overlap = agent, overlap and agent.device.type == "cpu"
+        self.updater = Updater(agent)
         self.player = agent.snapshot() if self.overlap else agent
         self.player.generator = agent.generator
         share = agent.config.optimizer.average_share
@@ -66,35 +59,31 @@ class Pipeline:
         return self._average.agent
 
     def train_prelude(self, batch: Batch) -> dict[str, float]:
-        """``train_step`` of the prelude, see ``Dreamer``."""
+        """``train_step`` of the prelude, see ``Updater``."""
         if self.overlap:
-            return self._overlap(batch, self.agent.imitate)
-        metrics = self.agent.train_prelude(batch)
+            return self._overlap(batch, self.updater.imitate)
+        metrics = self.updater.train_prelude(batch)
         self._take_average()
         return metrics
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Update k of the world model, and metrics of it and of the behaviour's update k - 1."""
-        if self._captured is not None:
-            self.finish()
-            self._take_average()
-            self._captured.start(batch)
-            return self._last
-        if not self.overlap:
-            metrics = self.agent.train_step(batch)
-            self._take_average()
-            return metrics
-        return self._overlap(batch, self._improve)
+        if self.overlap:
+            return self._overlap(batch, self._improve)
+        metrics = self.updater.train_step(batch)
+        self._take_average()
+        return metrics
 
     def _overlap(self, batch: Batch, behave: Callable[[Batch, State], Result]) -> dict[str, float]:
-        sound, posteriors, metrics = self.agent.update_world(batch)
+        sound, posteriors, metrics = self.updater.update_world(batch)
         self.finish()
         self.agent.updates += 1
         self._take_average()
         self.refresh_player()
         if sound:
             self._running = self._pool.submit(behave, batch, posteriors)
-            self._running.add_done_callback(lambda _: wake())
+            if speed():
+                self._running.add_done_callback(lambda _: speed().wake())
         skipped = max(float(not sound), self._last["skipped"])
         told = self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
         if not sound:  # then no behaviour follows whose metrics would take the place of these
@@ -102,12 +91,11 @@ class Pipeline:
         return told
 
     def finish(self) -> None:
-        """Wait for the update under way, on a GPU or of the behaviour, and help; what it raised is raised here."""
-        if self._captured is not None:
-            self._last = self._captured.finish() or self._last
+        """Wait for the behaviour's update under way, and help; what it raised is raised here."""
         if self._running is not None:
             running, self._running = self._running, None
-            help_until(running.done)
+            if speed():
+                speed().help_until(running.done)
             sound, metrics = running.result()
             self._last = {key: float(value) for key, value in metrics.items()} | {"skipped": float(not sound)}
 
@@ -158,7 +146,7 @@ class Pipeline:
 
     def _improve(self, batch: Batch, posteriors: State) -> Result:
         # The player's world model is a copy that rests until the next `finish`; both threads only read it.
-        return self.agent.update_behavior(batch, posteriors, self.player.world_model)
+        return self.updater.update_behavior(batch, posteriors, self.player.world_model)
 
 
 def _numbers(file: Path) -> dict[str, float]:

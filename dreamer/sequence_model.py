@@ -7,7 +7,7 @@ and out, never kept.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,8 @@ from torch import Generator, Tensor, nn
 
 from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist, repeated
+from dreamer.fast import native
 from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
-from dreamer.speed import kernels
-from dreamer.speed.fused import categorical_kls
-from dreamer.speed.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
 
 State = dict[str, Tensor]
 Latent = CategoricalDist | GaussianDist
@@ -72,17 +70,18 @@ class SequenceModel(nn.Module):
         joined = config.hidden + config.embedding
         self.posterior_net = build_mlp(joined, stats_size, config, units=config.units, layers=1)
         self.fusible = categorical and config.norm == "rms" and config.activation == "silu" and config.unimix > 0
-        self._shape = Shape(config.hidden, config.groups, config.classes, config.unimix, RMSNorm.EPSILON)
 
-    @property
-    def fused(self) -> bool:
-        """Whether sequences and dreams take the fused way; the results are the same."""
-        return self.fusible and kernels.kind() != "plain"
+    def _fast(self) -> Any:
+        """dreamer.speed where sequences and dreams take its way, with the same results."""
+        return native(self.cell.product.weight) if self.fusible else None
 
-    @property
-    def _weights(self) -> Weights:
+    def _weights(self) -> tuple[Tensor, ...]:
         parts = (self.input_net, self.cell, self.posterior_net, self.prior_net)
-        return Weights(*(parameter for part in parts for parameter in part.parameters()))
+        return tuple(parameter for part in parts for parameter in part.parameters())
+
+    def _shape(self) -> tuple[int, int, int, float, float]:
+        c = self.config
+        return c.hidden, c.groups, c.classes, c.unimix, RMSNorm.EPSILON
 
     def noise(self, batch: int, generator: Generator) -> Tensor:
         """What one z of each row is drawn from: (batch, groups) uniform or (batch, latent) normal numbers."""
@@ -148,8 +147,10 @@ class SequenceModel(nn.Module):
         """
         assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
         state = self.initial(embeds.shape[1]) if state is None else state
-        if self.fused:
-            posteriors = filter_sequence(self._weights, self._shape, embeds, actions, is_first, state, generator)
+        fast = self._fast()
+        if fast:
+            given = embeds, actions, is_first, state, generator
+            posteriors = fast.filter_sequence(self._weights(), self._shape(), *given)
         else:
             posteriors = self._step_through(embeds, actions, is_first, state, generator)
         return posteriors, {"h": posteriors["h"], **self._stats(self.prior_net(posteriors["h"]))}
@@ -178,7 +179,7 @@ class SequenceModel(nn.Module):
         ``siblings`` dreams, ``count`` rows apart, with actions of their own and the same chance in all that follows.
         """
         start_state = {key: repeated(start_state[key], siblings) for key in ("h", "z")}
-        if self.fused:
+        if self._fast():
             return self._imagine_fused(policy, start_state, horizon, generator, siblings)
         state = start_state
         states, actions = [state], []
@@ -199,7 +200,7 @@ class SequenceModel(nn.Module):
         siblings: int,
     ) -> tuple[State, Tensor]:
         batch = len(start["h"])
-        step = DreamSteps(self._weights, self._shape, batch)
+        step = self._fast().DreamSteps(self._weights(), self._shape(), batch)
         seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
         torch.cat([start["h"], start["z"]], -1, out=seen[0])
         actions, index = [], None
@@ -217,8 +218,9 @@ class SequenceModel(nn.Module):
         back to the prior (kl_representation); each is clipped below at free_nats, where its gradient ends (KL
         balancing and free bits, DreamerV3 eq. 3-5).
         """
-        if self.fused:
-            dynamics, representation = categorical_kls(posteriors["logits"], priors["logits"], self.config.unimix)
+        fast = self._fast()
+        if fast:
+            dynamics, representation = fast.categorical_kls(posteriors["logits"], priors["logits"], self.config.unimix)
         else:
             dynamics = self._kl(_detached(posteriors), priors)
             representation = self._kl(posteriors, _detached(priors))

@@ -86,3 +86,18 @@ def test_modules_for_all_import_no_package() -> None:
         if room(name)
     ]
     assert found == []
+
+
+DOOR = ROOT / "dreamer" / "fast.py"
+
+
+def test_what_is_fast_is_known_to_one_module_only_which_may_find_it_missing() -> None:
+    speed = ROOT / "dreamer" / "speed"
+    outside = [path for path in [ROOT / "cli.py", *files("competitor"), *files("dreamer")] if speed not in path.parents]
+    found = [path.name for path in outside for name in imports(path) if name.startswith("dreamer.speed")]
+    assert found == [] and '"dreamer.speed"' in DOOR.read_text(encoding="utf-8")
+
+
+def test_what_is_fast_knows_neither_acting_nor_updates() -> None:
+    above = {"dreamer.agent", "dreamer.update", "dreamer.pipeline"}
+    assert [path.name for path in files("dreamer/speed") if above & set(imports(path))] == []

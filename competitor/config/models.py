@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,13 +49,19 @@ class RunConfig(Section):
     threads: int = Field(ge=0, le=1024)
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
-    kernels: Literal["auto", "native", "torch", "plain"]
+    kernels: Literal["auto", "native", "plain"]
     logger: Literal["tensorboard", "wandb"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, given: Any) -> Any:
+        """The kernels "torch" of version 0.2 gave what "auto" gives."""
+        return given | {"kernels": "auto"} if isinstance(given, dict) and given.get("kernels") == "torch" else given
 
     @property
     def asks_for_cpu_kernels(self) -> bool:
         """Whether the kernels are named that work in float32 on the CPU only."""
-        return self.kernels in ("native", "torch")
+        return self.kernels == "native"
 
     @model_validator(mode="after")
     def _kernels_fit(self) -> RunConfig:

@@ -20,9 +20,9 @@ from competitor.config import Config, RunConfig
 from competitor.errors import ConfigError, ResumeError
 from competitor.system import use_threads
 from competitor.train.update_timing import Clock, Ways, update_seconds
+from dreamer import fast
 from dreamer.config import Precision
 from dreamer.files import atomic_write_text
-from dreamer.speed import kernels
 
 FILE_NAME = "placement.json"
 # So many times as fast an update in bfloat16 must be: it rounds to 8 bits, and below that chance would decide.
@@ -151,9 +151,9 @@ def _precision(
     return *_faster(seconds), {precision: 1e3 * taken for precision, taken in seconds.items()}
 
 
-def _kernels(run: RunConfig, device: Device, precision: Precision) -> kernels.Kind:
+def _kernels(run: RunConfig, device: Device, precision: Precision) -> fast.Kind:
     """Put those kernels in use that a training in `precision` would have, and say which they are."""
-    return kernels.use("plain" if device == "cuda" or precision == "bfloat16" else run.kernels)
+    return fast.use("plain" if device == "cuda" or precision == "bfloat16" else run.kernels)
 
 
 def has_bfloat16(device: Device) -> bool:

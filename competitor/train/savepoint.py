@@ -115,7 +115,7 @@ def write_state(directory: Path, state: TrainingState) -> None:
     state.pipeline.finish()
     save_checkpoint(directory / "agent", state.agent, {})
     state.pipeline.save(directory)
-    save_training_state(directory, state.agent)
+    save_training_state(directory, state.pipeline.updater)
     state.replay.save(directory)
     running = state.runner.running_rounds()
     tensors = {f"learner/{key}": value for key, value in state.learner.memory().items()}
@@ -173,7 +173,7 @@ def _read_state(directory: Path, config: Config, run: RunDirectory, placement: P
     state.matchmaker.restore(facts.matchmaker.model_dump())
     _restore_players(directory, state, same_device=facts.device == agent.device.type)
     # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
-    load_training_state(directory, agent)
+    load_training_state(directory, state.pipeline.updater)
     state.pipeline.load(directory)
     return state
 

@@ -11,18 +11,17 @@ import torch
 
 from competitor.config import Config
 from competitor.train.sizes import sizes
+from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.config import Precision
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Episode, EpisodeBuffer
-from dreamer.speed import kernels
-from dreamer.speed.captured import WARM_UPS
 
 Clock = Callable[[], float]
-Ways = Mapping[Precision, kernels.Kind]
+Ways = Mapping[Precision, fast.Kind]
 
-# Before anything is timed: libraries load, choose their algorithms and take their memory; a GPU captures its graph.
-WARM_UP = {"cpu": 1, "cuda": WARM_UPS + 1}
+# Before anything is timed: libraries load, choose their algorithms and take their memory.
+WARM_UP = {"cpu": 1, "cuda": 3}
 TURN = {"cpu": 2, "cuda": 10}  # updates of one way in a row; more than one, since each overlaps the next
 TURNS = 3  # of each way: the fewest of which a median leaves out a disturbed one
 LONGEST_S = 3.0  # of timing; after so much no further turns begin, so that large models do not wait for long
@@ -58,8 +57,8 @@ def _in_turns(
     return {precision: statistics.median(times) / TURN[device] for precision, times in taken.items()}
 
 
-def _update(pipeline: Pipeline, replay: EpisodeBuffer, kind: kernels.Kind, updates: int) -> None:
-    with kernels.using(kind):
+def _update(pipeline: Pipeline, replay: EpisodeBuffer, kind: fast.Kind, updates: int) -> None:
+    with fast.using(kind):
         for _ in range(updates):
             pipeline.train_step(replay.sample())
         pipeline.finish()

@@ -1,1 +1,26 @@
-"""Everything that only makes learning and play faster; without it the rest gives the same results, more slowly."""
+"""What makes the mind fast and changes no result: only dreamer/fast.py knows it, and everything runs without it."""
+
+from dreamer.speed.fused import categorical_kls, laprop_, run_perceptron
+from dreamer.speed.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
+from dreamer.speed.native import load_chains
+from dreamer.speed.parallel import help_until, wake
+from dreamer.speed.play import native_play
+
+__all__ = [
+    "DreamSteps",
+    "Shape",
+    "Weights",
+    "categorical_kls",
+    "filter_sequence",
+    "help_until",
+    "is_compiled",
+    "laprop_",
+    "native_play",
+    "run_perceptron",
+    "wake",
+]
+
+
+def is_compiled() -> bool:
+    """Whether the compiled chains can be used on this machine."""
+    return load_chains() is not None

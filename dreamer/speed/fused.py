@@ -1,7 +1,7 @@
 """Perceptrons and the KL with hand-written gradients: a few passes over memory instead of one per operation.
 
 Equal results to the plain modules within rounding (tests: speed/test_fused.py). A perceptron is walked through in
-blocks of rows that stay in the cache, by one call of compiled code (chains.c) where there is a compiler.
+blocks of rows that stay in the cache, by one call of compiled code (chains.c).
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dreamer.speed import kernels
-from dreamer.speed.native import PERCEPTRON_ROWS, pointers
+from dreamer.speed.native import PERCEPTRON_ROWS, chains, pointers
 from dreamer.speed.parallel import over_rows
-
-ROWS = PERCEPTRON_ROWS
 
 
 class _Kept(NamedTuple):
@@ -89,55 +86,23 @@ def _forward(
     x: Tensor, epsilon: float, weights: Sequence[Tensor], kept: _Kept, result: Tensor, *, keep: bool = True
 ) -> None:
     """Fill ``result`` and, for the way back, ``kept``; with keep off that is only room for one block."""
-    library = kernels.library_for(x)
-    if library is not None:
-        sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], result.shape[1])
-        given = (x.data_ptr(), x.stride(0), pointers(weights), *(table.data_ptr() for table in kept))
-        library.calls.perceptron_forward(
-            library.gemm, *sizes, epsilon, *given, _layer_rows(kept), keep, result.data_ptr()
-        )
-        return
-    for rows in _blocks(len(x)):
-        seen, places = x[rows], rows if keep else slice(0, rows.stop - rows.start)
-        for (matrix, scale), y, out, inverse in zip(_layers(weights)[0], *kept.of(places), strict=True):
-            torch.mm(seen, matrix.t(), out=y)
-            kernels.norm_silu_(y, scale, epsilon, out, inverse)
-            seen = out
-        torch.addmm(weights[-1], seen, weights[-2].t(), out=result[rows])
+    sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], result.shape[1])
+    given = (x.data_ptr(), x.stride(0), pointers(weights), *(table.data_ptr() for table in kept))
+    library = chains()
+    library.calls.perceptron_forward(library.gemm, *sizes, epsilon, *given, _layer_rows(kept), keep, result.data_ptr())
 
 
 def _backward(way: _WayBack, weights: Sequence[Tensor], gradients: list[Tensor]) -> None:
     """Add the weights' gradients, and write that of x where it is wanted."""
-    library = kernels.library_for(way.x)
-    if library is None:
-        for rows in _blocks(len(way.x)):
-            _backward_block(way.of(rows), weights, gradients)
-        return
     x, kept, dresult, dx = way
     sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], dresult.shape[1])
     given = (x.data_ptr(), x.stride(0), pointers(weights), pointers(gradients))
-    room = x.new_empty(2, ROWS, kept.sums.shape[-1])
+    room = x.new_empty(2, PERCEPTRON_ROWS, kept.sums.shape[-1])
+    library = chains()
     library.calls.perceptron_backward(
         *(library.gemm, *sizes, *given, *(table.data_ptr() for table in kept), _layer_rows(kept)),
         *(dresult.data_ptr(), room.data_ptr(), None if dx is None else dx.data_ptr()),
     )
-
-
-def _backward_block(way: _WayBack, weights: Sequence[Tensor], gradients: list[Tensor]) -> None:
-    hidden, last = _layers(weights)
-    dhidden, dlast = _layers(gradients)
-    inputs = [way.x, *way.kept.outs]
-    dlast[0].addmm_(way.dresult.t(), inputs[-1])
-    dlast[1].add_(way.dresult.sum(0))
-    dout = way.dresult @ last[0]
-    for layer in reversed(range(len(hidden))):
-        (matrix, scale), (dmatrix, dscale) = hidden[layer], dhidden[layer]
-        dy = kernels.norm_silu_backward(dout, way.kept.sums[layer], scale, way.kept.inverses[layer], dscale)
-        dmatrix.addmm_(dy.t(), inputs[layer])
-        if layer:
-            dout = dy @ matrix
-        elif way.dx is not None:
-            torch.mm(dy, matrix, out=way.dx)
 
 
 class _CategoricalKL(Function):
@@ -146,7 +111,10 @@ class _CategoricalKL(Function):
     @staticmethod
     def forward(ctx: Any, posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Tensor, Tensor]:
         """logits (rows, groups, classes) -> (KL for the prior to learn, KL for the posterior), each (rows,)."""
-        kl, *soft = kernels.categorical_kl(posterior, prior, unimix)
+        soft = torch.empty_like(posterior), torch.empty_like(prior)
+        kl = posterior.new_empty(len(posterior))
+        places = [tensor.data_ptr() for tensor in (posterior, prior, *soft, kl)]
+        chains().calls.kl_forward(*posterior.shape, unimix, *places)
         ctx.save_for_backward(*soft)
         ctx.unimix = unimix
         return kl, kl.clone()
@@ -155,9 +123,11 @@ class _CategoricalKL(Function):
     @once_differentiable
     def backward(ctx: Any, dprior: Tensor, dposterior: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients at the logits of posterior and prior."""
-        one, two = ctx.saved_tensors
-        grads = dposterior.contiguous(), dprior.contiguous()
-        return *kernels.categorical_kl_backward(one, two, *grads, ctx.unimix), None
+        soft, grads = ctx.saved_tensors, (dposterior.contiguous(), dprior.contiguous())
+        found = torch.empty_like(soft[0]), torch.empty_like(soft[1])
+        places = [tensor.data_ptr() for tensor in (*soft, *grads, *found)]
+        chains().calls.kl_backward(*soft[0].shape, ctx.unimix, *places)
+        return *found, None
 
 
 def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
@@ -185,15 +155,11 @@ def _infer(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
     result = x.new_empty(len(x), len(weights[-1]))
 
     def run(part: slice) -> None:
-        room = _Kept.room(x, min(ROWS, part.stop - part.start), weights)
+        room = _Kept.room(x, min(PERCEPTRON_ROWS, part.stop - part.start), weights)
         _forward(x[part], epsilon, weights, room, result[part], keep=False)
 
     over_rows(run, len(x))
     return result
-
-
-def _blocks(rows: int) -> list[slice]:
-    return [slice(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS)]
 
 
 def _layer_rows(kept: _Kept) -> int:
@@ -201,6 +167,16 @@ def _layer_rows(kept: _Kept) -> int:
     return kept.inverses.stride(0)
 
 
-def _layers(weights: Any) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
-    pairs = list(zip(weights[::2], weights[1::2], strict=True))
-    return pairs[:-1], pairs[-1]
+def laprop_(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    squares: list[Tensor],
+    means: list[Tensor],
+    factors: list[float],
+    *numbers: float,
+) -> None:
+    """One step of LaProp on many contiguous tensors; see `dreamer.optimizer.laprop_`."""
+    step = chains().calls.laprop_step
+    for weight, *others, factor in zip(weights, gradients, squares, means, factors, strict=True):
+        step(weight.numel(), weight.data_ptr(), *(tensor.data_ptr() for tensor in others), factor, *numbers)
+        torch.autograd.graph.increment_version(weight)  # what is laid out for play has to be laid out anew

@@ -6,7 +6,6 @@ Categorical latents, RMS norm and SiLU only; `SequenceModel` takes its plain way
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -14,13 +13,11 @@ from torch import Generator, Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dreamer.speed import kernels
-from dreamer.speed.native import pointers
+from dreamer.speed.native import chains, pointers
 from dreamer.speed.parallel import over_rows, parts
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """The numbers that a pass needs beside its tensors."""
 
     hidden: int
@@ -105,14 +102,11 @@ class _Filter(Function):
         towards the posterior, scale; of the posterior, bias."""
         (forget, *parts), weights = [part.contiguous() for part in (forget, *tensors[:5])], tensors[5:]
         kept = _Kept.room(shape, parts[1])
-        library = kernels.library_for(kept.into)
-        if library is None:
-            _filter(shape, forget, parts, weights, kept)
-        else:
-            numbers = (*_sizes(kept, shape), shape.unimix, shape.epsilon, forget.data_ptr(), pointers(parts))
-            room = torch.empty(forget.shape[1], shape.groups, dtype=torch.int32)
-            given = (weights[0].stride(0), weights[4].stride(0), pointers(weights), pointers(kept), room.data_ptr())
-            library.calls.filter_forward(library.gemm, *numbers, *given)
+        numbers = (*_sizes(kept, shape), shape.unimix, shape.epsilon, forget.data_ptr(), pointers(parts))
+        room = torch.empty(forget.shape[1], shape.groups, dtype=torch.int32)
+        given = (weights[0].stride(0), weights[4].stride(0), pointers(weights), pointers(kept), room.data_ptr())
+        library = chains()
+        library.calls.filter_forward(library.gemm, *numbers, *given)
         ctx.save_for_backward(*weights, forget, *kept)
         ctx.shape = shape
         return kept.seen, kept.logits
@@ -126,14 +120,11 @@ class _Filter(Function):
         dseen, dlogits = dseen.contiguous(), dlogits.clone(memory_format=torch.contiguous_format)
         steps = [torch.empty_like(table) for table in (kept.into, kept.gates, kept.post)]
         found = _Gradients._make([*steps, *(torch.zeros_like(scale) for scale in (weights[1], weights[3], weights[5]))])
-        library = kernels.library_for(kept.into)
-        if library is None:
-            _filter_back(shape, forget, dseen, dlogits, weights, kept, found)
-        else:
-            numbers = (*_sizes(kept, shape), shape.unimix, *(t.data_ptr() for t in (forget, dseen, dlogits)))
-            room = kept.into.new_empty(forget.shape[1], 3 * shape.hidden + shape.latent + 2 * kept.into.shape[-1])
-            given = (weights[0].stride(0), weights[4].stride(0), pointers(weights), pointers(kept), pointers(found))
-            library.calls.filter_backward(library.gemm, *numbers, *given, room.data_ptr())
+        numbers = (*_sizes(kept, shape), shape.unimix, *(t.data_ptr() for t in (forget, dseen, dlogits)))
+        room = kept.into.new_empty(forget.shape[1], 3 * shape.hidden + shape.latent + 2 * kept.into.shape[-1])
+        given = (weights[0].stride(0), weights[4].stride(0), pointers(weights), pointers(kept), pointers(found))
+        library = chains()
+        library.calls.filter_backward(library.gemm, *numbers, *given, room.data_ptr())
         h = kept.seen.flatten(0, 1)[:, : shape.hidden]
         gradients = [_product(found.into, kept.before), found.input_scale]
         gradients += [_product(found.gates, kept.joined), found.cell_scale]
@@ -147,71 +138,25 @@ def _sizes(kept: _Kept, shape: Shape) -> tuple[int, ...]:
     return *kept.into.shape, shape.hidden, shape.groups, shape.classes
 
 
-def _filter(shape: Shape, forget: Tensor, parts: Sequence[Tensor], weights: Sequence[Tensor], kept: _Kept) -> None:
-    """Fill ``kept``, step by step; see ``_Filter.forward``."""
-    embed_part, action_part, h, z, uniform = parts
-    w_z, s_in, w_cell, s_cell, w_post, s_post, w_out, b_out = weights
-    units, size = kept.into.shape[-1], shape.hidden
-    for t in range(len(forget)):
-        joined, seen, inverses = kept.joined[t], kept.seen[t], kept.inverses[:, t]
-        kept.before[t] = z.masked_fill(forget[t, :, None], 0.0)
-        joined[:, units:] = h.masked_fill(forget[t, :, None], 0.0)
-        h, z = seen[:, :size], seen[:, size:]
-        torch.addmm(action_part[t], kept.before[t], w_z.t(), out=kept.into[t])
-        kernels.norm_silu_(kept.into[t], s_in, shape.epsilon, joined[:, :units], inverses[0])
-        torch.mm(joined, w_cell.t(), out=kept.gates[t])
-        kernels.gru_(kept.gates[t], s_cell, shape.epsilon, joined[:, units:], h, inverses[1])
-        torch.addmm(embed_part[t], h, w_post.t(), out=kept.post[t])
-        kernels.norm_silu_(kept.post[t], s_post, shape.epsilon, kept.outs[t], inverses[2])
-        torch.addmm(b_out, kept.outs[t], w_out.t(), out=kept.logits[t])
-        kept.soft[t] = kernels.draw_one_hot(shape.grouped(kept.logits[t]), uniform[t], shape.unimix, z)[0].flatten(1)
-
-
-def _filter_back(
-    shape: Shape,
-    forget: Tensor,
-    dseen: Tensor,
-    dlogits: Tensor,
-    weights: Sequence[Tensor],
-    kept: _Kept,
-    found: _Gradients,
-) -> None:
-    """Fill ``found`` and complete dlogits, step by step from the last; see ``_Filter.backward``."""
-    w_z, s_in, w_cell, s_cell, w_post, s_post, w_out, _ = weights
-    units, size = kept.into.shape[-1], shape.hidden
-    dh, dz = torch.zeros_like(dseen[0, :, :size]), torch.zeros_like(dseen[0, :, size:])
-    for t in reversed(range(len(forget))):
-        dh, dz = dh + dseen[t, :, :size], dz + dseen[t, :, size:]
-        kernels.straight_through_(shape.grouped(dlogits[t]), dz, shape.grouped(kept.soft[t]), shape.unimix)
-        dout = dlogits[t] @ w_out
-        found.post[t] = kernels.norm_silu_backward(dout, kept.post[t], s_post, kept.inverses[2, t], found.post_scale)
-        dh = torch.addmm(dh, found.post[t], w_post)
-        h = kept.joined[t, :, units:]
-        found.gates[t], dh = kernels.gru_backward(dh, kept.gates[t], s_cell, kept.inverses[1, t], h, found.cell_scale)
-        djoined = found.gates[t] @ w_cell
-        found.into[t] = kernels.norm_silu_backward(
-            djoined[:, :units], kept.into[t], s_in, kept.inverses[0, t], found.input_scale
-        )
-        dz = (found.into[t] @ w_z).masked_fill_(forget[t, :, None], 0.0)
-        dh = dh.add_(djoined[:, units:]).masked_fill_(forget[t, :, None], 0.0)
-
-
 def _product(gradient: Tensor, inputs: Tensor) -> Tensor:
     """The gradient of a weight, over all steps at once."""
     return gradient.reshape(-1, gradient.shape[-1]).t() @ inputs.flatten(0, 1)
 
 
 def filter_sequence(
-    weights: Weights,
-    shape: Shape,
+    weights: Sequence[Tensor],
+    numbers: tuple[int, int, int, float, float],
     embeds: Tensor,
     actions: Tensor,
     is_first: Tensor,
     state: dict[str, Tensor],
     generator: Generator | None,
 ) -> dict[str, Tensor]:
-    """`SequenceModel.observe_sequence` without the priors: states (time, batch, ...)."""
-    w = weights
+    """`SequenceModel.observe_sequence` without the priors: states (time, batch, ...).
+
+    weights and numbers in the order of `Weights` and `Shape`.
+    """
+    w, shape = Weights(*weights), Shape(*numbers)
     actions = actions.masked_fill(is_first[..., None], 0.0)
     action_part = actions @ w.input[:, shape.latent :].t()
     embed_part = embeds @ w.posterior[:, shape.hidden :].t()
@@ -236,8 +181,6 @@ class DreamStep:
         self._table = self._weights.input.t().contiguous()
         widths = self._widths(self._table.shape[1])
         self._room = self._table.new_empty(batch * sum(widths))
-        places = torch.split(self._room, [batch * width for width in widths])
-        self._places = [place.view(batch, width) for place, width in zip(places, widths, strict=True)]
 
     def _widths(self, units: int) -> tuple[int, ...]:
         """Of the tables of a step, in the order of chains.c."""
@@ -249,45 +192,26 @@ class DreamStep:
 
         index is what the last step returned, None if the state's z is not known to be one-hot.
         """
-        library = kernels.library_for(state)
-        if library is None:
-            return self._step(state, index, action, uniform, out)
         shape, weights, (units, actions) = self.shape, self._weights, (self._table.shape[1], action.shape[1])
         drawn = torch.empty(len(state), shape.groups, dtype=torch.int32)
         sizes = (len(state), actions, units, shape.hidden, shape.groups, shape.classes, shape.unimix, shape.epsilon)
         known = None if index is None else index.data_ptr()
         given = (known, action.data_ptr(), uniform.data_ptr(), pointers(weights), self._table.data_ptr())
+        library = chains()
         library.calls.dream_step(
             *(library.gemm, *sizes, state.data_ptr(), state.stride(0), *given),
             *(self._room.data_ptr(), out.data_ptr(), out.stride(0), drawn.data_ptr()),
         )
         return drawn
 
-    def _step(self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
-        shape, w = self.shape, self._weights
-        into, joined, gates, inner, active, logits, _, inverse = self._places
-        x, before = torch.split(joined, [into.shape[1], shape.hidden], 1)
-        torch.mm(action, self._table[shape.latent :], out=into)
-        if index is None:
-            into.addmm_(state[:, shape.hidden :], self._table[: shape.latent])
-        else:
-            kernels.add_rows_(into, index, self._table[: shape.latent])
-        before.copy_(state[:, : shape.hidden])
-        h = out[:, : shape.hidden]
-        kernels.norm_silu_(into, w.input_scale, shape.epsilon, x, inverse)
-        torch.mm(joined, w.cell.t(), out=gates)
-        kernels.gru_(gates, w.cell_scale, shape.epsilon, before, h, inverse)
-        torch.mm(h, w.prior.t(), out=inner)
-        kernels.norm_silu_(inner, w.prior_scale, shape.epsilon, active, inverse)
-        torch.addmm(w.prior_bias, active, w.prior_out.t(), out=logits)
-        return kernels.draw_one_hot(shape.grouped(logits), uniform, shape.unimix, out[:, shape.hidden :])[1]
-
 
 class DreamSteps:
     """Steps of the dream of a large batch, in parts side by side; see `DreamStep`."""
 
-    def __init__(self, weights: Weights, shape: Shape, batch: int) -> None:
-        self._steps = {part.start: DreamStep(weights, shape, part.stop - part.start) for part in parts(batch)}
+    def __init__(self, weights: Sequence[Tensor], numbers: tuple[int, int, int, float, float], batch: int) -> None:
+        """weights and numbers in the order of `Weights` and `Shape`."""
+        shape = Shape(*numbers)
+        self._steps = {part.start: DreamStep(Weights(*weights), shape, part.stop - part.start) for part in parts(batch)}
 
     def __call__(self, state: Tensor, index: Tensor | None, action: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
         """As `DreamStep`, for the whole batch."""

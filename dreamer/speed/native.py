@@ -1,6 +1,6 @@
 """Builds the C code of this folder with the compiler of this machine, once, and loads it.
 
-Without a compiler everything is calculated in torch. A library is cached under its source, flags and machine, so that
+Without a compiler the plain modules calculate. A library is cached under its source, flags and machine, so that
 only the first process ever waits (one second), and verified before it is loaded: one that was damaged is built anew.
 """
 
@@ -95,6 +95,13 @@ def load_chains() -> Library | None:
         return None if calls is None else Library(calls, _gemm())
     except (OSError, AttributeError):
         return None
+
+
+def chains() -> Library:
+    """The chains where it is known that they can be used."""
+    library = load_chains()
+    assert library is not None, "the compiled chains are asked for where they are not"
+    return library
 
 
 @cache

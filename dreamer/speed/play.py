@@ -2,16 +2,15 @@
 
 import ctypes
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dreamer.behavior import Policy
 from dreamer.networks import RMSNorm
 from dreamer.speed.native import PLAY_ROWS, load_play, pointers
-
-if TYPE_CHECKING:
-    from dreamer.agent import Dreamer
+from dreamer.world_model import WorldModel
 
 State = dict[str, Tensor]
 
@@ -35,19 +34,19 @@ class Sizes(NamedTuple):
     is_silu: int
 
     @classmethod
-    def of(cls, agent: "Dreamer") -> "Sizes":
-        """Those of ``agent``."""
-        model, behavior = agent.config.model, agent.config.behavior
+    def of(cls, world: WorldModel, policy: Policy) -> "Sizes":
+        """Those of an agent's two parts."""
+        model, behavior = world.config.model, policy.config
         categorical = model.latent == "categorical"
         return cls(
-            observations=agent.obs_size,
-            actions=agent.action_size,
+            observations=len(world.obs_mean),
+            actions=policy.action_size,
             hidden=model.hidden,
             units=model.units,
             embedding=model.embedding,
             head_units=model.head_units,
             layers=model.layers,
-            latent=agent.world_model.dynamics.latent_size,
+            latent=world.dynamics.latent_size,
             groups=model.groups if categorical else 0,
             classes=model.classes if categorical else 0,
             values=len(behavior.action_values) if behavior.actor == "categorical" else 0,
@@ -67,14 +66,13 @@ class Sizes(NamedTuple):
 class NativePlay:
     """`Dreamer.play` of one agent on the CPU, with the weights that it has at each step."""
 
-    def __init__(self, agent: "Dreamer", library: ctypes.CDLL) -> None:
-        world, policy, config = agent.world_model, agent.behavior.policy, agent.config
-        self._library, self._sizes = library, Sizes.of(agent)
+    def __init__(self, world: WorldModel, policy: Policy, library: ctypes.CDLL) -> None:
+        self._library, self._sizes = library, Sizes.of(world, policy)
         dynamics, normalizer = world.dynamics, (world.obs_mean, world.obs_std)
         self._sources = [*_tensors(dynamics.input_net, dynamics.cell), *normalizer]
         self._sources += [*_tensors(world.encoder, dynamics.posterior_net, policy.net), policy.action_values]
-        deviations = config.model.gaussian_min_std, config.behavior.min_std, config.behavior.max_std
-        numbers = RMSNorm.EPSILON, config.model.unimix, *deviations
+        model = world.config.model
+        numbers = RMSNorm.EPSILON, model.unimix, model.gaussian_min_std, policy.config.min_std, policy.config.max_std
         self._c_sizes = (ctypes.c_int64 * len(self._sizes))(*self._sizes)
         self._c_numbers = (ctypes.c_float * len(numbers))(*numbers)
         self._versions: list[tuple[int, int]] = []
@@ -109,10 +107,10 @@ class NativePlay:
         return self._weights
 
 
-def native_play(agent: "Dreamer") -> NativePlay | None:
-    """The compiled step of ``agent``; None where there is no compiler."""
+def native_play(world: WorldModel, policy: Policy) -> NativePlay | None:
+    """The compiled step of an agent's two parts; None where there is no compiler."""
     library = load_play()
-    return None if library is None else NativePlay(agent, library)
+    return None if library is None else NativePlay(world, policy, library)
 
 
 def _tensors(*modules: nn.Module) -> Iterator[Tensor]:

@@ -13,7 +13,8 @@ from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, read_card, save_checkpoint, save_training_state
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write
-from tests.dreamer.tiny import filled_buffer, tiny_agent, tiny_config
+from dreamer.update import Updater
+from tests.dreamer.tiny import filled_buffer, tiny_agent, tiny_config, tiny_updater
 
 
 @pytest.fixture
@@ -207,38 +208,40 @@ def killed_at(moment: int, numbers: Iterator[int], change: Callable[..., object]
 
 @pytest.mark.parametrize("text", ["null", "[]", "{}", '{"updates": true}', '{"updates": 1e999}', "[" * 100_000])
 def test_absurd_counters_of_a_training_state_are_one_error(text: str, tmp_path: Path) -> None:
-    agent = tiny_agent()
-    agent.train_step(filled_buffer(agent.config).sample())
-    save_training_state(tmp_path, agent)
+    updater = tiny_updater()
+    updater.train_step(filled_buffer(updater.agent.config).sample())
+    save_training_state(tmp_path, updater)
     (tmp_path / "training.json").write_text(text)
     with pytest.raises(CheckpointError, match="the training state in .* is damaged"):
-        load_training_state(tmp_path, agent)
+        load_training_state(tmp_path, updater)
 
 
 @pytest.mark.parametrize("kind", ["laprop", "adam"])
 def test_a_resumed_agent_makes_the_updates_that_the_unbroken_one_makes(tmp_path: Path, kind: str) -> None:
-    agent = tiny_agent(optimizer={"kind": kind, "epsilon": 1e-8, "warmup": 5})
+    updater = tiny_updater(optimizer={"kind": kind, "epsilon": 1e-8, "warmup": 5})
+    agent = updater.agent
     buffer = filled_buffer(agent.config)
     for _ in range(3):
-        agent.train_step(buffer.sample())
+        updater.train_step(buffer.sample())
     save_checkpoint(tmp_path / "agent", agent, {})
-    save_training_state(tmp_path, agent)
+    save_training_state(tmp_path, updater)
     resumed, _ = load_checkpoint(tmp_path / "agent")
-    load_training_state(tmp_path, resumed)
+    continued = Updater(resumed)
+    load_training_state(tmp_path, continued)
     assert resumed.updates == 3
     for _ in range(3):
         batch = buffer.sample()
-        assert agent.train_step(batch) == resumed.train_step(batch)
+        assert updater.train_step(batch) == continued.train_step(batch)
     ours, theirs = agent.state_dict(), resumed.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_a_training_state_of_another_model_is_refused(tmp_path: Path) -> None:
-    agent = tiny_agent()
-    agent.train_step(filled_buffer(agent.config).sample())
-    save_training_state(tmp_path, agent)
+    updater = tiny_updater()
+    updater.train_step(filled_buffer(updater.agent.config).sample())
+    save_training_state(tmp_path, updater)
     with pytest.raises(CheckpointError, match="another model"):
-        load_training_state(tmp_path, tiny_agent(model={"hidden": 24}))
+        load_training_state(tmp_path, tiny_updater(model={"hidden": 24}))
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(CheckpointError, match="damaged"):
-        load_training_state(tmp_path, agent)
+        load_training_state(tmp_path, updater)

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from dreamer.pipeline import Pipeline
-from tests.dreamer.tiny import filled_buffer, tiny_agent, trained_pipeline
+from tests.dreamer.tiny import filled_buffer, tiny_agent, tiny_updater, trained_pipeline
 
 
 def test_overlapped_updates_are_exactly_those_of_the_agent_in_prelude_and_training() -> None:
-    plain, overlapped = tiny_agent(), tiny_agent()
+    plain, overlapped = tiny_updater(), tiny_agent()
     pipeline = Pipeline(overlapped)
-    buffers = [filled_buffer(plain.config) for _ in range(2)]
+    buffers = [filled_buffer(plain.agent.config) for _ in range(2)]
     wanted = [plain.train_prelude(buffers[0].sample()) for _ in range(4)]
     got = [pipeline.train_prelude(buffers[1].sample()) for _ in range(4)]
     assert [m["loss/imitation"] for m in got[1:]] == [m["loss/imitation"] for m in wanted[:-1]]
     wanted += [plain.train_step(buffers[0].sample()) for _ in range(6)]
     got += [pipeline.train_step(buffers[1].sample()) for _ in range(6)]
     pipeline.close()
-    ours, theirs = overlapped.state_dict(), plain.state_dict()
+    ours, theirs = overlapped.state_dict(), plain.agent.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert [m["loss/world"] for m in got] == [m["loss/world"] for m in wanted]
     assert [m["loss/actor"] for m in got[5:]] == [m["loss/actor"] for m in wanted[4:-1]]
@@ -38,15 +38,15 @@ def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent(tmp_path: Pat
 
 
 def test_the_player_has_the_newest_world_model_and_the_policy_before_it() -> None:
-    plain, agent = tiny_agent(), tiny_agent()
+    plain, agent = tiny_updater(), tiny_agent()
     pipeline = Pipeline(agent)
-    buffers = [filled_buffer(plain.config) for _ in range(2)]
+    buffers = [filled_buffer(plain.agent.config) for _ in range(2)]
     for _ in range(3):
-        policy = {key: value.clone() for key, value in plain.behavior.policy.state_dict().items()}
+        policy = {key: value.clone() for key, value in plain.agent.behavior.policy.state_dict().items()}
         plain.train_step(buffers[0].sample())
         pipeline.train_step(buffers[1].sample())
         player = pipeline.player
-        for key, value in plain.world_model.state_dict().items():
+        for key, value in plain.agent.world_model.state_dict().items():
             assert torch.equal(player.world_model.state_dict()[key], value)
         for key, value in policy.items():
             assert torch.equal(player.behavior.policy.state_dict()[key], value)
@@ -68,7 +68,7 @@ def test_a_behaviour_that_was_skipped_is_told_once_though_none_follows(monkeypat
     agent = tiny_agent()
     pipeline, buffer = Pipeline(agent), filled_buffer(agent.config)
     with monkeypatch.context() as patch:
-        patch.setattr(agent, "update_behavior", lambda *_: (False, {}))
+        patch.setattr(pipeline.updater, "update_behavior", lambda *_: (False, {}))
         pipeline.train_step(buffer.sample())
         pipeline.finish()
     batch = buffer.sample()
@@ -84,7 +84,7 @@ def test_a_failure_in_the_second_thread_reaches_the_caller(monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(agent, "update_behavior", fail)
+    monkeypatch.setattr(pipeline.updater, "update_behavior", fail)
     pipeline.train_step(buffer.sample())
     with pytest.raises(RuntimeError, match="broken"):
         pipeline.finish()

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from competitor.config import load_config
+from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
-from dreamer.speed import kernels
-from dreamer.speed.kernels import Kind
+from dreamer.fast import Kind
+from dreamer.update import Updater
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
-ROADS: list[Kind] = ["plain"] + (["native"] if kernels.kind() == "native" else [])
+ROADS: list[Kind] = ["plain"] + (["native"] if fast.kind() == "native" else [])
 PRESETS = ["default", "seed", "debug"]
 ODD: dict[str, Any] = {"hidden": 23, "groups": 5, "classes": 7, "embedding": 19, "units": 17, "head_units": 21}
 MIXED: list[dict[str, Any]] = [
@@ -28,7 +29,7 @@ MIXED: list[dict[str, Any]] = [
 @pytest.fixture(autouse=True)
 def chosen_again() -> Iterator[None]:
     yield
-    kernels.use("auto")
+    fast.use("auto")
 
 
 def agent_of(preset: str) -> Dreamer:
@@ -73,7 +74,7 @@ def played(agent: Dreamer, rows: Tensor, given: tuple[Tensor, Tensor, Tensor], d
 def test_a_row_is_the_same_alone_and_in_any_batch_compiled(preset: str, deterministic: bool) -> None:
     if "native" not in ROADS:
         pytest.skip("no C compiler")
-    kernels.use("native")
+    fast.use("native")
     agent = agent_of(preset)
     given = scene(agent, 256)
     together = played(agent, torch.arange(256), given, deterministic)
@@ -86,7 +87,7 @@ def test_a_row_is_the_same_alone_and_in_any_batch_compiled(preset: str, determin
 @pytest.mark.parametrize("deterministic", [True, False], ids=["deterministic", "sampled"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_row_is_the_same_alone_and_in_any_batch_without_a_compiler(preset: str, deterministic: bool) -> None:
-    kernels.use("plain")
+    fast.use("plain")
     agent = agent_of(preset)
     given = scene(agent, 37)
     together = played(agent, torch.arange(37), given, deterministic)
@@ -106,7 +107,7 @@ def test_compiled_and_plain_steps_agree(settings: dict[str, Any], deterministic:
     state = {key: torch.randn(table.shape, generator=noise_source(2)) for key, table in agent.initial_state(21).items()}
     results = []
     for road in ROADS:
-        kernels.use(road)
+        fast.use(road)
         after, _ = agent.act(state, obs, is_first, deterministic=deterministic, noise=noise)
         results.append(after)
     for key, plain in results[0].items():
@@ -115,7 +116,7 @@ def test_compiled_and_plain_steps_agree(settings: dict[str, Any], deterministic:
 
 @pytest.mark.parametrize("road", ROADS)
 def test_weights_that_changed_are_played_at_once(road: Kind) -> None:
-    kernels.use(road)
+    fast.use(road)
     agent = shaken(tiny_agent())
     given = scene(agent, 6)
     before = played(agent, torch.arange(6), given, True)
@@ -131,7 +132,7 @@ def test_weights_that_changed_are_played_at_once(road: Kind) -> None:
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("part", ["posterior", "policy"])
 def test_a_choice_from_nan_is_no_action(road: Kind, part: str) -> None:
-    kernels.use(road)
+    fast.use(road)
     agent = shaken(tiny_agent())
     net = agent.behavior.policy.net if part == "policy" else agent.world_model.dynamics.posterior_net
     with torch.no_grad():
@@ -142,7 +143,7 @@ def test_a_choice_from_nan_is_no_action(road: Kind, part: str) -> None:
 
 @pytest.mark.parametrize("road", ROADS)
 def test_a_row_that_is_not_finite_spoils_no_other(road: Kind) -> None:
-    kernels.use(road)
+    fast.use(road)
     agent = shaken(tiny_agent())
     obs, is_first, _ = (table[0] for table in scene(agent, 9))
     _, sound = agent.act(agent.initial_state(9), obs, is_first, deterministic=True)
@@ -155,11 +156,11 @@ def test_a_row_that_is_not_finite_spoils_no_other(road: Kind) -> None:
 @pytest.mark.parametrize("road", ROADS)
 def test_learning_is_seen_by_who_plays(road: Kind) -> None:
     """The compiled step of the optimiser writes the weights behind torch's back."""
-    kernels.use(road)
+    fast.use(road)
     agent = shaken(tiny_agent())
     given = scene(agent, 4)
     before = played(agent, torch.arange(4), given, True)
-    agent.train_step(filled_buffer(agent.config).sample())
+    Updater(agent).train_step(filled_buffer(agent.config).sample())
     after = played(agent, torch.arange(4), given, True)
     assert not torch.equal(after, before)
     assert torch.equal(after, played(agent.snapshot(), torch.arange(4), given, True))

@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.networks import RMSNorm
-from dreamer.pipeline import Pipeline
-from dreamer.speed import kernels
-from dreamer.speed.captured import CapturedUpdate
+from dreamer.update import Updater
 from tests.dreamer.test_agent import SEED_PRESET
-from tests.dreamer.tiny import assert_close, filled_buffer, noise_source, tiny_agent
+from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 CPU = torch.device("cpu")
 
@@ -26,16 +25,16 @@ def rounding(**settings: Any) -> Dreamer:
 def test_the_losses_are_those_of_float32_within_the_rounding(settings: dict[str, Any]) -> None:
     exact, rounded = tiny_agent(**settings), rounding(**settings)
     batch = filled_buffer(exact.config).sample()
-    with kernels.using("plain"):
-        wanted, got = (agent.world_loss(batch, None)[0] for agent in (exact, rounded))
+    with fast.using("plain"):
+        wanted, got = (Updater(agent).world_loss(batch, None)[0] for agent in (exact, rounded))
     assert got.dtype == torch.float32 and not torch.equal(got, wanted)
     assert got.item() == pytest.approx(wanted.item(), rel=0.02, abs=0.02)
 
 
 def world_gradient(agent: Dreamer) -> Tensor:
     batch = filled_buffer(agent.config).sample()
-    with kernels.using("plain"):
-        agent.world_loss(batch, None)[0].backward()
+    with fast.using("plain"):
+        Updater(agent).world_loss(batch, None)[0].backward()
     return gradient(agent)
 
 
@@ -45,7 +44,7 @@ def behavior_gradient(agent: Dreamer) -> Tensor:
     states = {"h": torch.randn(6, 64, 16, generator=random), "z": torch.randn(6, 64, latent, generator=random)}
     actions = torch.randint(-1, 2, (5, 64, 2), generator=random).float() * 0.9
     rewards = torch.randn(5, 64, generator=random)
-    with kernels.using("plain"), agent.products():
+    with fast.using("plain"), Updater(agent).products():
         actor, critic, *_ = agent.behavior.train_step(states, actions, rewards, torch.ones(5, 64), random)
     (actor + critic).backward()
     return gradient(agent)
@@ -68,31 +67,33 @@ def test_gradients_are_those_of_float32_within_the_rounding(
 @pytest.mark.parametrize("settings", [{}, SEED_PRESET], ids=["default", "seed"])
 def test_every_weight_learns_as_in_float32(settings: dict[str, Any]) -> None:
     """Also those whose first product in an update is made in the dream, where there are no gradients."""
-    agent = rounding(**settings)
+    updater = Updater(rounding(**settings))
+    agent = updater.agent
     buffer = filled_buffer(agent.config)
     before = {key: value.clone() for key, value in agent.named_parameters()}
     for _ in range(3):
-        metrics = agent.train_step(buffer.sample())
+        metrics = updater.train_step(buffer.sample())
     assert metrics["skipped"] == 0.0
     still = {key for key, value in agent.named_parameters() if torch.equal(value, before[key])}
     assert still <= {"world_model.decoder_log_std"}  # which no squared error depends on
 
 
 def test_learning_lowers_the_world_models_loss() -> None:
-    agent = rounding(optimizer={"world_rate": 3e-3})
-    buffer = filled_buffer(agent.config)
-    losses = [agent.train_step(buffer.sample())["loss/world"] for _ in range(120)]
+    updater = Updater(rounding(optimizer={"world_rate": 3e-3}))
+    buffer = filled_buffer(updater.agent.config)
+    losses = [updater.train_step(buffer.sample())["loss/world"] for _ in range(120)]
     assert sum(losses[-20:]) < 0.9 * sum(losses[:20])
 
 
 def test_weights_memory_and_norms_stay_float32() -> None:
     agent = rounding()
-    agent.train_step(filled_buffer(agent.config).sample())
-    tensors = [*agent.state_dict().values(), *agent.world_learner.state_tensors().values()]
+    updater = Updater(agent)
+    updater.train_step(filled_buffer(agent.config).sample())
+    tensors = [*agent.state_dict().values(), *updater.world_learner.state_tensors().values()]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     x = torch.randn(5, 16, generator=noise_source())
     norm = RMSNorm(16)
-    with agent.products():
+    with Updater(agent).products():
         rounded = norm(x)
     torch.testing.assert_close(rounded, norm(x))
 
@@ -102,26 +103,3 @@ def test_play_is_in_float32() -> None:
     obs = torch.randn(5, 3, generator=noise_source())
     actions = [one.act(one.initial_state(5), obs, torch.ones(5).bool())[1] for one in (exact, rounded)]
     assert torch.equal(*actions)
-
-
-def test_overlapped_and_static_updates_round_alike() -> None:
-    agents = [rounding() for _ in range(3)]
-    pipeline = Pipeline(agents[1])
-    for agent in (agents[0], pipeline.player):  # whose world models choose where dreams begin
-        agent.world_model.get_start_states = agent.world_model.get_fixed_starts  # type: ignore[method-assign]
-    steps = [agents[0].train_step, pipeline.train_step, CapturedUpdate(agents[2], None).train_step]
-    for step in steps:
-        buffer = filled_buffer(agents[0].config)
-        for _ in range(3):
-            step(buffer.sample())
-    pipeline.close()
-    first, second, third = (list(agent.state_dict().values()) for agent in agents)
-    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
-    assert_close(third, first, 1e-3)
-
-
-def test_choosing_the_plain_modules_holds_in_blocks_within_blocks() -> None:
-    with kernels.plainly():
-        with kernels.plainly():
-            pass
-        assert kernels.kind() == "plain"

@@ -2,7 +2,7 @@ import torch
 
 from dreamer.math_ops import symlog
 from dreamer.world_model import ScalarHead, WorldModel
-from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent, tiny_config
+from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent, tiny_config, tiny_updater
 
 
 def test_encoding_goes_through_symlog_of_normalised_observations() -> None:
@@ -55,12 +55,13 @@ def test_mse_decoder_predicts_symlog_observations() -> None:
 
 
 def test_gaussian_decoder_learns_a_scale_for_each_number() -> None:
-    agent = tiny_agent(optimizer={"world_rate": 1e-2, "deviation_rate": 1e-2})
+    updater = tiny_updater(optimizer={"world_rate": 1e-2, "deviation_rate": 1e-2})
+    agent = updater.agent
     buffer = filled_buffer(agent.config)
     for episode in buffer._episodes:
         episode.obs[:, 0] = 0.5  # one number is certain, the others are noise
     for _ in range(150):
-        agent.train_step(buffer.sample())
+        updater.train_step(buffer.sample())
     deviations = agent.world_model.decoder_log_std.exp()
     assert deviations[0] < 0.6 * deviations[1:].min()
 

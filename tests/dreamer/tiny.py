@@ -14,6 +14,7 @@ from dreamer.config import DreamerConfig
 from dreamer.pipeline import Pipeline
 from dreamer.replay import Episode, EpisodeBuffer
 from dreamer.speed.parallel import help_until, wake
+from dreamer.update import Updater
 
 TINY: dict[str, dict[str, Any]] = {
     "model": {
@@ -40,6 +41,11 @@ def tiny_config(**sections: dict[str, Any]) -> DreamerConfig:
 def tiny_agent(**sections: dict[str, Any]) -> Dreamer:
     """An agent for 3 observed numbers and 2 actions."""
     return Dreamer(tiny_config(**sections), obs_size=3, action_size=2, seed=1)
+
+
+def tiny_updater(**sections: dict[str, Any]) -> Updater:
+    """What makes the updates of such an agent."""
+    return Updater(tiny_agent(**sections))
 
 
 def noise_episode(random: np.random.Generator, steps: int = 20, *, terminal: bool = True) -> Episode:

@@ -17,6 +17,7 @@ from competitor.train.metrics import read_lines
 from competitor.train.selfplay import Trainer
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
+from dreamer.update import Updater
 
 DOTS = 16
 TIME_LIMIT = 16
@@ -100,11 +101,11 @@ def learn(config: Config) -> tuple[Dreamer, list[dict[str, float]]]:
     for episode in [episode for seed in range(8) for episode in play(agent, seed, random=True)]:
         replay.add(episode)
     agent.fit_normalizer(replay.observations(len(replay)))
-    metrics = []
+    updater, metrics = Updater(agent), []
     for number in range(ROUNDS):
         for episode in play(agent, 100 + number):
             replay.add(episode)
-        metrics += [agent.train_step(replay.sample()) for _ in range(UPDATES_PER_ROUND)]
+        metrics += [updater.train_step(replay.sample()) for _ in range(UPDATES_PER_ROUND)]
     return agent, metrics
 
 

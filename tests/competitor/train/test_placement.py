@@ -21,11 +21,9 @@ from competitor.train.metrics import read_lines
 from competitor.train.placement import FORMER, Placement, choose_placement, read_placement
 from competitor.train.selfplay import Trainer
 from competitor.train.update_timing import Ways, update_seconds
+from dreamer import fast
 from dreamer.pipeline import Pipeline
-from dreamer.speed import kernels
-from dreamer.speed.captured import CapturedUpdate
 from tests.competitor.train.test_selfplay import Recorder, tiny
-from tests.dreamer.speed.test_captured import GPU, FakeGraphs
 
 ON_CUDA = Placement("cuda", "bfloat16", "plain", "as it was")
 
@@ -33,7 +31,7 @@ ON_CUDA = Placement("cuda", "bfloat16", "plain", "as it was")
 @pytest.fixture(autouse=True)
 def kernels_again() -> Any:
     yield
-    kernels.use("auto")
+    fast.use("auto")
 
 
 def config(*overrides: str) -> Config:
@@ -94,14 +92,13 @@ def test_the_choice_on_a_cpu_is_told_in_one_line(
     with_times(monkeypatch, float32_ms, bfloat16_ms)
     chosen = choose_placement(config(*overrides))
     assert chosen.line.startswith(line)
-    assert chosen.kernels == kernels.kind()
+    assert chosen.kernels == fast.kind()
     assert chosen.update_ms == pytest.approx({"float32": float32_ms, "bfloat16": bfloat16_ms})
 
 
 @pytest.mark.parametrize(
     ("bfloat16", "overrides", "line"),
     [
-        (True, ["run.kernels=torch"], "float32: the torch kernels know nothing else; kernels: torch; device: cpu"),
         (True, ["run.precision=bfloat16"], "bfloat16: as run.precision says; kernels: plain; device: cpu"),
         (True, ["run.precision=float32"], "float32: as run.precision says; kernels: "),
         (False, [], "float32: there is no bfloat16 in this processor; kernels: "),
@@ -115,7 +112,7 @@ def test_nothing_is_timed_where_there_is_one_way(
     without_measuring(monkeypatch, bfloat16=bfloat16)
     said: list[str] = []
     chosen = choose_placement(config(*overrides), say=said.append)
-    assert chosen.line.startswith(line) and chosen.kernels == kernels.kind()
+    assert chosen.line.startswith(line) and chosen.kernels == fast.kind()
     assert chosen.update_ms is None and said == []
 
 
@@ -124,8 +121,8 @@ def test_whole_updates_of_each_way_are_timed_a_few_of_each_in_turn(monkeypatch: 
     update = Pipeline.train_step
 
     def noted(pipeline: Pipeline, batch: Any) -> dict[str, float]:
-        with pipeline.agent.products():
-            made.append((pipeline.agent.precision, kernels.kind()))
+        with pipeline.updater.products():
+            made.append((pipeline.agent.precision, fast.kind()))
         return update(pipeline, batch)
 
     monkeypatch.setattr(Pipeline, "train_step", noted)
@@ -134,7 +131,7 @@ def test_whole_updates_of_each_way_are_timed_a_few_of_each_in_turn(monkeypatch: 
     # Turns of two updates: in float32 0.2, 0.9 (disturbed), 0.3 seconds; in bfloat16 0.5, 0.1, 0.6.
     clock = ticking(0.2, 0.5, 0.9, 0.1, 0.3, 0.6)
     chosen = choose_placement(tiny("run.precision=auto"), clock=clock, say=said.append)
-    exact, rounded = ("float32", kernels.use("auto")), ("bfloat16", "plain")
+    exact, rounded = ("float32", fast.use("auto")), ("bfloat16", "plain")
     assert made == [exact, rounded] + 3 * [exact, exact, rounded, rounded]
     assert chosen.update_ms == pytest.approx({"float32": 150.0, "bfloat16": 250.0})
     assert chosen.precision == "float32" and chosen.kernels == exact[1]
@@ -195,12 +192,12 @@ def test_a_run_from_a_gpu_goes_on_elsewhere_only_when_asked_to(monkeypatch: pyte
 
 
 def test_timing_changes_neither_chance_nor_weights_nor_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind, before = kernels.use("auto"), (torch.get_rng_state(), np.random.get_state()[1].copy())
+    kind, before = fast.use("auto"), (torch.get_rng_state(), np.random.get_state()[1].copy())
     ways: Ways = {"float32": kind, "bfloat16": "plain"}
     times = update_seconds(tiny(), torch.device("cpu"), ways, time.perf_counter)
     assert times.keys() == ways.keys() and min(times.values()) > 0.0
     assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(np.random.get_state()[1], before[1])
-    assert kernels.kind() == kind
+    assert fast.kind() == kind
     without_measuring(monkeypatch, bfloat16=False)
     untimed = run_in_parts(tmp_path / "untimed", [4], "run.precision=auto")
     monkeypatch.setattr(placement, "has_bfloat16", lambda _: True)
@@ -228,13 +225,13 @@ def test_what_older_runs_wrote_is_read(tmp_path: Path) -> None:
 def test_a_run_keeps_its_choice_and_resume_takes_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_times(monkeypatch, 50.0, 10.0)
     trainer = Trainer.start(tiny("run.precision=auto"), tmp_path / "run")
-    assert trainer.state.agent.precision == "bfloat16" and kernels.kind() == "plain"
+    assert trainer.state.agent.precision == "bfloat16" and fast.kind() == "plain"
     assert read_placement(tmp_path / "run") == trainer.placement
     trainer.close()
-    kernels.use("auto")
+    fast.use("auto")
     without_measuring(monkeypatch)
     again = Trainer.resume(tmp_path / "run")
-    assert again.state.agent.precision == "bfloat16" and kernels.kind() == "plain"
+    assert again.state.agent.precision == "bfloat16" and fast.kind() == "plain"
     assert read_placement(tmp_path / "run") == trainer.placement  # with the reason of the start
     again.close()
     Trainer.resume(tmp_path / "run", ["run.precision=float32"]).close()
@@ -258,13 +255,11 @@ def test_the_record_begins_with_the_choice_and_has_it_once(tmp_path: Path, monke
     assert choose_placement(tiny("run.precision=float32")).numbers == {"cuda": 0.0, "bfloat16": 0.0}
 
 
-def run_in_parts(path: Path, parts: list[int], *overrides: str, captured: bool = False) -> list[dict[str, float]]:
+def run_in_parts(path: Path, parts: list[int], *overrides: str) -> list[dict[str, float]]:
     """The metrics of all updates of a run that is stopped and resumed after each part."""
     updates = []
     for place, stop_after in enumerate(parts):
         trainer = Trainer.resume(path) if place else Trainer.start(tiny(*overrides), path)
-        if captured:
-            trainer.state.pipeline._captured = CapturedUpdate(trainer.state.agent, FakeGraphs())
         recorder = Recorder(trainer, stop_after)
         trainer.train()
         updates += recorder.updates
@@ -274,14 +269,6 @@ def run_in_parts(path: Path, parts: list[int], *overrides: str, captured: bool =
 def test_a_run_in_bfloat16_is_resumed_exactly(tmp_path: Path) -> None:
     whole, broken = (
         run_in_parts(tmp_path / str(len(parts)), parts, "run.precision=bfloat16") for parts in ([6], [3, 3])
-    )
-    assert whole == broken
-
-
-def test_a_run_of_captured_updates_is_resumed_exactly(tmp_path: Path) -> None:
-    whole, broken = (
-        run_in_parts(tmp_path / str(len(parts)), parts, "training.overlap=false", captured=True)
-        for parts in ([9], [5, 4])
     )
     assert whole == broken
 
@@ -317,11 +304,10 @@ def pretend_cuda(path: Path, save: Path | None) -> None:
     ON_CUDA.write(path)
 
 
-@GPU
-def test_on_a_gpu_a_run_is_stopped_resumed_and_taken_to_the_cpu(tmp_path: Path, caplog: Any) -> None:
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_a_run_is_stopped_resumed_and_taken_to_the_cpu(tmp_path: Path) -> None:
     updates = run_in_parts(tmp_path / "run", [20, 20], "run.device=cuda")
     assert len(updates) == 40 and not any(metrics["skipped"] for metrics in updates)
-    assert caplog.messages == []  # captured both times
     trainer = Trainer.resume(tmp_path / "run", ["run.device=cpu"])
     Recorder(trainer, stop_after=2)
     assert trainer.train().updates == 42

@@ -1,33 +1,34 @@
 """The fast paths give what the plain modules give: values, gradients, dreams, updates."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from dreamer import fast
 from dreamer.agent import Dreamer
+from dreamer.fast import Kind
 from dreamer.sequence_model import State
-from dreamer.speed import kernels, parallel
+from dreamer.speed import parallel
 from dreamer.speed.fused import categorical_kls, run_perceptron
-from dreamer.speed.kernels import Kind
-from dreamer.speed.native import load_chains, load_play
+from dreamer.update import Updater
 from tests.dreamer.tiny import assert_close, filled_buffer, helper, noise_source, tiny_agent
 
-FAST: list[Kind] = ["torch"] + (["native"] if kernels.kind() == "native" else [])
+pytestmark = pytest.mark.skipif(fast.kind() != "native", reason="no C compiler")
+KINDS: tuple[Kind, ...] = ("native", "plain")
 SIZES = {"hidden": 24, "groups": 5, "classes": 7, "embedding": 20, "units": 17, "head_units": 19}
 
 
 @pytest.fixture(autouse=True)
 def chosen_again() -> Iterator[None]:
     yield
-    kernels.use("auto")
+    fast.use("auto")
 
 
 def agent_with(wanted: Kind, **sections: dict[str, object]) -> Dreamer:
     """An agent of odd sizes, so that no kernel meets full vectors only; its heads and scales are not at rest."""
-    kernels.use(wanted)
+    fast.use(wanted)
     agent = tiny_agent(**{"model": SIZES, **sections})
     random = noise_source(3)
     with torch.no_grad():
@@ -68,12 +69,11 @@ def behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
     return actor + critic, {**dream[0], "rewards": dream[2], "continues": dream[3]}, gradients(agent)
 
 
-@pytest.mark.parametrize("fast", FAST)
 @pytest.mark.parametrize("run", [world_pass, behavior_pass], ids=["world model", "dream and behaviour"])
 def test_loss_states_and_every_gradient_agree_with_the_plain_path(
-    fast: Kind, run: Callable[[Kind], tuple[Tensor, State, dict[str, Tensor]]]
+    run: Callable[[Kind], tuple[Tensor, State, dict[str, Tensor]]],
 ) -> None:
-    loss, states, grads = run(fast)
+    loss, states, grads = run("native")
     plain_loss, plain_states, plain_grads = run("plain")
     assert_close([loss], [plain_loss], 1e-5)
     for key in plain_states:
@@ -83,57 +83,50 @@ def test_loss_states_and_every_gradient_agree_with_the_plain_path(
         assert_close([grads[name]], [gradient], 1e-3)
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_passes_cut_into_parts_give_the_same_alone_and_with_a_helper(
-    fast: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loss, states, grads = behavior_pass(fast)
+def test_passes_cut_into_parts_give_the_same_alone_and_with_a_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, states, grads = behavior_pass("native")
     monkeypatch.setattr(parallel, "FEWEST_ROWS", 30)
-    alone = behavior_pass(fast)
+    alone = behavior_pass("native")
     assert_close([alone[0], alone[1]["z"]], [loss, states["z"]], 1e-5)
     assert_close([alone[2][name] for name in grads], list(grads.values()), 1e-3)
     with helper():
-        assisted = behavior_pass(fast)[2]
+        assisted = behavior_pass("native")[2]
     assert all(torch.equal(assisted[name], gradient) for name, gradient in alone[2].items())
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_five_updates_lead_to_the_weights_of_the_plain_path(fast: Kind) -> None:
+def test_five_updates_lead_to_the_weights_of_the_plain_path() -> None:
     moves = []
-    for wanted in (fast, "plain"):
+    for wanted in KINDS:
         agent = agent_with(wanted)
+        updater = Updater(agent)
         buffer = filled_buffer(agent.config)
         before = [value.clone() for value in agent.state_dict().values()]
         for _ in range(5):
-            agent.train_step(buffer.sample())
+            updater.train_step(buffer.sample())
         moves.append([new - old for new, old in zip(agent.state_dict().values(), before, strict=True)])
     assert_close(*moves, 0.02)
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_numbers_that_are_not_finite_are_seen_and_skipped(fast: Kind) -> None:
-    agent = agent_with(fast)
+def test_numbers_that_are_not_finite_are_seen_and_skipped() -> None:
+    agent = agent_with("native")
     batch = batch_of(agent)
     batch["obs"][2, 1] = torch.nan
     before = {key: value.clone() for key, value in agent.state_dict().items()}
-    assert agent.train_step(batch)["skipped"] == 1.0
+    assert Updater(agent).train_step(batch)["skipped"] == 1.0
     assert all(torch.equal(value, before[key]) for key, value in agent.state_dict().items())
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_extreme_logits_and_inputs_stay_finite(fast: Kind) -> None:
-    kernels.use(fast)
+def test_extreme_logits_and_inputs_stay_finite() -> None:
     logits = torch.tensor([[[400.0, -400.0, 0.0], [-1e6, 0.0, 1e6]]])
-    kl, *_ = kernels.categorical_kl(logits, -logits, 0.01)
+    kl = categorical_kls(logits, -logits, 0.01)[0]
     assert torch.isfinite(kl).all()
     weights = (torch.eye(3), torch.full((3,), 500.0), torch.eye(3), torch.zeros(3))
     result = run_perceptron(torch.tensor([[1e4, -1e4, 1.0]]), 1e-4, weights)
     assert torch.isfinite(result).all() and result[0, 1].abs() < 1e-6
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_extreme_logits_in_filter_and_dream_are_certain_and_finite(fast: Kind) -> None:
-    agent = agent_with(fast, model=SIZES | {"unimix": 1e-9})
+def test_extreme_logits_in_filter_and_dream_are_certain_and_finite() -> None:
+    agent = agent_with("native", model=SIZES | {"unimix": 1e-9})
     dynamics = agent.world_model.dynamics
     certain = torch.arange(35) % 7 == 3
     with torch.no_grad():
@@ -148,9 +141,7 @@ def test_extreme_logits_in_filter_and_dream_are_certain_and_finite(fast: Kind) -
     assert all(torch.isfinite(gradient).all() for gradient in gradients(agent).values())
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_tensors_need_not_lie_in_one_piece(fast: Kind) -> None:
-    kernels.use(fast)
+def test_tensors_need_not_lie_in_one_piece() -> None:
     random = noise_source(2)
     weights = (torch.randn(9, 8, generator=random), torch.ones(9), torch.randn(3, 9, generator=random), torch.zeros(3))
     for rows in (torch.randn(8, 1, generator=random).t(), torch.randn(8, 5, generator=random).t()):
@@ -161,9 +152,8 @@ def test_tensors_need_not_lie_in_one_piece(fast: Kind) -> None:
     torch.testing.assert_close(*kls)
 
 
-@pytest.mark.parametrize("fast", FAST)
-def test_marks_of_first_steps_need_not_lie_in_one_piece(fast: Kind) -> None:
-    agent = agent_with(fast)
+def test_marks_of_first_steps_need_not_lie_in_one_piece() -> None:
+    agent = agent_with("native")
     batch = batch_of(agent)
     strided = batch | {"is_first": batch["is_first"].t().contiguous().t()}
     one, two = (agent.world_model.compute_loss(given, None, noise_source())[0] for given in (batch, strided))
@@ -173,25 +163,3 @@ def test_marks_of_first_steps_need_not_lie_in_one_piece(fast: Kind) -> None:
 def copied(tensor: Tensor) -> Tensor:
     """The same numbers, row by row in memory."""
     return torch.tensor(tensor.tolist())
-
-
-def test_without_a_home_directory_the_kernels_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    load_chains.cache_clear()
-    load_play.cache_clear()
-    try:
-        assert load_chains() is None and load_play() is None
-    finally:
-        load_chains.cache_clear()
-        load_play.cache_clear()
-
-
-def test_without_a_compiler_the_kernels_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_library", lambda: None)
-    assert kernels.use("native") == "torch" and kernels.use("auto") == "torch"
-    agent = tiny_agent()
-    assert agent.train_step(filled_buffer(agent.config).sample())["skipped"] == 0.0

@@ -1,0 +1,79 @@
+"""The one door to dreamer/speed: which way is taken, and None where the folder is missing; then everything runs plain.
+
+use("native")   the compiled chains of dreamer/speed, the default where a C compiler exists; float32 on a CPU
+use("plain")    the modules as they are written, differentiated by autograd
+"""
+
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["native", "plain"]
+_kind: Kind | None = None
+_thread = threading.local()
+
+
+@cache
+def speed() -> Any:
+    """The package dreamer.speed, loaded when it is first asked for; None where it is missing."""
+    try:
+        return importlib.import_module("dreamer.speed")
+    except ModuleNotFoundError as error:
+        if error.name != "dreamer.speed":
+            raise
+        return None
+
+
+def kind() -> Kind:
+    """Which way is taken in this thread; chosen at the first call unless ``use`` has said it."""
+    global _kind
+    if getattr(_thread, "plain", False):
+        return "plain"
+    if _kind is None:
+        _kind = "native" if _is_compiled() else "plain"
+    return _kind
+
+
+def use(wanted: Kind | Literal["auto"]) -> Kind:
+    """Choose the way from now on and return what was chosen: "native" falls back to "plain" without a compiler."""
+    global _kind
+    _kind = "plain" if wanted == "plain" else None
+    return kind()
+
+
+@contextmanager
+def using(wanted: Kind) -> Iterator[None]:
+    """The chosen way inside a with block."""
+    before = kind()
+    use(wanted)
+    try:
+        yield
+    finally:
+        use(before)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """The modules as written inside a with block, in this thread alone."""
+    before, _thread.plain = getattr(_thread, "plain", False), True
+    try:
+        yield
+    finally:
+        _thread.plain = before
+
+
+def native(x: Tensor) -> Any:
+    """``speed()`` if its compiled ways are in use and can work on tensors like x, else None."""
+    fits = x.dtype == torch.float32 and x.device.type == "cpu" and kind() == "native"
+    return speed() if fits else None
+
+
+def _is_compiled() -> bool:
+    found = speed()
+    return found is not None and found.is_compiled()
