@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from competitor.viewer.match_json import frames_of, round_json
+from competitor.viewer.frames import frames_of, round_json
 from competitor.viewer.web import HEADERS, add_viewer
 from tests.browser import PHONE, browser, opened_page, served, wait_until, width_of
 
