@@ -42,6 +42,7 @@ from competitor.screen import ReaderLeft, open_output, plain
 from competitor.sparring.commands import sparring
 from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt
 from competitor.train.commands import plot, runs, train
+from competitor.viewer.commands import watch
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -57,7 +58,7 @@ def cli() -> None:
     """An agent that learns laser hockey by dreaming (DreamerV3): train it, evaluate it, compete with it."""
 
 
-for command in (train, runs, plot, evaluate, compete, matches, status, arena, sparring, replay, inspect, info):
+for command in (train, runs, plot, evaluate, compete, matches, status, arena, sparring, watch, replay, inspect, info):
     cli.add_command(command)
 
 

@@ -82,17 +82,17 @@ def _is_device(path: Path) -> bool:
 
 
 class ResultFile(click.Path):
-    """A file that a command will write. suffix: how its name has to end, because it decides what the file is."""
+    """A file that a command will write. suffixes: how its name may end, because that decides what the file is."""
 
-    def __init__(self, suffix: str = "") -> None:
+    def __init__(self, *suffixes: str) -> None:
         super().__init__(dir_okay=False, path_type=Path)
-        self.suffix = suffix
+        self.suffixes = suffixes
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path; fails when its name has another suffix. Raises StorageError like `check_place`."""
         path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
-        if not path.name.lower().endswith(self.suffix):
-            self.fail(f"{path}: the name of this file has to end with {self.suffix}", param, ctx)
+        if self.suffixes and not path.name.lower().endswith(self.suffixes):
+            self.fail(f"{path}: the name of this file has to end with {' or '.join(self.suffixes)}", param, ctx)
         check_place(path)
         return path
 

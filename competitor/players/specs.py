@@ -90,7 +90,7 @@ def checkpoint_path(spec: str) -> Path:
     path = Path(spec)
     if spec == CHAMPION:
         return shipped(f"checkpoints/{CHAMPION}.safetensors")
-    if _is_run(spec):
+    if is_run(spec):
         return _best_of(path)
     if path.is_file() and path.suffix not in SUFFIXES and not path.with_name(f"{path.name}.safetensors").exists():
         hint = f"; a policy of stable-baselines3 is {BASELINES}{spec}" if path.suffix == ".zip" else ""
@@ -133,14 +133,15 @@ def _file_of(spec: str) -> Path | None:
     return source_of(spec) if kind == "class" else None
 
 
-def _is_run(spec: str) -> bool:
+def is_run(spec: str) -> bool:
+    """Whether `spec` is the directory of a run."""
     return (Path(spec) / BEST_OF_RUN.parent).is_dir()
 
 
 def _names_checkpoint(spec: str) -> bool:
     path = Path(spec)
     looks_like_one = path.suffix == ".safetensors" or (len(path.parts) > 1 and ":" not in spec)
-    exists = path.is_file() or _is_run(spec) or Path(f"{spec}.safetensors").is_file()
+    exists = path.is_file() or is_run(spec) or Path(f"{spec}.safetensors").is_file()
     return spec == CHAMPION or looks_like_one or (bool(spec) and exists)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,16 @@ def round_json(
 def match_rounds(match: FinishedMatch) -> list[Json]:
     """The rounds of a match as the viewer takes them. The own side is left, whatever the server called it."""
     rounds, score = [], (0, 0)
+    for rows, views, result in views_of(match):
+        opponent = None if match.opponent_actions is None else match.opponent_actions[rows]
+        rounds.append(round_json(views, (match.actions[rows], opponent), result, score))
+        score = (score[0] + (result == 1), score[1] + (result == -1))
+    return rounds
+
+
+def views_of(match: FinishedMatch) -> Iterator[tuple[slice, Floats, int | None]]:
+    """Yield for each round its rows in the match, its views (steps + 1, 18) and its result, None: not known."""
     for played in rounds_of(match):
         rows = slice(played.first, played.first + played.steps)
-        opponent = None if match.opponent_actions is None else match.opponent_actions[rows]
         last = match.obs[rows][-1:] if played.final is None else played.final[None]
-        views = np.vstack((match.obs[rows], last))
-        rounds.append(round_json(views, (match.actions[rows], opponent), played.result, score))
-        score = (score[0] + (played.result == 1), score[1] + (played.result == -1))
-    return rounds
+        yield rows, np.vstack((match.obs[rows], last)), played.result

@@ -1,31 +1,51 @@
-"""Rounds as plain values for <rink-viewer>; static/rink-viewer.js says what it takes."""
+"""Files and rounds as <rink-viewer> takes them, with what an agent thinks of them; see static/rink-viewer.js."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import is_match_file, read_match
 from competitor.play.recording import load_recording
-from competitor.viewer.frames import match_rounds, round_json
+from competitor.play.rounds import Round
+from competitor.players import short_name
+from competitor.viewer.frames import Floats, Json, frames_of, match_rounds, round_json, rounded, views_of
+from competitor.viewer.mind import Mind
+from competitor.wire.names import shown_name
 
 
-def match_json(path: Path) -> dict[str, Any]:
-    """The match or the round in a file as the viewer takes it; raises RecordingError when it cannot be read."""
-    return _of_match(path) if is_match_file(path) else _of_recording(path)
+def match_json(path: Path, mind: Mind | None = None) -> Json:
+    """The match or the round in a file as the viewer takes it, with what `mind` thinks of it.
 
-
-def _of_recording(path: Path) -> dict[str, Any]:
+    Raises RecordingError when the file cannot be read, or was played on a rink that the mind does not know.
+    """
+    if is_match_file(path):
+        return match_shown(read_match(path)[0], mind)
     recording = load_recording(path)
-    about, played = recording.about, recording.round
-    names = [about.player, about.opponent]
-    return {
-        "names": names if about.side == 0 else names[::-1],
-        "rounds": [round_json(played.obs[0], (played.actions[0], played.actions[1]), played.winner)],
-    }
+    return round_shown(recording.round, short_name(recording.about.player), mind)
 
 
-def _of_match(path: Path) -> dict[str, Any]:
-    """The own side plays left, whatever the server called it: nobody sent the other one's view."""
-    match, _ = read_match(path)
-    return {"names": [match.checkpoint, match.opponent or "opponent"], "rounds": match_rounds(match)}
+def round_shown(played: Round, player: str, mind: Mind | None = None) -> Json:
+    """A round that `player` played, as the viewer takes it."""
+    side, opponent = played.setup.side, short_name(played.setup.opponent)
+    shown = round_json(played.obs[0], (played.actions[0], played.actions[1]), played.winner)
+    if mind is not None:
+        place = 1 - side if player != mind.name == opponent else side
+        shown["mind"] = mind_json(mind, played.obs[place], played.actions[place], place)
+    return {"names": [player, opponent] if side == 0 else [opponent, player], "rounds": [shown]}
+
+
+def match_shown(match: FinishedMatch, mind: Mind | None = None) -> Json:
+    """A match as the viewer takes it. The own side is left, whatever the server called it."""
+    rounds = match_rounds(match)
+    if mind is not None:
+        for shown, (rows, views, _) in zip(rounds, views_of(match), strict=True):
+            shown["mind"] = mind_json(mind, views, match.actions[rows], 0)
+    return {"names": [short_name(match.checkpoint), shown_name(match.opponent or "opponent")], "rounds": rounds}
+
+
+def mind_json(mind: Mind, views: Floats, actions: Floats, side: int) -> Json:
+    """What `mind` thinks of a round that it sees from `side`."""
+    value, dreams = mind.look_on(views, actions)
+    steps = [[row[:8] for row in frames_of(dream, side)] for dream in dreams]
+    return {"side": side, "value": rounded(value), "dreams": steps}

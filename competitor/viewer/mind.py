@@ -1,0 +1,53 @@
+"""What an agent thinks while it looks on at a recorded round: what it expects, and what it dreams comes next."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from competitor.errors import RecordingError
+from competitor.players import checkpoint_path, short_name
+from competitor.viewer.frames import Floats
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint
+from dreamer.sequence_model import features, stack
+
+HORIZON = 15
+"""Steps that are dreamed on: as far as an agent dreams while it learns."""
+SEED = 0
+"""Of the chance in the dreams: the same round always shows the same ones."""
+
+
+class Mind:
+    """An agent that looks on. name: without folders, as it is shown."""
+
+    def __init__(self, agent: Dreamer, name: str) -> None:
+        self.agent, self.name = agent, name
+
+    @classmethod
+    def load(cls, checkpoint: str) -> Mind:
+        """The mind of a checkpoint, of a run's best one, or of the champion; raises CheckpointError."""
+        return cls(load_checkpoint(checkpoint_path(checkpoint))[0], short_name(checkpoint))
+
+    @torch.inference_mode()
+    def look_on(self, views: Floats, actions: Floats) -> tuple[Floats, Floats]:
+        """What it expects (steps + 1,) and dreams (steps + 1, HORIZON, 18) at every step of a round.
+
+        views (steps + 1, 18) and actions (steps, 4) are those of the player in whose place it thinks. The dream goes
+        on with actions of its own. Raises RecordingError for a round on a rink of another keep mode.
+        """
+        agent = self.agent
+        if views.shape[1] != agent.obs_size or actions.shape[1] != agent.action_size:
+            raise RecordingError(f"{self.name} cannot look on: the round was played with another rink.keep_mode")
+        seen, acted = (torch.from_numpy(np.nan_to_num(part).astype(np.float32)) for part in (views, actions))
+        state, states = agent.initial_state(1), []
+        for step, obs in enumerate(seen):
+            state, _ = agent.act(state, obs[None], torch.tensor([step == 0]), deterministic=True)
+            states.append({key: part for key, part in state.items() if key != "action"})
+            state |= {"action": acted[step : step + 1]}
+        start = {key: part.squeeze(1) for key, part in stack(states).items()}
+        value = agent.behavior.value.mean(agent.behavior.value(features(start)))
+        chance = torch.Generator().manual_seed(SEED)
+        dreamed, *_ = agent.world_model.imagine(agent.behavior.policy, start, HORIZON, chance)
+        dreams = agent.world_model.decode(dreamed)[1:].transpose(0, 1)
+        return value.numpy(), dreams.numpy()

@@ -1,0 +1,97 @@
+"""Rounds as a moving picture, drawn as the rink itself is drawn: GIF with Pillow, MP4 with the extra `video`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competitor.errors import PackageError, missing_extra
+from competitor.rink.constants import CENTER_X, CENTER_Y, FPS
+from competitor.rink.rendering import Canvas, load_pillow
+from competitor.screen import Count
+from competitor.viewer.frames import Json
+from competitor.viewer.gallery import Item
+from dreamer.files import atomic_write
+
+GIF_EVERY = 2
+"""Browsers show a GIF with at most 50 pictures a second, most with fewer."""
+LAST_S = 0.8
+"""For which the end of a round is shown."""
+COLOURS = 64
+Pictures = Iterator[NDArray[np.uint8]]
+
+
+def need_video(path: Path) -> None:
+    """Raise PackageError unless what draws a file of this suffix is installed."""
+    Canvas()
+    _ffmpeg() if path.suffix.lower() == ".mp4" else load_pillow()
+
+
+def write_video(items: Sequence[Item], path: Path, on_item: Count) -> None:
+    """Write the rounds of `items` one after another as .gif or .mp4, at the speed of the game.
+
+    Raises OSError when the file cannot be written, PackageError like `need_video`, and what an item raises.
+    """
+    write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_gif
+    write(_pictures(items, on_item), path)
+
+
+def _pictures(items: Sequence[Item], on_item: Count) -> Pictures:
+    canvas = Canvas()
+    for done, item in enumerate(items, start=1):
+        yield from _match_pictures(canvas, item.load())
+        on_item(done, len(items))
+
+
+def _match_pictures(canvas: Canvas, match: Json) -> Pictures:
+    for played in match["rounds"]:
+        for frame in played["frames"]:
+            picture = canvas.frame(_rink(frame))
+            yield picture
+        yield from [picture] * round(LAST_S * FPS)
+
+
+def _rink(frame: Sequence[float]) -> Any:
+    """As much of a rink as its picture needs."""
+    x1, y1, angle1, x2, y2, angle2, x, y, held1, held2 = frame
+    one, two = (CENTER_X + x1, CENTER_Y + y1, angle1), (CENTER_X + x2, CENTER_Y + y2, angle2)
+    state = (*one, 0.0, 0.0, 0.0, *two, 0.0, 0.0, 0.0, CENTER_X + x, CENTER_Y + y, 0.0, 0.0)
+    return SimpleNamespace(state=state, score=SimpleNamespace(held_1=held1, held_2=held2))
+
+
+def _write_gif(pictures: Pictures, path: Path) -> None:
+    image = load_pillow()
+    first, *rest = (
+        image.fromarray(one).quantize(COLOURS) for step, one in enumerate(pictures) if step % GIF_EVERY == 0
+    )
+    settings = {"save_all": True, "append_images": rest, "duration": 1000 * GIF_EVERY // FPS, "loop": 0}
+    atomic_write(path, lambda file: first.save(file, format="GIF", **settings))
+
+
+def _write_mp4(pictures: Pictures, path: Path) -> None:
+    """Written beside its place first, since ffmpeg writes into a file of its own."""
+    ffmpeg, part = _ffmpeg(), path.with_name(f".{path.name}.{os.getpid()}.mp4")
+    try:
+        height, width, _ = (first := next(pictures)).shape
+        writer = ffmpeg.write_frames(str(part), (width, height), fps=FPS, macro_block_size=2, ffmpeg_log_level="error")
+        writer.send(None)
+        for picture in (first, *pictures):
+            writer.send(picture)
+        writer.close()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _ffmpeg() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise PackageError(missing_extra("writing .mp4", "video")) from error
+    return imageio_ffmpeg

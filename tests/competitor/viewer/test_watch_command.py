@@ -1,0 +1,91 @@
+"""The command `watch`: its mistakes, its files, and a whole process from the first line to Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from tests.competitor.viewer.recorded import a_round, folder
+
+__all__ = ["folder"]
+ROOT = Path(cli.__file__).parent
+
+
+def test_every_mistake_has_its_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = folder / "sub" / "foreign.npz"
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    for arguments, code, line in (
+        (["nothing"], 10, "there is nothing to watch at nothing: no recording, folder of them, run or checkpoint"),
+        (["nothing.npz"], 10, "there is no recorded round nothing.npz"),
+        ([str(ROOT / "README.md")], 10, "there is nothing to watch at"),
+        ([str(tmp_path)], 10, "there are no recorded rounds in"),
+        ([str(foreign)], 10, "is not a recorded round, or it is damaged"),
+        ([str(folder), "--agent", "nobody"], 4, "there is no checkpoint nobody.safetensors"),
+        ([str(folder), "--export", "x.avi"], 2, "x.avi: the name of this file has to end with .html or .gif or .mp4"),
+        ([str(folder), "--export", str(tmp_path / "x.mp4")], 18, "writing .mp4 needs the extra 'video'"),
+    ):
+        check_refusal(["watch", *arguments], code, line)
+
+
+def test_a_port_that_is_taken_has_its_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = f"cannot listen on 127.0.0.1:{port}: address already in use; choose another --port, 0 takes a free one"
+        check_refusal(["watch", str(folder), "--port", str(port)], 16, line)
+    check_refusal(["watch", str(folder), "--host", "nowhere.invalid", "--port", "0"], 16, "cannot listen on nowhere")
+
+
+def check_refusal(arguments: list[str], code: int, line: str) -> None:
+    """A command ends with this code and says this in its one line."""
+    with CliRunner().isolation() as (out, error, _):
+        assert cli.run(arguments) == code, arguments
+    said = (out.getvalue() + error.getvalue()).decode().replace("note: left out 1 of 4 files", "")
+    assert line in said and "Traceback" not in said and said.count("error: ") <= 1, said
+
+
+def test_a_gif_shows_all_rounds_of_the_match(folder: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    path = next(folder.glob("strong-weak-00000*"))
+    with CliRunner().isolation():
+        assert cli.run(["watch", str(path), "--export", str(tmp_path / "x.gif")]) == 0
+    with image.open(tmp_path / "x.gif") as gif:
+        seconds = sum(duration for duration in durations(gif)) / 1000
+    assert seconds == pytest.approx((a_round().steps + 1) / 50 + 0.8, abs=0.05)
+
+
+def durations(gif: Any) -> list[int]:
+    """How long (ms) each picture of a GIF is shown."""
+    found = []
+    for number in range(gif.n_frames):
+        gif.seek(number)
+        found.append(gif.info["duration"])
+    return found
+
+
+def test_the_command_prints_its_address_serves_there_and_ends_with_ctrl_c(folder: Path) -> None:
+    command = [sys.executable, str(ROOT / "cli.py"), "watch", str(folder), "--port", "0", "--no-browser"]
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": dict(os.environ)}
+    with subprocess.Popen(command, **settings) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        address = said.split()[1]
+        assert address.startswith("http://127.0.0.1:") and said.endswith("(Ctrl-C ends)\n")
+        with urlopen(address) as answer:
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        page, _, token = address.partition("?")
+        with urlopen(f"{page}api/rounds.json?{token}") as answer:
+            assert len(json.load(answer)) == 3
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert errors.startswith("note: left out 1 of 4 files") and errors.count("\n") == 1
