@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import click
 
 from competitor.errors import EXIT_INTERRUPTED
 from competitor.options import CONFIG, FILE, FOLDER, SET, ResultFile, also_written
+from competitor.screen import print_facts, print_line
 
+TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 MOST = 1_000_000_000  # matches: more than anybody plays, and a number that every database can hold
 
 
@@ -27,10 +30,11 @@ MOST = 1_000_000_000  # matches: more than anybody plays, and a number that ever
 @click.option("--games", type=click.IntRange(1, MOST), help="Stop after so many finished matches.")
 @click.option("--until", metavar="TIME", help="Finish then: 18:00, 2026-11-30T18:00, or 90m, 2h from now.")
 @click.option("--http", metavar="[HOST:]PORT", help="Answer /healthz and /metrics there.")
+@click.option("--dry-run", is_flag=True, help="Check everything but the connection, and say what would happen.")
 @click.option("--ca-file", type=FILE, help="Certificates to trust besides the system's, for wss://.")
 @CONFIG
 @SET
-def compete(**options: Any) -> int:
+def compete(*, dry_run: bool, **options: Any) -> int:
     """Play on a tournament server until told to stop; Ctrl-C finishes the matches in play.
 
     PLAYER: champion (the shipped agent), a checkpoint, a run (its best), module:Class, sb3:FILE.zip, sparring:NAME,
@@ -40,6 +44,7 @@ def compete(**options: Any) -> int:
     Examples:
       cli.py compete --server comprl://comprl.example.org:65335 --token-file token
       cli.py compete runs/first --server ws://localhost:8080 --games 10
+      cli.py compete --server comprl.example.org --token-file token --dry-run
       cli.py compete --server comprl.example.org --connections 4 --until 18:00 --http 9100
     """
     from competitor.daemon.supervisor import starting
@@ -51,6 +56,12 @@ def compete(**options: Any) -> int:
             asked = read_options(os.environ, time.time(), **options)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+        if dry_run:
+            from competitor.daemon.dry_run import rehearse
+
+            print_facts(rehearse(asked))
+            print_line("all is well; nothing was connected and nothing written")
+            return 0
         from competitor.daemon.compete import compete
 
         return 0 if compete(asked) else EXIT_INTERRUPTED
@@ -77,19 +88,41 @@ def status(directory: Path, as_json: bool) -> int:
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
 @click.option("--last", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many matches to show.")
+@click.option("--opponents", is_flag=True, help="Show a table per opponent instead, of all matches.")
+@click.option("--opponent", metavar="NAME", help="Only matches against this one; * and ? stand for anything.")
+@click.option("--checkpoint", metavar="NAME", help="Only matches of this player, as given to compete, or its sha256.")
+@click.option("--server", metavar="ADDRESS", help="Only matches there.")
+@click.option("--account", metavar="NAME", help="Only matches with the token of this file: NAME or NAME.txt.")
+@click.option("--since", type=click.DateTime(TIMES), help="Only matches that ended then or later.")
 @click.option("--json", "json_path", type=ResultFile(), help="Write them here too, with all that is known of them.")
-def matches(directory: Path, last: int, json_path: Path | None) -> None:
+@click.option("--csv", "csv_path", type=ResultFile(), help="Write a line per match here.")
+def matches(
+    directory: Path,
+    last: int,
+    opponents: bool,
+    since: datetime | None,
+    json_path: Path | None,
+    csv_path: Path | None,
+    **patterns: str | None,
+) -> None:
     """List the matches played on servers, with the results so far. DIR: their records, if not in records/.
 
     \b
     Examples:
       cli.py matches
-      cli.py matches records/ --last 1000 --json matches.json
+      cli.py matches --opponents --checkpoint champion --server "comprl://*"
+      cli.py matches records/ --last 1000 --since 2026-11-30 --csv matches.csv
     """
-    from competitor.daemon.database import last_matches
-    from competitor.daemon.match_list import matches_json, print_matches
+    from competitor.daemon.database import Wanted, last_matches
+    from competitor.daemon.match_list import matches_csv, matches_json, print_matches
+    from competitor.daemon.standings import print_standings, standings
 
+    wanted = Wanted(**patterns, since_s=since.timestamp() if since else None)
     damaged: list[str] = []
-    listed = last_matches(directory, last, damaged)
-    with also_written(json_path, matches_json(listed)):
-        print_matches(listed, directory, damaged=len(damaged))
+    listed = last_matches(directory, last, damaged, wanted)
+    stands = standings(directory, wanted)
+    with also_written(json_path, matches_json(listed, stands)), also_written(csv_path, matches_csv(listed)):
+        if opponents and listed:
+            print_standings(stands)
+        else:
+            print_matches(listed, directory, damaged=len(damaged))

@@ -50,7 +50,7 @@ def compete(options: CompeteOptions) -> bool:
     signals = Signals()
     with signals_to(signals):
         config = options.load_config()
-        digest = _digest(options.checkpoint)
+        digest = weights_digest(options.checkpoint)
         try:
             place = StatusFile(options.records)
         except OSError as error:
@@ -118,6 +118,7 @@ class Daemon:
                 self._telemetry,
                 wire=options.address.wire,
                 server=str(options.address),
+                account=options.account,
                 stuck_after_s=compete.stuck_after_s,
                 redact=Redaction(options.token),
             )
@@ -276,7 +277,7 @@ def _changed(before: CompeteConfig, after: CompeteConfig) -> set[str]:
     return {key for key, value in before.model_dump().items() if new[key] != value}
 
 
-def _digest(checkpoint: str) -> str:
+def weights_digest(checkpoint: str) -> str:
     """The sha256 of the weights as their card has it, or of another player's file; nothing is loaded or written yet.
 
     Raises CheckpointError, and PlayerError for a checkpoint with other observations or actions, or no player at all.

@@ -24,7 +24,7 @@ from competitor.play.finished_match import FinishedMatch, MatchFacts
 from competitor.play.outcomes import PlayedRound
 
 NAME = "matches.sqlite3"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 
 
@@ -45,7 +45,12 @@ class MatchRow(MatchFacts):
 _ROW = TypeAdapter(MatchRow)
 COLUMNS = tuple(field.name for field in fields(MatchRow))
 SQL_TYPES = {str: "TEXT", float: "REAL", int: "INTEGER", bool: "INTEGER"}
-EARLIER_NAMES = {"connection": "link", "rounds": "expected_rounds", "inferred": "0"}  # in version 1
+EARLIER_NAMES: dict[int, dict[str, str]] = {
+    1: {"connection": "link", "rounds": "expected_rounds", "inferred": "0", "account": "''"},
+    2: {"account": "''"},
+    SCHEMA_VERSION: {},
+}
+"""What stood for a column in each version that can be read."""
 
 
 def _column(name: str, hint: Any) -> str:
@@ -62,11 +67,13 @@ SCHEMA = (
     starter TEXT, result INTEGER, PRIMARY KEY (match, number)) WITHOUT ROWID""",
     "CREATE INDEX matches_by_time ON matches (ended_at, id)",
 )
-UPGRADE = (
+_UPGRADE_2 = ("ALTER TABLE matches ADD COLUMN account TEXT NOT NULL DEFAULT ''",)
+_UPGRADE_1 = (
     "ALTER TABLE matches RENAME COLUMN link TO connection",
     "ALTER TABLE matches RENAME COLUMN expected_rounds TO rounds",
     "ALTER TABLE matches ADD COLUMN inferred INTEGER NOT NULL DEFAULT 0",
 )
+UPGRADES = {1: (*_UPGRADE_1, *_UPGRADE_2), 2: _UPGRADE_2}
 
 
 @dataclass(frozen=True)
@@ -173,27 +180,66 @@ class Database:
             self._connection = None
 
 
-def last_matches(directory: Path, count: int, damaged: list[str] | None = None) -> list[ListedMatch]:
-    """Return the last `count` matches recorded in `directory`, oldest first; none when nothing is recorded there.
+@dataclass(frozen=True)
+class Wanted:
+    """Which matches: all that fit every pattern given, in which * and ? stand for anything; None: whatever it is.
 
-    Damaged rows are left out and said in `damaged`. Makes and changes nothing. Raises RecordingError when the
-    database is damaged or of another version.
+    checkpoint: as it was given to `compete`, or the beginning of its digest. since_s: unix seconds.
+    """
+
+    opponent: str | None = None
+    checkpoint: str | None = None
+    server: str | None = None
+    account: str | None = None
+    since_s: float | None = None
+
+
+@contextmanager
+def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connection, str, dict[str, Any]] | None]:
+    """Yield a connection that changes nothing, a table expression of the matches wanted, and its values.
+
+    The expression has `id` and all of COLUMNS. None when nothing is recorded in `directory`. Raises RecordingError when
+    the database is damaged or of another version.
     """
     path = directory / NAME
     if not path.is_file():
-        return []
+        yield None
+        return
     try:
         with closing(_reader(path)) as connection:
-            return _listed(connection, count, _check_version(connection, path), [] if damaged is None else damaged)
+            earlier = EARLIER_NAMES[_check_version(connection, path)]
+            names = ", ".join(f"{earlier.get(name, name)} AS {name}" for name in COLUMNS)
+            values = {name: value for name, value in vars(wanted).items() if value is not None}
+            conditions = " AND ".join(["TRUE", *(_CONDITIONS[name] for name in values)])
+            yield connection, f"(SELECT * FROM (SELECT id, {names} FROM matches) WHERE {conditions})", values
     except sqlite3.Error as error:
         raise RecordingError(f"{path} cannot be read: {error}") from error
 
 
-def _listed(connection: sqlite3.Connection, count: int, version: int, damaged: list[str]) -> list[ListedMatch]:
+_CONDITIONS = {name: f"{name} GLOB :{name}" for name in ("opponent", "server", "account")} | {
+    "checkpoint": "(checkpoint GLOB :checkpoint OR digest GLOB :checkpoint || '*')",
+    "since_s": "ended_at >= :since_s",
+}
+
+
+def last_matches(
+    directory: Path, count: int, damaged: list[str] | None = None, wanted: Wanted = Wanted()
+) -> list[ListedMatch]:
+    """Return the last `count` matches wanted of those in `directory`, oldest first; none when nothing is recorded.
+
+    Damaged rows are left out and said in `damaged`. Makes and changes nothing. Raises RecordingError like `reading`.
+    """
+    with reading(directory, wanted) as found:
+        return [] if found is None else _listed(*found, count, [] if damaged is None else damaged)
+
+
+def _listed(
+    connection: sqlite3.Connection, matches: str, values: dict[str, Any], count: int, damaged: list[str]
+) -> list[ListedMatch]:
     sums = ", ".join(f"SUM(result IS '{letter}') OVER (ORDER BY ended_at, id)" for letter in "WDL")
-    names = ", ".join(EARLIER_NAMES.get(name, name) if version == 1 else name for name in COLUMNS)
     found = connection.execute(
-        f"SELECT id, {sums}, {names} FROM matches ORDER BY ended_at DESC, id DESC LIMIT ?", (count,)
+        f"SELECT id, {sums}, {', '.join(COLUMNS)} FROM {matches} ORDER BY ended_at DESC, id DESC LIMIT :count",
+        values | {"count": count},
     ).fetchall()
     listed = []
     for number, *tally, columns in ((row[0], *row[1:4], row[4:]) for row in reversed(found)):
@@ -239,7 +285,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file. Several daemons may try at once: the transaction lets one of them."""
     is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
     version = _version(connection)
-    statements = SCHEMA if is_empty and version == 0 else UPGRADE if version == 1 else ()
+    statements = SCHEMA if is_empty and version == 0 else UPGRADES.get(version, ())
     for statement in statements:
         connection.execute(statement)
     if statements:
@@ -249,7 +295,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     version = _version(connection)
-    if version not in (1, SCHEMA_VERSION):
+    if version not in EARLIER_NAMES:
         raise RecordingError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "use the program that wrote it, or another directory"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
+from competitor.daemon.database import COLUMNS as COLUMNS_KEPT
 from competitor.daemon.database import ListedMatch, MatchRow, MatchTally
+from competitor.daemon.standings import Standing, standings_json
 from competitor.evaluate.statistics import wilson_interval
 from competitor.screen import Table, fits, make_console, print_line, print_table
 from competitor.wire.names import shown_name
@@ -57,12 +61,33 @@ def _fitting_table(rows: Sequence[dict[str, str]], width: int) -> Table:
     return next((table for table in tables if fits(table, width)), tables[0])
 
 
-def matches_json(listed: Sequence[ListedMatch]) -> str:
+def matches_json(listed: Sequence[ListedMatch], standings: Sequence[Standing] = ()) -> str:
     """Return everything the table of matches knows of them; times as ISO 8601 in UTC and as unix seconds."""
     tally = listed[-1].tally if listed else MatchTally()
     low, high = wilson_interval(tally.wins, tally.matches)
     summary = asdict(tally) | {"matches": tally.matches, "win_rate": _win_rate(tally), "ci95": [low, high]}
-    return json.dumps({"summary": summary, "matches": [_facts(match) for match in listed]}, indent=2) + "\n"
+    everything = {
+        "summary": summary,
+        "standings": standings_json(standings),
+        "matches": [_facts(match) for match in listed],
+    }
+    return json.dumps(everything, indent=2) + "\n"
+
+
+def matches_csv(listed: Sequence[ListedMatch]) -> str:
+    """Return a line per match, with a header; no cell is what a spreadsheet would calculate."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["ended", *COLUMNS_KEPT])
+    for match in listed:
+        facts = _facts(match)
+        lines.writerow([_as_text(facts[name]) for name in ("ended", *COLUMNS_KEPT)])
+    return text.getvalue()
+
+
+def _as_text(value: object) -> object:
+    risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if risky else value
 
 
 def _facts(match: ListedMatch) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class CompeteOptions:
     """What a daemon is asked to do; `load_config` reads the settings, now and at every SIGHUP.
 
     checkpoint: a path, or "champion". games: finished matches to play, until: when to finish; None: no limit.
-    http: host and port to answer on. ca_file: certificates to trust besides the system's. warning: to be shown.
+    account: what the records call it. http: host and port to answer on. ca_file: certificates to trust besides the
+    system's. warning: to be shown.
     """
 
     address: Address
@@ -68,6 +69,7 @@ class CompeteOptions:
     load_config: Callable[[], Config]
     games: int | None = None
     until: Until | None = None
+    account: str = ""
     http: tuple[str, int] | None = None
     ca_file: Path | None = None
     warning: str | None = None
@@ -103,6 +105,7 @@ def read_options(
         checkpoint=checkpoint,
         records=records,
         load_config=partial(load_config, config_path, overrides=overrides),
+        account="" if token_file is None else token_file.stem,
         games=games,
         until=None if until is None else _until(until, now_s),
         http=None if http is None else _host_and_port(http),

@@ -35,19 +35,20 @@ class Tournament:
         *,
         wire: str,
         server: str,
+        account: str = "",
         stuck_after_s: float,
         redact: Redaction | None = None,
         saved_within_s: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`wire` and `server` go into the records; `saved` is called `saved_within_s` after a match at the latest.
+        """`wire`, `server`, `account` go into the records; `saved` is called `saved_within_s` after a match at most.
 
         redact: takes the token out of texts that come from the server.
         """
         self.redact: Callable[[str], str] = redact or str
         self.engine, self.records, self.lifecycle, self.telemetry = engine, records, lifecycle, telemetry
-        self.wire, self.server = wire, server
+        self.wire, self.server, self.account = wire, server, account
         self.stuck_after_s, self.saved_within_s = stuck_after_s, saved_within_s
         self.clock, self.wall_clock = clock, wall_clock
 
@@ -213,6 +214,7 @@ class Participant:
             match_id=session.match_id,
             wire=self._tournament.wire,
             server=self._tournament.server,
+            account=self._tournament.account,
             connection=self.name,
             opponent=session.opponent,
             started_at=session.started_at,

@@ -234,3 +234,47 @@ def test_help_and_early_mistakes_do_not_wait_for_torch(arguments: list[str]) -> 
 def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["compete", "--server", "127.0.0.1:1", *arguments]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_happen_and_leaves_nothing(
+    elsewhere: Path, closed_port: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "ada.txt").write_text("s3cret-t0ken")
+    (elsewhere / "ada.txt").chmod(0o600)
+    before = sorted(elsewhere.rglob("*"))
+    server = f"127.0.0.1:{closed_port}"  # which would refuse a connection
+    more = ["--token-file", "ada.txt", "--games", "3", "--http", str(closed_port), "--connections", "2"]
+    assert cli.run(["compete", "--server", server, *more, "--dry-run"]) == 0
+    out, err = capfd.readouterr()
+    for words in (
+        server,
+        "account ada",
+        "champion (",
+        "2 at once, until 3 matches are finished",
+        f":{closed_port}/hea",
+    ):
+        assert words in out
+    assert "s3cret-t0ken" not in out + err
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+def test_a_dry_run_finds_every_mistake(fails: Fails, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "file").write_text("")
+    (elsewhere / "damaged").mkdir()
+    (elsewhere / "damaged/matches.sqlite3").write_bytes(b"no database " * 99)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        mistakes: list[tuple[int, list[str], str]] = [
+            (ADDRESS, ["--server", "http://h"], "http"),
+            (3, ["--server", "h", "--set", "compete.connections=0"], "compete.connections"),
+            (CHECKPOINT, ["none.safetensors", "--server", "h"], "no checkpoint none"),
+            (PLAYER, ["nowhere:Nobody", "--server", "h"], "nowhere"),
+            (STORAGE, ["--server", "h", "--records", "file/r"], "file/r"),
+            (10, ["--server", "h", "--records", "damaged"], "matches.sqlite3"),
+            (CERTIFICATE, ["--server", "wss://h", "--ca-file", "file"], "file"),
+            (PORT, ["--server", "h", "--http", str(taken.getsockname()[1])], "cannot listen"),
+            (TOKEN, ["--server", "h", "--token-file", "none"], "none"),
+        ]
+        for code, arguments, words in mistakes:
+            assert words in fails(code, *arguments, "--dry-run")
+    monkeypatch.setenv("COMPRL_ACCESS_TOKEN", "s3cret t0ken")
+    fails(TOKEN, "--server", "ws://h", "--dry-run")

@@ -99,6 +99,7 @@ def test_no_matches() -> None:
     assert printed([]) == ["no matches are recorded in records"]
     assert json.loads(matches_json([])) == {
         "summary": {"wins": 0, "draws": 0, "losses": 0, "matches": 0, "win_rate": None, "ci95": [0.0, 1.0]},
+        "standings": [],
         "matches": [],
     }
 

@@ -301,19 +301,24 @@ def test_what_a_full_disk_does_not_take_is_kept_elsewhere(tmp_path: Path, monkey
     assert ids(tmp_path / "records") == ["match-1"]
 
 
-def test_a_table_of_the_version_before_is_read_and_taken_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_table_of_a_version_before_is_read_and_taken_over(version: int, tmp_path: Path) -> None:
     with Records(tmp_path) as records:
         keep(records, numbered_match(1))
     connection = sqlite3.connect(tmp_path / NAME)
-    connection.execute("ALTER TABLE matches RENAME COLUMN connection TO link")
-    connection.execute("ALTER TABLE matches RENAME COLUMN rounds TO expected_rounds")
-    connection.execute("ALTER TABLE matches DROP COLUMN inferred")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute("ALTER TABLE matches DROP COLUMN account")
+    if version == 1:
+        connection.execute("ALTER TABLE matches RENAME COLUMN connection TO link")
+        connection.execute("ALTER TABLE matches RENAME COLUMN rounds TO expected_rounds")
+        connection.execute("ALTER TABLE matches DROP COLUMN inferred")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     (before,) = last_matches(tmp_path, 5)
     assert (before.row.connection, before.row.rounds, before.row.inferred) == ("connection 1", 4, False)
+    assert before.row.account == ""
     with Records(tmp_path) as records:
-        keep(records, numbered_match(2))
+        keep(records, numbered_match(2, account="ada"))
+    assert [one.row.account for one in last_matches(tmp_path, 5)] == ["", "ada"]
     assert ids(tmp_path) == ["match-1", "match-2"]
 
 
@@ -433,7 +438,7 @@ def test_a_damaged_database(tmp_path: Path) -> None:
         last_matches(tmp_path, 1)
 
 
-@pytest.mark.parametrize("statement", ["PRAGMA user_version = 3", "PRAGMA user_version = 0"])
+@pytest.mark.parametrize("statement", ["PRAGMA user_version = 4", "PRAGMA user_version = 0"])
 def test_another_version(tmp_path: Path, statement: str) -> None:
     Records(tmp_path).close()
     connection = sqlite3.connect(tmp_path / NAME)
@@ -441,6 +446,6 @@ def test_another_version(tmp_path: Path, statement: str) -> None:
     connection.close()
     version = statement[-1]
     line = refused(tmp_path, RecordingError)
-    assert f"has schema version {version}, this program knows 2" in line
+    assert f"has schema version {version}, this program knows 3" in line
     with pytest.raises(RecordingError, match=f"has schema version {version}"):
         last_matches(tmp_path, 1)

@@ -114,6 +114,8 @@ def test_a_match_from_start_to_record(hall: Hall) -> None:
         "digest": "d1835",
         "rating": 24.5,
         "inferred": False,
+        "account": "",
+        "opponent_actions": None,
     }
     assert match.result == "W"
     assert np.array_equal(match.obs, rows) and np.array_equal(match.actions, actions)

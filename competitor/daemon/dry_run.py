@@ -1,0 +1,91 @@
+"""`compete --dry-run`: everything that can be wrong before the first connection, and what would happen then.
+
+It does not connect: a login takes a place in the server's queue, and one that is given up counts against an account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from competitor.config import CompeteConfig
+from competitor.daemon.compete import SHOWN_DIGITS, make_wire, weights_digest
+from competitor.daemon.database import Wanted
+from competitor.daemon.health import HealthServer
+from competitor.daemon.options import CompeteOptions
+from competitor.daemon.standings import standings
+from competitor.daemon.supervisor import Lifecycle
+from competitor.daemon.telemetry import Telemetry
+from competitor.daemon.tournament import Tournament
+from competitor.engine.brain import load_brain
+from competitor.engine.engine import Brain, Engine
+from competitor.options import check_place
+from competitor.play.finished_match import FinishedMatch
+
+
+@dataclass(frozen=True)
+class _Forgetful:
+    """Keeps no match: none is played."""
+
+    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
+        """Forget it."""
+        saved()
+
+
+def rehearse(options: CompeteOptions) -> dict[str, str]:
+    """Check settings, player, token, certificates, records and port as `compete` does; returns what would happen.
+
+    Nothing is left on the disk. Raises what `compete` raises before it connects.
+    """
+    config = options.load_config()
+    digest = weights_digest(options.checkpoint)
+    check_place(options.records / "match", shown=options.records)
+    played = sum(one.tally.matches + one.unfinished for one in standings(options.records, Wanted()))
+    telemetry, compete = Telemetry(), config.compete
+    if options.http is not None:
+        HealthServer(*options.http, telemetry, lambda: "dry run", stuck_after_s=compete.stuck_after_s).close()
+    brain = load_brain(
+        options.checkpoint, deterministic=compete.deterministic, seed=config.run.seed, threads=config.run.threads
+    )
+    brain.self_test()
+    make_wire(options, compete, _tournament(options, compete, brain, telemetry), telemetry)
+    return _facts(options, compete, digest, played)
+
+
+def _tournament(options: CompeteOptions, compete: CompeteConfig, brain: Brain, telemetry: Telemetry) -> Tournament:
+    engine = Engine(brain, deadline_s=compete.deadline_s, counter=telemetry, generator=np.random.default_rng(0))
+    return Tournament(
+        engine,
+        _Forgetful(),
+        Lifecycle(options.games),
+        telemetry,
+        wire=options.address.wire,
+        server=str(options.address),
+        stuck_after_s=compete.stuck_after_s,
+    )
+
+
+def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played: int) -> dict[str, str]:
+    ends = ["a signal stops it"]
+    if options.games is not None:
+        ends.insert(0, f"{options.games} matches are finished")
+    if options.until is not None:
+        ends.insert(0, f"it is {options.until}")
+    how = "most likely actions" if compete.deterministic else "sampled actions"
+    tries = f"{compete.attempts} times in a row at most" if compete.attempts else "for ever"
+    facts = {
+        "server": f"{options.address}{'' if options.address.scheme == 'wss' else ' (not encrypted)'}",
+        "token": f"{len(options.token)} characters{f', account {options.account}' if options.account else ''}",
+        "player": f"{options.checkpoint} ({digest[:SHOWN_DIGITS]}), {how}; it has answered test observations",
+        "records": f"{options.records}, which can be written and holds {played} matches",
+        "plays": f"{compete.connections} at once, until {' or '.join(ends)}",
+        "answers": f"within {1000 * compete.deadline_s:.0f} ms, else the strong basic opponent's",
+        "reconnects": f"after {compete.retry_first_s:g} to {compete.retry_most_s:g} s, {tries}",
+    }
+    if options.http is not None:
+        facts["health"] = f"http://{options.http[0]}:{options.http[1]}/healthz and /metrics"
+    if options.warning:
+        facts["warning"] = options.warning
+    return facts
