@@ -6,9 +6,9 @@ Two shapes: the default preset, and the standard unit that other DreamerV3 learn
 of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, networks of width 256). An update is
 everything: drawing the batch, world model, dream, actor, critic and the optimisers. The data are random numbers.
 
-Ways: "plain" the reference modules and autograd, and "bfloat16" the same with products in that precision, both with as
-many torch threads as --threads says; "native" the compiled ways of dreamer/speed in one thread, "overlapped" in two
-(dreamer/pipeline.py). They take turns, ten updates at a time, so that a busy machine is as unfair to one as to another.
+Ways: "plain" the reference modules and autograd, with as many torch threads as --threads says; "native" the compiled
+ways of dreamer/speed in one thread, "overlapped" in two (dreamer/pipeline.py). They take turns, ten updates at a time,
+so that a busy machine is as unfair to one as to another.
 
 The share of the peak is the arithmetic of the plain modules' products by the time and the speed of a large product that
 is measured with as many threads. Parts (benchmarks/update_parts.py) are in float32; some are parts of others.
@@ -52,7 +52,7 @@ STANDARD = {
     "behavior": {"starts": 1024, "siblings": 1, "horizon": 15, "lookahead": 0},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
-KERNELS: dict[str, fast.Kind] = {"plain": "plain", "bfloat16": "plain", "native": "native", "overlapped": "native"}
+KERNELS: dict[str, fast.Kind] = {"plain": "plain", "native": "native", "overlapped": "native"}
 STRETCH = 10  # updates that each way makes in its turn; times are means over a stretch
 Result = dict[str, Any]
 
@@ -79,12 +79,11 @@ class Learning:
 
     def __init__(self, config: DreamerConfig, way: str, threads: int) -> None:
         self.way = way
-        self.threads = {"plain": threads, "bfloat16": threads, "overlapped": 2}.get(way, 1)
+        self.threads = {"plain": threads, "overlapped": 2}.get(way, 1)
         self.settle()  # before the pipeline, whose second thread keeps the number of threads that it finds
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
         self.agent.fit_normalizer(self.replay.observations(5000))
         self.gflop = update_gflop(Updater(self.agent), self.replay)
-        self.agent.settle(torch.device("cpu"), "bfloat16" if way == "bfloat16" else "float32")
         self.pipeline = Pipeline(self.agent, overlap=way == "overlapped")
         self.wall_ms: list[float] = []
         self.cpu_ms: list[float] = []
@@ -131,7 +130,7 @@ def _result(name: str, one: Learning, repeats: int) -> Result:
         "gflop": one.gflop,
         "peak_gflops": peak,
         "share_of_peak": 1e3 * one.gflop / statistics.median(wall) / peak,
-        "parts_ms": {} if one.way == "bfloat16" else parts(one.pipeline.updater, one.replay, repeats),
+        "parts_ms": parts(one.pipeline.updater, one.replay, repeats),
         "weights": sum(p.numel() for p in one.agent.parameters() if p.requires_grad),
     }
 
@@ -170,7 +169,7 @@ def main() -> None:
             config = default if shape == "default preset" else standard_unit(default)
             updates = arguments.updates if shape == "default preset" else max(1, arguments.updates // 5)
             results += measure(shape, config, updates, ways, threads)
-        ways = [way for way in ways if way in ("plain", "bfloat16")]  # the ones that the number of threads changes
+        ways = [way for way in ways if way == "plain"]  # the one that the number of threads changes
     print_tables(results)
     if arguments.json:
         about = {"machine": platform.platform(), "torch": torch.__version__, "results": results}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamer.behavior import Behavior
-from dreamer.config import DreamerConfig, Precision
+from dreamer.config import DreamerConfig
 from dreamer.fast import native, plainly, speed
 from dreamer.networks import initialize
 from dreamer.sequence_model import State, features
@@ -31,7 +31,6 @@ class Dreamer(nn.Module):
         self._initialize(seed)
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
-        self.precision: Precision = "float32"
         self.updates = 0
 
     @property
@@ -39,15 +38,14 @@ class Dreamer(nn.Module):
         """Where the weights and the generator are."""
         return self.world_model.obs_mean.device
 
-    def settle(self, device: torch.device, precision: Precision = "float32") -> "Dreamer":
-        """Live on ``device`` and learn with products in ``precision``; to be called before an ``Updater`` is made.
+    def settle(self, device: torch.device) -> "Dreamer":
+        """Live on ``device``; to be called before an ``Updater`` is made.
 
         On another kind of device the generator begins anew from its seed, with other numbers.
         """
         if device.type != self.device.type:
             self.to(device)
             self.generator = torch.Generator(device).manual_seed(self.generator.initial_seed())
-        self.precision = precision
         return self
 
     def on_cpu(self) -> "Dreamer":

@@ -13,7 +13,6 @@ Updates = Annotated[int, Field(ge=0, le=10**9)]
 Size = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=4096)]  # a model of such layers still fits into a common machine's memory
 Few = Annotated[int, Field(ge=1, le=256)]
-Precision = Literal["float32", "bfloat16"]
 
 
 class Section(BaseModel):

@@ -9,15 +9,6 @@ from dreamer.fast import native
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
 
 
-class Linear(nn.Linear):
-    """A product that torch.autocast may make in bfloat16; its result is float32 again, for norms, sums and losses."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., inputs) -> (..., outputs)."""
-        product = super().forward(x)
-        return product.float() if product.dtype == torch.bfloat16 else product
-
-
 class RMSNorm(nn.Module):
     """x / rms(x) * scale (arXiv 1910.07467), in the fewest passes that plain torch allows on a CPU."""
 
@@ -29,10 +20,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., size) -> the same shape."""
-        # To torch.autocast vecdot is a product, but a mean of squares with 8 bits is no scale to divide by.
-        rounded = torch.is_autocast_enabled(x.device.type)
-        squares = x.square().sum(-1) if rounded else torch.linalg.vecdot(x, x)
-        mean_square = squares[..., None] / x.shape[-1]
+        mean_square = torch.linalg.vecdot(x, x)[..., None] / x.shape[-1]
         return x * torch.rsqrt(mean_square + self.EPSILON) * self.scale
 
 
@@ -61,15 +49,15 @@ def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, lay
     blocks: list[nn.Module] = []
     for width in [inputs, *[units] * (layers - 1)]:
         blocks += build_block(width, units, config)
-    return Perceptron(*blocks, Linear(units, outputs))
+    return Perceptron(*blocks, nn.Linear(units, outputs))
 
 
 def build_block(inputs: int, outputs: int, config: ModelConfig) -> list[nn.Module]:
     """One hidden layer; with a norm the bias is left out, the norm's scale stands in for it."""
     activation = ACTIVATIONS[config.activation]()
     if config.norm == "none":
-        return [Linear(inputs, outputs), activation]
-    return [Linear(inputs, outputs, bias=False), RMSNorm(outputs), activation]
+        return [nn.Linear(inputs, outputs), activation]
+    return [nn.Linear(inputs, outputs, bias=False), RMSNorm(outputs), activation]
 
 
 def scale_output(mlp: nn.Sequential, scale: float) -> nn.Sequential:
@@ -100,7 +88,7 @@ class RecurrentCell(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, norm: bool) -> None:
         super().__init__()
-        self.product = Linear(inputs + hidden, 3 * hidden, bias=not norm)
+        self.product = nn.Linear(inputs + hidden, 3 * hidden, bias=not norm)
         self.norm = RMSNorm(3 * hidden) if norm else nn.Identity()
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from dreamer.config import OptimizerConfig
 from dreamer.fast import native
 
+LOWEST_SHARE = 0.1
+"""Of a rate that falls: without a floor, what a run of hours meets last hardly moves its weights, and a continued run
+cannot adapt. A tenth of the default is still three times the rate at which DreamerV3 learns throughout (4e-5)."""
+
 
 class LaProp(torch.optim.Optimizer):
     """Momentum over normalised gradients (LaProp, arXiv 2002.04839); Adam normalises the momentum instead.
@@ -159,13 +163,13 @@ class Learner:
             torch._foreach_mul_([p.grad for p in weights if p.grad is not None], factors)
 
     def _set_rates(self) -> None:
-        """Linear warm-up, and from ``decay_after`` on the inverse of the updates.
+        """Linear warm-up, and from ``decay_after`` on the inverse of the updates, down to ``LOWEST_SHARE``.
 
         The second-moment estimates are noise at first, and so would be full steps. Later steps of that size keep
         everything shaking around what it could be; the inverse needs no end of the run to be known.
         """
         share = min(1.0, (self.steps + 1) / self.config.warmup) if self.config.warmup else 1.0
         if self.decay_after:
-            share *= min(1.0, self.decay_after / (self.steps + 1))
+            share *= min(1.0, max(LOWEST_SHARE, self.decay_after / (self.steps + 1)))
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * share

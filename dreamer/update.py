@@ -5,15 +5,13 @@ world model and the dream each draw from a generator of their own, so that neith
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
 
 from dreamer.agent import Dreamer
-from dreamer.fast import plainly
 from dreamer.optimizer import Learner
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
@@ -87,8 +85,7 @@ class Updater:
 
     def world_loss(self, batch: Batch, context: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:
         """What loop 2 minimises: (loss scalar, posteriors (time, batch, ...), metrics)."""
-        with self.products():
-            loss, posteriors, metrics = self.agent.world_model.compute_loss(batch, context, self.learning_generator)
+        loss, posteriors, metrics = self.agent.world_model.compute_loss(batch, context, self.learning_generator)
         return loss, posteriors, metrics | {"loss/world": loss.detach()}
 
     def update_behavior(self, batch: Batch, posteriors: State, world: WorldModel) -> Result:
@@ -111,14 +108,13 @@ class Updater:
         """What loop 3 minimises in dreams from ``start`` (count, ...): (loss scalar, metrics)."""
         behavior, generator = self.agent.behavior, self.dreaming_generator
         settings = behavior.config
-        with self.products():
-            dream = world.imagine(behavior.policy, start, settings.horizon, generator, settings.siblings)
-            actor_loss, critic_loss, _, metrics = behavior.train_step(*dream, generator)
-            loss = actor_loss + critic_loss
-            if settings.replay_value:
-                replayed = behavior.replay_value_loss(posteriors, batch)
-                metrics["loss/replay_value"] = replayed.detach()
-                loss = loss + settings.replay_value * replayed
+        dream = world.imagine(behavior.policy, start, settings.horizon, generator, settings.siblings)
+        actor_loss, critic_loss, _, metrics = behavior.train_step(*dream, generator)
+        loss = actor_loss + critic_loss
+        if settings.replay_value:
+            replayed = behavior.replay_value_loss(posteriors, batch)
+            metrics["loss/replay_value"] = replayed.detach()
+            loss = loss + settings.replay_value * replayed
         return loss, metrics
 
     def imitate(self, batch: Batch, posteriors: State) -> Result:
@@ -130,13 +126,3 @@ class Updater:
         if sound:
             behavior.update_slow_value()
         return sound, {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
-
-    @contextmanager
-    def products(self) -> Iterator[None]:
-        """Inside the with block matrix products have the agent's precision; bfloat16 only in the plain modules."""
-        if self.agent.precision == "float32":
-            yield
-            return
-        # Without its cache: it would keep the weights as the dream sees them, cut off from their gradients.
-        with plainly(), torch.autocast(self.agent.device.type, torch.bfloat16, cache_enabled=False):
-            yield

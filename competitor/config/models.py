@@ -48,25 +48,22 @@ class RunConfig(Section):
     seed: Seed
     threads: int = Field(ge=0, le=1024)
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "float32", "bfloat16"]
     kernels: Literal["auto", "native", "plain"]
     logger: Literal["tensorboard", "wandb"]
 
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, given: Any) -> Any:
-        """The kernels "torch" of version 0.2 gave what "auto" gives."""
-        return given | {"kernels": "auto"} if isinstance(given, dict) and given.get("kernels") == "torch" else given
-
-    @property
-    def asks_for_cpu_kernels(self) -> bool:
-        """Whether the kernels are named that work in float32 on the CPU only."""
-        return self.kernels == "native"
+        """Of version 0.2: the kernels "torch" gave what "auto" gives; a precision is read as float32, the only one."""
+        if not isinstance(given, dict):
+            return given
+        kept = {key: value for key, value in given.items() if key != "precision"}
+        return kept | {"kernels": "auto"} if kept.get("kernels") == "torch" else kept
 
     @model_validator(mode="after")
     def _kernels_fit(self) -> RunConfig:
-        if self.asks_for_cpu_kernels and (self.device == "cuda" or self.precision == "bfloat16"):
-            raise ValueError(f'kernels "{self.kernels}" are for float32 on the CPU; choose "auto" or "plain"')
+        if self.kernels == "native" and self.device == "cuda":
+            raise ValueError('kernels "native" are for the CPU; choose "auto" or "plain"')
         return self
 
 

@@ -96,7 +96,7 @@ def train(
     more = {"run.seed": seed, "run.logger": logger, "rink.engine": engine, "training.minutes": minutes}
     overrides += as_overrides(more)
     if resume is not None:
-        return _train(Trainer.resume(resume, overrides, records=records, say=say), "continuing")
+        return _train(Trainer.resume(resume, overrides, records=records), "continuing")
     chosen = "default" if preset is None else preset
     base = default_name(chosen, datetime.now()) if name is None else name
     # All that can be wrong is said before the first run has a directory.
@@ -108,7 +108,7 @@ def train(
         if config.run.logger == "wandb":
             need_wandb()
     for place, (path, config) in enumerate(configs.items(), start=1):
-        code = _train(Trainer.start(config, path, preset=chosen, records=records, say=say), "training")
+        code = _train(Trainer.start(config, path, preset=chosen, records=records), "training")
         if code:
             if seeds[place:]:
                 say(f"not begun: --seeds {','.join(map(str, seeds[place:]))} --run {base}")

@@ -5,7 +5,7 @@
     runs/NAME/
       config.toml         every setting of the run; `--config` accepts it
       version.json        which code, Python, torch and machine made it
-      placement.json      device, precision and kernels, chosen at the start
+      placement.json      device and kernels, chosen at the start
       metrics.jsonl       one line per report; tensorboard/ holds the same numbers
       checkpoints/        latest and best, each .safetensors + .json
       league/             the snapshots in the pool

@@ -79,7 +79,7 @@ def new_state(
     seeds = np.random.SeedSequence(config.run.seed).generate_state(4)
     obs_size, action_size = sizes(config)
     agent = Dreamer(config.dreamer, obs_size, action_size, seed=int(seeds[0]) % 2**31)
-    agent.settle(placement.torch_device, placement.precision)
+    agent.settle(placement.torch_device)
     replay = EpisodeBuffer(config.replay, obs_size, action_size, mirror=mirror(config), seed=int(seeds[1]))
     state = _assemble(config, run, listed, agent, replay, np.random.default_rng(seeds[2]))
     state.warmup_generator = np.random.default_rng(seeds[3])
@@ -159,7 +159,7 @@ def read_state(directory: Path, config: Config, run: RunDirectory, placement: Pl
 
 def _read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement) -> TrainingState:
     facts = read_facts(directory / "trainer.json")
-    agent = _read_agent(directory, config).settle(placement.torch_device, placement.precision)
+    agent = _read_agent(directory, config).settle(placement.torch_device)
     obs_size, action_size = sizes(config)
     replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
     in_play = [played.opponent for played in facts.rounds if played.opponent not in facts.past]

@@ -28,7 +28,7 @@ from competitor.players import BasicPlayer, DreamerPlayer, Player
 from competitor.rink import Mode
 from competitor.train.experience import load_experience
 from competitor.train.metrics import METRICS_NAME, MetricsWriter, count_damaged
-from competitor.train.placement import Placement, Say, choose_placement, read_placement, say_nothing
+from competitor.train.placement import Placement, choose_placement, read_placement
 from competitor.train.report import OnProgress, Outcome, Reporter
 from competitor.train.roster import listed_players
 from competitor.train.run_directory import RunDirectory, storage
@@ -91,18 +91,16 @@ class Trainer:
         preset: str = "default",
         records: Sequence[Path] = (),
         clock: Clock = time.monotonic,
-        say: Say = say_nothing,
     ) -> Trainer:
         """Make the run directory `path` and a training that has not begun.
 
-        records: directories of recorded rounds to learn from too. say: is called with a line before updates are
-        timed. Raises RecordingError when one of the directories cannot be used, PlayerError when an opponent of the
-        league cannot, ConfigError when `path` exists or a GPU that is wished for does not, StorageError when it
-        cannot be written, EngineError.
+        records: directories of recorded rounds to learn from too. Raises RecordingError when one of the directories
+        cannot be used, PlayerError when an opponent of the league cannot, ConfigError when `path` exists or a GPU that
+        is wished for does not, StorageError when it cannot be written, EngineError.
         """
         recorded = load_experience(records, config)
         listed = listed_players(config)
-        placement = choose_placement(config, say=say)
+        placement = choose_placement(config)
         run = RunDirectory.create(path, config, preset=preset)
         with ExitStack() as held:
             with storage(path):
@@ -119,11 +117,10 @@ class Trainer:
         *,
         records: Sequence[Path] = (),
         clock: Clock = time.monotonic,
-        say: Say = say_nothing,
     ) -> Trainer:
         """Continue the run at `path`, with settings changed by `overrides` (as for --set).
 
-        records, say: as for `start`. Raises ResumeError when it is no run, when its save is damaged, or when a setting
+        records: as for `start`. Raises ResumeError when it is no run, when its save is damaged, or when a setting
         would change that cannot; BusyError when another process trains it; ConfigError for a wrong override,
         RecordingError like `start`.
         """
@@ -134,7 +131,7 @@ class Trainer:
             config = run.config(overrides)
             recorded = load_experience(records, config)
             save, before = run.current_save(), read_placement(path)
-            placement = choose_placement(config, before, say=say)
+            placement = choose_placement(config, before)
             if save is None:
                 state = new_state(config, run, listed_players(config), placement)
             else:

@@ -68,6 +68,16 @@ def test_rates_fall_in_inverse_proportion_to_the_updates() -> None:
     assert rates == sorted(rates, reverse=True)
 
 
+def test_falling_rates_end_at_a_floor_from_which_a_long_run_still_learns() -> None:
+    layer, learner = make_learner(rate=1.0, decay_after=2)
+    for steps in (19, 100, 10**6):
+        learner.steps = steps
+        before = layer.weight.clone()
+        learner.apply(layer(torch.ones(1, 3)).sum())
+        assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+        assert not torch.equal(layer.weight, before)
+
+
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
     layer, learner = make_learner()
     before = layer.weight.clone()

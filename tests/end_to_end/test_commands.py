@@ -81,7 +81,7 @@ def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.Cap
                 "--set",
                 "training.environment_steps=1600",
                 "--set",
-                "run.precision=auto",
+                "run.device=auto",
             ]
         )
         == 0
@@ -91,7 +91,7 @@ def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.Cap
     assert [line["environment_steps"] for line in after] == sorted(line["environment_steps"] for line in after)
     out = capsys.readouterr().out
     assert "finished after 1,60" in out
-    assert ": as when the run began; kernels: " in out
+    assert "device: cpu (as when the run began); kernels: " in out
 
 
 def test_a_run_that_is_older_than_a_setting_says_so(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
