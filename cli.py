@@ -38,6 +38,7 @@ from competitor.errors import EXIT_INTERRUPTED, exit_code, message
 from competitor.evaluate.commands import evaluate
 from competitor.inspect.commands import info, inspect
 from competitor.play.commands import replay
+from competitor.population.commands import league
 from competitor.screen import ReaderLeft, open_output, plain
 from competitor.sparring.commands import sparring
 from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt
@@ -58,7 +59,23 @@ def cli() -> None:
     """An agent that learns laser hockey by dreaming (DreamerV3): train it, evaluate it, compete with it."""
 
 
-for command in (train, runs, plot, evaluate, compete, matches, status, arena, sparring, watch, replay, inspect, info):
+COMMANDS = (
+    train,
+    runs,
+    plot,
+    evaluate,
+    compete,
+    matches,
+    status,
+    arena,
+    league,
+    sparring,
+    watch,
+    replay,
+    inspect,
+    info,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

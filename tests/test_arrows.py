@@ -12,7 +12,7 @@ import cli
 
 ROOT = Path(cli.__file__).parent
 FLOORS = (
-    {"arena", "daemon", "inspect", "sparring", "train"},
+    {"arena", "daemon", "inspect", "population", "sparring", "train"},
     {"engine", "evaluate", "viewer", "wire"},
     {"play"},
     {"players"},
@@ -24,7 +24,13 @@ NEVER = {
     "arena": {"daemon", "train"},
     "train": {"arena", "daemon", "engine", "wire"},
 }
-BESIDE = {("train", "inspect"), ("evaluate", "engine"), ("engine", "wire"), ("viewer", "wire")}
+BESIDE = {
+    ("population", "sparring"),
+    ("train", "inspect"),
+    ("evaluate", "engine"),
+    ("engine", "wire"),
+    ("viewer", "wire"),
+}
 """Pairs on one floor that may know each other: the first imports the second."""
 NOT_YET = {("inspect", "train")}
 """Arrows that still point the wrong way: nothing may be added here, and what has been mended goes."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--sampled", is_flag=True, help="Sample the actions, as in training.")
 @click.option("--cross", is_flag=True, help="Everybody plays everybody, rated together.")
 @JSON
+@click.option("--card", "on_card", is_flag=True, help="Write the results on CHECKPOINT's card.")
 @click.option("--record", "record_dir", type=ResultFolder(), help="Keep every round as a file in this folder.")
 @SEED
 @ENGINE
@@ -37,6 +38,7 @@ def evaluate(
     sampled: bool,
     cross: bool,
     json_path: Path | None,
+    on_card: bool,
     record_dir: Path | None,
     seed: int | None,
     engine: str | None,
@@ -51,19 +53,20 @@ def evaluate(
     \b
     Examples:
       cli.py evaluate champion
-      cli.py evaluate champion --against gauntlet
+      cli.py evaluate champion --against gauntlet --card
       cli.py evaluate runs/first/checkpoints/latest.safetensors --rounds 1000 --json result.json
       cli.py evaluate strong --against weak,random --record rounds/
       cli.py evaluate champion --against strong,runs/first/checkpoints/best
     """
-    if cross and record_dir:
-        raise click.UsageError("--cross keeps no rounds: leave out --record")
+    if cross and (record_dir or on_card):
+        raise click.UsageError("--cross keeps neither rounds nor cards: leave out --record and --card")
     others = [name.strip() for name in against.split(",") if name.strip()]
     if not others or (cross and set(others) == {player}):
         raise click.UsageError("--against needs at least one opponent, --cross one that is not CHECKPOINT itself")
     for name in dict.fromkeys(name for name in others if others.count(name) > 1 or (cross and name == player)):
         click.echo(f"note: {plain(name)} is named more than once and takes part once", err=True)
     from competitor.config import as_overrides, load_config
+    from competitor.evaluate.card import can_be_carded, facts_of, write_on_card
     from competitor.evaluate.cross_table import CrossTable
     from competitor.evaluate.gauntlet import GAUNTLET, with_gauntlet
     from competitor.evaluate.tables import print_cross_table, print_report
@@ -72,11 +75,15 @@ def evaluate(
     config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
     how = config.evaluation.model_copy(update={"deterministic": config.evaluation.deterministic and not sampled})
     config = config.model_copy(update={"evaluation": how})
+    if on_card:
+        can_be_carded(player)
     result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir)
     if GAUNTLET in others and not isinstance(result, CrossTable):
         result = result.with_gauntlet()
     with also_written(json_path, result.to_json()):
         print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
+    if on_card and not isinstance(result, CrossTable) and not result.partial:
+        write_on_card(player, lambda card: facts_of(result, card))
     if not isinstance(result, CrossTable) and result.record_error:
         raise StorageError(result.record_error)
     return EXIT_INTERRUPTED if result.partial else 0

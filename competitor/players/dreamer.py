@@ -109,7 +109,8 @@ class SampledDreamer(DreamerPlayer):
 
     def memory(self) -> State:
         """Return what `DreamerPlayer.memory` does, and the states of the generators."""
-        chance = torch.stack([generator.get_state() for generator in self._chance])
+        states = [generator.get_state() for generator in self._chance]
+        chance = torch.stack(states) if states else torch.zeros((0, 0), dtype=torch.uint8)  # it has not played yet
         return {"chance": chance, **super().memory()}
 
     def remember(self, memory: State) -> None:

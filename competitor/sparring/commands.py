@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from competitor.errors import EXIT_INTERRUPTED, PackageError
+from competitor.errors import EXIT_INTERRUPTED, PackageError, missing_extra
 from competitor.options import FILE, FOLDER
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _make_learner(run: Run) -> Learner:
 
 def _need_sbx() -> None:
     if importlib.util.find_spec("sbx") is None:
-        raise PackageError("training sparring partners needs sbx-rl: pip install 'hockey-dreamer[sparring]'")
+        raise PackageError(missing_extra("training sparring partners", "sparring"))
 
 
 @sparring.command("recipes")

@@ -158,7 +158,7 @@ class Trainer:
         if self.learner.learn(runner.active):
             self._actor = self.learner.actor()
             if self.learner.updates - self._examined_at >= self._examine_every:
-                self._examine()
+                self.examine()
 
     def _enter(self, round_: Round, own_views: tuple[int, ...]) -> None:
         for view in (0, 1):
@@ -166,15 +166,18 @@ class Trainer:
             reward, terminal = self.recipe.reward.of(obs, info), round_.winner != 0
             self.learner.enter(obs, round_.actions[view], reward, terminal=terminal, own=view in own_views)
 
-    def _examine(self) -> None:
-        """Play against base opponents, named ones and the newest member; keep the best policy, enter the pool."""
+    def examine(self) -> None:
+        """Play against base opponents, named ones and the newest member; keep the best policy, enter the pool.
+
+        The best takes the most points from the recipe's named opponents: for an exploiter nobody else counts.
+        """
         self._examined_at = self.learner.updates
         policy, newest = self._actor.policy(), self.opponents.pool[-1] if self.opponents.pool else None
         fixed = list(dict.fromkeys([*BASE, *self.recipe.named]))
         judges = {name: self._make(name) for name in fixed} | ({newest: self._member(newest)} if newest else {})
         player = SparringPlayer(policy, self.run.name, repeat=self.recipe.repeat)
         marks = examine(player, judges, seed=self.learner.updates, rounds=self._examine_rounds)
-        self._keep(policy, marks, marks.mean_points(fixed))
+        self._keep(policy, marks, marks.mean_points(self.recipe.named or list(BASE)))
         passed = marks.passed(newest)
         if passed:
             self._enter_pool(policy)

@@ -213,6 +213,9 @@ def test_a_sampled_player_goes_on_from_what_another_remembered(agent: Dreamer) -
     heir.remember(player.memory())
     again = [one.act(observations(), NEVER) for one in (player, heir)]
     assert np.array_equal(*again)
+    heir.remember(SampledDreamer(agent, "who has not played yet").memory())
+    heir.reset(SLOTS)
+    assert heir.act(observations(), ALWAYS).shape == (SLOTS, 4)
 
 
 def test_sampled_player_repeats_itself_with_its_seed(agent: Dreamer, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""What has been measured of a checkpoint, written on its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from competitor.errors import ConfigError
+from competitor.evaluate.evaluation import EvaluationReport
+from competitor.options import check_place
+from competitor.players import checkpoint_path
+from competitor.players.specs import kind_of
+from dreamer.checkpoint import load_checkpoint, read_card, save_checkpoint
+
+RESULT = (
+    *("opponent", "rounds", "wins", "draws", "losses", "score", "win_rate", "ci95", "mean_steps", "elo", "elo_error95"),
+)
+
+
+def can_be_carded(player: str) -> None:
+    """Raise ConfigError for a player without a card, CheckpointError for a damaged one, StorageError where none can be
+    written: before the work.
+    """
+    if kind_of(player) != "checkpoint":
+        raise ConfigError(f"{player} has no model card: --card is for checkpoints")
+    read_card(checkpoint_path(player))
+    check_place(weights_of(player))
+
+
+def write_on_card(player: str, facts: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Lay `facts`, made from the card as it is, over a checkpoint's card; the weights stay. Raises CheckpointError."""
+    agent, card = load_checkpoint(checkpoint_path(player))
+    save_checkpoint(weights_of(player), agent, {**card, **facts(card)})
+
+
+def facts_of(report: EvaluationReport, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says of a report: results by opponent beside those of others that it has, and the gauntlet."""
+    about = {"seed": report.seed, "policy": report.policy}
+    results = [{key: getattr(result, key) for key in RESULT} | about for result in report.results]
+    named = {result["opponent"] for result in results}
+    before = [result for result in card.get("results", []) if result.get("opponent") not in named]
+    gauntlet = {"gauntlet": report.to_dict()["gauntlet"] | about} if report.gauntlet else {}
+    return {"results": [*before, *results], **gauntlet}
+
+
+def weights_of(player: str) -> Path:
+    """The file of weights (.safetensors) of a player that is a checkpoint. Raises CheckpointError."""
+    path = checkpoint_path(player)
+    return path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")

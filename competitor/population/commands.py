@@ -1,0 +1,248 @@
+"""The commands `league ...`: run a population, see how it stands, measure how much of an agent can be exploited."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from competitor.errors import EXIT_INTERRUPTED, BusyError, ConfigError, PackageError, missing_extra
+from competitor.options import CONFIG, FOLDER, JSON, ROUNDS, SET, also_written
+from competitor.screen import counter
+from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
+
+if TYPE_CHECKING:
+    from competitor.population.book import Book
+    from competitor.population.workers import Workers
+
+ALWAYS = ("training.minutes=0", f"training.environment_steps={10**15}")
+"""The population's clock ends a turn, nothing else."""
+MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
+
+
+class _RunUnlessNamed(click.Group):
+    """`league DIR` is `league run DIR`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `run` in front of arguments that name no command."""
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, list(args) if named or not args else ["run", *args])
+
+
+@click.group("league", cls=_RunUnlessNamed)
+def league() -> None:
+    """A population: a main agent and exploiters of it that train side by side and feed each other.
+
+    `league DIR` is short for `league run DIR`.
+
+    \b
+    Examples:
+      cli.py league leagues/first --start-from champion
+      cli.py league status leagues/first
+      cli.py league exploit champion --minutes 30
+    """
+
+
+@league.command("run")
+@click.argument("directory", type=FOLDER)
+@CONFIG
+@click.option("--preset", help="Settings of all trainings.  [default: default]")
+@SET
+@click.option("--start-from", "source", metavar="CHECKPOINT", help="The main agent and first champion, to begin with.")
+@click.option("--exploiters", type=click.IntRange(1, 64), help="How many exploiters.  [default: workers but one]")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Trainings at once.  [default: the processor's cores]")
+@click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
+@click.option("--turn", type=MINUTES, default=15.0, show_default=True, help="Minutes that a learner trains at a time.")
+@click.option("--life", type=MINUTES, default=120.0, show_default=True, help="Minutes until an exploiter begins again.")
+@click.option("--rounds", type=ROUNDS, default=100, show_default=True, help="Rounds of an exploiter's examination.")
+@click.option("--ray", metavar="ADDRESS", help="Train on this Ray cluster; local: one of this machine alone.")
+def run(
+    directory: Path,
+    config_path: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    source: str | None,
+    exploiters: int | None,
+    workers: int | None,
+    minutes: float,
+    turn: float,
+    life: float,
+    rounds: int,
+    ray: str | None,
+) -> int:
+    """Run the population in DIRECTORY, or go on with it. Ctrl-C saves everything and stops.
+
+    \b
+    Examples:
+      cli.py league leagues/first --start-from champion
+      cli.py league leagues/first --minutes 600
+    """
+    from competitor.config import load_config
+    from competitor.population.book import Book
+    from competitor.population.population import Population
+    from competitor.population.roles import CONFIG
+
+    count = workers or os.cpu_count() or 1
+    if Book.exists(directory):
+        if any(value for value in (config_path, preset, overrides, source, exploiters)):
+            raise click.UsageError(
+                f"{directory} has its own settings: drop --config, --preset, --set, --start-from and --exploiters"
+            )
+    else:
+        settings = load_config(config_path, preset or "default", (*overrides, *ALWAYS))
+        _begin(directory, settings.to_toml(), source, exploiters or max(1, count - 1))
+    use_threads(1)
+    with sole_writer(directory, f"the population {directory}"):
+        config = load_config(directory / CONFIG)
+        with counter("rounds") as shown:
+            population = Population(
+                directory.resolve(),
+                Book.read(directory),
+                _workers(ray, count),
+                listed=config.league.shares,
+                keep_mode=config.rink.keep_mode,
+                rounds=rounds,
+                turn_minutes=turn,
+                life_minutes=life,
+                sac=_has_sbx(),
+                clock=time.monotonic,
+                say=lambda line: click.echo(f"{datetime.now():%H:%M:%S}  {line}"),
+                count=shown,
+            )
+            click.echo(f"running {directory} on {count} workers (Ctrl-C saves and stops)")
+            with stopping_on_signals(population.stop) as signals:
+                population.run(minutes=minutes)
+    click.echo(f"all is saved in {directory}; continue with: {command_line('league', directory)}")
+    return EXIT_INTERRUPTED if signals else 0
+
+
+def _begin(directory: Path, settings: str, source: str | None, exploiters: int) -> None:
+    """Make a new population; its book is written last, without it the directory is none."""
+    from competitor.evaluate.card import weights_of
+    from competitor.population.book import NEWEST, Book, Learner, Member
+    from competitor.population.roles import CONFIG, freeze, kind_of
+    from dreamer.checkpoint import read_card
+    from dreamer.files import atomic_write_text
+
+    weights = weights_of(source) if source else None
+    if weights is not None:
+        read_card(weights)  # a mistake is said before there is a directory
+    if directory.exists() and any(path.name != ".lock" for path in directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty and holds no population: take another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(directory / CONFIG, settings)
+    book = Book(learners=[Learner(name="main", role="main")])
+    if weights is not None:
+        freeze(weights, directory / "members" / "start.safetensors")
+        freeze(weights, directory / NEWEST)
+        book.enter(Member(name="start", role="main", player="members/start.safetensors"))
+        book.champion = book.learners[0].begins_from = "start"
+    for number in range(1, exploiters + 1):
+        learner = Learner(name=f"exploiter-{number}", role="exploiter", kind=kind_of(1, sac=_has_sbx())[0])
+        learner.begins_from = book.champion if learner.kind == "dreamer" else ""
+        book.learners.append(learner)
+    book.write(directory)
+
+
+def _workers(ray: str | None, count: int) -> Workers:
+    if ray is None:
+        from competitor.population.workers import LocalWorkers
+
+        return LocalWorkers(count)
+    from competitor.population.cluster import RayWorkers
+
+    return RayWorkers(ray, count)
+
+
+def _has_sbx() -> bool:
+    return importlib.util.find_spec("sbx") is not None
+
+
+@league.command("status")
+@click.argument("directory", type=FOLDER)
+@JSON
+def status(directory: Path, json_path: Path | None) -> None:
+    """Show who is in the population of DIRECTORY, their ratings and points, and how exploitable the champion is.
+
+    \b
+    Examples:
+      cli.py league status leagues/first
+      cli.py league status leagues/first --json status.json
+    """
+    import json
+
+    from competitor.population.book import Book
+    from competitor.population.report import print_book
+
+    book = Book.read(directory)
+    running, exploitability = _is_running(directory), _exploitability(directory, book)
+    state = book.model_dump(mode="json") | {"is_running": running, "exploitability": exploitability}
+    with also_written(json_path, json.dumps(state, indent=2, allow_nan=False) + "\n"):
+        print_book(book, is_running=running, exploitability=exploitability)
+
+
+def _is_running(directory: Path) -> bool:
+    with suppress(OSError):
+        try:
+            with sole_writer(directory, ""):
+                return False
+        except BusyError:
+            return True
+    return False
+
+
+def _exploitability(directory: Path, book: Book) -> dict[str, Any] | None:
+    """What `league exploit --card` has written on the champion's card."""
+    from dreamer.checkpoint import read_card
+    from dreamer.errors import CheckpointError
+
+    champion = book.member(book.champion)
+    if champion is None:
+        return None
+    with suppress(CheckpointError):
+        found = read_card(directory / champion.player).get("exploitability")
+        return found if isinstance(found, dict) else None
+    return None
+
+
+@league.command("exploit")
+@click.argument("checkpoint")
+@click.option("--minutes", type=MINUTES, default=30.0, show_default=True, help="How long the exploiter may learn.")
+@click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Rounds that measure it at the end.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of all its chance.")
+@JSON
+@click.option("--card", "on_card", is_flag=True, help="Write the result on CHECKPOINT's card.")
+def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: Path | None, on_card: bool) -> int:
+    """Measure how exploitable CHECKPOINT is: the points that a fresh SAC agent takes from it after so many minutes.
+
+    It learns from nothing on one core, against CHECKPOINT alone. Its run stays in runs/sparring.
+
+    \b
+    Examples:
+      cli.py league exploit champion --minutes 30 --json exploit.json
+      cli.py league exploit leagues/first/members/main-8 --card
+    """
+    if not _has_sbx():
+        raise PackageError(missing_extra("training an exploiter", "sparring"))
+    from competitor.evaluate.card import can_be_carded, write_on_card
+    from competitor.sparring.exploit import measure_exploitability
+
+    if on_card:
+        can_be_carded(checkpoint)
+    use_threads(1)
+    run_path = Path("runs") / "sparring" / f"exploiter-{datetime.now():%Y%m%d-%H%M%S}"
+    with counter("rounds") as count:
+        result, was_stopped = measure_exploitability(
+            checkpoint, run_path, minutes=minutes, rounds=rounds, seed=seed, say=click.echo, count=count
+        )
+    with also_written(json_path, result.to_json()):
+        click.echo(result.line)
+    if on_card and not was_stopped:
+        write_on_card(checkpoint, lambda card: {"exploitability": result.to_dict()})
+    return EXIT_INTERRUPTED if was_stopped else 0

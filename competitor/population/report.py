@@ -1,0 +1,74 @@
+"""A population on the screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from competitor.evaluate.tables import print_cross_table
+from competitor.population.book import Book
+from competitor.screen import Table, make_console, print_line, print_table
+
+LAST_TRIALS = 5
+
+
+def print_book(
+    book: Book, *, is_running: bool, exploitability: dict[str, Any] | None, console: Console | None = None
+) -> None:
+    """Print who learns, who is a member, the last trials for the title, and the newest cross table."""
+    console = console or make_console()
+    champion = f"champion: {book.champion}" if book.champion else "there is no champion yet"
+    print_line(f"{'running' if is_running else 'not running'}; {champion}", console, style="bold")
+    print_line(_exploited(exploitability), console)
+    print_line("", console)
+    for table in (_learners(book), _members(book), _trials(book)):
+        print_table(table, console)
+    if book.table is None:
+        print_line("There is no cross table yet: it is made with every fourth turn of the main agent.", console)
+    else:
+        print_cross_table(book.table, console)
+
+
+def _exploited(found: dict[str, Any] | None) -> str:
+    try:
+        assert found is not None
+        return f"a fresh exploiter takes {100 * found['points']:.1f} % from it after {found['minutes']:.0f} minutes"
+    except (AssertionError, KeyError, TypeError, ValueError):
+        return "its exploitability has not been measured: league exploit CHECKPOINT --card"
+
+
+def _learners(book: Book) -> Table:
+    rows = [
+        [each.run, each.kind, each.begins_from or "nothing", f"{each.minutes:.0f}", str(each.turns), str(each.failures)]
+        for each in book.learners
+    ]
+    return Table(["learner", "kind", "begins from", "minutes", "turns", "failures"], rows, "learning", texts=3)
+
+
+def _members(book: Book) -> Table:
+    rows = [
+        [
+            member.name,
+            "champion" if member.name == book.champion else member.role,
+            "-" if member.points is None else f"{100 * member.points:.1f} %",
+            "yes" if member.is_met else "",
+        ]
+        for member in book.members
+    ]
+    return Table(["member", "role", "from the newest", "met"], rows, "members", texts=2)
+
+
+def _trials(book: Book) -> Table:
+    rows = [
+        [
+            trial.challenger,
+            trial.champion,
+            f"{100 * trial.points:.1f} %",
+            str(trial.rounds),
+            trial.test.decision,
+            "yes" if trial.is_promoted else "",
+        ]
+        for trial in book.trials[-LAST_TRIALS:]
+    ]
+    return Table(["challenger", "champion", "points", "rounds", "test", "promoted"], rows, "last trials", texts=2)

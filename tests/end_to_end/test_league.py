@@ -1,0 +1,123 @@
+"""The commands `league ...` as a user types them: real processes, killed and stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import cli
+from competitor.errors import BusyError
+from competitor.population.book import Book
+
+ROOT = Path(cli.__file__).parent
+SMALL = ["--preset", "debug", "--set", "training.evaluate_every_steps=1000000", "--exploiters", "1"]
+SHORT = ["--workers", "2", "--turn", "0.03", "--life", "0.05", "--rounds", "2"]
+pytestmark = pytest.mark.slow
+Fails = Callable[..., str]
+
+
+def league(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), "league", *arguments],
+        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def until(process: subprocess.Popen[str], said: str) -> str:
+    """What the process has printed up to a line that holds `said`."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if said in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def trainings(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The turns that a population, or a task of its cluster, runs."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in below if "train" in child.cmdline()]
+
+
+def test_a_killed_population_goes_on_and_a_signal_saves_it(tmp_path: Path) -> None:
+    with league("pool", *SMALL, *SHORT, cwd=tmp_path) as process:
+        until(process, "main-1 is the new champion")
+        until(process, "turn 1 begins")
+        with league("pool", cwd=tmp_path) as second:
+            said, _ = second.communicate(timeout=60)
+        assert second.returncode == BusyError.exit_code and "in use by another process" in said
+        children = trainings(process)
+        process.kill()
+    assert psutil.wait_procs(children, timeout=60)[1] == []  # asked to save by their parent's death
+    before = Book.read(tmp_path / "pool")
+    assert before.champion == "main-1" and before.main.turns == 1
+    with league("pool", *SHORT, cwd=tmp_path) as process:
+        until(process, "enters the league")
+        until(process, "begins")
+        children = trainings(process)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "continue with: " in said
+    assert not any(child.is_running() for child in children)
+    after = Book.read(tmp_path / "pool")
+    assert after.of("exploiter") and after.main.turns >= before.main.turns
+    assert (tmp_path / "pool/runs/main/state/current").is_file()
+    status_is_shown(tmp_path / "pool", after)
+
+
+def status_is_shown(directory: Path, book: Book) -> None:
+    environment = {**os.environ, "COLUMNS": "80"}
+    command = [sys.executable, str(ROOT / "cli.py"), "league", "status", ".", "--json", "status.json"]
+    shown = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "not running; champion: main-1" in shown and "exploiter-1-1" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    state = json.loads((directory / "status.json").read_text())
+    assert state["champion"] == "main-1" and state["is_running"] is False and state["exploitability"] is None
+    assert [member["name"] for member in state["members"]] == [member.name for member in book.members]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: extra 'cluster'")
+def test_a_killed_worker_of_a_cluster_costs_its_last_save_at_most(tmp_path: Path) -> None:
+    with league("pool", *SMALL, *SHORT, "--ray", "local", cwd=tmp_path) as process:
+        until(process, "main-1 is the new champion")
+        until(process, "turn 2 begins")
+        while not (running := trainings(process)):
+            assert process.poll() is None
+        for training in running:
+            training.parent().kill()  # the worker of Ray that runs it
+        until(process, "its turn was killed")
+        before = Book.read(tmp_path / "pool")
+        assert before.champion == "main-1" and before.main.turns == 1
+        until(process, "main: turn 2 has ended")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "continue with: " in said
+    assert Book.read(tmp_path / "pool").main.turns >= 2
+
+
+def test_mistakes_are_one_line(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "holds no population: it has no book.json" in fails(9, "league", "status", "nowhere")
+    assert "there is no checkpoint" in fails(4, "league", "pool", "--start-from", "none.safetensors")
+    assert "unknown preset" in fails(3, "league", "pool", "--preset", "defualt")
+    assert not Path("pool").exists()
+    Path("mine").mkdir()
+    Path("mine/notes.txt").touch()
+    assert "is not empty and holds no population" in fails(3, "league", "mine")
+    assert cli.run(["league", "pool", "--turn", "0"]) == 2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sbx") is not None, reason="sbx-rl is installed here")
+def test_without_sbx_an_exploiter_says_what_to_install(fails: Fails) -> None:
+    assert "training an exploiter needs the extra 'sparring'" in fails(18, "league", "exploit", "champion")
