@@ -7,11 +7,13 @@ import socket
 import struct
 from collections.abc import Sequence
 
-TIMEOUT_S = 20.0  # for what happens at once, unless the test fails
-TOKEN = "s3cret-Token_of.the~player"
+from tests.competitor.daemon.shared import TOKEN
+from tests.competitor.engine.fakes import WAIT_S as TIMEOUT_S
+from tests.competitor.engine.fakes import start_obs
+
 GAME = bytes(range(16))
 GAME_ID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
-START = [-3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.5, 0.25, 0.0, 0.0, 0.0, 0.0]
+START = start_obs(1.5, 0.25)
 
 Box = dict[str, bytes]
 Value = bytes | str | bool | Sequence[float | str | bytes]
@@ -151,6 +153,12 @@ class Peer:
         ready, end = self.send(self.request("Ready"), self.request("EndGame", result=result, stats=stats))
         return ready, end
 
+    def finish_match(self, *stats: float, result: bool = False) -> bool:
+        """End a match; return whether the client wants another one."""
+        ready, end = self.end(*stats, result=result)
+        assert self.answer(end) == {"_answer": end.encode()}
+        return self.answer(ready)["ready"] == b"True"
+
     def close(self) -> None:
         """FIN."""
         self.socket.close()
@@ -189,7 +197,7 @@ class Server:
         self._listener.close()
 
     @property
-    def has_caller(self) -> bool:
+    def is_called(self) -> bool:
         """Whether somebody waits to be accepted."""
         self._listener.settimeout(0)
         try:

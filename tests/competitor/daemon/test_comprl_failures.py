@@ -6,7 +6,9 @@ import logging
 import socket
 
 import pytest
+from twisted.internet.tcp import Connection
 
+from competitor.daemon import comprl_connection
 from competitor.daemon.comprl_connection import (
     ANSWER_WITHIN_S,
     LINGER_S,
@@ -16,18 +18,18 @@ from competitor.daemon.comprl_connection import (
 )
 from competitor.errors import LoginError, ProtocolVersionError, TokenError, UnreachableError
 from competitor.wire import comprl_dial
-from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S
-from tests.competitor.daemon.comprl_bench import ACTION, Daemon, FakeTournament, Unplugged, texts
+from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S, tune
+from tests.competitor.daemon.comprl_harness import ACTION, Daemon, FakeTournament, Unplugged, connected
 from tests.competitor.daemon.misbehaving_server import (
     GAME,
     GAME_ID,
     START,
     TIMEOUT_S,
-    TOKEN,
     Peer,
     Server,
     write_box,
 )
+from tests.competitor.daemon.shared import TOKEN
 
 
 def play_on(server: Server) -> Peer:
@@ -40,17 +42,16 @@ def play_on(server: Server) -> Peer:
 
 @pytest.mark.parametrize(("ending", "reason"), [("close", "closed the connection"), ("reset", "non-clean")])
 def test_the_server_dies_in_a_match(ending: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        getattr(play_on(server), ending)()
-        _, name, told = daemon.tournament.wait_for("closed")
-        assert name == "comprl-1" and reason in told
+    with connected(in_match=True) as (server, daemon, peer):
+        getattr(peer, ending)()
+        _, name, said = daemon.tournament.wait_for("closed")
+        assert name == "comprl-1" and reason in said
         play_on(server)
-    assert f"{reason}" in texts(caplog.records) and "trying again in" in texts(caplog.records)
+    assert f"{reason}" in caplog.text and "trying again in" in caplog.text
 
 
 def test_the_server_dies_in_the_middle_of_a_box() -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = play_on(server)
+    with connected(in_match=True) as (server, daemon, peer):
         peer.socket.sendall(write_box({"_ask": "99", "_command": "Step", "obv": START})[:50])
         peer.close()
         assert daemon.tournament.wait_for("closed")
@@ -62,9 +63,7 @@ def test_the_server_dies_while_an_answer_is_owed() -> None:
     tournament = FakeTournament()
     replies = []
     tournament.on_step = lambda session, obs, reply: tournament.note("step", replies.append(reply))
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
+    with connected(tournament) as (server, _, peer):
         peer.start()
         tournament.wait_for("step")
         peer.close()
@@ -78,8 +77,7 @@ def test_the_server_dies_while_an_answer_is_owed() -> None:
 def test_a_record_is_saved_after_the_connection_is_gone() -> None:
     tournament = FakeTournament()
     tournament.on_end = lambda saved: tournament.note("saving", saved)
-    with Server() as server, Daemon(server.port, tournament):
-        peer = play_on(server)
+    with connected(tournament, in_match=True) as (server, _, peer):
         peer.end(1.0, 0.0)
         _, saved = tournament.wait_for("saving")
         peer.close()
@@ -99,22 +97,19 @@ def test_refused_connections_are_tried_again(caplog: pytest.LogCaptureFixture) -
                 accepted, _ = listener.accept()
                 with accepted:
                     Peer(accepted).queue()
-    assert "Connection refused; trying again in" in texts(caplog.records)
+    assert "Connection refused; trying again in" in caplog.text
 
 
 def test_coming_back_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with Server() as server, Daemon(server.port) as daemon:
         for _ in range(3):
-            peer = server.accept()
-            peer.queue()
-            peer.action(peer.start())
-            peer.close()
+            play_on(server).close()
             daemon.tournament.wait_for("closed")
-        server.accept().queue()
-        assert daemon.telemetry.numbers().reconnects == 3 and daemon.backoff.resets >= 3
-    assert texts(caplog.records).count("back at 127.0.0.1") == 3
-    assert texts(caplog.records).count("logged in at 127.0.0.1") == 1
+        play_on(server)
+        assert daemon.telemetry.numbers().reconnects == daemon.backoff.resets == 3
+    assert caplog.text.count("back at 127.0.0.1") == 3
+    assert caplog.text.count("logged in at 127.0.0.1") == 1
 
 
 def test_the_wait_grows_until_a_connection_was_useful() -> None:
@@ -135,26 +130,13 @@ def test_the_wait_grows_until_a_connection_was_useful() -> None:
         assert daemon.backoff.resets == 1
 
 
-@pytest.fixture
-def deaf_port() -> object:
-    """A port where nobody answers the call: its queue is full, and the system drops what comes."""
-    with Server(backlog=0) as server:
-        callers = [socket.socket() for _ in range(4)]
-        for caller in callers:
-            caller.setblocking(False)
-            caller.connect_ex(("127.0.0.1", server.port))
-        yield server.port
-        for caller in callers:
-            caller.close()
-
-
 def test_a_server_that_does_not_answer_the_call(deaf_port: int, caplog: pytest.LogCaptureFixture) -> None:
     with Daemon(deaf_port, fake_time=True) as daemon:
         daemon.in_reactor(lambda: None)
         assert not daemon.backoff.waits.acquire(blocking=False)
         daemon.pass_time(CONNECT_TIMEOUT_S + 0.1)
         daemon.wait_until_it_waits()
-    assert "no answer within 10 s; trying again" in texts(caplog.records)
+    assert "no answer within 10 s; trying again" in caplog.text
 
 
 @pytest.mark.parametrize("talks", [False, True], ids=["nothing", "Auth only"])
@@ -167,19 +149,17 @@ def test_silence_instead_of_a_login(talks: bool, caplog: pytest.LogCaptureFixtur
             daemon.pass_time(LOGIN_TIMEOUT_S - 1.0)
             peer.answer(peer.ask("Message", msg="please wait"))
         daemon.pass_time(LOGIN_TIMEOUT_S - 0.5)
-        assert daemon.is_running and not server.has_caller
+        assert daemon.is_running and not server.is_called
         daemon.pass_time(0.6)
         peer.expect_end()
         daemon.wait_until_it_waits()
         daemon.pass_time(1.0)
         server.accept().queue()
-    assert "no login for 15 s" in texts(caplog.records)
+    assert "no login for 15 s" in caplog.text
 
 
 def test_silence_in_the_queue_is_normal(caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port, fake_time=True) as daemon:
-        peer = server.accept()
-        peer.queue()
+    with connected(fake_time=True) as (_, daemon, peer):
         for _ in range(10):  # hours would be the same: a server that answers is there
             daemon.pass_time(PROBE_AFTER_S)
             for _ in range(2):  # after the second answer the client has read that its question is none
@@ -189,21 +169,18 @@ def test_silence_in_the_queue_is_normal(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_server_that_hangs_while_we_wait_in_its_queue_is_left(caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port, fake_time=True) as daemon:
-        peer = server.accept()
-        peer.queue()
+    with connected(fake_time=True) as (_, daemon, peer):
         peer.hangs = True
         daemon.pass_time(PROBE_AFTER_S)
         daemon.pass_time(ANSWER_WITHIN_S)
         peer.expect_end()
         daemon.wait_until_it_waits()
-    assert "the server has not answered for 50 s" in texts(caplog.records)
+    assert "the server has not answered for 50 s" in caplog.text
 
 
 def test_a_match_that_is_stuck_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     """The tournament knows since when; the wire asks it every second."""
-    with Server() as server, Daemon(server.port, fake_time=True) as daemon:
-        peer = play_on(server)
+    with connected(in_match=True, fake_time=True) as (server, daemon, peer):
         daemon.pass_time(30.0)
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
         daemon.tournament.is_stuck = True
@@ -214,14 +191,14 @@ def test_a_match_that_is_stuck_is_given_up(caplog: pytest.LogCaptureFixture) -> 
         daemon.wait_until_it_waits()
         daemon.pass_time(1.0)
         play_on(server)
-    assert f"giving up match {GAME_ID}" in texts(caplog.records)
+    assert f"giving up match {GAME_ID}" in caplog.text
 
 
 def test_a_server_that_reads_nothing_more_is_cut_off() -> None:
     """Closing politely would wait for ever for the answers to be taken."""
     unplugged = Unplugged()
     unplugged.line.loseConnection = lambda: None  # type: ignore[method-assign]
-    unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
+    unplugged.ask("1", "StartGame", game_id=GAME)
     unplugged.tournament.is_stuck = True
     unplugged.connection.check_stuck()
     assert not unplugged.line.is_closed
@@ -247,8 +224,8 @@ def test_refused_logins_end_it_at_once(
         error = daemon.ended()
         assert isinstance(error, kind) and error.exit_code == code
         assert f"127.0.0.1:{server.port}" in str(error) and "\n" not in str(error)
-        assert not server.has_caller and not daemon.tournament.participants
-    assert "wr0ng-token" not in texts(caplog.records) + repr(error)
+        assert not server.is_called and not daemon.tournament.participants
+    assert "wr0ng-token" not in caplog.text + repr(error)
 
 
 def test_a_refused_login_lets_another_connection_finish_its_match() -> None:
@@ -260,8 +237,7 @@ def test_a_refused_login_lets_another_connection_finish_its_match() -> None:
         two.ask("Error", msg="Authentication failed")
         two.expect_end()
         assert one.action(step) == list(ACTION)
-        ready, end = one.end(4.0, 0.0, result=True)
-        assert one.answer(ready)["ready"] == b"False" and one.answer(end)
+        assert not one.finish_match(4.0, 0.0, result=True)
         one.expect_end()
         assert isinstance(daemon.ended(), LoginError)
         assert daemon.tournament.wait_for("end")[:4] == ("end", GAME_ID, 4, 0)
@@ -269,19 +245,17 @@ def test_a_refused_login_lets_another_connection_finish_its_match() -> None:
 
 @pytest.mark.parametrize("text", ["Timeout after 10s", "the hall is closed for lunch"])
 def test_other_errors_are_logged_and_it_connects_again(text: str, caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = play_on(server)
+    with connected(in_match=True) as (server, daemon, peer):
         peer.ask("Error", msg=text)
         peer.close()
         assert daemon.tournament.wait_for("closed") == ("closed", "comprl-1", f"the server says: {text}")
         play_on(server)
-    assert f"the server says: {text}" in texts(caplog.records)
+    assert f"the server says: {text}" in caplog.text
 
 
 def test_invalid_action_then_one_more_step_then_the_end() -> None:
     """What the real server does when it did not like the last answer."""
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = play_on(server)
+    with connected(in_match=True) as (server, daemon, peer):
         error, step = peer.send(
             peer.request("Error", msg="Invalid action"), peer.request("Step", obv=["nan"] * 6 + [0.0] * 12)
         )
@@ -292,8 +266,7 @@ def test_invalid_action_then_one_more_step_then_the_end() -> None:
 
 
 def test_a_server_that_does_not_close_after_an_error_is_left() -> None:
-    with Server() as server, Daemon(server.port, fake_time=True) as daemon:
-        peer = play_on(server)
+    with connected(in_match=True, fake_time=True) as (server, daemon, peer):
         peer.answer(peer.ask("Error", msg="Timeout after 10s"))
         daemon.pass_time(LINGER_S + 0.1)
         peer.expect_end()
@@ -326,23 +299,20 @@ def test_garbage_ends_the_connection_and_it_connects_again(
             pass  # closed with part of it unread
         daemon.wait_until_it_waits()
         play_on(server)
-    assert "the server sent" in texts(caplog.records)
+    assert "the server sent" in caplog.text
 
 
 def test_the_largest_box_that_can_be_is_read() -> None:
     unplugged = Unplugged()
     fields = {f"{number:02}" + "k" * 253: "v" * 65535 for number in range(MOST_PAIRS - 2)}
-    unplugged.feed(write_box({"_ask": "1", "_command": "Ready", **fields}))
+    unplugged.ask("1", "Ready", **fields)
     assert list(unplugged.answers()) == ["1"] and not unplugged.line.is_closed
-    unplugged.feed(write_box({"_ask": "2", "_command": "Ready", "one": "1", "two": "2", **fields}))
+    unplugged.ask("2", "Ready", one="1", two="2", **fields)
     assert unplugged.line.is_closed
 
 
 def test_a_list_as_long_as_a_value_can_be_is_answered() -> None:
-    with Server() as server, Daemon(server.port):
-        peer = server.accept()
-        peer.queue()
-        peer.action(peer.start())
+    with connected(in_match=True) as (_, _, peer):
         assert peer.action(peer.ask("Step", obv=["0.0"] * 13_107)) == list(ACTION)
         assert peer.action(peer.ask("Step", obv=["9" * 65_533])) == list(ACTION)
 
@@ -354,21 +324,20 @@ def test_attempts_are_counted_in_a_row() -> None:
         play_on(server).close()
         for _ in range(3):
             server.accept().close()
-        error = daemon.ended()
-        assert isinstance(error, UnreachableError) and error.exit_code == 17
-        assert str(error) == (
-            f"no connection to 127.0.0.1:{server.port} after 3 attempts: the server closed the connection; "
-            "is the address right?"
-        )
+        check_unreachable(daemon, f"127.0.0.1:{server.port} after 3 attempts: the server closed the connection")
 
 
 def test_one_attempt_at_a_port_where_nobody_listens() -> None:
     with Server() as server:
         server.stop_listening()
         with Daemon(server.port, attempts=1) as daemon:
-            error = daemon.ended()
-    expected = f"no connection to 127.0.0.1:{server.port} after one attempt: Connection refused; is the address right?"
-    assert isinstance(error, UnreachableError) and str(error) == expected
+            check_unreachable(daemon, f"127.0.0.1:{server.port} after one attempt: Connection refused")
+
+
+def check_unreachable(daemon: Daemon, words: str) -> None:
+    error = daemon.ended()
+    assert isinstance(error, UnreachableError) and error.exit_code == 17
+    assert str(error) == f"no connection to {words}; is the address right?"
 
 
 HOSTS = {
@@ -392,9 +361,8 @@ def test_hosts_that_do_not_exist(host: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(comprl_dial.socket, "getaddrinfo", offline)
     with Daemon(9, host=host, attempts=2) as daemon:
-        error = daemon.ended()
-    assert isinstance(error, UnreachableError) and "\n" not in str(error)
-    assert "after 2 attempts: there is no such host, or no network" in str(error)
+        check_unreachable(daemon, f"{daemon.wire.address} after 2 attempts: there is no such host, or no network")
+    assert "\n" not in daemon.wire.address
 
 
 def test_an_unreachable_server_is_kept_trying_while_another_connection_plays() -> None:
@@ -429,32 +397,37 @@ def test_ipv6() -> None:
         assert daemon.wire.address == f"[::1]:{server.port}"
 
 
-def test_sockets_are_tuned() -> None:
+def test_sockets_are_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep-alive finds a dead server in the queue, where silence is normal; small answers leave at once."""
-    with Server() as server, Daemon(server.port, fake_time=True) as daemon:
-        play_on(server)
-        opened = daemon.in_reactor(lambda: daemon.wire._callers[0]._connection.transport.getHandle())
-        options = {"SO_KEEPALIVE": socket.SOL_SOCKET, "TCP_NODELAY": socket.IPPROTO_TCP}
-        assert all(opened.getsockopt(level, getattr(socket, name)) for name, level in options.items())
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            dead_after_s = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) + opened.getsockopt(
-                socket.IPPROTO_TCP, socket.TCP_KEEPINTVL
-            ) * opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
-            assert dead_after_s <= 60
+    tuned: list[dict[str, int]] = []
+
+    def noting(transport: Connection) -> None:
+        tune(transport)
+        opened = transport.getHandle()
+        names = {"SO_KEEPALIVE": socket.SOL_SOCKET, "TCP_NODELAY": socket.IPPROTO_TCP}
+        names |= dict.fromkeys(comprl_dial.KEEP_ALIVE_S, socket.IPPROTO_TCP)
+        present = {name: level for name, level in names.items() if hasattr(socket, name)}
+        tuned.append({name: opened.getsockopt(level, getattr(socket, name)) for name, level in present.items()})
+
+    monkeypatch.setattr(comprl_connection, "tune", noting)
+    with connected():
+        pass
+    (options,) = tuned
+    assert options["SO_KEEPALIVE"] and options["TCP_NODELAY"]
+    dead_after_s = options.get("TCP_KEEPIDLE", 20) + options.get("TCP_KEEPINTVL", 10) * options.get("TCP_KEEPCNT", 3)
+    assert dead_after_s <= 60
 
 
 def test_the_token_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = play_on(server)
+    with connected(in_match=True) as (server, daemon, peer):
         peer.ask("Error", msg=f"Authentication failed for {TOKEN}")
         peer.close()
         daemon.tournament.wait_for("closed")
         play_on(server)
-        callers = daemon.wire._callers
-        things = [daemon.wire, *callers, *[vars(thing) for caller in callers for thing in (caller, caller._connection)]]
-        assert TOKEN not in repr(things)
-    assert TOKEN not in texts(caplog.records)
+        assert TOKEN not in repr(daemon.wire)
+    assert TOKEN not in caplog.text
+    assert TOKEN not in repr(Unplugged().surroundings)
 
 
 @pytest.mark.parametrize("token", ["t" * 65_536, "caf\udce9"])

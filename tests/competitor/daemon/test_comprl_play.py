@@ -8,24 +8,24 @@ import uuid
 
 import pytest
 
-from competitor.daemon.comprl_player import doubles_of, goals_of, match_id_of
 from competitor.engine.session import Reply
-from tests.competitor.daemon.comprl_bench import (
+from tests.competitor.daemon.comprl_harness import (
     ACTION,
     Daemon,
     FakeSession,
     FakeTournament,
     Unplugged,
+    connected,
     elsewhere,
-    texts,
 )
-from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, TOKEN, Server, read_floats, write_box
+from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, Server, read_floats, write_box
+from tests.competitor.daemon.shared import TOKEN
 
 OTHER_GAME = bytes(range(100, 116))
 OTHER_ID = str(uuid.UUID(bytes=OTHER_GAME))
 
 
-class HeldDesk(FakeTournament):
+class HoldingTournament(FakeTournament):
     """Keeps the replies to steps and the confirmations of records until the test wants them."""
 
     def __init__(self) -> None:
@@ -40,23 +40,17 @@ class HeldDesk(FakeTournament):
 
 
 def test_a_match() -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
-        assert peer.action(peer.start()) == list(ACTION)
+    with connected(in_match=True) as (_, daemon, peer):
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
-        ready, end = peer.end(3.0, 1.0, result=True)
-        assert peer.answer(ready)["ready"] == b"True" and peer.answer(end) == {"_answer": end.encode()}
+        assert peer.finish_match(3.0, 1.0, result=True)
         assert daemon.tournament.wait_for("end") == ("end", GAME_ID, 3, 1, True)
     assert not peer.owed
 
 
 def test_ready_comes_before_the_end_of_the_match() -> None:
     """And is answered before the record of the match is saved."""
-    tournament = HeldDesk()
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
+    tournament = HoldingTournament()
+    with connected(tournament) as (_, _, peer):
         peer.start()
         tournament.wait_for("step")
         tournament.replies[0](ACTION)
@@ -73,10 +67,8 @@ def test_ready_comes_before_the_end_of_the_match() -> None:
 
 def test_a_nan_observation_one_step_before_the_end() -> None:
     """It goes to the tournament as it came; the wire does not judge."""
-    tournament = HeldDesk()
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
+    tournament = HoldingTournament()
+    with connected(tournament) as (_, _, peer):
         peer.start()
         tournament.wait_for("step")
         tournament.replies[0](ACTION)
@@ -96,11 +88,9 @@ def test_a_nan_observation_one_step_before_the_end() -> None:
 
 
 def test_a_step_outlives_its_match_and_the_next_one_begins() -> None:
-    tournament = HeldDesk()
+    tournament = HoldingTournament()
     tournament.on_end = elsewhere
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
+    with connected(tournament) as (_, _, peer):
         old = peer.start()
         peer.answer(peer.end(0.0, 1.0)[1])
         new = peer.start(OTHER_GAME)
@@ -112,69 +102,51 @@ def test_a_step_outlives_its_match_and_the_next_one_begins() -> None:
 
 
 def test_a_step_after_the_end_belongs_to_the_match_that_was() -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
-        peer.action(peer.start())
+    with connected(in_match=True) as (_, daemon, peer):
         session = daemon.tournament.participants[0].session
-        for tag in peer.end(0.0, 1.0):
-            peer.answer(tag)
+        peer.finish_match(0.0, 1.0)
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
         assert session is not None and len(session.steps) == 2
 
 
 def test_a_match_begins_while_another_one_is_open() -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
-        peer.action(peer.start())
+    with connected(in_match=True) as (_, daemon, peer):
         peer.action(peer.start(OTHER_GAME))
         assert daemon.tournament.wait_for("abandon") == ("abandon", GAME_ID, "the server began another match")
         assert daemon.tournament.wait_for("begin") == ("begin", OTHER_ID)
-        for tag in peer.end(2.0, 2.0):
-            peer.answer(tag)
+        peer.finish_match(2.0, 2.0)
         assert daemon.tournament.wait_for("end")[1] == OTHER_ID
 
 
 def test_the_same_match_announced_twice_is_one_match() -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
+    with connected(in_match=True) as (_, daemon, peer):
         peer.action(peer.start())
-        peer.action(peer.start())
-        for tag in peer.end(1.0, 0.0, result=True):
-            peer.answer(tag)
+        peer.finish_match(1.0, 0.0, result=True)
         kinds = [event[0] for event in daemon.tournament.drain()]
         assert kinds.count("begin") == kinds.count("end") == 1 and "abandon" not in kinds
 
 
 def test_a_step_without_a_match_is_answered_with_zeros(caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
+    with connected() as (_, daemon, peer):
         assert peer.action(peer.ask("Step", obv=START)) == [0.0] * 4
         kinds = [event[0] for event in daemon.tournament.drain()]
         assert kinds == ["open", "ready"]
-    assert "without a match" in texts(caplog.records)
+    assert "without a match" in caplog.text
 
 
 def test_the_end_of_no_match_is_answered(caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
+    with connected() as (_, daemon, peer):
         end = peer.ask("EndGame", result=True, stats=[4.0, 0.0])
         assert peer.answer(end) == {"_answer": end.encode()}
         peer.action(peer.start())
         first, second = peer.end(1.0, 0.0)[1], peer.end(1.0, 0.0)[1]
         assert peer.answer(first) and peer.answer(second)
         assert [event[0] for event in daemon.tournament.drain()].count("end") == 1
-    assert texts(caplog.records).count("not in play") == 2
+    assert caplog.text.count("not in play") == 2
 
 
 def test_ready_twice_is_one_place_in_the_queue() -> None:
-    with Server() as server, Daemon(server.port) as daemon:
-        peer = server.accept()
-        peer.queue()
+    with connected() as (_, daemon, peer):
         assert peer.answer(peer.ask("Ready"))["ready"] == b"True"
         peer.action(peer.start())
         assert [event[0] for event in daemon.tournament.drain()].count("ready") == 1
@@ -188,28 +160,9 @@ def test_a_match_without_login_or_question() -> None:
         assert peer.answer(peer.ask("Auth"))["version"] == b"1"
 
 
-def test_three_open_requests_are_answered_in_any_order() -> None:
-    tournament = HeldDesk()
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
-        step = peer.start()
-        tournament.wait_for("step")
-        ready, end = peer.end(0.0, 0.0)
-        _, saved = tournament.wait_for("saving")
-        peer.answer(ready)
-        elsewhere(saved)
-        peer.answer(end)
-        assert step in peer.owed
-        elsewhere(tournament.replies[0], ACTION)
-        assert peer.action(step) == list(ACTION)
-
-
 def test_unknown_commands_are_refused_politely(caplog: pytest.LogCaptureFixture) -> None:
     """As AMP does, with the code that the real server uses; in the queue and in a match."""
-    with Server() as server, Daemon(server.port):
-        peer = server.accept()
-        peer.queue()
+    with connected() as (_, _, peer):
         for command in ("Dance", "step", "StartTLS", "", b"\xff\xfe", "__class__", "x" * 65535):
             tag = peer.ask(command, obv=START)
             refusal = peer.answer(tag)
@@ -219,13 +172,13 @@ def test_unknown_commands_are_refused_politely(caplog: pytest.LogCaptureFixture)
         assert peer.answer(peer.ask("Dance"))["_error_code"] == b"UNHANDLED"
         assert peer.action(step) == list(ACTION)
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
-    assert "unknown command b'Dance'" in texts(caplog.records)
+    assert "unknown command b'Dance'" in caplog.text
 
 
 @pytest.mark.parametrize("tag", [b"", b"\0\xff", b"t" * 65535], ids=["empty", "binary", "longest"])
 def test_tags_are_echoed_verbatim(tag: bytes) -> None:
     unplugged = Unplugged()
-    unplugged.feed(write_box({"_ask": tag, "_command": "Auth"}))
+    unplugged.ask(tag, "Auth")
     assert unplugged.line.value().startswith(b"\0\x07_answer" + len(tag).to_bytes(2, "big") + tag + b"\0\x05token")
 
 
@@ -237,15 +190,13 @@ def test_requests_without_a_tag_are_not_answered() -> None:
     assert unplugged.tournament.wait_for("begin")
 
 
-def test_stray_answers_are_overheard(caplog: pytest.LogCaptureFixture) -> None:
-    with Server() as server, Daemon(server.port):
-        peer = server.accept()
-        peer.queue()
+def test_answers_that_nobody_asked_for_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    with connected() as (_, _, peer):
         step = peer.start()
         peer.socket.sendall(write_box({"_answer": "77"}) + write_box({"_error": "78", "_error_code": "UNKNOWN"}))
         assert peer.action(step) == list(ACTION)
         assert peer.action(peer.ask("Step", obv=START)) == list(ACTION)
-    assert texts(caplog.records).count("nobody had asked") == 2
+    assert caplog.text.count("nobody had asked") == 2
 
 
 @pytest.mark.parametrize(
@@ -261,34 +212,35 @@ def test_stray_answers_are_overheard(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_steps_that_cannot_be_read_are_answered(fields: dict[str, list[str] | bytes], seen: list[str]) -> None:
     unplugged = Unplugged()
-    unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
-    unplugged.feed(write_box({"_ask": "2", "_command": "Step", **fields}))
+    unplugged.ask("1", "StartGame", game_id=GAME)
+    unplugged.ask("2", "Step", **fields)
     session = unplugged.tournament.participants[0].session
     assert session is not None and [repr(value) for value in session.steps[0]] == seen
     assert list(unplugged.answers()) == ["1", "2"] and not unplugged.line.is_closed
 
 
-@pytest.mark.parametrize("stats", [["abc", "1.0"], [1.0], [], ["nan", "0.0"], ["-1.0", "0.0"], ["1e300", "0.0"]])
+@pytest.mark.parametrize(
+    "stats",
+    [["abc", "1.0"], [1.0], [], ["nan", "0.0"], ["-1.0", "0.0"], ["1e300", "0.0"], ["inf", "0.0"], [1.0, 2.0, 3.0]],
+)
 def test_an_unreadable_score_gives_the_match_up_and_is_answered(stats: list[str | float]) -> None:
     unplugged = Unplugged()
-    unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
-    unplugged.feed(write_box({"_ask": "2", "_command": "EndGame", "result": "perhaps", "stats": stats}))
+    unplugged.ask("1", "StartGame", game_id=GAME)
+    unplugged.ask("2", "EndGame", result="perhaps", stats=stats)
     assert unplugged.tournament.wait_for("abandon") == ("abandon", GAME_ID, "the server told no score")
     assert list(unplugged.answers()) == ["1", "2"] and not unplugged.line.is_closed
 
 
 def test_an_unreadable_result_still_ends_the_match() -> None:
     unplugged = Unplugged()
-    unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
-    unplugged.feed(write_box({"_ask": "2", "_command": "EndGame", "result": "true", "stats": [2.0, 1.0]}))
+    unplugged.ask("1", "StartGame", game_id=GAME)
+    unplugged.ask("2", "EndGame", result="true", stats=[2.0, 1.0])
     assert unplugged.tournament.wait_for("end") == ("end", GAME_ID, 2, 1, None)
 
 
 def test_messages_are_logged_in_one_line_and_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with Server() as server, Daemon(server.port):
-        peer = server.accept()
-        peer.queue()
+    with connected() as (_, _, peer):
         for text in (b"Welcome\r\nback \x1b[31m", b"caf\xc3\xa9 \xff", b"x" * 65535, f"your token is {TOKEN}"):
             peer.answer(peer.ask("Message", msg=text))
         peer.answer(peer.ask("Message"))
@@ -298,18 +250,15 @@ def test_messages_are_logged_in_one_line_and_without_the_token(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("method", ["begin", "step", "end"])
-def test_an_error_at_the_desk_does_not_cost_the_connection(method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_at_the_tournament_does_not_cost_the_connection(method: str, caplog: pytest.LogCaptureFixture) -> None:
     tournament = FakeTournament()
     tournament.broken = {method}
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
+    with connected(tournament) as (_, _, peer):
         assert peer.action(peer.start()) == (list(ACTION) if method == "end" else [0.0] * 4)
-        for tag in peer.end(1.0, 0.0):
-            peer.answer(tag)
+        peer.finish_match(1.0, 0.0)
         tournament.broken.clear()
         assert peer.action(peer.start(OTHER_GAME)) == list(ACTION)
-    assert f"{method} is broken" in texts(caplog.records)
+    assert f"{method} is broken" in caplog.text
 
 
 def test_an_error_when_asked_for_a_match_declines_it_and_connects_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -322,7 +271,7 @@ def test_an_error_when_asked_for_a_match_declines_it_and_connects_again(caplog: 
         peer.expect_end()
         tournament.broken.clear()
         server.accept().queue()
-    assert "wants_match is broken" in texts(caplog.records)
+    assert "wants_match is broken" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -332,46 +281,39 @@ def test_a_wrong_action_never_reaches_the_server(action: object, caplog: pytest.
     tournament = FakeTournament()
     tournament.on_step = lambda session, obs, reply: reply(action)  # type: ignore[arg-type]
     unplugged = Unplugged(tournament)
-    unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
-    unplugged.feed(write_box({"_ask": "2", "_command": "Step", "obv": START}))
+    unplugged.ask("1", "StartGame", game_id=GAME)
+    unplugged.ask("2", "Step", obv=START)
     zeros = write_box({"_answer": "2", "action": [0.0] * 4})
-    assert unplugged.answers()["2"] == zeros and "zeros instead of" in texts(caplog.records)
+    assert unplugged.answers()["2"] == zeros and "zeros instead of" in caplog.text
 
 
 def test_a_second_reply_is_not_sent() -> None:
     tournament = FakeTournament()
     tournament.on_step = lambda session, obs, reply: [reply(ACTION), reply(ACTION)]  # type: ignore[func-returns-value]
     tournament.on_end = lambda saved: [saved(), saved()]  # type: ignore[func-returns-value]
-    with Server() as server, Daemon(server.port, tournament):
-        peer = server.accept()
-        peer.queue()
-        peer.action(peer.start())
-        for tag in peer.end(1.0, 0.0):
-            peer.answer(tag)
+    with connected(tournament, in_match=True) as (_, _, peer):
+        peer.finish_match(1.0, 0.0)
         peer.answer(peer.ask("Message", msg="still here"))  # a second answer would have come first
 
 
 def test_actions_are_the_doubles_of_the_reply() -> None:
     numbers = (0.1, 5e-324, -0.9999999999999999, 1 / 3)
-    assert doubles_of(numbers) == list(numbers)
     tournament = FakeTournament()
     tournament.on_step = lambda session, obs, reply: reply(numbers)
     unplugged = Unplugged(tournament)
-    unplugged.feed(write_box({"_ask": "1", "_command": "StartGame", "game_id": GAME}))
-    unplugged.feed(write_box({"_ask": "2", "_command": "Step", "obv": START}))
+    unplugged.ask("1", "StartGame", game_id=GAME)
+    unplugged.ask("2", "Step", obv=START)
     texts_sent = [b"0.1", b"5e-324", b"-0.9999999999999999", b"0.3333333333333333"]
     assert unplugged.answers()["2"] == write_box({"_answer": "2", "action": texts_sent})
     assert read_floats(b"".join(len(text).to_bytes(2, "big") + text for text in texts_sent)) == list(numbers)
 
 
 def test_match_ids() -> None:
-    assert match_id_of(bytes.fromhex("80ff95098e7046708d79fc3da5b19fd4")) == "80ff9509-8e70-4670-8d79-fc3da5b19fd4"
-    others = [match_id_of(game_id) for game_id in (b"", b"x", b"y" * 17, b"\xff" * 65535)]
-    assert len(set(others)) == 4 and all(str(uuid.UUID(text)) == text for text in others)
-    assert match_id_of(b"x") == others[1]
-
-
-def test_scores() -> None:
-    assert goals_of([3.0, 1.0]) == (3, 1) and goals_of([0.0, -0.0]) == (0, 0)
-    for stats in ([], [1.0], [1.0, 2.0, 3.0], [math.inf, 0.0], [math.nan, 0.0], [-1.0, 0.0], [0.0, 1e18]):
-        assert goals_of(stats) is None
+    """The UUID whose 16 bytes the server sends; another one of its own for every other id."""
+    games = [bytes.fromhex("80ff95098e7046708d79fc3da5b19fd4"), b"", b"x", b"y" * 17, b"\xff" * 65535, b"x"]
+    unplugged = Unplugged()
+    for game in games:
+        unplugged.ask(b"%d" % len(unplugged.answers()), "StartGame", game_id=game)
+    ids = [event[1] for event in unplugged.tournament.drain() if event[0] == "begin"]
+    assert ids[0] == "80ff9509-8e70-4670-8d79-fc3da5b19fd4" and ids[2] == ids[5]
+    assert len(set(ids)) == 5 and all(str(uuid.UUID(text)) == text for text in ids)

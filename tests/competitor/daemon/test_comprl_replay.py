@@ -13,7 +13,7 @@ import pytest
 
 from competitor.engine.session import Reply
 from tests.competitor.daemon import misbehaving_server
-from tests.competitor.daemon.comprl_bench import Daemon, FakeSession, FakeTournament, Unplugged, elsewhere
+from tests.competitor.daemon.comprl_harness import Daemon, FakeSession, FakeTournament, Unplugged, elsewhere
 from tests.competitor.daemon.misbehaving_server import Peer, Server, read_floats, write_box
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
@@ -57,7 +57,7 @@ def expected(capture: list[Recorded]) -> dict[str, bytes]:
     return {box.tag: box.data for box in capture if not box.from_server}
 
 
-class RecordedDesk(FakeTournament):
+class RecordedTournament(FakeTournament):
     """Answers the steps with the recorded actions, in their order."""
 
     def __init__(self, capture: list[Recorded]) -> None:
@@ -81,7 +81,7 @@ class RecordedDesk(FakeTournament):
         assert events == [("open", "comprl-1"), ("begin", first), ("end", first, 0, 3, False), ("begin", second)]
 
 
-class PromptDesk(RecordedDesk):
+class PromptTournament(RecordedTournament):
     """Replies within the call."""
 
     def _reply(self, reply: Reply, action: Any) -> None:
@@ -116,7 +116,7 @@ def test_the_recording_is_what_the_protocol_page_says(capture: list[Recorded]) -
 
 def test_byte_exact_over_tcp(capture: list[Recorded]) -> None:
     """Requests that the server sent together may be answered in any order, as the protocol has it: by tag."""
-    tournament = RecordedDesk(capture)
+    tournament = RecordedTournament(capture)
     with Server() as server, Daemon(server.port, tournament, token="token1"):
         peer = server.accept()
         play_back(peer, capture)
@@ -126,7 +126,7 @@ def test_byte_exact_over_tcp(capture: list[Recorded]) -> None:
 
 
 def test_byte_exact_in_segments_of_one_byte(capture: list[Recorded]) -> None:
-    with Server() as server, Daemon(server.port, RecordedDesk(capture), token="token1"):
+    with Server() as server, Daemon(server.port, RecordedTournament(capture), token="token1"):
         peer = server.accept()
         play_back(peer, capture[:60], piece=1)
         assert peer.raw == expected(capture[:60])
@@ -135,7 +135,7 @@ def test_byte_exact_in_segments_of_one_byte(capture: list[Recorded]) -> None:
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20], ids=["bytes", "pieces of 7", "all at once"])
 def test_byte_exact_however_the_stream_is_cut(capture: list[Recorded], piece: int) -> None:
     """Without a network, where every cut is certain; answers come in the order of the requests."""
-    tournament = PromptDesk(capture)
+    tournament = PromptTournament(capture)
     unplugged = Unplugged(tournament, token="token1")
     stream = b"".join(box.data for box in asked(capture))
     for at in range(0, len(stream), piece):
@@ -146,7 +146,7 @@ def test_byte_exact_however_the_stream_is_cut(capture: list[Recorded], piece: in
 
 def test_everything_at_once_over_tcp(capture: list[Recorded]) -> None:
     """A server that does not wait for answers; they still all come, each once."""
-    with Server() as server, Daemon(server.port, PromptDesk(capture), token="token1"):
+    with Server() as server, Daemon(server.port, PromptTournament(capture), token="token1"):
         peer = server.accept()
         requests = asked(capture)
         peer.owed = {box.tag for box in requests}

@@ -5,78 +5,32 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from competitor.daemon.supervisor import Lifecycle
-from competitor.daemon.telemetry import Telemetry
-from competitor.daemon.tournament import Participant, Tournament
-from competitor.engine.engine import Engine
+from competitor.daemon.tournament import Participant
 from competitor.engine.session import Session, Source
-from tests.competitor.engine.fakes import WAIT_S, FakeBrain, Inbox, Shelf, make_engine, play_obs, running
-
-STUCK_AFTER_S = 45.0
-
-
-class Ledger(Telemetry):
-    """Remembers every call in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sources: list[Source] = []
-        self.events: list[tuple[object, ...]] = []
-
-    def answered(self, latency_ms: float, source: Source) -> None:
-        super().answered(latency_ms, source)
-        self.sources.append(source)
-
-    def connected(self, name: str, yes: bool) -> None:
-        super().connected(name, yes)
-        self.events.append(("connected", name, yes))
-
-    def match_begun(self) -> None:
-        super().match_begun()
-        self.events.append(("begun",))
-
-    def match_ended(self, ending: str, result: str) -> None:
-        super().match_ended(ending, result)
-        self.events.append(("ended", ending, result))
-
-
-class Hall:
-    """A tournament with everything behind it, and clocks to set."""
-
-    def __init__(
-        self, engine: Engine, brain: FakeBrain, ledger: Ledger, *, games: int | None, saved_within_s: float
-    ) -> None:
-        self.brain, self.ledger, self.shelf, self.lifecycle = brain, ledger, Shelf(), Lifecycle(games)
-        self.now_s, self.wall_s = 50.0, 1e9
-        self.tournament = Tournament(
-            engine,
-            self.shelf,
-            self.lifecycle,
-            ledger,
-            wire="comprl",
-            server="somewhere:1",
-            stuck_after_s=STUCK_AFTER_S,
-            saved_within_s=saved_within_s,
-            clock=lambda: self.now_s,
-            wall_clock=lambda: self.wall_s,
-        )
-        self.participant = self.tournament.join("first")
+from competitor.play.finished_match import MatchFacts
+from tests.competitor.daemon.shared import STUCK_AFTER_S, Rig
+from tests.competitor.engine.fakes import WAIT_S, Inbox, play_obs, running
 
 
 @pytest.fixture
-def hall(request: pytest.FixtureRequest) -> Iterator[Hall]:
-    options = {"games": None, "saved_within_s": WAIT_S} | getattr(request, "param", {})
-    brain, ledger = FakeBrain(), Ledger()
-    with running(make_engine(brain, ledger)) as engine:
-        yield Hall(engine, brain, ledger, **options)
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    rig = Rig(**getattr(request, "param", {}))
+    with running(rig.engine):
+        yield rig
 
 
-one_game = pytest.mark.parametrize("hall", [{"games": 1}], indirect=True)
-short_wait = pytest.mark.parametrize("hall", [{"saved_within_s": 0.01}], indirect=True)
+@pytest.fixture
+def participant(rig: Rig) -> Participant:
+    return rig.tournament.join("first")
+
+
+one_game = pytest.mark.parametrize("rig", [{"games": 1}], indirect=True)
+short_wait = pytest.mark.parametrize("rig", [{"saved_within_s": 0.01}], indirect=True)
 
 
 def play(participant: Participant, session: Session, rows: list[list[float]]) -> list[tuple[float, ...]]:
@@ -87,16 +41,16 @@ def play(participant: Participant, session: Session, rows: list[list[float]]) ->
     return actions
 
 
-def test_a_match_from_start_to_record(hall: Hall) -> None:
+def test_a_match_from_start_to_record(rig: Rig, participant: Participant) -> None:
     rows, saved = play_obs(40), threading.Event()
-    session = hall.participant.begin("m17", opponent="bob")
-    hall.wall_s += 30
-    actions = play(hall.participant, session, rows)
-    assert hall.participant.playing == 1
-    hall.participant.end(session, 3, 1, won=True, rating=24.5, saved=saved.set)
-    assert saved.wait(WAIT_S) and hall.participant.playing == 0
-    (match,) = hall.shelf.matches
-    about = {name: value for name, value in vars(match).items() if not isinstance(value, np.ndarray)}
+    session = participant.begin("m17", opponent="bob")
+    rig.wall_s += 30
+    actions = play(participant, session, rows)
+    assert participant.playing == 1
+    participant.end(session, 3, 1, won=True, rating=24.5, saved=saved.set)
+    assert saved.wait(WAIT_S) and participant.playing == 0
+    (match,) = rig.kept.matches
+    about = {field.name: getattr(match, field.name) for field in fields(MatchFacts)}
     assert about == {
         "match_id": "m17",
         "wire": "comprl",
@@ -121,9 +75,9 @@ def test_a_match_from_start_to_record(hall: Hall) -> None:
     assert np.array_equal(match.obs, rows) and np.array_equal(match.actions, actions)
     assert np.flatnonzero(match.is_first).tolist() == [0, 10, 20, 30]
     assert not match.source.any() and match.latency_ms.shape == (40,)
-    assert hall.ledger.events == [("connected", "first", True), ("begun",), ("ended", "played", "W")]
-    assert hall.ledger.numbers().rating == 24.5
-    assert hall.brain.freed.acquire(timeout=WAIT_S)
+    assert rig.telemetry.events == [("connected", "first", True), ("begun",), ("ended", "played", "W")]
+    assert rig.telemetry.numbers().rating == 24.5
+    assert rig.brain.freed.acquire(timeout=WAIT_S)
 
 
 @pytest.mark.parametrize(
@@ -143,61 +97,59 @@ def test_a_match_from_start_to_record(hall: Hall) -> None:
     ],
 )
 def test_how_a_match_ended(
-    hall: Hall, steps: int, own: int, other: int, won: bool | None, ending: str, result: str
+    rig: Rig, participant: Participant, steps: int, own: int, other: int, won: bool | None, ending: str, result: str
 ) -> None:
-    session = hall.participant.begin("m")
-    play(hall.participant, session, play_obs(steps))
-    hall.participant.end(session, own, other, won=won)
-    (match,) = hall.shelf.matches
+    session = participant.begin("m")
+    play(participant, session, play_obs(steps))
+    participant.end(session, own, other, won=won)
+    (match,) = rig.kept.matches
     assert (match.ending, match.result, len(match.obs)) == (ending, result, steps)
-    assert hall.lifecycle.finished == 1
+    assert rig.lifecycle.finished == 1
 
 
-def test_a_match_of_other_length_is_played_when_its_rounds_are(hall: Hall) -> None:
-    session = hall.participant.begin("m", rounds=2)
-    play(hall.participant, session, play_obs(20))
-    hall.participant.end(session, 1, 1)
-    assert (hall.shelf.matches[0].ending, hall.shelf.matches[0].rounds) == ("played", 2)
+def test_a_match_of_other_length_is_played_when_its_rounds_are(rig: Rig, participant: Participant) -> None:
+    session = participant.begin("m", rounds=2)
+    play(participant, session, play_obs(20))
+    participant.end(session, 1, 1)
+    assert (rig.kept.matches[0].ending, rig.kept.matches[0].rounds) == ("played", 2)
 
 
-def test_a_step_that_is_open_at_the_end_is_answered_and_not_in_the_record(hall: Hall) -> None:
-    session, inbox = hall.participant.begin("m"), Inbox()
+def test_a_step_that_is_open_at_the_end_is_answered_and_not_in_the_record(rig: Rig, participant: Participant) -> None:
+    session, inbox = participant.begin("m"), Inbox()
     rows = play_obs(3)
-    play(hall.participant, session, rows[:2])
-    hall.brain.gate.clear()
-    hall.participant.step(session, rows[2], inbox)
-    hall.participant.end(session, 1, 0, won=False)
-    hall.brain.gate.set()
+    play(participant, session, rows[:2])
+    rig.brain.gate.clear()
+    participant.step(session, rows[2], inbox)
+    participant.end(session, 1, 0, won=False)
+    rig.brain.gate.set()
     inbox.next()
-    assert len(hall.shelf.matches[0].obs) == 2
-    hall.tournament.engine.stop()  # then the last answer is counted as well
-    assert hall.ledger.sources == [Source.POLICY] * 3
+    assert len(rig.kept.matches[0].obs) == 2
+    rig.tournament.engine.stop()  # then the last answer is counted as well
+    assert rig.telemetry.sources == [Source.POLICY] * 3
 
 
-def test_a_step_after_the_end_is_answered(hall: Hall) -> None:
-    session = hall.participant.begin("m")
-    play(hall.participant, session, play_obs(2))
-    hall.participant.end(session, 0, 1)
-    assert hall.brain.freed.acquire(timeout=WAIT_S)
-    next_session = hall.participant.begin("next")
-    assert play(hall.participant, next_session, play_obs(2)) == play(
-        hall.participant, hall.participant.begin("again"), play_obs(2)
-    )
-    play(hall.participant, session, play_obs(1))
-    hall.tournament.engine.stop()
-    assert hall.ledger.sources == [Source.POLICY] * 6 + [Source.GONE]
+def test_a_step_after_the_end_is_answered(rig: Rig, participant: Participant) -> None:
+    session = participant.begin("m")
+    play(participant, session, play_obs(2))
+    participant.end(session, 0, 1)
+    assert rig.brain.freed.acquire(timeout=WAIT_S)
+    next_session = participant.begin("next")
+    assert play(participant, next_session, play_obs(2)) == play(participant, participant.begin("again"), play_obs(2))
+    play(participant, session, play_obs(1))
+    rig.tournament.engine.stop()
+    assert rig.telemetry.sources == [Source.POLICY] * 6 + [Source.GONE]
 
 
-def test_the_end_is_confirmed_when_the_record_is_safe(hall: Hall) -> None:
-    hall.shelf.delays = True
+def test_the_end_is_confirmed_when_the_record_is_safe(rig: Rig, participant: Participant) -> None:
+    rig.kept.delays = True
     confirmed: list[str] = []
     threads_before = set(threading.enumerate())
-    session = hall.participant.begin("m")
-    hall.participant.end(session, 1, 1, saved=lambda: confirmed.append("saved"))
+    session = participant.begin("m")
+    participant.end(session, 1, 1, saved=lambda: confirmed.append("saved"))
     assert confirmed == []
-    (saved,) = hall.shelf.waiting
-    saved()  # type: ignore[operator]
-    saved()  # type: ignore[operator]
+    (saved,) = rig.kept.waiting
+    saved()
+    saved()
     assert confirmed == ["saved"]
     for thread in set(threading.enumerate()) - threads_before:
         thread.join(WAIT_S / 2)  # nothing waits for the time to be up
@@ -205,142 +157,150 @@ def test_the_end_is_confirmed_when_the_record_is_safe(hall: Hall) -> None:
 
 
 @short_wait
-def test_the_end_is_confirmed_in_time_when_the_disk_is_slow(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
-    hall.shelf.delays = True
+def test_the_end_is_confirmed_in_time_when_the_disk_is_slow(
+    rig: Rig, participant: Participant, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.kept.delays = True
     confirmed = threading.Semaphore(0)
-    hall.participant.end(hall.participant.begin("m17"), 1, 1, saved=confirmed.release)
+    participant.end(participant.begin("m17"), 1, 1, saved=confirmed.release)
     assert confirmed.acquire(timeout=WAIT_S)
-    hall.shelf.waiting[0]()  # type: ignore[operator]
+    rig.kept.waiting[0]()
     assert not confirmed.acquire(blocking=False)
 
 
-def test_the_end_is_confirmed_when_the_record_cannot_be_kept(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
-    hall.shelf.error = OSError("no space left")
+def test_the_end_is_confirmed_when_the_record_cannot_be_kept(
+    rig: Rig, participant: Participant, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.kept.error = OSError("no space left")
     confirmed = threading.Event()
-    hall.participant.end(hall.participant.begin("m17"), 1, 1, saved=confirmed.set)
-    assert confirmed.is_set() and hall.lifecycle.finished == 1
+    participant.end(participant.begin("m17"), 1, 1, saved=confirmed.set)
+    assert confirmed.is_set() and rig.lifecycle.finished == 1
     assert "match m17: the record could not be kept" in caplog.text and "no space left" in caplog.text
 
 
-def test_a_confirmation_that_fails_is_logged(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
-    hall.participant.end(hall.participant.begin("m17"), 1, 1, saved=lambda: [][1])
-    assert "match m17: the end could not be confirmed" in caplog.text and len(hall.shelf.matches) == 1
+def test_a_confirmation_that_fails_is_logged(
+    rig: Rig, participant: Participant, caplog: pytest.LogCaptureFixture
+) -> None:
+    participant.end(participant.begin("m17"), 1, 1, saved=lambda: [][1])
+    assert "match m17: the end could not be confirmed" in caplog.text and len(rig.kept.matches) == 1
 
 
-def test_a_second_end_is_only_confirmed(hall: Hall) -> None:
-    session = hall.participant.begin("m")
-    hall.participant.end(session, 1, 0)
+def test_a_second_end_is_only_confirmed(rig: Rig, participant: Participant) -> None:
+    session = participant.begin("m")
+    participant.end(session, 1, 0)
     confirmed = threading.Event()
-    hall.participant.end(session, 3, 1, saved=confirmed.set)
+    participant.end(session, 3, 1, saved=confirmed.set)
     assert confirmed.wait(WAIT_S)
-    hall.participant.abandon(session, "too late")
-    assert [match.own for match in hall.shelf.matches] == [1] and hall.lifecycle.finished == 1
+    participant.abandon(session, "too late")
+    assert [match.own for match in rig.kept.matches] == [1] and rig.lifecycle.finished == 1
 
 
-def test_an_abandoned_match_is_recorded_and_does_not_count(hall: Hall) -> None:
-    session = hall.participant.begin("m")
-    actions = play(hall.participant, session, play_obs(5))
-    hall.participant.abandon(session, "stuck")
-    hall.participant.abandon(session, "stuck again")
-    (match,) = hall.shelf.matches
+def test_an_abandoned_match_is_recorded_and_does_not_count(rig: Rig, participant: Participant) -> None:
+    session = participant.begin("m")
+    actions = play(participant, session, play_obs(5))
+    participant.abandon(session, "stuck")
+    participant.abandon(session, "stuck again")
+    (match,) = rig.kept.matches
     assert (match.ending, match.reason, match.own, match.other) == ("abandoned", "stuck", 0, 0)
     assert np.array_equal(match.actions, actions)
-    assert (hall.lifecycle.finished, hall.lifecycle.in_play) == (0, 0)
-    assert hall.ledger.events[-1] == ("ended", "abandoned", "D")
+    assert (rig.lifecycle.finished, rig.lifecycle.in_play) == (0, 0)
+    assert rig.telemetry.events[-1] == ("ended", "abandoned", "D")
     confirmed = threading.Event()
-    hall.participant.end(session, 1, 0, saved=confirmed.set)
-    assert confirmed.wait(WAIT_S) and len(hall.shelf.matches) == 1
+    participant.end(session, 1, 0, saved=confirmed.set)
+    assert confirmed.wait(WAIT_S) and len(rig.kept.matches) == 1
 
 
 @one_game
-def test_the_budget_goes_from_link_to_link(hall: Hall) -> None:
-    other = hall.tournament.join("second")
-    assert hall.participant.wants_match() and not other.wants_match()
-    hall.participant.release()
-    assert other.wants_match() and not hall.participant.wants_match()
+def test_the_budget_goes_from_connection_to_connection(rig: Rig, participant: Participant) -> None:
+    other = rig.tournament.join("second")
+    assert participant.wants_match() and not other.wants_match()
+    participant.release()
+    assert other.wants_match() and not participant.wants_match()
     session = other.begin("m")
-    assert not other.wants_match() and not hall.participant.wants_match()
+    assert not other.wants_match() and not participant.wants_match()
     other.abandon(session, "stuck")
-    assert hall.participant.wants_match()
-    hall.participant.end(hall.participant.begin("m"), 1, 0)
-    assert hall.lifecycle.is_spent and not other.wants_match()
+    assert participant.wants_match()
+    participant.end(participant.begin("m"), 1, 0)
+    assert rig.lifecycle.is_spent and not other.wants_match()
 
 
 @one_game
-def test_a_release_without_a_reservation_frees_nothing(hall: Hall) -> None:
-    hall.participant.release()
-    assert hall.participant.wants_match()
-    assert not hall.tournament.join("second").wants_match()
+def test_a_release_without_a_reservation_frees_nothing(rig: Rig, participant: Participant) -> None:
+    participant.release()
+    assert participant.wants_match()
+    assert not rig.tournament.join("second").wants_match()
 
 
 @one_game
-def test_a_lost_connection_gives_everything_back(hall: Hall) -> None:
-    assert hall.participant.wants_match()
-    hall.participant.closed("gone")
-    assert not hall.participant.wants_match()
-    participant = hall.tournament.join("second")
+def test_a_lost_connection_gives_everything_back(rig: Rig, participant: Participant) -> None:
+    assert participant.wants_match()
+    participant.closed("gone")
+    assert not participant.wants_match()
+    participant = rig.tournament.join("second")
     assert participant.wants_match()
     session = participant.begin("m")
     play(participant, session, play_obs(3))
     participant.closed("the server is gone")
     participant.closed("twice")
-    assert [match.reason for match in hall.shelf.matches] == ["the server is gone"]
-    assert hall.tournament.join("third").wants_match()
-    connections = [event for event in hall.ledger.events if event[0] == "connected"]
+    assert [match.reason for match in rig.kept.matches] == ["the server is gone"]
+    assert rig.tournament.join("third").wants_match()
+    connections = [event for event in rig.telemetry.events if event[0] == "connected"]
     assert connections[:4] == [
         ("connected", "first", True), ("connected", "first", False),
         ("connected", "second", True), ("connected", "second", False),
     ]  # fmt: skip
 
 
-def test_a_match_that_begins_on_a_closed_link_is_abandoned(hall: Hall) -> None:
-    hall.participant.closed("gone")
-    hall.participant.begin("m")
-    assert hall.participant.playing == 0 and hall.shelf.matches[0].ending == "abandoned"
+def test_a_match_that_begins_on_a_closed_connection_is_abandoned(rig: Rig, participant: Participant) -> None:
+    participant.closed("gone")
+    participant.begin("m")
+    assert participant.playing == 0 and rig.kept.matches[0].ending == "abandoned"
 
 
-def test_many_matches_of_a_link_end_together_with_it(hall: Hall) -> None:
-    sessions = [hall.participant.begin(str(index)) for index in range(5)]
+def test_many_matches_of_a_connection_end_together_with_it(rig: Rig, participant: Participant) -> None:
+    sessions = [participant.begin(str(index)) for index in range(5)]
     for session in sessions:
-        play(hall.participant, session, play_obs(2))
-    assert hall.participant.playing == 5
-    hall.participant.closed("gone")
-    assert hall.participant.playing == 0
-    assert sorted(match.match_id for match in hall.shelf.matches) == list("01234")
+        play(participant, session, play_obs(2))
+    assert participant.playing == 5
+    participant.closed("gone")
+    assert participant.playing == 0
+    assert sorted(match.match_id for match in rig.kept.matches) == list("01234")
     for _ in sessions:
-        assert hall.brain.freed.acquire(timeout=WAIT_S)
+        assert rig.brain.freed.acquire(timeout=WAIT_S)
 
 
-def test_only_silence_within_a_match_is_stuck(hall: Hall) -> None:
-    hall.now_s += 1000
-    assert hall.participant.stuck() == []
-    quiet, lively = hall.participant.begin("quiet"), hall.participant.begin("lively")
-    hall.now_s += STUCK_AFTER_S
-    assert hall.participant.stuck() == []
-    play(hall.participant, lively, play_obs(1))
-    hall.now_s += 1
-    assert hall.participant.stuck() == [quiet]
-    assert hall.tournament.join("other").stuck() == []
-    hall.now_s += STUCK_AFTER_S
-    assert set(hall.participant.stuck()) == {quiet, lively}
-    hall.participant.abandon(quiet, "stuck")
-    assert hall.participant.stuck() == [lively]
+def test_only_silence_within_a_match_is_stuck(rig: Rig, participant: Participant) -> None:
+    rig.now_s += 1000
+    assert participant.stuck() == []
+    quiet, lively = participant.begin("quiet"), participant.begin("lively")
+    rig.now_s += STUCK_AFTER_S
+    assert participant.stuck() == []
+    play(participant, lively, play_obs(1))
+    rig.now_s += 1
+    assert participant.stuck() == [quiet]
+    assert rig.tournament.join("other").stuck() == []
+    rig.now_s += STUCK_AFTER_S
+    assert set(participant.stuck()) == {quiet, lively}
+    participant.abandon(quiet, "stuck")
+    assert participant.stuck() == [lively]
 
 
-def test_every_message_is_a_sign_of_life(hall: Hall) -> None:
-    hall.participant.heard()
-    hall.participant.heard()
-    hall.participant.rated(17.5)
-    numbers = hall.ledger.numbers()
+def test_every_message_is_a_sign_of_life(rig: Rig, participant: Participant) -> None:
+    participant.heard()
+    participant.heard()
+    participant.rated(17.5)
+    numbers = rig.telemetry.numbers()
     assert (numbers.messages, numbers.rating) == (2, 17.5) and numbers.last_message_age_s is not None
 
 
-def test_a_match_leaves_two_lines_in_the_log(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_match_leaves_two_lines_in_the_log(
+    rig: Rig, participant: Participant, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "competitor.daemon")
-    played, lost = hall.participant.begin("m17", opponent="bob"), hall.participant.begin("m18")
-    play(hall.participant, played, [*play_obs(30), *play_obs(9, seed=1)])
-    hall.participant.end(played, 3, 1, won=True)
-    hall.participant.abandon(lost, "stuck")
+    played, lost = participant.begin("m17", opponent="bob"), participant.begin("m18")
+    play(participant, played, [*play_obs(30), *play_obs(9, seed=1)])
+    participant.end(played, 3, 1, won=True)
+    participant.abandon(lost, "stuck")
     lines = [record.getMessage() for record in caplog.records]
     assert lines[:2] == [
         "match m17 begins on first against bob, playing fake",
@@ -351,9 +311,9 @@ def test_a_match_leaves_two_lines_in_the_log(hall: Hall, caplog: pytest.LogCaptu
     assert len(lines) == 4
 
 
-def test_connections_share_the_desk_from_many_threads(hall: Hall) -> None:
+def test_connections_share_the_tournament_from_many_threads(rig: Rig, participant: Participant) -> None:
     def play_two(name: str) -> None:
-        participant = hall.tournament.join(name)
+        participant = rig.tournament.join(name)
         for index in range(2):
             assert participant.wants_match()
             session = participant.begin(f"{name} {index}")
@@ -366,8 +326,8 @@ def test_connections_share_the_desk_from_many_threads(hall: Hall) -> None:
         thread.start()
     for thread in threads:
         thread.join(WAIT_S)
-    assert len(hall.shelf.matches) == hall.lifecycle.finished == 16 and hall.lifecycle.in_play == 0
-    for match in hall.shelf.matches:
-        twin = next(other for other in hall.shelf.matches if other.match_id[-1] == match.match_id[-1])
+    assert len(rig.kept.matches) == rig.lifecycle.finished == 16 and rig.lifecycle.in_play == 0
+    for match in rig.kept.matches:
+        twin = next(other for other in rig.kept.matches if other.match_id[-1] == match.match_id[-1])
         assert np.array_equal(match.actions, twin.actions)
-    assert hall.ledger.numbers().playing == 0
+    assert rig.telemetry.numbers().playing == 0

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 import socket
-import time
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,25 @@ from aiohttp import WSMsgType
 
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
 from competitor.wire.websocket_connection import Timing
-from tests.competitor.daemon.websocket_bench import (
+from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, wait_until
+from tests.competitor.daemon.websocket_harness import (
     PATIENCE_S,
-    TOKEN,
     Daemon,
     Peer,
     Server,
     echo,
     observation,
+    play,
     raw_server,
     stay,
-    wait_until,
 )
+
+IMPATIENT = Timing(ping_every_s=0.05, pong_within_s=0.1, turn_s=0.01)
+
+
+async def logs_in(peer: Peer) -> None:
+    """Nothing but a login."""
+    await peer.log_in()
 
 
 def test_one_match() -> None:
@@ -38,10 +44,8 @@ def test_one_match() -> None:
         await peer.expect("seen", match="m1")
         assert await peer.closed() == 1000
 
-    with Server(script) as server, Daemon(server.url, games=1) as daemon:
-        assert daemon.ended() is None
-        server.done()
-    (match,) = daemon.shelf.matches
+    daemon = play(script, ends=True, games=1)
+    (match,) = daemon.kept.matches
     assert (match.match_id, match.opponent, match.rounds, match.own, match.other) == ("m1", "nobody", 1, 1, 0)
     assert match.ending == "played" and len(match.obs) == 3 and daemon.telemetry.numbers().rating == 25.5
     assert daemon.telemetry.numbers().messages >= 6  # each is a sign of life: welcome, start, 3 steps, end
@@ -50,49 +54,37 @@ def test_one_match() -> None:
 def test_many_matches_side_by_side() -> None:
     """64 matches, steps in any order, up to 64 of them open at once: each gets its own answer, exactly once."""
     names, steps, chance = [f"match-{number}" for number in range(64)], 12, random.Random(1)
-    seen_by_client = {name: [chance.randint(-64, 64) / 64 for _ in range(steps)] for name in names}
+    seen = {name: [chance.randint(-64, 64) / 64 for _ in range(steps)] for name in names}
 
     async def script(peer: Peer) -> None:
         assert await peer.log_in() == 64
         for name in names:
             await peer.send("start", match=name, rounds=1)
         answers: dict[tuple[str, int], list[float]] = {}
-        waiting, left = {name: 0 for name in names}, dict.fromkeys(names, steps)
-        while left or waiting:
-            may_ask = [name for name in left if name not in waiting or waiting[name] == 0]
+        asked, waiting = dict.fromkeys(names, 0), set()
+        while waiting or min(asked.values()) < steps:
+            may_ask = [name for name in names if name not in waiting and asked[name] < steps]
             for name in chance.sample(may_ask, chance.randint(0, len(may_ask))):
-                number = steps - left[name] + 1
-                await peer.send("step", match=name, step=number, obs=observation(seen_by_client[name][number - 1]))
-                waiting[name] = number
-                left[name] -= 1
-                if not left[name]:
-                    del left[name]
-            if any(waiting.values()):
+                asked[name] += 1
+                waiting.add(name)
+                await peer.send("step", match=name, step=asked[name], obs=observation(seen[name][asked[name] - 1]))
+            if waiting:
                 got = await peer.next()
-                assert got["type"] == "action" and got["step"] == waiting[got["match"]]
+                assert got["type"] == "action" and got["step"] == asked[got["match"]]
+                waiting.remove(got["match"])
                 answers[got["match"], got["step"]] = got["action"]
-                waiting[got["match"]] = 0
-            if not left:
-                waiting = {name: number for name, number in waiting.items() if number}
         for name in names:
             await peer.send("end", match=name, own=0, other=0, won=False)
-        acknowledged = [await peer.next() for _ in names]
-        assert sorted(message["match"] for message in acknowledged) == sorted(names)
-        assert answers == {
-            (name, number): echo(value) for name in names for number, value in enumerate(seen_by_client[name], start=1)
-        }
-        holder[0].wire.finish()
+        assert sorted([(await peer.next())["match"] for _ in names]) == sorted(names)
+        assert answers == {(name, step + 1): echo(seen[name][step]) for name in names for step in range(steps)}
+        peer.daemon.wire.finish()
         await peer.expect("ready", matches=0)
         assert await peer.closed() == 1000
 
-    holder: list[Daemon] = []
-    with Server(script) as server, Daemon(server.url, matches=64) as daemon:
-        holder.append(daemon)
-        assert daemon.ended() is None
-        server.done()
-    assert {match.match_id for match in daemon.shelf.matches} == set(names)
-    for match in daemon.shelf.matches:
-        assert match.obs[:, 12].tolist() == seen_by_client[match.match_id]
+    daemon = play(script, ends=True, matches=64)
+    assert {match.match_id for match in daemon.kept.matches} == set(names)
+    for match in daemon.kept.matches:
+        assert match.obs[:, 12].tolist() == seen[match.match_id]
         assert np.array_equal(match.actions[:, 0], match.obs[:, 12] / 4)
     assert daemon.wire.ignored.counts == {}
 
@@ -113,10 +105,7 @@ def test_places_follow_the_budget() -> None:
         await peer.expect("seen", match="m3")
         assert await peer.closed() == 1000
 
-    with Server(script) as server, Daemon(server.url, matches=2, games=3) as daemon:
-        assert daemon.ended() is None
-        server.done()
-    assert daemon.lifecycle.finished == 3
+    assert play(script, ends=True, matches=2, games=3).rig.lifecycle.finished == 3
 
 
 def test_nothing_to_play_from_the_beginning() -> None:
@@ -125,31 +114,28 @@ def test_nothing_to_play_from_the_beginning() -> None:
         await peer.send("welcome", version=1)
         assert await peer.closed() == 1000
 
-    with Server(script) as server, Daemon(server.url, games=0) as daemon:
-        assert daemon.ended() is None
-        server.done()
+    play(script, ends=True, games=0)
 
 
 def test_end_is_acknowledged_when_the_record_is_safe() -> None:
     async def script(peer: Peer) -> None:
+        kept = peer.daemon.kept
+        kept.delays = True
         await peer.log_in()
         await peer.play("m1")
         await peer.play("m2")  # its actions are the next that come: nothing has been acknowledged
-        wait_until(lambda: len(held) == 2)
-        held[1]()
+        await asyncio.to_thread(wait_until, lambda: len(kept.waiting) == 2)
+        kept.waiting[1]()
         await peer.expect("seen", match="m2")
-        held[0]()
+        kept.waiting[0]()
         await peer.expect("seen", match="m1")
 
-    with Server(script) as server:
-        daemon = Daemon(server.url, matches=2)
-        held = daemon.shelf.held = []
-        with daemon:
-            server.done()
+    play(script, matches=2)
 
 
 def test_the_last_record_is_waited_for() -> None:
     async def script(peer: Peer) -> None:
+        peer.daemon.kept.delays = True
         await peer.log_in()
         await peer.play("m1")
         await peer.expect("ready", matches=0)
@@ -157,37 +143,33 @@ def test_the_last_record_is_waited_for() -> None:
         while (got := await asyncio.wait_for(peer.socket.receive(), PATIENCE_S)).type is WSMsgType.PING:
             await peer.socket.pong(got.data)
         assert got.type is WSMsgType.PONG  # what the client had to say would have come before it
-        held[0]()
+        peer.daemon.kept.waiting[0]()
         await peer.expect("seen", match="m1")
         assert await peer.closed() == 1000
 
-    with Server(script, autoping=False) as server:
-        daemon = Daemon(server.url, games=1)
-        held = daemon.shelf.held = []
-        with daemon:
-            assert daemon.ended() is None
-            server.done()
+    play(script, ends=True, server={"autoping": False}, games=1)
 
 
-def test_finish_in_the_queue() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"server": {"autoping": False}, "timing": Timing(turn_s=0.02, settle_s=0.05)}],
+    ids=["usual", "without a pong"],
+)
+def test_finish_in_the_queue(options: dict[str, Any]) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        holder[0].wire.finish()
+        peer.daemon.wire.finish()
         await peer.expect("ready", matches=0)
         assert await peer.closed() == 1000
 
-    holder: list[Daemon] = []
-    with Server(script) as server, Daemon(server.url, matches=3) as daemon:
-        holder.append(daemon)
-        assert daemon.ended() is None
-        server.done()
+    play(script, ends=True, matches=3, **options)
 
 
 def test_finish_plays_what_is_in_play_and_what_was_on_its_way() -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         await peer.play("m1", end=False)
-        holder[0].wire.finish()
+        peer.daemon.wire.finish()
         await peer.send("start", match="m2", rounds=1)  # nothing of the end has been read by then
         await peer.expect("ready", matches=0)
         await peer.play_on("m1", 4, 5, end=False)
@@ -200,54 +182,35 @@ def test_finish_plays_what_is_in_play_and_what_was_on_its_way() -> None:
         await peer.expect("seen", match="m2")
         assert await peer.closed() == 1000
 
-    holder: list[Daemon] = []
-    with Server(script) as server, Daemon(server.url, matches=3) as daemon:
-        holder.append(daemon)
-        assert daemon.ended() is None
-        server.done()
-    assert sorted(match.match_id for match in daemon.shelf.matches) == ["m1", "m2"]
-
-
-def test_finish_without_a_pong_still_ends() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-        holder[0].wire.finish()
-        await peer.expect("ready", matches=0)
-        assert await peer.closed() == 1000
-
-    holder: list[Daemon] = []
-    timing = Timing(turn_s=0.02, settle_s=0.05)
-    with Server(script, autoping=False) as server, Daemon(server.url, timing=timing) as daemon:
-        holder.append(daemon)
-        assert daemon.ended() is None
+    daemon = play(script, ends=True, matches=3)
+    assert sorted(match.match_id for match in daemon.kept.matches) == ["m1", "m2"]
 
 
 def test_leave_ends_at_once() -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         await peer.play("m1", end=False)
-        holder[0].wire.leave()
+        peer.daemon.wire.leave()
         assert await peer.closed() == 1001
 
-    holder: list[Daemon] = []
-    with Server(script) as server, Daemon(server.url, matches=3) as daemon:
-        holder.append(daemon)
-        assert daemon.ended() is None
-        server.done()
-    (match,) = daemon.shelf.matches
+    daemon = play(script, ends=True, matches=3)
+    (match,) = daemon.kept.matches
     assert match.ending == "abandoned" and match.reason == "leaving" and len(match.obs) == 3
     assert daemon.telemetry.numbers().connections == 0
 
 
-@pytest.mark.parametrize("way", ["finish", "leave"])
-def test_backoff_can_be_cut_short(way: str) -> None:
+both_ways = pytest.mark.parametrize("way", ["finish", "leave"])
+
+
+@both_ways
+def test_a_wait_can_be_cut_short(way: str) -> None:
     with Server(stay, statuses=[503]) as server, Daemon(server.url, retry_s=3600.0) as daemon:
         wait_until(lambda: server.requests)
         getattr(daemon.wire, way)()
         assert daemon.ended() is None
 
 
-@pytest.mark.parametrize("way", ["finish", "leave"])
+@both_ways
 def test_an_attempt_to_connect_can_be_cut_short(way: str) -> None:
     accepted: list[socket.socket] = []
     with (
@@ -259,34 +222,42 @@ def test_an_attempt_to_connect_can_be_cut_short(way: str) -> None:
         assert daemon.ended() is None
 
 
-@pytest.mark.parametrize("way", ["finish", "leave"])
+@both_ways
 def test_waiting_for_the_welcome_can_be_cut_short(way: str) -> None:
     async def script(peer: Peer) -> None:
         assert (await peer.next())["type"] == "hello"
-        getattr(holder[0].wire, way)()
+        getattr(peer.daemon.wire, way)()
         await peer.closed()
 
-    holder: list[Daemon] = []
-    with Server(script) as server, Daemon(server.url) as daemon:
-        holder.append(daemon)
+    play(script, ends=True)
+
+
+@both_ways
+def test_stopping_before_running(way: str) -> None:
+    daemon = Daemon("ws://127.0.0.1:9/")
+    getattr(daemon.wire, way)()
+    with daemon:
         assert daemon.ended() is None
-        server.done()
 
 
-def test_stopping_before_running() -> None:
-    for way in ("finish", "leave"):
-        daemon = Daemon("ws://127.0.0.1:9/")
-        getattr(daemon.wire, way)()
-        with daemon:
-            assert daemon.ended() is None
+@both_ways
+def test_a_flood_of_pings_does_not_keep_anybody_from_stopping(way: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        getattr(peer.daemon.wire, way)()
+        with contextlib.suppress(ConnectionError):
+            while not peer.socket.closed:
+                for _ in range(1000):
+                    await peer.socket.ping(b"x" * 100)
+
+    play(script, ends=True)
 
 
 def test_a_lost_connection_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     async def dropped(peer: Peer) -> None:
         assert await peer.log_in() == 2
         await peer.play("m1", end=False)
-        assert peer.request.transport is not None
-        peer.request.transport.abort()
+        peer.abort()
 
     async def closed(peer: Peer) -> None:
         assert await peer.log_in() == 2
@@ -301,18 +272,12 @@ def test_a_lost_connection_comes_back(caplog: pytest.LogCaptureFixture) -> None:
         await peer.expect("ready", matches=0)
 
     caplog.set_level(logging.INFO)
-    with Server(dropped, closed, whole) as server, Daemon(server.url, matches=2, games=2) as daemon:
-        assert daemon.ended() is None
-        server.done(3)
-    assert [(match.match_id, match.ending) for match in daemon.shelf.matches] == [
-        ("m1", "abandoned"),
-        ("m2", "played"),
-        ("m3", "played"),
-    ]
+    daemon = play(dropped, closed, whole, ends=True, matches=2, games=2)
+    kept = [(match.match_id, match.ending) for match in daemon.kept.matches]
+    assert kept == [("m1", "abandoned"), ("m2", "played"), ("m3", "played")]
     assert daemon.telemetry.numbers().reconnects == 2
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines.count("the connection is back") == 2
-    assert sum("1012 back soon" in line and "connecting again in" in line for line in lines) == 1
+    assert caplog.messages.count("the connection is back") == 2
+    assert sum("1012 back soon" in line and "connecting again in" in line for line in caplog.messages) == 1
 
 
 def test_a_connection_lost_after_the_last_match_is_not_missed() -> None:
@@ -320,12 +285,10 @@ def test_a_connection_lost_after_the_last_match_is_not_missed() -> None:
         await peer.log_in()
         await peer.play("m1")
         await peer.expect("ready", matches=0)
-        assert peer.request.transport is not None
-        peer.request.transport.abort()
+        peer.abort()
 
-    with Server(script) as server, Daemon(server.url, games=1) as daemon:
-        assert daemon.ended() is None
-    assert server.connections == 1 and daemon.lifecycle.finished == 1
+    daemon = play(script, ends=True, games=1)
+    assert daemon.telemetry.numbers().reconnects == 0 and daemon.rig.lifecycle.finished == 1
 
 
 def test_a_wrong_token_is_fatal() -> None:
@@ -335,10 +298,7 @@ def test_a_wrong_token_is_fatal() -> None:
 
 
 def test_other_statuses_are_not(caplog: pytest.LogCaptureFixture) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-
-    with Server(script, statuses=[403, 404, 500, 302]) as server, Daemon(server.url) as daemon:
+    with Server(logs_in, statuses=[403, 404, 500, 302]) as server, Daemon(server.url) as daemon:
         server.done()
         assert daemon.is_running
     for status in (403, 404, 500, 302):
@@ -369,16 +329,11 @@ def test_a_login_that_fails_otherwise_is_tried_again(caplog: pytest.LogCaptureFi
         await peer.send("notice", message="who are you?")
         await stay(peer)
 
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-
-    timing = Timing(login_s=0.5, turn_s=0.01)
-    with Server(busy, silent, script) as server, Daemon(server.url, timing=timing):
-        server.done(3)
+    play(busy, silent, logs_in, timing=Timing(login_s=0.5, turn_s=0.01))
     assert "the login failed: full: come back later" in caplog.text and "no welcome within 0.5 s" in caplog.text
 
 
-def test_attempts_in_a_row_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_attempts_in_a_row_are_counted() -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         server.statuses.extend([503, 503, 503])
@@ -402,26 +357,16 @@ def test_a_stuck_match_is_left() -> None:
     async def script(peer: Peer) -> None:
         assert await peer.log_in() == 2
         await peer.play("stuck", 1, end=False)
-        now[0] += 50.0
+        peer.daemon.rig.now_s += 0.75 * STUCK_AFTER_S
         await peer.play("alive", 3, end=False)
-        now[0] += 50.0
+        peer.daemon.rig.now_s += 0.75 * STUCK_AFTER_S
         await peer.expect("leave", match="stuck")
         await peer.play_on("alive", 4, 6, end=False)
         await peer.play("next")  # the place is free again
         await peer.expect("seen", match="next")
 
-    now = [0.0]
-    with Server(script) as server:
-        daemon = Daemon(
-            server.url,
-            matches=2,
-            stuck_after_s=60.0,
-            timing=Timing(turn_s=0.02),
-            tournament_clock=lambda: now[0],
-        )
-        with daemon:
-            server.done()
-    reasons = {match.match_id: match.reason for match in daemon.shelf.matches}
+    daemon = play(script, matches=2, timing=Timing(turn_s=0.02))
+    reasons = {match.match_id: match.reason for match in daemon.kept.matches}
     assert reasons == {"stuck": "stuck: no step came for too long", "next": "", "alive": "leaving"}
 
 
@@ -438,75 +383,64 @@ def test_an_error_of_one_match_ends_that_match_only() -> None:
         await peer.play_on("m2", 4, 5)
         await peer.expect("seen", match="m2")
 
-    with Server(script) as server, Daemon(server.url, matches=2) as daemon:
-        server.done()
-    kept = {match.match_id: (match.ending, match.reason) for match in daemon.shelf.matches}
+    kept = {match.match_id: (match.ending, match.reason) for match in play(script, matches=2).kept.matches}
     assert kept == {"m1": ("abandoned", "timeout: 10 s are over"), "m2": ("played", ""), "m3": ("played", "")}
 
 
 def test_late_answers_are_still_sent() -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        gate.clear()
+        peer.daemon.brain.gate.clear()
         await peer.send("start", match="m1", rounds=1)
         await peer.send("step", match="m1", step=1, obs=observation(0.5))
         await peer.send("end", match="m1", own=0, other=0, won=False)
         await peer.expect("seen", match="m1")
-        gate.set()
+        peer.daemon.brain.gate.set()
         await peer.expect("action", match="m1", step=1, action=echo(0.5))
 
-    with Server(script) as server:
-        daemon = Daemon(server.url)
-        gate = daemon.brain.gate
-        with daemon:
-            server.done()
+    play(script)
 
 
 def test_pings_are_sent_and_answered() -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         await peer.socket.ping(b"are you there?")
-        kinds = [(await asyncio.wait_for(peer.socket.receive(), 5.0)).type.name for _ in range(4)]
+        kinds = [(await asyncio.wait_for(peer.socket.receive(), PATIENCE_S)).type.name for _ in range(4)]
         assert sorted(kinds) == ["PING", "PING", "PING", "PONG"]
 
     timing = Timing(ping_every_s=0.05, pong_within_s=10.0, turn_s=0.01)
-    with Server(script, autoping=False) as server, Daemon(server.url, timing=timing):
-        server.done()
+    play(script, server={"autoping": False}, timing=timing)
 
 
 def test_silence_is_the_end(caplog: pytest.LogCaptureFixture) -> None:
     async def silent(peer: Peer) -> None:
         await peer.log_in()
-        while (await asyncio.wait_for(peer.socket.receive(), 5.0)).type.name == "PING":
+        while (await asyncio.wait_for(peer.socket.receive(), PATIENCE_S)).type.name == "PING":
             pass
 
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-
-    timing = Timing(ping_every_s=0.05, pong_within_s=0.1, turn_s=0.01)
-    with Server(silent, script, autoping=False) as server, Daemon(server.url, timing=timing):
-        server.done(2)
+    play(silent, logs_in, server={"autoping": False}, timing=IMPATIENT)
     assert "the server has not answered a ping for 0.1 s" in caplog.text
 
 
 def test_a_server_that_plays_but_does_not_pong_is_alive() -> None:
+    """Two pings unanswered, the second sent after the time for the first: what came in between was life enough."""
+    now = [0.0]
+
     async def script(peer: Peer) -> None:
         await peer.log_in()
         await peer.send("start", match="m1")
-        step = 0
-        until = time.monotonic() + 1.0
-        while time.monotonic() < until:
+        pings = step = 0
+        while pings < 4:
             step += 1
+            now[0] += 6.0
             await peer.send("step", match="m1", step=step, obs=observation(0.5))
-            while (got := await asyncio.wait_for(peer.socket.receive(), 5.0)).type.name == "PING":
-                pings.append(step)
+            while (got := await asyncio.wait_for(peer.socket.receive(), PATIENCE_S)).type.name == "PING":
+                pings += 1
             assert got.type.name == "TEXT"
 
-    pings: list[int] = []
-    timing = Timing(ping_every_s=0.05, pong_within_s=0.5, turn_s=0.01)
-    with Server(script, autoping=False) as server, Daemon(server.url, timing=timing):
-        server.done()
-        assert server.connections == 1 and len(pings) > 2
+    timing = Timing(ping_every_s=10.0, pong_within_s=20.0, turn_s=0.001)
+    daemon = play(script, server={"autoping": False}, timing=timing, clock=lambda: now[0])
+    assert daemon.telemetry.numbers().reconnects == 0
 
 
 @pytest.mark.parametrize("asked", ["7200", "Wed, 01 Jan 2099 00:00:00 GMT"])
@@ -518,46 +452,25 @@ def test_a_server_says_when_to_come_back(status: int, asked: str, caplog: pytest
 
 
 def test_a_short_wait_that_a_server_asks_for_is_kept() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-
-    with Server(script, statuses=[503], retry_after="0") as server, Daemon(server.url):
-        server.done()
+    play(logs_in, server={"statuses": [503], "retry_after": "0"})
 
 
 def test_waits_grow_until_a_connection_was_useful() -> None:
     """A login alone is no use: who is let in and thrown out again must not come back every second."""
+    before: list[int] = []
 
     async def thrown_out(peer: Peer) -> None:
         await peer.log_in()
         await peer.socket.close()
 
     async def played(peer: Peer) -> None:
-        before.append(daemon.backoff.resets)
+        before.append(peer.daemon.backoff.resets)
         await peer.log_in()
         await peer.play("m1", end=False)
         await peer.socket.close()
 
-    before: list[int] = []
-    with Server(thrown_out, thrown_out, thrown_out, played, stay) as server, Daemon(server.url) as daemon:
-        wait_until(lambda: server.connections >= 5)
-        assert (before, daemon.backoff.resets) == ([0], 1)
-
-
-@pytest.mark.parametrize("way", ["finish", "leave"])
-def test_a_flood_of_pings_does_not_keep_anybody_from_stopping(way: str) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-        getattr(holder[0].wire, way)()
-        with contextlib.suppress(ConnectionError):
-            while not peer.socket.closed:
-                for _ in range(1000):
-                    await peer.socket.ping(b"x" * 100)
-
-    holder: list[Daemon] = []
-    with Server(script) as server, Daemon(server.url) as daemon:
-        holder.append(daemon)
-        assert daemon.ended() is None
+    daemon = play(thrown_out, thrown_out, thrown_out, played, logs_in)
+    assert (before, daemon.backoff.resets) == ([0], 1)
 
 
 def test_the_token_as_a_name_is_neither_kept_nor_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -572,12 +485,10 @@ def test_the_token_as_a_name_is_neither_kept_nor_shown(caplog: pytest.LogCapture
         await peer.play("m2")
         await peer.expect("seen", match="m2")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-    first = daemon.shelf.matches[0]
+    first = play(script).kept.matches[0]
     assert (first.match_id, first.opponent, first.reason) == ("***", "x***", "gone: ***")
-    shown = [record for record in caplog.records if "connected to" in record.getMessage()]
-    assert shown and not [record for record in shown if TOKEN in record.getMessage()]
+    shown = [line for line in caplog.messages if "connected to" in line]
+    assert shown and not any(TOKEN in line for line in shown)
 
 
 def test_a_path_and_a_query_are_sent_as_they_were_given() -> None:

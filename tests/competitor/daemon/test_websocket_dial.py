@@ -16,18 +16,18 @@ import trustme
 
 from competitor.errors import CertificateError, TokenError
 from competitor.wire.websocket_connection import Timing
-from tests.competitor.daemon.websocket_bench import (
+from tests.competitor.daemon.shared import TOKEN, wait_until
+from tests.competitor.daemon.websocket_harness import (
     PATIENCE_S,
-    TOKEN,
     Daemon,
     Peer,
     Server,
     drain,
     handshake,
+    play,
     raw_server,
     stay,
     text,
-    wait_until,
 )
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
@@ -69,12 +69,7 @@ def test_tls_with_an_authority_of_ones_own(authority: trustme.CA, ca_file: Path)
         await peer.expect("seen", match="m1")
         assert await peer.closed() == 1000
 
-    with (
-        Server(script, tls=context(authority)) as server,
-        Daemon(server.url, games=1, authority=ca_file) as daemon,
-    ):
-        assert daemon.ended() is None
-        server.done()
+    play(script, ends=True, server={"tls": context(authority)}, games=1, authority=ca_file)
 
 
 def test_words_that_come_with_the_handshake_are_heard_over_tls(authority: trustme.CA, ca_file: Path) -> None:
@@ -92,31 +87,25 @@ def test_words_that_come_with_the_handshake_are_heard_over_tls(authority: trustm
 
 
 @pytest.mark.parametrize(
-    ("options", "trusted", "reason"),
+    ("certificate", "host", "trusted", "reason"),
     [
-        ({}, False, "signed by nobody whom this computer trusts"),
-        ({"not_before": LONG_AGO, "not_after": LONG_AGO + timedelta(days=1)}, True, "has expired"),
-        ({"not_before": datetime.now(UTC) + timedelta(days=1)}, True, "is not valid yet"),
-        ({"name": "example.org"}, True, "made for another host name"),
+        ({}, "localhost", False, "signed by nobody whom this computer trusts"),
+        ({"not_before": LONG_AGO, "not_after": LONG_AGO + timedelta(days=1)}, "localhost", True, "has expired"),
+        ({"not_before": datetime.now(UTC) + timedelta(days=1)}, "localhost", True, "is not valid yet"),
+        ({"name": "example.org"}, "localhost", True, "made for another host name"),
+        ({}, "127.0.0.1", True, "made for another address"),
     ],
 )
 def test_certificates_that_cannot_be_trusted(
-    authority: trustme.CA, ca_file: Path, options: dict[str, Any], trusted: bool, reason: str
+    authority: trustme.CA, ca_file: Path, certificate: dict[str, Any], host: str, trusted: bool, reason: str
 ) -> None:
-    extra = {"authority": ca_file} if trusted else {}
-    with Server(stay, tls=context(authority, **options)) as server, Daemon(server.url, **extra) as daemon:
-        error = daemon.ended()
-    assert isinstance(error, CertificateError) and reason in str(error) and "localhost" in str(error)
-    assert "\n" not in str(error) and not server.requests
-
-
-def test_the_certificate_of_another_address(authority: trustme.CA, ca_file: Path) -> None:
     with (
-        Server(stay, tls=context(authority)) as server,
-        Daemon(server.url.replace("localhost", "127.0.0.1"), authority=ca_file) as daemon,
+        Server(stay, tls=context(authority, **certificate)) as server,
+        Daemon(server.url.replace("localhost", host), authority=ca_file if trusted else None) as daemon,
     ):
         error = daemon.ended()
-    assert isinstance(error, CertificateError) and "made for another address" in str(error)
+    assert isinstance(error, CertificateError) and reason in str(error) and host in str(error)
+    assert "\n" not in str(error) and not server.requests
 
 
 def test_a_certificate_that_expires_while_playing_is_waited_for(
@@ -150,17 +139,16 @@ def test_files_of_certificates_that_are_none(tmp_path: Path) -> None:
         Daemon("wss://example.org", authority=tmp_path / "missing.pem")
 
 
-def test_tls_where_there_is_none() -> None:
-    with Server(stay) as server, Daemon(server.url.replace("ws:", "wss:"), attempts=1) as daemon:
-        assert "does the server speak TLS?" in str(daemon.ended())
-
-
-def test_no_tls_where_there_is_some(authority: trustme.CA) -> None:
+@pytest.mark.parametrize(
+    ("has_tls", "change", "words"),
+    [(False, ("ws:", "wss:"), "does the server speak TLS?"), (True, ("wss:", "ws:"), "cannot be reached, attempt 1:")],
+)
+def test_tls_on_one_side_only(authority: trustme.CA, has_tls: bool, change: tuple[str, str], words: str) -> None:
     with (
-        Server(stay, tls=context(authority)) as server,
-        Daemon(server.url.replace("wss:", "ws:"), attempts=1) as daemon,
+        Server(stay, tls=context(authority) if has_tls else None) as server,
+        Daemon(server.url.replace(*change), attempts=1) as daemon,
     ):
-        assert "cannot be reached, attempt 1:" in str(daemon.ended())
+        assert words in str(daemon.ended())
 
 
 def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,9 +161,7 @@ def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFi
         await peer.send("notice", message=f"why {TOKEN}?")
         await peer.play("m1")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-        assert TOKEN not in repr(daemon.wire)
+    assert TOKEN not in repr(play(script).wire)
     ours = [record for record in caplog.records if not record.getMessage().startswith("the server says")]
     assert ours and not [record for record in ours if TOKEN in record.getMessage()]
 
@@ -206,8 +192,7 @@ def test_proxies_of_the_environment_do_not_get_the_token(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with Server(logged_in) as server, Daemon(server.url):
-        server.done()
+    play(logged_in)
 
 
 async def logged_in(peer: Peer) -> None:

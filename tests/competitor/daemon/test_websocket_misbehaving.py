@@ -15,12 +15,14 @@ import pytest
 from aiohttp import WSMsgType
 
 from competitor.daemon.websocket_play import MOST_OPEN_STEPS
+from competitor.engine.engine import Engine
+from competitor.engine.session import Session
 from competitor.wire.websocket_connection import Timing
 from competitor.wire.websocket_dial import MOST_FRAME_BYTES, Sockets
-from tests.competitor.daemon.websocket_bench import (
+from tests.competitor.daemon.shared import TOKEN, wait_until
+from tests.competitor.daemon.websocket_harness import (
     OBS,
     PATIENCE_S,
-    TOKEN,
     Daemon,
     Peer,
     Server,
@@ -28,9 +30,9 @@ from tests.competitor.daemon.websocket_bench import (
     echo,
     handshake,
     observation,
+    play,
     raw_server,
     text,
-    wait_until,
 )
 
 BAD_TEXTS = {
@@ -57,6 +59,10 @@ BAD_TEXTS = {
 ANSWERS = {"one match too many": ("leave", "m9"), "end of an unknown match": ("seen", "m0")}
 
 
+def ignored(daemon: Daemon) -> int:
+    return sum(daemon.wire.ignored.counts.values())
+
+
 @pytest.mark.parametrize("what", BAD_TEXTS)
 def test_a_bad_text_is_ignored(what: str) -> None:
     async def script(peer: Peer) -> None:
@@ -69,10 +75,9 @@ def test_a_bad_text_is_ignored(what: str) -> None:
         await peer.play_on("m1", 4, 6)
         await peer.expect("seen", match="m1")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-        assert sum(daemon.wire.ignored.counts.values()) == 3 and len(daemon.wire.ignored.counts) == 1
-    assert len(daemon.shelf.matches[0].obs) == 6
+    daemon = play(script)
+    assert ignored(daemon) == 3 and len(daemon.wire.ignored.counts) == 1
+    assert len(daemon.kept.matches[0].obs) == 6
 
 
 @pytest.mark.parametrize("data", [b"\x00\x01", b"", bytes(70_000)], ids=["short", "empty", "long"])
@@ -85,12 +90,10 @@ def test_a_binary_message_is_ignored(data: bytes) -> None:
         await peer.play_on("m1", 4, 6)
         await peer.expect("seen", match="m1")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-        assert sum(daemon.wire.ignored.counts.values()) == 2
+    assert ignored(play(script)) == 2
 
 
-def test_strays_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_messages_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         for number in range(1000):
@@ -98,10 +101,8 @@ def test_strays_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
         await peer.play("m1")
         await peer.expect("seen", match="m1")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-        assert daemon.wire.ignored.counts == {"a bad message": 1000}
-    assert len([record for record in caplog.records if "ignored" in record.getMessage()]) == 10
+    assert play(script).wire.ignored.counts == {"a bad message": 1000}
+    assert sum("ignored" in line for line in caplog.messages) == 10
 
 
 OBSERVATIONS: dict[str, list[Any]] = {
@@ -133,9 +134,7 @@ def test_every_observation_gets_one_sound_answer(what: str) -> None:
         await peer.play_on("m2", 1, 4)
         await peer.expect("seen", match="m2")
 
-    with Server(script) as server, Daemon(server.url, matches=2) as daemon:
-        server.done()
-    assert [len(match.obs) for match in daemon.shelf.matches] == [4, 4]
+    assert [len(match.obs) for match in play(script, matches=2).kept.matches] == [4, 4]
 
 
 def test_two_open_steps_get_two_answers() -> None:
@@ -147,9 +146,7 @@ def test_two_open_steps_get_two_answers() -> None:
         for step in (1, 2, 3, 1, 2):
             await peer.expect("action", match="m1", step=step, action=echo(step / 8))
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-        assert daemon.wire.ignored.counts == {"a step once more": 3}
+    assert play(script).wire.ignored.counts == {"a step once more": 3}
 
 
 def test_after_the_end_comes_nothing() -> None:
@@ -163,9 +160,7 @@ def test_after_the_end_comes_nothing() -> None:
         await peer.play("m2")
         await peer.expect("seen", match="m2")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-    assert [(match.match_id, match.own) for match in daemon.shelf.matches] == [("m1", 1), ("m2", 1)]
+    assert [(match.match_id, match.own) for match in play(script).kept.matches] == [("m1", 1), ("m2", 1)]
 
 
 def test_matches_before_the_welcome_do_not_count() -> None:
@@ -177,12 +172,17 @@ def test_matches_before_the_welcome_do_not_count() -> None:
         await peer.play("m1")
         await peer.expect("seen", match="m1")
 
-    with Server(script) as server, Daemon(server.url) as daemon:
-        server.done()
-        assert sum(daemon.wire.ignored.counts.values()) == 3
+    assert ignored(play(script)) == 3
 
 
-def test_a_failing_tournament_costs_one_message(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_tournament_costs_one_message(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_session = Engine.open_session
+
+    def failing(self: Engine, session: Session) -> Any:
+        return [][1] if session.match_id == "m2" else open_session(self, session)
+
     async def script(peer: Peer) -> None:
         await peer.log_in()
         await peer.play("m1", 2, end=False)
@@ -190,17 +190,9 @@ def test_a_failing_tournament_costs_one_message(caplog: pytest.LogCaptureFixture
         await peer.play_on("m1", 3, 5)
         await peer.expect("seen", match="m1")
 
-    with Server(script) as server, Daemon(server.url, matches=2) as daemon:
-        fine = daemon.engine.open_session
-
-        def failing(session: Any) -> Any:
-            if session.match_id == "m2":
-                raise RuntimeError("no room")
-            return fine(session)
-
-        daemon.engine.open_session = failing  # type: ignore[method-assign]
-        server.done()
-    assert "a message could not be handled" in caplog.text and "no room" in caplog.text
+    monkeypatch.setattr(Engine, "open_session", failing)
+    play(script, matches=2)
+    assert "a message could not be handled" in caplog.text and "IndexError" in caplog.text
 
 
 def test_a_server_that_does_not_read_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +238,11 @@ def test_no_more_steps_are_read_than_can_be_answered() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.log_in()
+        peer.daemon.brain.gate.clear()
         await peer.send("start", match="m1")
         asking = asyncio.create_task(ask(peer))
-        await asyncio.to_thread(wait_until, lambda: daemon.telemetry.numbers().messages >= MOST_OPEN_STEPS)
-        daemon.brain.gate.set()
+        await asyncio.to_thread(wait_until, lambda: peer.daemon.telemetry.numbers().messages >= MOST_OPEN_STEPS)
+        peer.daemon.brain.gate.set()
         for step in range(1, steps + 1):
             await peer.expect("action", match="m1", step=step, action=echo(0.5))
         await asking
@@ -258,11 +251,7 @@ def test_no_more_steps_are_read_than_can_be_answered() -> None:
         for step in range(1, steps + 1):
             await peer.send("step", match="m1", step=step, obs=observation(0.5))
 
-    with Server(script) as server:
-        daemon = Daemon(server.url)
-        daemon.brain.gate.clear()
-        with daemon:
-            server.done()
+    play(script)
 
 
 def play_garbage(peer: socket.socket, data: bytes) -> None:

@@ -1,10 +1,10 @@
-"""Parts for the tests of the daemon: a brain that can be held up, inboxes for answers, observations."""
+"""Parts for the tests of engine and daemon: a brain that can be held up, inboxes for answers, observations."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -111,7 +111,7 @@ class Inbox:
         return self._answers.empty()
 
 
-class Ledger:
+class AnswerLog:
     """Remembers every answer in order."""
 
     def __init__(self) -> None:
@@ -126,16 +126,16 @@ class Ledger:
         return [source for _, source in self.answers]
 
 
-class Shelf:
+class KeptMatches:
     """A keeper of matches: they are on the disk at once, unless `delays` is set; `error` is raised instead."""
 
     def __init__(self) -> None:
         self.matches: list[FinishedMatch] = []
-        self.waiting: list[object] = []
+        self.waiting: list[Callable[[], None]] = []
         self.delays = False
         self.error: Exception | None = None
 
-    def keep(self, match: FinishedMatch, saved) -> None:  # type: ignore[no-untyped-def]
+    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
         if self.error is not None:
             raise self.error
         self.matches.append(match)
@@ -145,7 +145,7 @@ class Shelf:
             saved()
 
 
-def make_engine(brain, counter: Ledger | None = None, *, deadline_s: float = NEVER_S, **others) -> Engine:  # type: ignore[no-untyped-def]
+def make_engine(brain, counter: AnswerLog | None = None, *, deadline_s: float = NEVER_S, **others) -> Engine:  # type: ignore[no-untyped-def]
     """An engine that is not started."""
     return Engine(brain, deadline_s=deadline_s, counter=counter, generator=np.random.default_rng(7), **others)
 

@@ -21,7 +21,7 @@ from dreamer.agent import Dreamer
 from dreamer.checkpoint import read_card, save_checkpoint
 from dreamer.errors import CheckpointError
 from dreamer.sequence_model import State
-from tests.competitor.engine.fakes import WAIT_S, Inbox, Ledger, make_engine, play_obs, running
+from tests.competitor.engine.fakes import WAIT_S, AnswerLog, Inbox, make_engine, play_obs, running
 
 ZERO = np.zeros((1, 4), np.float32)
 
@@ -204,14 +204,14 @@ def test_the_self_test_finds_damaged_weights(debug_config: Config, part: str, va
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("part", PARTS_IN_PLAY)
 def test_a_network_that_breaks_in_play_does_not_decide(debug_config: Config, part: str, deterministic: bool) -> None:
-    agent, ledger = Dreamer(debug_config.dreamer), Ledger()
+    agent, answered = Dreamer(debug_config.dreamer), AnswerLog()
     brain = DreamerBrain(agent, name="mine", digest="d", deterministic=deterministic)
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         player = Player(engine, play_obs(2))
         player.run()
         damaged(agent, part)
         player.run()
-    assert ledger.sources == [Source.POLICY] * 2 + [Source.BAD_OUTPUT] * 2
+    assert answered.sources == [Source.POLICY] * 2 + [Source.BAD_OUTPUT] * 2
 
 
 def test_the_self_test_finds_a_state_that_does_not_reset(

@@ -14,7 +14,7 @@ from competitor.engine import engine as engine_module
 from competitor.engine.engine import Engine
 from competitor.engine.session import Action, Session, Source
 from competitor.rink import BasicOpponent
-from tests.competitor.engine.fakes import WAIT_S, FakeBrain, Inbox, Ledger, make_engine, play_obs, running, start_obs
+from tests.competitor.engine.fakes import WAIT_S, AnswerLog, FakeBrain, Inbox, make_engine, play_obs, running, start_obs
 
 NAN = [np.nan] * 18
 MOVED = [0.5] * 18
@@ -60,15 +60,15 @@ def hold_up(brain: FakeBrain, match: Match, obs: list[float]) -> None:
 
 
 def test_the_policy_answers_and_is_told_what_was_sent() -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     rows = play_obs(25)
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         match = Match(engine)
         actions = [match.step(obs) for obs in rows]
     assert brain.first == [[index % 10 == 0] for index in range(25)]
     sent = np.array([(0.0,) * 4, *actions[:-1]], np.float32)
     assert np.array_equal(np.array(brain.previous)[:, 0], sent)
-    assert ledger.sources == [Source.POLICY] * 25
+    assert answered.sources == [Source.POLICY] * 25
     assert brain.threads == {"inference"}
     trace = match.session.trace()
     assert np.array_equal(trace.actions, actions) and np.array_equal(trace.obs, rows)
@@ -171,13 +171,13 @@ def test_the_old_brain_is_dropped_with_its_last_match() -> None:
 
 
 def test_a_bad_observation_never_reaches_the_network() -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     rows = [start_obs(), MOVED, NAN, [1.0] * 17, [0.25] * 18]
     strong = strong_opponents(1)[0]
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         match = Match(engine)
         actions = [match.step(obs) for obs in rows]
-    assert ledger.sources == [0, 0, Source.BAD_OBSERVATION, Source.BAD_OBSERVATION, 0]
+    assert answered.sources == [0, 0, Source.BAD_OBSERVATION, Source.BAD_OBSERVATION, 0]
     assert actions[2:4] == [strong.decide(MOVED), strong.decide(MOVED)]
     assert len(brain.batches) == 3
     assert np.array_equal(brain.previous[-1], np.array([actions[3]], np.float32))
@@ -195,10 +195,10 @@ def test_a_match_that_starts_with_a_bad_observation_starts_with_the_next_one() -
 
 
 def test_a_bad_output_leaves_the_state_and_is_replaced() -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     rows = [start_obs(), MOVED, [0.25] * 18]
     strong = strong_opponents(2)
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         match, other = Match(engine, "broken"), Match(engine, "sound")
         actions = [match.step(rows[0])]
         brain.broken = {0}
@@ -206,7 +206,7 @@ def test_a_bad_output_leaves_the_state_and_is_replaced() -> None:
         assert other.step(start_obs()) == policy_alone([start_obs()])[0]
         brain.broken = set()
         actions.append(match.step(rows[2]))
-    assert ledger.sources == [0, Source.BAD_OUTPUT, 0, 0]
+    assert answered.sources == [0, Source.BAD_OUTPUT, 0, 0]
     assert actions[1] == strong[0].decide(MOVED)
     assert np.array_equal(brain.previous[-1], np.array([actions[1]], np.float32))
 
@@ -232,9 +232,9 @@ def test_what_lies_outside_of_the_bounds_is_clipped(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_exception_in_the_network_costs_one_step_of_each_match(caplog: pytest.LogCaptureFixture) -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     strong = strong_opponents(3)
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         matches = [Match(engine, str(index)) for index in range(3)]
         for match in matches:
             match.step(start_obs())
@@ -248,7 +248,7 @@ def test_an_exception_in_the_network_costs_one_step_of_each_match(caplog: pytest
         brain.error = None
         for match in matches:
             match.step([0.25] * 18)
-    assert ledger.sources == [0] * 3 + [Source.MODEL_ERROR] * 3 + [0] * 3
+    assert answered.sources == [0] * 3 + [Source.MODEL_ERROR] * 3 + [0] * 3
     assert brain.first[-3:] == [[False]] * 3
     assert np.array_equal([row[0] for row in brain.previous[-3:]], np.array(actions, np.float32))
     assert len([record for record in caplog.records if record.exc_info]) == 2  # one for each batch
@@ -275,28 +275,28 @@ def test_a_failing_network_is_explained_once_in_a_match(caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("output", [np.zeros((2, 4)), np.zeros((1, 3)), np.zeros(4)])
 def test_actions_of_another_shape_are_an_error_of_the_model(output, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     monkeypatch.setattr(brain, "act", lambda *_: output)
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         Match(engine).step(start_obs())
-    assert ledger.sources == [Source.MODEL_ERROR]
+    assert answered.sources == [Source.MODEL_ERROR]
 
 
 def test_a_brain_without_a_slot_is_an_error_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    brain, ledger = FakeBrain(), Ledger()
-    with running(make_engine(brain, ledger)) as engine:
+    brain, answered = FakeBrain(), AnswerLog()
+    with running(make_engine(brain, answered)) as engine:
         with monkeypatch.context() as patched:
             patched.setattr(brain, "open", lambda: 1 / 0)
             match = Match(engine)
             match.step(start_obs())
         match.step(MOVED)
-    assert ledger.sources == [Source.MODEL_ERROR, Source.POLICY] and brain.first == [[True]]
+    assert answered.sources == [Source.MODEL_ERROR, Source.POLICY] and brain.first == [[True]]
 
 
 def test_the_deadline_is_kept_when_the_network_is_not_ready() -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     strong = strong_opponents(1)[0]
-    with running(make_engine(brain, ledger, deadline_s=DEADLINE_S)) as engine:
+    with running(make_engine(brain, answered, deadline_s=DEADLINE_S)) as engine:
         match = Match(engine)
         hold_up(brain, match, start_obs())
         actions = [match.inbox.next()]
@@ -306,8 +306,8 @@ def test_the_deadline_is_kept_when_the_network_is_not_ready() -> None:
         assert brain.entered.acquire(timeout=WAIT_S)  # late, the network sees the second step as well
     assert match.inbox.is_empty
     assert actions == [strong.decide(start_obs()), strong.decide(MOVED)]
-    assert ledger.sources == [Source.DEADLINE] * 2
-    assert all(latency_ms >= DEADLINE_S * 1000 for latency_ms, _ in ledger.answers)
+    assert answered.sources == [Source.DEADLINE] * 2
+    assert all(latency_ms >= DEADLINE_S * 1000 for latency_ms, _ in answered.answers)
     assert np.array_equal(brain.previous[1], np.array([actions[0]], np.float32))
 
 
@@ -331,8 +331,8 @@ def test_a_late_result_enters_the_state() -> None:
 
 
 def test_other_matches_are_answered_in_time_as_well() -> None:
-    brain, ledger = FakeBrain(), Ledger()
-    with running(make_engine(brain, ledger, deadline_s=DEADLINE_S)) as engine:
+    brain, answered = FakeBrain(), AnswerLog()
+    with running(make_engine(brain, answered, deadline_s=DEADLINE_S)) as engine:
         matches = [Match(engine, str(index)) for index in range(5)]
         hold_up(brain, matches[0], start_obs())
         for match in matches[1:]:
@@ -340,23 +340,23 @@ def test_other_matches_are_answered_in_time_as_well() -> None:
         for match in matches:
             match.inbox.next()
         brain.gate.set()
-    assert ledger.sources == [Source.DEADLINE] * 5
+    assert answered.sources == [Source.DEADLINE] * 5
 
 
 def test_a_new_deadline_holds_for_what_waits_already() -> None:
-    brain, ledger = FakeBrain(), Ledger()
-    with running(make_engine(brain, ledger)) as engine:
+    brain, answered = FakeBrain(), AnswerLog()
+    with running(make_engine(brain, answered)) as engine:
         match = Match(engine)
         hold_up(brain, match, start_obs())
         engine.replace(brain, deadline_s=DEADLINE_S)
         match.inbox.next()
         brain.gate.set()
-    assert ledger.sources == [Source.DEADLINE]
+    assert answered.sources == [Source.DEADLINE]
 
 
 def test_stopping_answers_what_waits_and_what_still_comes() -> None:
-    brain, ledger = FakeBrain(), Ledger()
-    engine = make_engine(brain, ledger)
+    brain, answered = FakeBrain(), AnswerLog()
+    engine = make_engine(brain, answered)
     strong = strong_opponents(2)
     with running(engine):
         match, other = Match(engine, "open"), Match(engine, "waiting")
@@ -371,28 +371,28 @@ def test_stopping_answers_what_waits_and_what_still_comes() -> None:
         late = match.step(MOVED)
     assert answers == [strong[0].decide(start_obs()), strong[0].decide(MOVED), strong[1].decide(start_obs())]
     assert late == strong[0].decide(MOVED)
-    assert ledger.sources == [Source.GONE] * 4
+    assert answered.sources == [Source.GONE] * 4
     assert match.inbox.is_empty and other.inbox.is_empty
     assert not {"inference", "deadline guard"} & {thread.name for thread in threading.enumerate()}
 
 
 def test_a_reply_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    ledger = Ledger()
-    with running(make_engine(FakeBrain(), ledger)) as engine:
+    answered = AnswerLog()
+    with running(make_engine(FakeBrain(), answered)) as engine:
         match = Match(engine, "m17")
         engine.submit(match.session, start_obs(), lambda action: [][1])
         match.step(MOVED)
         engine.submit(match.session, NAN, lambda action: [][1])
         match.step(MOVED)
-    assert ledger.sources == [Source.POLICY, Source.POLICY, Source.BAD_OBSERVATION, Source.POLICY]
+    assert answered.sources == [Source.POLICY, Source.POLICY, Source.BAD_OBSERVATION, Source.POLICY]
     assert match.session.trace().source.tolist() == [0, 0, 1, 0]
     assert "match m17: the answer to step 1 could not be handed over" in caplog.text
 
 
 def test_a_counter_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger()
-    monkeypatch.setattr(ledger, "answered", lambda *_: 1 / 0)
-    with running(make_engine(FakeBrain(), ledger)) as engine:
+    answered = AnswerLog()
+    monkeypatch.setattr(answered, "answered", lambda *_: 1 / 0)
+    with running(make_engine(FakeBrain(), answered)) as engine:
         match = Match(engine)
         assert [match.step(start_obs()), match.step(MOVED)] == policy_alone([start_obs(), MOVED])
     assert "ZeroDivisionError" in caplog.text
@@ -417,8 +417,8 @@ def test_a_slot_is_free_only_when_the_open_request_is_answered() -> None:
 
 
 def test_a_step_that_outlives_its_match_is_answered() -> None:
-    brain, ledger = FakeBrain(), Ledger()
-    with running(make_engine(brain, ledger)) as engine:
+    brain, answered = FakeBrain(), AnswerLog()
+    with running(make_engine(brain, answered)) as engine:
         match = Match(engine)
         match.step(start_obs())
         engine.close_session(match.session)
@@ -427,7 +427,7 @@ def test_a_step_that_outlives_its_match_is_answered() -> None:
         assert match.step(MOVED) == strong_opponents(1)[0].decide(MOVED)
         engine.close_session(match.session)
         Match(engine, "next").step(start_obs())
-    assert ledger.sources == [Source.POLICY, Source.GONE, Source.POLICY]
+    assert answered.sources == [Source.POLICY, Source.GONE, Source.POLICY]
     assert brain.batches == [[0], [0]]
     assert not brain.freed.acquire(blocking=False)
 
@@ -459,9 +459,9 @@ def test_a_match_without_a_step_needs_no_slot() -> None:
 def test_a_brain_that_fails_to_close_a_slot_does_not_end_the_thread(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     monkeypatch.setattr(brain, "close", lambda slot: 1 / 0)
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         match = Match(engine)
         match.step(start_obs())
         engine.close_session(match.session)
@@ -483,20 +483,20 @@ def test_warm_up_runs_the_self_test_where_the_brain_will_work() -> None:
 
 def test_latency_is_from_submission_to_answer() -> None:
     now = [100.0]
-    brain, ledger = FakeBrain(), Ledger()
-    with running(make_engine(brain, ledger, clock=lambda: now[0])) as engine:
+    brain, answered = FakeBrain(), AnswerLog()
+    with running(make_engine(brain, answered, clock=lambda: now[0])) as engine:
         match = Match(engine)
         hold_up(brain, match, start_obs())
         now[0] += 0.25
         brain.gate.set()
         match.inbox.next()
         match.step(MOVED)
-    assert ledger.answers == [(250.0, Source.POLICY), (0.0, Source.POLICY)]
+    assert answered.answers == [(250.0, Source.POLICY), (0.0, Source.POLICY)]
     assert match.session.trace().latency_ms.tolist() == [250.0, 0.0]
 
 
 def test_many_threads_get_every_answer_once() -> None:
-    brain, ledger = FakeBrain(), Ledger()
+    brain, answered = FakeBrain(), AnswerLog()
     rows = [play_obs(40, seed) for seed in range(12)]
     expected = [policy_alone(own) for own in rows]
     actions: dict[int, list[Action]] = {}
@@ -507,11 +507,11 @@ def test_many_threads_get_every_answer_once() -> None:
         engine.close_session(match.session)
         assert match.inbox.is_empty
 
-    with running(make_engine(brain, ledger)) as engine:
+    with running(make_engine(brain, answered)) as engine:
         threads = [threading.Thread(target=play, args=(index, engine)) for index in range(12)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(WAIT_S)
     assert actions == dict(enumerate(expected))
-    assert ledger.sources == [Source.POLICY] * 480
+    assert answered.sources == [Source.POLICY] * 480

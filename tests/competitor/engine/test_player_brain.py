@@ -13,7 +13,7 @@ from competitor.engine.player_brain import OneThread, PlayerBrain
 from competitor.engine.session import Session, Source
 from competitor.errors import PlayerError
 from competitor.players import ForeignPlayer
-from tests.competitor.engine.fakes import WAIT_S, Inbox, Ledger, make_engine, play_obs, running
+from tests.competitor.engine.fakes import WAIT_S, AnswerLog, Inbox, make_engine, play_obs, running
 
 USER_CLASSES = """
 import sys
@@ -117,8 +117,8 @@ def test_one_thread_builds_and_plays_and_the_first_players_are_ready(module: str
 
 @pytest.mark.parametrize("name", ["Leaving", "Dividing"])
 def test_a_class_that_fails_is_answered_for_by_the_basic_opponent(module: str, name: str) -> None:
-    ledger, inbox, session = Ledger(), Inbox(), Session("m")
-    with running(make_engine(user_brain(f"{module}:{name}"), ledger)) as engine:
+    answered, inbox, session = AnswerLog(), Inbox(), Session("m")
+    with running(make_engine(user_brain(f"{module}:{name}"), answered)) as engine:
         engine.warm_up()
         engine.open_session(session)
         actions = []
@@ -127,13 +127,13 @@ def test_a_class_that_fails_is_answered_for_by_the_basic_opponent(module: str, n
             actions.append(inbox.next())
     assert actions[0] == (pytest.approx(0.01), 0.0, 0.0, 1.0)
     failed = Source.MODEL_ERROR if name == "Leaving" else Source.BAD_OUTPUT
-    assert ledger.sources == [Source.POLICY, failed, failed]
+    assert answered.sources == [Source.POLICY, failed, failed]
     assert np.isfinite(actions).all() and np.abs(actions).max() <= 1.0
 
 
 def test_a_slow_class_is_answered_for_at_the_deadline(module: str) -> None:
-    ledger, inbox, session = Ledger(), Inbox(), Session("m")
-    with running(make_engine(user_brain(f"{module}:Hanging"), ledger, deadline_s=0.05)) as engine:
+    answered, inbox, session = AnswerLog(), Inbox(), Session("m")
+    with running(make_engine(user_brain(f"{module}:Hanging"), answered, deadline_s=0.05)) as engine:
         engine.warm_up()
         engine.open_session(session)
         engine.submit(session, play_obs(1)[0], inbox)
@@ -141,7 +141,7 @@ def test_a_slow_class_is_answered_for_at_the_deadline(module: str) -> None:
         engine.submit(session, play_obs(2)[1], inbox)
         answer = inbox.next()
         __import__(module).Hanging.gate.set()
-    assert ledger.sources[-1] is Source.DEADLINE
+    assert answered.sources[-1] is Source.DEADLINE
     assert np.isfinite(answer).all()
 
 

@@ -134,7 +134,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("obs", BAD)
-def test_a_bad_observation_is_not_for_the_network_but_in_the_film(obs) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_observation_is_not_for_the_network_but_in_the_trace(obs) -> None:  # type: ignore[no-untyped-def]
     session = Session("m")
     good = session.take(start_obs())
     bad = session.take(obs)

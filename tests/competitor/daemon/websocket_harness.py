@@ -7,14 +7,11 @@ import base64
 import contextlib
 import hashlib
 import json
-import random
 import socket
 import ssl
 import struct
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,19 +19,15 @@ from aiohttp import WSMsgType, web
 from numpy.typing import NDArray
 
 from competitor.daemon.logs import Redaction
-from competitor.daemon.supervisor import Lifecycle
-from competitor.daemon.telemetry import Telemetry
-from competitor.daemon.tournament import Tournament
 from competitor.daemon.websocket import WebSocketWire
-from competitor.engine.engine import Engine
-from competitor.play.finished_match import FinishedMatch
 from competitor.wire.address import parse_address
-from competitor.wire.backoff import Backoff, Retries
+from competitor.wire.backoff import Retries
 from competitor.wire.websocket_connection import Timing
+from tests.competitor.daemon.shared import TOKEN, CountedBackoff, Rig, wait_until
+from tests.competitor.engine.fakes import FakeBrain, start_obs
 
-TOKEN = "s3cret-Token_of.the~player"
 PATIENCE_S = 10.0
-OBS = [-3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.5, 0.25, 0.0, 0.0, 0.0, 0.0]
+OBS = start_obs(1.5, 0.25)
 QUICK = Timing(
     connect_s=5.0, login_s=5.0, ping_every_s=20.0, pong_within_s=20.0, settle_s=2.0, close_s=2.0, turn_s=0.05
 )
@@ -45,74 +38,16 @@ def observation(number: float) -> list[float]:
     return [*OBS[:12], number, *OBS[13:]]
 
 
-class EchoBrain:
-    """Answers with what it saw of the puck: (x, y, 0, 0) / 4, exact in float32. `gate` holds it up."""
+class EchoBrain(FakeBrain):
+    """Answers with what it saw of the puck: (x, y, 0, 0) / 4, exact in float32."""
 
-    name, digest = "echo", "0" * 64
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self._slots = 0
-
-    def open(self) -> int:
-        self._slots += 1
-        return self._slots
-
-    def close(self, slot: int) -> None:
-        pass
-
-    def self_test(self) -> None:
-        pass
-
-    def act(
-        self,
-        slots: Sequence[int],
-        obs: NDArray[np.float32],
-        is_first: NDArray[np.bool_],
-        previous: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        assert self.gate.wait(PATIENCE_S)
-        actions = np.zeros((len(slots), 4), np.float32)
-        actions[:, :2] = obs[:, 12:14] / 4
-        return actions
+    def _step(self, slot: int, obs: NDArray[np.float32], *_: object) -> list[float]:
+        return [obs[12] / 4, obs[13] / 4, 0.0, 0.0]
 
 
 def echo(number: float) -> list[float]:
     """The answer to `observation(number)`."""
     return [number / 4, OBS[13] / 4, 0.0, 0.0]
-
-
-class Shelf:
-    """Keeps finished matches in a list, and in `held` what confirms them if that is a list."""
-
-    def __init__(self) -> None:
-        self.matches: list[FinishedMatch] = []
-        self.held: list[Callable[[], None]] | None = None
-
-    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
-        self.matches.append(match)
-        if self.held is not None:
-            self.held.append(saved)
-        else:
-            threading.Thread(target=saved).start()
-
-
-class CountedBackoff(Backoff):
-    """Remembers how often it began again, and the waits since."""
-
-    def __init__(self, first_s: float, cap_s: float, chance: random.Random) -> None:
-        super().__init__(first_s, cap_s, chance)
-        self.resets, self.waits = 0, 0
-
-    def next_s(self) -> float:
-        self.waits += 1
-        return super().next_s()
-
-    def reset(self) -> None:
-        self.resets += bool(self.waits)
-        self.waits = 0
-        super().reset()
 
 
 class Daemon:
@@ -126,34 +61,17 @@ class Daemon:
         games: int | None = None,
         attempts: int = 0,
         timing: Timing = QUICK,
-        stuck_after_s: float = 60.0,
-        deadline_s: float = PATIENCE_S,
         retry_s: float = 0.01,
         token: str = TOKEN,
-        tournament_clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
-        self.brain, self.shelf, self.telemetry = EchoBrain(), Shelf(), Telemetry()
-        self.lifecycle = Lifecycle(games)
-        self.engine = Engine(
-            self.brain, deadline_s=deadline_s, counter=self.telemetry, generator=np.random.default_rng(0)
-        )
-        self.tournament = Tournament(
-            self.engine,
-            self.shelf,
-            self.lifecycle,
-            self.telemetry,
-            wire="websocket",
-            server=url,
-            stuck_after_s=stuck_after_s,
-            redact=Redaction(token),
-            clock=tournament_clock,
-        )
-        self.backoff = CountedBackoff(retry_s, retry_s, random.Random(0))
+        self.rig = Rig(EchoBrain(), games=games, wire="websocket", server=url, redact=Redaction(token))
+        self.brain, self.kept, self.telemetry = self.rig.brain, self.rig.kept, self.rig.telemetry
+        self.backoff = CountedBackoff(retry_s)
         self.wire = WebSocketWire(
             parse_address(url),
             token,
-            self.tournament,
+            self.rig.tournament,
             matches=matches,
             retries=Retries(self.backoff, attempts),
             telemetry=self.telemetry,
@@ -170,17 +88,15 @@ class Daemon:
             self.error = error
 
     def __enter__(self) -> Daemon:
-        self.engine.start()
+        self.rig.engine.start()
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.brain.gate.set()
         self.wire.leave()
         self._thread.join(PATIENCE_S)
-        self.engine.stop()
+        self.rig.engine.stop()
         assert not self._thread.is_alive()
 
     def ended(self) -> BaseException | None:
@@ -194,20 +110,22 @@ class Daemon:
         return self._thread.is_alive()
 
 
-def wait_until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-    """Wait for something that happens in another thread."""
-    until = time.monotonic() + patience_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        pause.wait(0.002)
-
-
 class Peer:
     """The server's side of one connection, for scripts."""
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        self.socket, self.request = socket, request
+    def __init__(self, socket: web.WebSocketResponse, request: web.Request, daemon: Daemon | None) -> None:
+        self.socket, self.request, self._daemon = socket, request, daemon
+
+    @property
+    def daemon(self) -> Daemon:
+        """Who plays here, where `play` began it."""
+        assert self._daemon is not None
+        return self._daemon
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        assert self.request.transport is not None
+        self.request.transport.abort()
 
     async def send(self, kind: str, **fields: Any) -> None:
         await self.socket.send_str(json.dumps({"type": kind, **fields}))
@@ -283,6 +201,7 @@ class Server:
         self._location, self._retry_after = location, retry_after
         self.requests: list[web.BaseRequest] = []
         self.connections = self.finished = 0
+        self.daemon: Daemon | None = None
         self._errors: list[BaseException] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server")
@@ -297,9 +216,7 @@ class Server:
         self._call(self._open())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._call(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
@@ -336,7 +253,7 @@ class Server:
         script = self.scripts[min(self.connections, len(self.scripts) - 1)]
         self.connections += 1
         try:
-            await script(Peer(answer, request))
+            await script(Peer(answer, request, self.daemon))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -347,15 +264,24 @@ class Server:
         return answer
 
 
-@contextlib.contextmanager
-def raw_server(serve: Callable[[socket.socket], None], *, buffer: int = 0) -> Iterator[str]:
-    """A TCP server that hands every connection to `serve`, in a thread of its own; yields its ws:// address.
+def play(*scripts: Script, ends: bool = False, server: Mapping[str, Any] | None = None, **options: Any) -> Daemon:
+    """Have a daemon play at a server until the scripts have come to their ends; with `ends` it ends by itself.
 
-    buffer: bytes that the system keeps of what is not yet read; 0: as many as it likes.
+    server, options: those of the server and of the daemon.
     """
+    with Server(*scripts, **(server or {})) as serving:
+        daemon = serving.daemon = Daemon(serving.url, **options)
+        with daemon:
+            assert not ends or daemon.ended() is None
+            serving.done(len(scripts))
+            assert ends or daemon.is_running
+    return daemon
+
+
+@contextlib.contextmanager
+def raw_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A TCP server that hands every connection to `serve`, in a thread of its own; yields its ws:// address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    if buffer:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     threads: list[threading.Thread] = []
     accepted: list[socket.socket] = []
 

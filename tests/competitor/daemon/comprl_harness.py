@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from twisted.internet.task import Clock
@@ -20,9 +19,10 @@ from competitor.daemon.logs import Redaction
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Reply
-from competitor.wire.backoff import Backoff, Retries
+from competitor.wire.backoff import Retries
 from competitor.wire.own_reactor import OwnReactor
-from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, TOKEN, first_box
+from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, Peer, Server, Value, first_box, write_box
+from tests.competitor.daemon.shared import TOKEN, CountedBackoff
 
 ACTION = (0.5, -0.25, 0.125, -1.0)
 Event = tuple[Any, ...]
@@ -81,7 +81,7 @@ class FakeParticipant:
 
 
 class FakeTournament:
-    """Answers every step with ACTION and saves every match at once, from other threads, unless told otherwise."""
+    """Answers every step with ACTION and saves every match at once, from other threads, unless a test changes that."""
 
     def __init__(self) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -127,23 +127,6 @@ def elsewhere(function: Callable[..., object], *args: object) -> None:
     threading.Thread(target=function, args=args).start()
 
 
-class WatchedBackoff(Backoff):
-    """Tells that somebody waits."""
-
-    def __init__(self, first_s: float) -> None:
-        super().__init__(first_s, first_s, random.Random(1))
-        self.waits = threading.Semaphore(0)
-        self.resets = 0
-
-    def next_s(self) -> float:
-        self.waits.release()
-        return super().next_s()
-
-    def reset(self) -> None:
-        self.resets += 1
-        super().reset()
-
-
 class Complaints(logging.Handler):
     """Collects what Twisted logs: exceptions that nobody caught."""
 
@@ -156,7 +139,7 @@ class Complaints(logging.Handler):
 
 
 class Daemon:
-    """The wire in a thread; it is told to leave at the end of the `with` block, and has to, without complaints.
+    """The wire in a thread; it is asked to leave at the end of the `with` block, and has to, without complaints.
 
     With `fake_time` its timers stand still until `pass_time`.
     """
@@ -175,7 +158,7 @@ class Daemon:
     ) -> None:
         self.tournament = FakeTournament() if tournament is None else tournament
         self.telemetry = Telemetry()
-        self.backoff = WatchedBackoff(retry_s)
+        self.backoff = CountedBackoff(retry_s)
         self._reactor = OwnReactor() if fake_time else None
         self.clock = Clock() if fake_time else None
         self.wire = ComprlWire(
@@ -204,7 +187,7 @@ class Daemon:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.wire.leave()
         self._thread.join(TIMEOUT_S)
         if self._reactor is not None:
@@ -243,6 +226,19 @@ class Daemon:
         assert self.backoff.waits.acquire(timeout=TIMEOUT_S)
 
 
+@contextmanager
+def connected(
+    tournament: FakeTournament | None = None, *, in_match: bool = False, **options: Any
+) -> Iterator[tuple[Server, Daemon, Peer]]:
+    """A server, the wire that plays on it, and its first connection: in the queue, or at the first step of a match."""
+    with Server() as server, Daemon(server.port, tournament, **options) as daemon:
+        peer = server.accept()
+        peer.queue()
+        if in_match:
+            assert peer.action(peer.start()) == list(ACTION)
+        yield server, daemon, peer
+
+
 class Line(StringTransport):
     """A connection's transport without a network: keeps what is written, and whether it was closed."""
 
@@ -277,15 +273,19 @@ class Unplugged:
         self.tournament.on_end = lambda saved: saved()
         self.clock, self.line = Clock(), Line()
         call = lambda function, *args: function(*args)  # noqa: E731
-        surroundings = Surroundings(
+        self.surroundings = Surroundings(
             token.encode(), Redaction(token), cast(Tournament, self.tournament), self.clock, call
         )
-        self.connection = ComprlConnection(self, surroundings)
+        self.connection = ComprlConnection(self, self.surroundings)
         self.connection.makeConnection(self.line)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the server."""
         self.connection.dataReceived(data)
+
+    def ask(self, tag: str | bytes, command: str, **fields: Value) -> None:
+        """A request of the server."""
+        self.feed(write_box({"_ask": tag, "_command": command, **fields}))
 
     def sent(self) -> list[tuple[bytes, bytes]]:
         """Tag and bytes of each answer so far."""
@@ -311,8 +311,3 @@ class Unplugged:
         return False
 
     def lost(self, connection: ComprlConnection) -> None: ...
-
-
-def texts(records: Sequence[logging.LogRecord]) -> str:
-    """All that was logged."""
-    return "\n".join(record.getMessage() + str(record.exc_info or "") for record in records)

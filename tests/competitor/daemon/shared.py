@@ -1,0 +1,92 @@
+"""What the tests of both wires share: a tournament with everything behind it, counted waits, and patience."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from competitor.daemon.supervisor import Lifecycle
+from competitor.daemon.telemetry import Telemetry
+from competitor.daemon.tournament import Tournament
+from competitor.engine.session import Source
+from competitor.wire.backoff import Backoff
+from tests.competitor.engine.fakes import NEVER_S, WAIT_S, FakeBrain, KeptMatches, make_engine
+
+TOKEN = "s3cret-Token_of.the~player"
+STUCK_AFTER_S = 45.0
+
+
+class NotedTelemetry(Telemetry):
+    """Remembers every call in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[Source] = []
+        self.events: list[tuple[object, ...]] = []
+
+    def answered(self, latency_ms: float, source: Source) -> None:
+        super().answered(latency_ms, source)
+        self.sources.append(source)
+
+    def connected(self, name: str, yes: bool) -> None:
+        super().connected(name, yes)
+        self.events.append(("connected", name, yes))
+
+    def match_begun(self) -> None:
+        super().match_begun()
+        self.events.append(("begun",))
+
+    def match_ended(self, ending: str, result: str) -> None:
+        super().match_ended(ending, result)
+        self.events.append(("ended", ending, result))
+
+
+class Rig:
+    """A tournament with everything behind it, and clocks to set."""
+
+    def __init__(
+        self, brain: FakeBrain | None = None, *, games: int | None = None, deadline_s: float = NEVER_S, **options: Any
+    ) -> None:
+        self.brain = brain or FakeBrain()
+        self.kept, self.telemetry, self.lifecycle = KeptMatches(), NotedTelemetry(), Lifecycle(games)
+        self.engine = make_engine(self.brain, self.telemetry, deadline_s=deadline_s)
+        self.now_s, self.wall_s = 50.0, 1e9
+        usual = {"wire": "comprl", "server": "somewhere:1", "stuck_after_s": STUCK_AFTER_S, "saved_within_s": WAIT_S}
+        self.tournament = Tournament(
+            self.engine,
+            self.kept,
+            self.lifecycle,
+            self.telemetry,
+            clock=lambda: self.now_s,
+            wall_clock=lambda: self.wall_s,
+            **usual | options,
+        )
+
+
+class CountedBackoff(Backoff):
+    """Tells that somebody waits, and counts how often it began again after a wait."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(wait_s, wait_s, random.Random(1))
+        self.waits, self.resets = threading.Semaphore(0), 0
+        self._has_waited = False
+
+    def next_s(self) -> float:
+        self._has_waited = True
+        self.waits.release()
+        return super().next_s()
+
+    def reset(self) -> None:
+        self.resets, self._has_waited = self.resets + self._has_waited, False
+        super().reset()
+
+
+def wait_until(condition: Callable[[], object], patience_s: float = WAIT_S) -> None:
+    """Wait for something that happens in another thread and tells nobody."""
+    ends_at, pause = time.monotonic() + patience_s, threading.Event()
+    while not condition():
+        assert time.monotonic() < ends_at, "it did not happen"
+        pause.wait(0.002)
