@@ -35,11 +35,18 @@ def test_the_snippets_of_the_page_run(records: Path, capsys: pytest.CaptureFixtu
     for snippet in snippets:
         exec(compile(snippet, str(PAGE), "exec"), names)
         said.append(capsys.readouterr().out)
-    agent, rink, rounds, own, result, recorded, match = said
+    agent, rink, rounds, own, many, both, evolved, linear, result, recorded, match = said
     assert agent.splitlines()[0].endswith("18 4") and "(1, 4)" in agent
     assert int(rink.split()[0]) in (-1, 0, 1) and 0 < int(rink.split()[1]) <= 251
     assert len(rounds.splitlines()) == 8
     assert own.count(",") == 7
+    rounds_played, _, won, _ = many.split()
+    assert 16 <= int(rounds_played) <= 300 and int(won) > int(rounds_played) / 2  # the champion against strong
+    assert "'player_1': True, 'player_2': True" in both
+    assert [line.split()[0] for line in evolved.splitlines()] == [str(number) for number in range(8)]
+    first, *_, last = [float(line.split()[1]) for line in evolved.splitlines()]
+    assert last > first + 5  # it learns
+    assert linear.count(",") == 7
     wins, draws, losses = map(int, result.split()[:3])
     assert wins + draws + losses == 8
     assert recorded.splitlines()[1] == "True" and len(recorded.splitlines()) == 4
