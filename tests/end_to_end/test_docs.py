@@ -44,7 +44,7 @@ def test_examples_have_known_options(example: str) -> None:
     name, *arguments = shlex.split(example.split(" #")[0])
     command = cli.cli.commands[name]
     while isinstance(command, click.Group):
-        name = arguments.pop(0)
+        name = arguments.pop(0) if arguments[0] in command.commands else "run"  # `league DIR`
         command = command.commands[name]
     context = click.Context(command, info_name=name)
     words = [word for word in arguments if word not in ("...", "[...]")]
