@@ -105,7 +105,7 @@ class Players:
 @contextlib.contextmanager
 def arena_process(folder: Path, users: Sequence[str], descriptors: int) -> Iterator[Target]:
     """The command, with accounts for `users`, in a process that may open so many descriptors."""
-    options = ["--comprl-port", "0", "--http-port", "0", "--set", "arena.tick_s=0.2"]
+    options = ["--comprl-port", "0", "--http-port", "0"]
     accounts = [word for name in users for word in ("--user", name)]
     command = [sys.executable, str(ROOT / "cli.py"), "arena", *options, *accounts]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

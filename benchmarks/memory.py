@@ -106,7 +106,7 @@ def measure_evaluation(steps: int) -> Result:
     config: Config = load_config()
     player = DreamerPlayer(Dreamer(config.dreamer), "agent", deterministic=True)
     opponents = {"weak": BasicPlayer(weak=True), "strong": BasicPlayer(weak=False)}
-    evaluate(player, opponents, rounds=500, rinks=config.evaluation.rinks)
+    evaluate(player, opponents, rounds=500)
     return {"evaluation_mb": highest_mb()}
 
 

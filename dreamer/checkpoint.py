@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dreamer.agent import Dreamer
 from dreamer.behavior import Behavior
-from dreamer.config import DreamerConfig
+from dreamer.config import DreamerConfig, OptimizerConfig, ReplayConfig, Section
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
 from dreamer.optimizer import Learner
@@ -32,6 +32,7 @@ FORMAT_VERSION = 2
 READABLE = (1, 2)
 FORMAT = "hockey-dreamer"
 MOST_HEADER_BYTES = 4 * 2**20  # of a safetensors file: names, shapes and the card take some ten thousand
+LEARNING: dict[str, type[Section]] = {"optimizer": OptimizerConfig, "replay": ReplayConfig}
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -45,6 +46,16 @@ class Card(BaseModel):
     updates: Count
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     config: DreamerConfig
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _as_player(cls, config: Any) -> Any:
+        """What steered nothing but its learning, and is no choice any more, does not matter to who plays."""
+        given = dict(config) if isinstance(config, dict) else config
+        for name, section in LEARNING.items() if isinstance(given, dict) else ():
+            if isinstance(given.get(name), dict):
+                given[name] = {key: value for key, value in given[name].items() if key in section.model_fields}
+        return given
 
 
 class Counters(BaseModel):

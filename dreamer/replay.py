@@ -106,7 +106,7 @@ class EpisodeBuffer:
     ) -> None:
         self.config = config
         self.obs_size, self.action_size = obs_size, action_size
-        self._mirror = mirror if config.mirror else None
+        self._mirror = mirror
         self._random = np.random.default_rng(seed)
         self._episodes: deque[Episode] = deque()
         self._first_serial = 0

@@ -47,6 +47,7 @@ class Arena:
     """A local tournament server; `start` and `stop` it once each, from one event loop.
 
     directory: where its database lies, made if it is not there. seed: of all chance, None: another one each time.
+    tick_s: between two looks for players who can be matched.
     announce: hears a line for every match that ends.
     """
 
@@ -57,6 +58,7 @@ class Arena:
         *,
         seed: int | None = None,
         threads: int = 1,
+        tick_s: float = ArenaConfig.tick_s,
         announce: Announce = lambda line: None,
     ) -> None:
         self.directory, self.config = directory, config
@@ -64,7 +66,7 @@ class Arena:
         self.store: Store
         self.connections: Connections
         self._lobby: Lobby
-        self._seed, self._threads, self._announce = seed, threads, announce
+        self._seed, self._threads, self._tick_s, self._announce = seed, threads, tick_s, announce
         self._open = AsyncExitStack()
 
     async def start(self) -> None:
@@ -111,7 +113,7 @@ class Arena:
         # The lobby names matches by chance as well: a seed alone would give them the names of those before a restart.
         chance = random.Random(None if self._seed is None else f"{self._seed} {self.store.match_count()}")
         config = self.config
-        lobby = Lobby(self.store, rounds=config.rounds, tick_s=config.tick_s, random=chance, announce=self._announce)
+        lobby = Lobby(self.store, rounds=config.rounds, tick_s=self._tick_s, random=chance, announce=self._announce)
         stack.push_async_callback(lobby.close)
         stack.push_async_callback(_cancel, asyncio.create_task(lobby.run()))
         return lobby

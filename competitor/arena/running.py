@@ -90,10 +90,16 @@ class ArenaThread:
     """
 
     def __init__(
-        self, directory: Path, config: ArenaConfig, *, seed: int | None = None, announce: Announce = lambda line: None
+        self,
+        directory: Path,
+        config: ArenaConfig,
+        *,
+        seed: int | None = None,
+        tick_s: float = ArenaConfig.tick_s,
+        announce: Announce = lambda line: None,
     ) -> None:
         self.directory, self.config = directory, config
-        self._seed, self._announce = seed, announce
+        self._seed, self._tick_s, self._announce = seed, tick_s, announce
         self._arena: Arena | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] = lambda: None
@@ -121,7 +127,7 @@ class ArenaThread:
     def start(self) -> None:
         """Open the arena and wait until it is open; raises what Arena.start raises."""
         assert self._thread is None, "the arena runs already"
-        arena = Arena(self.directory, self.config, seed=self._seed, announce=self._announce)
+        arena = Arena(self.directory, self.config, seed=self._seed, tick_s=self._tick_s, announce=self._announce)
         opened: Future[None] = Future()
         thread = threading.Thread(target=lambda: asyncio.run(self._run(arena, opened)), name="arena")
         thread.start()
@@ -163,6 +169,7 @@ def running_arena(
     *,
     bots: Sequence[str] = (),
     seed: int | None = None,
+    tick_s: float = 0.02,
     announce: Announce = lambda line: None,
     **settings: Any,
 ) -> Iterator[ArenaThread]:
@@ -170,9 +177,9 @@ def running_arena(
 
     settings: others of [arena], such as deadline_s=0.5.
     """
-    values = {"comprl_port": 0, "http_port": 0, "tick_s": 0.02, **settings, "bots": tuple(bots)}
+    values = {"comprl_port": 0, "http_port": 0, **settings, "bots": tuple(bots)}
     config = ArenaConfig.model_validate({**load_config().arena.model_dump(), **values})
-    arena = ArenaThread(directory, config, seed=seed, announce=announce)
+    arena = ArenaThread(directory, config, seed=seed, tick_s=tick_s, announce=announce)
     arena.start()
     try:
         yield arena

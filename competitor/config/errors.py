@@ -69,6 +69,8 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
     problems = error.errors(include_url=False)
     first = problems[0]
     path = [str(part) for part in first["loc"]][: 3 if _is_table(model, first["loc"]) else 2]
+    if first["type"] == "former_setting":
+        path.append(first["ctx"]["key"])
     source, value = _find(path, layers)
     text = f"{source}: {_problem(first, path, value, model)}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
@@ -91,6 +93,8 @@ def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel
         return f"{key} is missing, expected {expected(model, path)}"
     if kind == "value_error":
         return f"section [{key}]: {problem['ctx']['error']}"
+    if kind == "former_setting":
+        return f"{key} = {_show(value)}: {problem['msg']}: leave it out"
     return f"{key} = {_show(value)}, expected {expected(model, path)}"
 
 

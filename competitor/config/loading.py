@@ -56,11 +56,11 @@ def load_config(path: Path | None = None, preset: str = "default", overrides: Se
     merged: dict[str, Any] = {}
     for layer in layers:
         check_layer(layer)
-        modernise(layer.values)
+        modernise(layer.values, layer.name)
         _merge(merged, layer.values)
     try:
         # Through JSON, whose strict mode takes a TOML array for a tuple but no text for a number.
-        return Config.model_validate_json(json.dumps(merged, default=str), strict=True)
+        return Config.model_validate_json(json.dumps(merged, default=str))
     except ValidationError as error:
         raise ConfigError(explain(error, Config, layers)) from None
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
 def known_settings(path: Path) -> set[str]:
     """Settings, as `section.key`, that the file at `path` has. Raises ConfigError when it cannot be read."""
     values = _read(path)
-    modernise(values)
+    modernise(values, path.name)
     return {f"{section}.{key}" for section, table in values.items() if isinstance(table, dict) for key in table}
 
 

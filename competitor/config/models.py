@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from dreamer.config import (
     BehaviorConfig,
@@ -14,32 +14,25 @@ from dreamer.config import (
     ModelConfig,
     OptimizerConfig,
     ReplayConfig,
+    Section,
+    Share,
+    Weight,
 )
 
 SELF, PAST = "self", "past"
 """Opponents in training that no other command knows: the learner as it is now, and its past selves."""
 MOST_RINKS = 4096  # each keeps the round in play from both sides: 60 kB
 MOST_STEPS = 10**15
-MOST_ROUNDS = 10**7
 MOST_S = 86_400.0
 MOST_WARMUP = 100_000  # rounds; they are all kept in memory
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Signed = Annotated[float, Field(ge=-1e6, le=1e6)]
 Rinks = Annotated[int, Field(ge=1, le=MOST_RINKS)]
-Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Seconds = Annotated[float, Field(gt=0.0, le=MOST_S)]
 Minutes = Annotated[float, Field(ge=0.0, le=1e7)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
-
-
-class Section(BaseModel):
-    """A table of config.toml: unknown keys, wrong types, NaN and infinity are errors; values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RunConfig(Section):
@@ -97,14 +90,12 @@ class TrainingConfig(Section):
     evaluate_every_steps: Steps
     evaluate_rounds: Annotated[int, Field(ge=1, le=100_000)]
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0, le=1e7)]
-    shooting_share: Share
-    defense_share: Share
 
-    @model_validator(mode="after")
-    def _shares(self) -> TrainingConfig:
-        if self.shooting_share + self.defense_share > 1.0:
-            raise ValueError("shooting_share and defense_share together must be at most 1")
-        return self
+    shooting_share: ClassVar[Share] = 0.05
+    """Of TRAIN_SHOOTING rounds: short; one shoots, one saves, sides alternate. A few keep both skills in the replay."""
+    defense_share: ClassVar[Share] = 0.05
+    """Of TRAIN_DEFENSE rounds: short; a shot flies already, sides alternate."""
+    former = ("shooting_share", "defense_share")
 
 
 class LeagueConfig(Section):
@@ -126,31 +117,21 @@ class LeagueConfig(Section):
         return {name: share for name, share in self.opponents.items() if share > 0.0}
 
 
-class EvaluationConfig(Section):
-    """[evaluation]: defaults of the command `evaluate`."""
-
-    rounds: Rounds
-    rinks: Rinks
-    deterministic: bool
-    seed: Seed
-
-
 class CompeteConfig(Section):
     """[compete]: how the daemon plays on a tournament server."""
 
     connections: Annotated[int, Field(ge=1, le=256)]
     deterministic: bool
     deadline_s: float = Field(gt=0.0, lt=10.0)  # comprl's server waits 10 s
-    stuck_after_s: Seconds
-    retry_first_s: Seconds
-    retry_most_s: Seconds
     attempts: int = Field(ge=0, le=10**9)
 
-    @model_validator(mode="after")
-    def _growing(self) -> CompeteConfig:
-        if self.retry_first_s > self.retry_most_s:
-            raise ValueError("retry_first_s must be at most retry_most_s")
-        return self
+    stuck_after_s: ClassVar[float] = 45.0
+    """Without a message within a match after which it is given up: a server gives a player 10 s for each step."""
+    retry_first_s: ClassVar[float] = 1.0
+    """Before the first attempt to connect again; the wait doubles, with chance: a restart takes seconds."""
+    retry_most_s: ClassVar[float] = 60.0
+    """Between two attempts at most: whoever comes back after a night waits no longer for its matches."""
+    former = ("stuck_after_s", "retry_first_s", "retry_most_s")
 
 
 class ArenaConfig(Section):
@@ -159,10 +140,13 @@ class ArenaConfig(Section):
     host: Annotated[str, Field(min_length=1)]
     comprl_port: Port
     http_port: Port
-    bots: tuple[str, ...]
+    bots: Annotated[tuple[str, ...], Field(strict=False)]
     rounds: Annotated[int, Field(ge=1, le=1000)]
     deadline_s: Seconds
-    tick_s: Seconds
+
+    tick_s: ClassVar[float] = 1.0
+    """Between two looks for players who can be matched: nobody minds a second before a match."""
+    former = ("tick_s",)
 
 
 class Config(Section):
@@ -173,7 +157,6 @@ class Config(Section):
     reward: RewardConfig
     training: TrainingConfig
     league: LeagueConfig
-    evaluation: EvaluationConfig
     compete: CompeteConfig
     arena: ArenaConfig
     model: ModelConfig

@@ -35,7 +35,7 @@ from competitor.wire.backoff import Backoff, Retries
 from dreamer.checkpoint import read_card
 
 SHOWN_DIGITS = 12
-RELOADED = {"deterministic", "deadline_s", "stuck_after_s"}  # the settings that a running daemon can change
+RELOADED = {"deterministic", "deadline_s"}  # the settings that a running daemon can change
 
 log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
@@ -163,7 +163,6 @@ class Daemon:
             log.warning("not reloaded, the weights and settings before stay: %s", message(error), exc_info=error)
             return
         self._engine.replace(brain, deadline_s=config.compete.deadline_s)
-        self._tournament.stuck_after_s = config.compete.stuck_after_s
         if waiting := _changed(self._config.compete, config.compete) - RELOADED:
             log.warning("changes of %s wait for the next start", ", ".join(sorted(waiting)))
         self._digest, self._config = brain.digest, config

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, StorageError
-from competitor.options import CONFIG, ENGINE, JSON, ROUNDS, SEED, SET, ResultFolder, also_written
+from competitor.options import CONFIG, ENGINE, JSON, MOST_SEED, ROUNDS, SET, ResultFolder, also_written
 from competitor.screen import counter, plain
 from competitor.system import use_threads
 
@@ -21,26 +21,28 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("player", metavar="CHECKPOINT")
 @click.option("--against", default="weak,strong", show_default=True, help="Opponents, separated by commas.")
-@click.option("--rounds", type=ROUNDS, help="Rounds per opponent.")
+@click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Rounds per opponent.")
 @click.option("--sampled", is_flag=True, help="Sample the actions, as in training.")
 @click.option("--cross", is_flag=True, help="Everybody plays everybody, rated together.")
 @JSON
 @click.option("--card", "on_card", is_flag=True, help="Write the results on CHECKPOINT's card.")
 @click.option("--record", "record_dir", type=ResultFolder(), help="Keep every round as a file in this folder.")
-@SEED
+@click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), default=1, show_default=True, help="Of starts and players' chance."
+)
 @ENGINE
 @CONFIG
 @SET
 def evaluate(
     player: str,
     against: str,
-    rounds: int | None,
+    rounds: int,
     sampled: bool,
     cross: bool,
     json_path: Path | None,
     on_card: bool,
     record_dir: Path | None,
-    seed: int | None,
+    seed: int,
     engine: str | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -71,13 +73,11 @@ def evaluate(
     from competitor.evaluate.gauntlet import GAUNTLET, with_gauntlet
     from competitor.evaluate.tables import print_cross_table, print_report
 
-    shortcuts = {"evaluation.seed": seed, "rink.engine": engine, "evaluation.rounds": rounds}
-    config = load_config(config_path, overrides=overrides + as_overrides(shortcuts))
-    how = config.evaluation.model_copy(update={"deterministic": config.evaluation.deterministic and not sampled})
-    config = config.model_copy(update={"evaluation": how})
+    config = load_config(config_path, overrides=overrides + as_overrides({"rink.engine": engine}))
     if on_card:
         can_be_carded(player)
-    result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir)
+    how: dict[str, Any] = {"rounds": rounds, "seed": seed, "deterministic": not sampled}
+    result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir, **how)
     if GAUNTLET in others and not isinstance(result, CrossTable):
         result = result.with_gauntlet()
     with also_written(json_path, result.to_json()):
@@ -90,21 +90,29 @@ def evaluate(
 
 
 def _play(
-    config: Config, player: str, others: list[str], *, cross: bool, record_dir: Path | None
+    config: Config,
+    player: str,
+    others: list[str],
+    *,
+    cross: bool,
+    record_dir: Path | None,
+    rounds: int,
+    seed: int,
+    deterministic: bool,
 ) -> CrossTable | EvaluationReport:
     """Make the players and let them play, counting rounds on the screen."""
     from competitor.evaluate.cross_table import cross_table
     from competitor.evaluate.evaluation import evaluate
     from competitor.players import make_player
 
-    how, rink = config.evaluation, config.rink
+    rink = config.rink
     use_threads(config.run.threads)
     judged, *rest = [
-        make_player(name, seed=how.seed + place, deterministic=how.deterministic, keep_mode=rink.keep_mode)
+        make_player(name, seed=seed + place, deterministic=deterministic, keep_mode=rink.keep_mode)
         for place, name in enumerate([player, *others])
     ]
     opponents = dict(zip(others, rest, strict=True))
-    settings: dict[str, Any] = {**how.model_dump(), **rink.model_dump()}
+    settings: dict[str, Any] = {"rounds": rounds, "seed": seed, "deterministic": deterministic, **rink.model_dump()}
     with counter("rounds") as count:
         if cross:
             return cross_table({player: judged, **opponents}, on_progress=count, **settings)

@@ -27,7 +27,7 @@ STREAM = 60_000_519
 """Stands before every seed here, so that no other part of the program draws the same numbers."""
 BASIC_ROUNDS = 60
 OWN_ROUNDS = 100
-TRAINING_ROUNDS = 24
+TRAINING_ROUNDS, TRAINING_SEED = 24, 1
 MOST_VIEWS = 300
 """Recorded views that are judged at most; more would need gigabytes."""
 BASIC, OWN, RECORDED = "basic players", "this agent", "recorded"
@@ -119,10 +119,10 @@ def _spread(episodes: Iterable[Episode]) -> tuple[list[Episode], int, int]:
 
 
 def training_windows(config: Config) -> Windows:
-    """The windows that a training checks its dreams with: of a few basic rounds, fixed by `evaluation.seed`."""
+    """The windows that a training checks its dreams with: of a few basic rounds, always the same ones."""
     rounds = play_warmup(
         TRAINING_ROUNDS,
-        _chance(config.evaluation.seed),
+        _chance(TRAINING_SEED),
         rinks=TRAINING_ROUNDS,
         engine=config.rink.engine,
         keep_mode=config.rink.keep_mode,

@@ -393,7 +393,6 @@ class Trainer:
             opponents,
             rounds=self.config.training.evaluate_rounds,
             seed=SELECTION_SEED,
-            rinks=self.config.evaluation.rinks,
             engine=self.config.rink.engine,
             keep_mode=keep_mode,
             on_progress=lambda done, total: self._reporter.show("evaluation", done, total),

@@ -17,12 +17,12 @@ from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 ROADS: list[Kind] = ["plain"] + (["native"] if fast.kind() == "native" else [])
 PRESETS = ["default", "seed", "debug"]
-ODD: dict[str, Any] = {"hidden": 23, "groups": 5, "classes": 7, "embedding": 19, "units": 17, "head_units": 21}
+ODD: dict[str, Any] = {"hidden": 23, "groups": 5, "classes": 7, "units": 17}
 MIXED: list[dict[str, Any]] = [
     {"model": ODD},
     {"model": ODD | {"latent": "gaussian"}},
-    {"model": ODD | {"norm": "none", "layers": 1}},
-    {"model": ODD | {"activation": "elu", "normalize": False}, "behavior": {"actor": "tanh_normal"}},
+    {"model": ODD | {"norm": "none"}},
+    {"model": ODD | {"normalize": False}, "behavior": {"actor": "tanh_normal"}},
 ]
 
 

@@ -13,7 +13,7 @@ from tests.dreamer.tiny import counting_episode, filled_buffer, noise_episode, t
 
 
 def buffer_of(*starts: int, steps: int = 9, terminal: bool = True, **settings: object) -> EpisodeBuffer:
-    config = ReplayConfig.model_validate({"batch_size": 3, "sequence_length": 4, "mirror": False} | settings)
+    config = ReplayConfig.model_validate({"batch_size": 3, "sequence_length": 4} | settings)
     buffer = EpisodeBuffer(config, 3, 2, mirror=None, seed=0)
     for start in starts:
         buffer.add(counting_episode(start, steps, terminal=terminal))

@@ -55,7 +55,7 @@ def test_mse_decoder_predicts_symlog_observations() -> None:
 
 
 def test_gaussian_decoder_learns_a_scale_for_each_number() -> None:
-    updater = tiny_updater(optimizer={"world_rate": 1e-2, "deviation_rate": 1e-2})
+    updater = tiny_updater(optimizer={"world_rate": 1e-2})
     agent = updater.agent
     buffer = filled_buffer(agent.config)
     for episode in buffer._episodes:

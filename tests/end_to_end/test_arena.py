@@ -24,7 +24,7 @@ from tests.competitor.arena.raw_client import RawClient
 
 ROOT = Path(cli.__file__).parent
 TIMEOUT_S = 60.0
-QUICK = ["--comprl-port", "0", "--http-port", "0", "--bots", "weak", "--set", "arena.tick_s=0.05"]
+QUICK = ["--comprl-port", "0", "--http-port", "0", "--bots", "weak"]
 CONFIG, CHECKPOINT, STORAGE, RECORDING, ADDRESS, PORT, BUSY = 3, 4, 7, 10, 13, 16, 19
 
 # What the course's template amounts to: Twisted's AMP, commands as on the real server, one answer for each.

@@ -33,6 +33,12 @@ ROUNDS = 4
 RESTARTS_AT = (40, 90, 140)  # matches in the arena's book
 DROP_AFTER = 4000.0  # reads of a connection; a match over comprl takes about 700
 LIMIT_S = 400
+QUICK = """
+import cli
+from competitor.config import CompeteConfig
+CompeteConfig.retry_first_s, CompeteConfig.retry_most_s = 0.05, 0.5
+cli.main()
+"""
 SCHEMES = ("comprl", "ws")
 
 
@@ -87,14 +93,14 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
 def start_daemon(story: Chaos, scheme: str, token: str) -> subprocess.Popen[str]:
     """The real command, reaching the arena through its network."""
     server = f"{scheme}://127.0.0.1:{story.networks[scheme].port}"
-    settings = ("compete.retry_first_s=0.05", "compete.retry_most_s=0.5", "compete.deadline_s=9.0")
     return subprocess.Popen(
         [
-            *(sys.executable, cli.__file__, "compete", "champion", "--server", server),
+            *(sys.executable, "-c", QUICK, "compete", "champion", "--server", server),
             *("--connections", str(AT_ONCE), "--games", str(GAMES), "--records", str(story.records(scheme))),
-            *(word for setting in settings for word in ("--set", setting)),
+            *("--set", "compete.deadline_s=9.0"),
         ],
-        env=os.environ | {"COMPRL_ACCESS_TOKEN": token, "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"COMPRL_ACCESS_TOKEN": token, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parent)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -19,7 +19,7 @@ import trustme
 
 import cli
 from competitor.arena.running import ArenaThread, running_arena
-from competitor.config import load_config
+from competitor.config import CompeteConfig, load_config
 from competitor.wire import comprl_commands
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
@@ -27,7 +27,7 @@ from dreamer.checkpoint import save_checkpoint
 CHECKPOINT, PLAYER, STORAGE, LOGIN, VERSION, ADDRESS, TOKEN, CERTIFICATE, PORT, UNREACHABLE = (
     *(4, 5, 7, 11, 12, 13, 14, 15, 16, 17),
 )
-TWICE = ["--set", "compete.attempts=2", "--set", "compete.retry_first_s=0.01"]
+TWICE = ["--set", "compete.attempts=2"]
 
 Fails = Callable[..., str]
 
@@ -36,6 +36,7 @@ Fails = Callable[..., str]
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, with a token in the environment and no server."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(CompeteConfig, "retry_first_s", 0.01)
     monkeypatch.setenv("COMPRL_ACCESS_TOKEN", "s3cret-t0ken")
     for name in ("COMPRL_SERVER_URL", "COMPRL_SERVER_PORT"):
         monkeypatch.delenv(name, raising=False)

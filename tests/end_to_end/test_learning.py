@@ -28,8 +28,6 @@ ROUNDS, UPDATES_PER_ROUND = 28, 20
 SMALL = (
     "model.hidden=64",
     "model.units=64",
-    "model.embedding=64",
-    "model.head_units=64",
     "model.groups=8",
     "model.classes=8",
     "behavior.starts=64",
@@ -41,7 +39,6 @@ SMALL = (
     "optimizer.warmup=20",
     "replay.batch_size=16",
     "replay.sequence_length=16",
-    "replay.mirror=false",
 )
 
 

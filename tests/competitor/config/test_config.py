@@ -66,7 +66,7 @@ def test_the_promised_presets_exist() -> None:
 def test_seed_preset_has_the_sizes_of_the_seed_document() -> None:
     config = load_config(preset="seed")
     assert (config.model.hidden, config.model.latent, config.model.gaussian_size) == (256, "gaussian", 64)
-    assert (config.model.embedding, config.loss.decoder, config.loss.heads) == (256, "mse", "mse")
+    assert (config.model.units, config.loss.decoder, config.loss.heads) == (256, "mse", "mse")
     assert (config.behavior.horizon, config.behavior.lambda_) == (15, 0.95)
 
 
@@ -134,8 +134,12 @@ WRONG = [
     ("behavior.action_values=['a', 1]", "expected a list of numbers"),
     ("reward.goal=nan", "reward.goal = nan, expected a finite number"),
     ("optimizer.clip=inf", "optimizer.clip = inf, expected a finite number"),
+    (
+        "optimizer.clip=0.5",
+        "optimizer.clip = 0.5: clip was a setting until version 0.3 and is fixed at 0.3 now",
+    ),
+    ("evaluation.rounds=90", "evaluation.rounds was a setting until version 0.3 and is gone: give --rounds"),
     ("run.seed=2020-01-01", "expected an integer of at least 0 and below 2147483648"),
-    ("training.shooting_share=0.97", "shooting_share and defense_share together must be at most 1"),
     ("training.rinks", "expected section.key=value"),
     ("rinks=3", "expected section.key=value"),
     ("a.b.c=3", "expected section.key=value"),
@@ -272,3 +276,43 @@ def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_config().run.seed = 3  # type: ignore[misc]
+
+
+FORMER = """
+[evaluation]
+rounds = 200
+rinks = 128
+[training]
+shooting_share = 0.05
+[compete]
+retry_most_s = 60.0
+[model]
+layers = 2
+embedding = {units}
+head_units = {units}
+activation = "{activation}"
+[behavior]
+slow_regularization = {slow}
+[optimizer]
+deviation_rate = 1.2e-3
+epsilon = {epsilon}
+clip = 0.3
+[replay]
+mirror = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("default", {"units": 128, "activation": "silu", "slow": 1.0, "epsilon": 1e-20}),
+        ("seed", {"units": 256, "activation": "elu", "slow": 0.0, "epsilon": 1e-8}),
+    ],
+)
+def test_former_settings_that_say_what_holds_today_are_left_out(
+    preset: str, said: dict[str, object], tmp_path: Path
+) -> None:
+    older = write(tmp_path / "older.toml", FORMER.format(**said))
+    assert load_config(older, preset) == load_config(preset=preset)
+    with pytest.raises(ConfigError, match=r"older.toml: .* was a setting until version 0\.3"):
+        load_config(older, preset, ["model.norm=none" if preset == "default" else "model.norm=rms"])

@@ -34,7 +34,6 @@ from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
 
 TIMEOUT_S = 60.0
-QUICK = ("compete.retry_first_s=0.05", "compete.retry_most_s=0.1")
 SCHEMES = ["comprl", "ws"]
 
 
@@ -50,7 +49,7 @@ class Hall:
     def options(self, scheme: str, *overrides: str, **options: Any) -> CompeteOptions:
         port = self.arena.comprl_port if scheme == "comprl" else self.arena.http_port
         values = {"checkpoint": "champion", "records": self.records, "token": self.token, **options}
-        settings = partial(load_config, overrides=(*QUICK, *overrides))
+        settings = partial(load_config, overrides=overrides)
         return CompeteOptions(address=parse_address(f"{scheme}://127.0.0.1:{port}"), load_config=settings, **values)
 
     def rows(self) -> list[MatchRow]:
@@ -200,15 +199,15 @@ def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str,
     def change() -> None:
         hall.logged("begins on")
         digests.append(changed_copy(path, 2))
-        mine.write_text("[compete]\nstuck_after_s = 31.5\nattempts = 7\n")
+        mine.write_text("[compete]\ndeadline_s = 3.5\nattempts = 7\n")
         tell(signal.SIGHUP)
         hall.logged("reloaded for new matches")
-        hall.logged('"stuck_after_s":31.5')
+        hall.logged('"deadline_s":3.5')
         hall.logged("changes of attempts wait for the next start")
         hall.logged("begins on", hall.log().count("begins on") + 1)
         tell(signal.SIGTERM)
 
-    asked = replace(hall.options(scheme, checkpoint=str(path)), load_config=partial(load_config, mine, overrides=QUICK))
+    asked = replace(hall.options(scheme, checkpoint=str(path)), load_config=partial(load_config, mine))
     with hall.meanwhile(change):
         assert compete(asked)
     rows = hall.rows()
@@ -223,7 +222,7 @@ def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str,
 def test_sighup_before_there_is_anything_to_reload_does_no_harm(hall: Hall) -> None:
     def settings() -> Config:
         tell(signal.SIGHUP)
-        return load_config(overrides=QUICK)
+        return load_config()
 
     before = signal.getsignal(signal.SIGHUP)
     assert compete(replace(hall.options("ws", games=1), load_config=settings))

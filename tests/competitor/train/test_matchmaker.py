@@ -54,10 +54,9 @@ def test_without_past_selves_their_share_goes_to_the_others() -> None:
 
 
 def test_modes_come_by_their_shares() -> None:
-    config = config_of("training.shooting_share=0.2", "training.defense_share=0.3")
-    counts = Counter(setup.mode for setup in take(matchmaker_of(config), 4000))
-    assert counts[Mode.TRAIN_SHOOTING] / 4000 == pytest.approx(0.2, abs=0.03)
-    assert counts[Mode.TRAIN_DEFENSE] / 4000 == pytest.approx(0.3, abs=0.03)
+    counts = Counter(setup.mode for setup in take(matchmaker_of(config_of()), 4000))
+    assert counts[Mode.TRAIN_SHOOTING] / 4000 == pytest.approx(0.05, abs=0.01)
+    assert counts[Mode.TRAIN_DEFENSE] / 4000 == pytest.approx(0.05, abs=0.01)
 
 
 def test_against_each_kind_sides_and_starters_take_turns() -> None:
