@@ -1,34 +1,29 @@
-"""Judge a checkpoint with many rounds and make it the shipped champion, with what was measured on its card.
+"""Make a checkpoint the shipped champion, and write what is measured of it on its card.
 
     python benchmarks/champion.py runs/NAME/checkpoints/best [--rounds 1000] [--seed 20261122]
 
-Writes checkpoints/champion.safetensors and champion.json (the card: settings, counters, results per opponent), and
-the run's evaluations and thinned metrics to benchmarks/results/champion_training.json.
+Copies it to checkpoints/champion, then runs what anybody can run: `evaluate champion --card` against weak, strong and
+random, and against the gauntlet. What an exploiter takes needs the extra `sparring` and is measured apart:
+`league exploit champion --card`. The run's evaluations and thinned metrics go to
+benchmarks/results/champion_training.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from competitor.evaluate.evaluation import evaluate
-from competitor.evaluate.tables import print_report
-from competitor.players import DreamerPlayer, make_player
-from dreamer.agent import Dreamer
+import cli
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 THINNING = 500
-OPPONENTS = ("weak", "strong", "random")
-KEPT = ("opponent", "rounds", "wins", "draws", "losses", "win_rate", "ci95", "mean_steps", "elo", "elo_error95")
+OPPONENTS = ("weak,strong,random", "gauntlet")
 
 
 def training_curve(run: Path) -> list[dict[str, Any]]:
@@ -37,31 +32,24 @@ def training_curve(run: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "evaluation" or line["updates"] % THINNING == 0]
 
 
-def ship(agent: Dreamer, card: dict[str, Any]) -> None:
-    """Save the weights with what was measured on their card."""
-    save_checkpoint(ROOT / "checkpoints" / "champion", agent, card)
-
-
-def main() -> None:
-    """Evaluate, print, and write champion and curve."""
+def main() -> int:
+    """Copy, evaluate, and write the curve; returns the exit code of the first evaluation that failed, or 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=20261122)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    agent, card = load_checkpoint(arguments.checkpoint)
-    player = DreamerPlayer(agent, "champion", deterministic=True)
-    opponents = {name: make_player(name, seed=arguments.seed) for name in OPPONENTS}
-    report = evaluate(player, opponents, rounds=arguments.rounds, seed=arguments.seed)
-    print_report(report)
-    results = [{key: result[key] for key in KEPT} for result in report.to_dict()["results"]]
-    about = {"policy": report.policy, "seed": report.seed, "machine": f"{platform.machine()}, 2 cores, 1 thread"}
-    ship(agent, card | {"results": results, "measured_with": about})
+    save_checkpoint(ROOT / "checkpoints" / "champion", *load_checkpoint(arguments.checkpoint))
+    how = ["--rounds", str(arguments.rounds), "--seed", str(arguments.seed), "--card"]
+    for opponents in OPPONENTS:
+        code = cli.run(["evaluate", "champion", "--against", opponents, *how])
+        if code:
+            return code
     curve = ROOT / "benchmarks" / "results" / "champion_training.json"
     curve.parent.mkdir(exist_ok=True)
     curve.write_text(json.dumps(training_curve(arguments.checkpoint.parents[1]), indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

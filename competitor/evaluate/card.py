@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from competitor.errors import ConfigError
 from competitor.evaluate.evaluation import EvaluationReport
+from competitor.evaluate.gauntlet import Gauntlet
 from competitor.options import check_place
 from competitor.players import checkpoint_path
 from competitor.players.specs import kind_of
 from dreamer.checkpoint import load_checkpoint, read_card, save_checkpoint
 
+Summary = TypeVar("Summary", bound="Gauntlet | Exploitability")
 RESULT = (
-    *("opponent", "rounds", "wins", "draws", "losses", "score", "win_rate", "ci95", "mean_steps", "elo", "elo_error95"),
+    *("opponent", "rounds", "wins", "draws", "losses", "score"),
+    *("win_rate", "ci95", "mean_steps", "elo", "elo_error95"),
 )
+
+
+@dataclass(frozen=True)
+class Exploitability:
+    """What an exploiter takes from `checkpoint`: points as a share, a draw being half a point.
+
+    minutes, updates: of its training, in processor time, so that a busy machine measures the same. exploiter: where its
+    policy lies, a player as `sparring:PATH`.
+    """
+
+    checkpoint: str
+    points: float
+    wins: int
+    draws: int
+    losses: int
+    rounds: int
+    minutes: float
+    updates: int
+    seed: int
+    exploiter: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    @property
+    def line(self) -> str:
+        """The result in words."""
+        return (
+            f"after {self.minutes:.1f} minutes of one core ({self.updates:,} updates) the exploiter takes "
+            f"{100 * self.points:.1f} % of the points from {self.checkpoint}: {self.wins} won, {self.draws} drawn, "
+            f"{self.losses} lost of {self.rounds} rounds; to train against it: {self.exploiter}"
+        )
 
 
 def can_be_carded(player: str) -> None:
@@ -42,6 +86,21 @@ def facts_of(report: EvaluationReport, card: Mapping[str, Any]) -> dict[str, Any
     before = [result for result in card.get("results", []) if result.get("opponent") not in named]
     gauntlet = {"gauntlet": report.to_dict()["gauntlet"] | about} if report.gauntlet else {}
     return {"results": [*before, *results], **gauntlet}
+
+
+def summaries(card: Mapping[str, Any]) -> list[str]:
+    """What a card says of the gauntlet and of exploitability, in words; a card may hold anything under these names."""
+    found = _summary(card.get("gauntlet"), Gauntlet), _summary(card.get("exploitability"), Exploitability)
+    return [summary.line for summary in found if summary is not None]
+
+
+def _summary(value: object, kind: type[Summary]) -> Summary | None:
+    known = {field.name for field in fields(kind)}
+    plain = {key: value[key] for key in value if key in known} if isinstance(value, dict) else None
+    try:
+        return TypeAdapter(kind).validate_python(plain)
+    except ValidationError:
+        return None
 
 
 def weights_of(player: str) -> Path:

@@ -28,6 +28,17 @@ class Gauntlet:
     own_start: float
     other_start: float
 
+    @property
+    def line(self) -> str:
+        """The summary in words."""
+        held_out = self.held_out_points
+        return (
+            f"gauntlet of {self.partners}: {100 * self.points:.1f} % of the points"
+            f"{'' if held_out is None else f', {100 * held_out:.1f} % from those held out'}; "
+            f"worst {100 * self.worst_points:.1f} % against {self.worst.removeprefix(PREFIX)}; "
+            f"own start {100 * self.own_start:.1f} %, the other's {100 * self.other_start:.1f} %"
+        )
+
 
 def with_gauntlet(names: Sequence[str]) -> list[str]:
     """`names` with every partner that ships in place of "gauntlet", nobody twice. Raises PlayerError without any."""

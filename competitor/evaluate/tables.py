@@ -9,9 +9,7 @@ from rich.console import Console
 
 from competitor.evaluate.cross_table import CrossTable
 from competitor.evaluate.evaluation import EvaluationReport
-from competitor.evaluate.gauntlet import Gauntlet
 from competitor.evaluate.results import SprtReport, Tally
-from competitor.players.sparring import PREFIX
 from competitor.screen import Table, fits, make_console, print_line, print_table
 
 STANDING = ("player", "rating", "rounds", "points")
@@ -27,7 +25,7 @@ def print_report(report: EvaluationReport, console: Console | None = None) -> No
     for table in (_score_table(report, short), _elo_table(report, short), _split_table(report, short)):
         print_table(table, console)
     if report.gauntlet is not None:
-        print_line(_gauntlet(report.gauntlet), console)
+        print_line(report.gauntlet.line, console)
     for result in report.results:
         if result.sprt is not None:
             print_line(f"SPRT against {result.opponent}: {_sprt(result.sprt)}", console)
@@ -146,16 +144,6 @@ def _split_table(report: EvaluationReport, short: dict[str, str]) -> Table:
     ]
     columns = ["opponent", "left side", "right side", "own start", "other's start"]
     return Table(columns, rows, "The same rounds, divided (W/D/L)")
-
-
-def _gauntlet(gauntlet: Gauntlet) -> str:
-    held_out = gauntlet.held_out_points
-    return (
-        f"gauntlet of {gauntlet.partners}: {100 * gauntlet.points:.1f} % of the points"
-        f"{'' if held_out is None else f', {100 * held_out:.1f} % from those held out'}; "
-        f"worst {100 * gauntlet.worst_points:.1f} % against {gauntlet.worst.removeprefix(PREFIX)}; "
-        f"own start {100 * gauntlet.own_start:.1f} %, the other's {100 * gauntlet.other_start:.1f} %"
-    )
 
 
 def _tally(tally: Tally) -> str:

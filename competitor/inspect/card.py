@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from competitor.evaluate.card import summaries
 from competitor.screen import Table, make_console, print_facts, print_line, print_table
 from dreamer.agent import Dreamer
 
@@ -32,6 +33,8 @@ def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Consol
     if results:
         print_line("", console)
         print_table(_results(results), console)
+    for line in summaries(card):
+        print_line(line, console)
 
 
 def _facts(path: Path, agent: Dreamer, card: dict[str, Any]) -> dict[str, str]:

@@ -177,14 +177,16 @@ def status(directory: Path, json_path: Path | None) -> None:
     """
     import json
 
+    from competitor.evaluate.card import summaries
     from competitor.population.book import Book
     from competitor.population.report import print_book
 
     book = Book.read(directory)
-    running, exploitability = _is_running(directory), _exploitability(directory, book)
-    state = book.model_dump(mode="json") | {"is_running": running, "exploitability": exploitability}
+    running, card = _is_running(directory), _card(directory, book)
+    measured = {"is_running": running, "exploitability": card.get("exploitability"), "gauntlet": card.get("gauntlet")}
+    state = book.model_dump(mode="json") | measured
     with also_written(json_path, json.dumps(state, indent=2, allow_nan=False) + "\n"):
-        print_book(book, is_running=running, exploitability=exploitability)
+        print_book(book, is_running=running, measured=summaries(card))
 
 
 def _is_running(directory: Path) -> bool:
@@ -197,23 +199,20 @@ def _is_running(directory: Path) -> bool:
     return False
 
 
-def _exploitability(directory: Path, book: Book) -> dict[str, Any] | None:
-    """What `league exploit --card` has written on the champion's card."""
+def _card(directory: Path, book: Book) -> dict[str, Any]:
+    """The champion's model card, empty without one."""
     from dreamer.checkpoint import read_card
     from dreamer.errors import CheckpointError
 
     champion = book.member(book.champion)
-    if champion is None:
-        return None
     with suppress(CheckpointError):
-        found = read_card(directory / champion.player).get("exploitability")
-        return found if isinstance(found, dict) else None
-    return None
+        return {} if champion is None else read_card(directory / champion.player)
+    return {}
 
 
 @league.command("exploit")
 @click.argument("checkpoint")
-@click.option("--minutes", type=MINUTES, default=30.0, show_default=True, help="How long the exploiter may learn.")
+@click.option("--minutes", type=MINUTES, default=30.0, show_default=True, help="Of one core, to learn in.")
 @click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Rounds that measure it at the end.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of all its chance.")
 @JSON
@@ -221,7 +220,7 @@ def _exploitability(directory: Path, book: Book) -> dict[str, Any] | None:
 def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: Path | None, on_card: bool) -> int:
     """Measure how exploitable CHECKPOINT is: the points that a fresh SAC agent takes from it after so many minutes.
 
-    It learns from nothing on one core, against CHECKPOINT alone. Its run stays in runs/sparring.
+    It learns from nothing, against CHECKPOINT alone; minutes are processor time. Its run stays in runs/sparring.
 
     \b
     Examples:

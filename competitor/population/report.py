@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 
 from competitor.evaluate.tables import print_cross_table
@@ -11,16 +9,19 @@ from competitor.population.book import Book
 from competitor.screen import Table, make_console, print_line, print_table
 
 LAST_TRIALS = 5
+UNMEASURED = "to measure the champion: evaluate CHECKPOINT --against gauntlet --card, league exploit CHECKPOINT --card"
 
 
-def print_book(
-    book: Book, *, is_running: bool, exploitability: dict[str, Any] | None, console: Console | None = None
-) -> None:
-    """Print who learns, who is a member, the last trials for the title, and the newest cross table."""
+def print_book(book: Book, *, is_running: bool, measured: list[str], console: Console | None = None) -> None:
+    """Print who learns, who is a member, the last trials for the title, and the newest cross table.
+
+    measured: what the champion's card says of the gauntlet and of its exploitability.
+    """
     console = console or make_console()
     champion = f"champion: {book.champion}" if book.champion else "there is no champion yet"
     print_line(f"{'running' if is_running else 'not running'}; {champion}", console, style="bold")
-    print_line(_exploited(exploitability), console)
+    for line in measured or [UNMEASURED]:
+        print_line(line, console)
     print_line("", console)
     for table in (_learners(book), _members(book), _trials(book)):
         print_table(table, console)
@@ -28,14 +29,6 @@ def print_book(
         print_line("There is no cross table yet: it is made with every fourth turn of the main agent.", console)
     else:
         print_cross_table(book.table, console)
-
-
-def _exploited(found: dict[str, Any] | None) -> str:
-    try:
-        assert found is not None
-        return f"a fresh exploiter takes {100 * found['points']:.1f} % from it after {found['minutes']:.0f} minutes"
-    except (AssertionError, KeyError, TypeError, ValueError):
-        return "its exploitability has not been measured: league exploit CHECKPOINT --card"
 
 
 def _learners(book: Book) -> Table:
