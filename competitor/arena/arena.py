@@ -9,7 +9,6 @@ import logging
 import os
 import random
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -21,10 +20,13 @@ from competitor.arena.bots import make_bots
 from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.limits import Connections, WrongTokens, most_connections
 from competitor.arena.listener import Listener
+from competitor.arena.live import Broadcast
 from competitor.arena.lobby import Lobby
 from competitor.arena.recorder import Announce
-from competitor.arena.store import Entry, Standing, Store
-from competitor.arena.view import Running
+from competitor.arena.recordings import Recordings
+from competitor.arena.registration import Registration
+from competitor.arena.site import Site
+from competitor.arena.store import Store
 from competitor.arena.web import HttpLog, add_pages, limited
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.config import ArenaConfig
@@ -33,6 +35,9 @@ from competitor.system import code_version, sole_writer
 from competitor.wire.messages import plain
 
 DATABASE = "arena.sqlite"
+MATCHES = "matches"
+MOST_BODY_BYTES = 8192
+"""Of a request: the registration has the only form."""
 CLOSE_WITHIN_S = 1.0
 IDLE_HTTP_S = 15.0
 """Until a request has come in whole: for the first one, and after each. The page asks anew every 5 s."""
@@ -48,7 +53,7 @@ class Arena:
 
     directory: where its database lies, made if it is not there. seed: of all chance, None: another one each time.
     tick_s: between two looks for players who can be matched.
-    announce: hears a line for every match that ends.
+    announce: hears a line for every match that ends. registration_key: with it players open accounts themselves.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Arena:
         directory: Path,
         config: ArenaConfig,
         *,
+        registration_key: str | None = None,
         seed: int | None = None,
         threads: int = 1,
         tick_s: float = ArenaConfig.tick_s,
@@ -66,6 +72,8 @@ class Arena:
         self.store: Store
         self.connections: Connections
         self._lobby: Lobby
+        self._registration_key = registration_key
+        self._recordings: Recordings
         self._seed, self._threads, self._tick_s, self._announce = seed, threads, tick_s, announce
         self._open = AsyncExitStack()
 
@@ -77,7 +85,7 @@ class Arena:
         """
         async with AsyncExitStack() as stack:
             bots = await asyncio.to_thread(make_bots, self.config.bots, seed=self._seed, threads=self._threads)
-            self.store = self._open_store(stack)
+            self.store = self._open_directory(stack)
             open_bot_accounts(bots, self.store)
             pool = BotPool(bots)
             await asyncio.to_thread(pool.start)
@@ -99,12 +107,23 @@ class Arena:
         await self._open.aclose()
         self._lobby.recorder.check()
 
-    def _open_store(self, stack: AsyncExitStack) -> Store:
+    def _open_directory(self, stack: AsyncExitStack) -> Store:
+        config = self.config
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(sole_writer(self.directory, f"the arena in {self.directory}"))
+            self._recordings = Recordings(
+                self.directory / MATCHES,
+                most_mib=config.record_mib,
+                most_days=config.record_days,
+                version=code_version(),
+            )
         except OSError as error:
             raise StorageError(f"the directory {self.directory} cannot be used: {error.strerror}") from error
+        stack.push_async_callback(asyncio.to_thread, self._recordings.close)
+        return self._store(stack)
+
+    def _store(self, stack: AsyncExitStack) -> Store:
         store = Store(self.directory / DATABASE)
         stack.callback(store.close)
         return store
@@ -113,7 +132,14 @@ class Arena:
         # The lobby names matches by chance as well: a seed alone would give them the names of those before a restart.
         chance = random.Random(None if self._seed is None else f"{self._seed} {self.store.match_count()}")
         config = self.config
-        lobby = Lobby(self.store, rounds=config.rounds, tick_s=self._tick_s, random=chance, announce=self._announce)
+        lobby = Lobby(
+            self.store,
+            rounds=config.rounds,
+            tick_s=self._tick_s,
+            random=chance,
+            announce=self._announce,
+            keep=self._recordings.keep,
+        )
         stack.push_async_callback(lobby.close)
         stack.push_async_callback(_cancel, asyncio.create_task(lobby.run()))
         return lobby
@@ -126,15 +152,29 @@ class Arena:
         idle_s = config.deadline_s + TOO_LATE_S
         self.comprl_port = await self._open_port(comprl.connect, config.comprl_port, "--comprl-port", idle_s, stack)
         websocket = WebSocketServer(lobby, self.store, login_limit, wrong_tokens, deadline_s=config.deadline_s)
-        app = web.Application(middlewares=[limited(lambda request: login_limit.renew(request.transport))])
+
+        def renew(request: web.Request) -> None:
+            login_limit.renew(request.transport)
+
+        app = web.Application(middlewares=[limited(renew)], client_max_size=MOST_BODY_BYTES)
         websocket.add_to(app)
-        add_pages(app, LobbyView(lobby, self.store, self.comprl_port), code_version())
+        site = self._site(lobby, stack)
+        add_pages(app, site, renew)
         runner = web.AppRunner(app, access_log=None, logger=HttpLog(log), shutdown_timeout=CLOSE_WITHIN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(websocket.close)
+        stack.callback(site.broadcast.close)
         assert runner.server is not None
         self.http_port = await self._open_port(runner.server, config.http_port, "--http-port", IDLE_HTTP_S, stack)
+
+    def _site(self, lobby: Lobby, stack: AsyncExitStack) -> Site:
+        broadcast = Broadcast(lobby)
+        stack.push_async_callback(_cancel, asyncio.create_task(broadcast.run()))
+        key = self._registration_key
+        registration = None if key is None else Registration(key, self.store)
+        store = self._store(stack)  # a connection of its own: no result waits while a page reads
+        return Site(lobby, store, self._recordings, broadcast, self.comprl_port, code_version(), registration)
 
     async def _open_port(
         self, connect: Callable[[], asyncio.Protocol], port: int, option: str, idle_s: float, stack: AsyncExitStack
@@ -145,56 +185,16 @@ class Arena:
         return listener.port
 
     async def _maintain(self, lobby: Lobby) -> None:
-        """What has to be done again and again: close idle connections, and write what the disk has refused."""
+        """Again and again: close idle connections, write what the disk has refused, cut off who is banned."""
         looks = 0
         while True:
             await asyncio.sleep(LOOK_S)
             looks += 1
             self.connections.close_overdue()
-            if looks % round(RETRY_S / LOOK_S) == 0 and lobby.recorder.waiting:
+            if looks % round(RETRY_S / LOOK_S) == 0:
                 await lobby.recorder.retry()
-
-
-class LobbyView:
-    """What goes on in the lobby, for the web page."""
-
-    def __init__(self, lobby: Lobby, store: Store, comprl_port: int) -> None:
-        self.comprl_port = comprl_port
-        self._lobby, self._store = lobby, store
-        self._opened_at = time.monotonic()
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
-
-    def uptime_s(self) -> float:
-        """Seconds since the arena opened."""
-        return time.monotonic() - self._opened_at
-
-    def leaderboard(self) -> list[Standing]:
-        """Everybody who has finished a match, the best first."""
-        return self._store.leaderboard()
-
-    def running(self) -> list[Running]:
-        """Matches in play, the oldest first."""
-        now = self.now()
-        return [
-            Running(str(match.match_id), match.users, game.scores, game.round, game.rounds, now - match.started_at)
-            for match in self._lobby.matches
-            for game in [match.game]
-        ]
-
-    def waiting(self) -> int:
-        """How many connections of players wait for a match."""
-        return sum(not participant.is_bot for participant in self._lobby.waiting)
-
-    def unsaved(self) -> int:
-        """How many finished matches wait to be written."""
-        return self._lobby.recorder.waiting
-
-    def recent(self, count: int) -> list[Entry]:
-        """The last matches, the newest first."""
-        return self._store.recent(count)
+                for name in await asyncio.to_thread(self.store.banned):
+                    self.connections.drop(name)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.arena.participant import Action, legal_action
+from competitor.arena.participant import legal_action
+from competitor.arena.steps import StepLog
 from competitor.rink import make_rink
 
 ROUNDS = 4
@@ -31,7 +32,7 @@ class Game:
         self.rounds = rounds
         self.round = 1
         self.over = False
-        self.last_actions: tuple[Action, Action] | None = None
+        self.log = StepLog()
         self._scores = [0, 0]
         self._seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(rounds)]
         self._rink = make_rink(engine)
@@ -50,14 +51,14 @@ class Game:
         actions = (legal_action(first), legal_action(second))
         if self.over or actions[0] is None or actions[1] is None:
             raise ValueError("the game is over" if self.over else f"not an action: {first} or {second}")
-        self.last_actions = actions[0], actions[1]
+        self.log.act(actions[0], actions[1])
         obs, _, done, _, info = self._rink.step(np.array([*actions[0], *actions[1]]))
+        self._show(obs)
         if done:
-            self._end_round(info["winner"])
-        if not done or self.over:
-            self._show(obs)
+            self._end_round(int(info["winner"]))
 
     def _end_round(self, winner: int) -> None:
+        self.log.end_round(winner)
         if winner != 0:
             self._scores[0 if winner > 0 else 1] += 1
         self.over = self.round == self.rounds
@@ -66,12 +67,14 @@ class Game:
             self._begin_round()
 
     def _begin_round(self) -> None:
+        self.log.begin_round()
         one_starting = self.round % 2 == 0
         obs, _ = self._rink.reset(one_starting=one_starting, seed=self._seeds[self.round - 1])
         self._show(obs)
 
     def _show(self, obs: NDArray[np.float64]) -> None:
         first: Observation = obs.tolist()
+        self.log.show(first)
         self.observations: tuple[Observation, Observation] = first, _seen_by_other(first)
 
 

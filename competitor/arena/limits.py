@@ -163,6 +163,11 @@ class Connections:
         for connection in [one for one in self._open if one.user is None and one.overdue_at_s <= now_s]:
             self._drop(connection)
 
+    def drop(self, user: str) -> None:
+        """Close all connections of an account."""
+        for connection in [one for one in self._open if one.user == user]:
+            self._drop(connection)
+
     def _drop_one(self, connections: Iterable[CountedConnection]) -> bool:
         """Close the oldest of them that has not logged in; False if there is none."""
         victim = next((one for one in connections if one.user is None), None)
@@ -225,3 +230,19 @@ class Budget:
             return False
         self._left -= 1.0
         return True
+
+
+class Budgets:
+    """A Budget for each address, of the last MOST_REMEMBERED that have asked."""
+
+    def __init__(self, at_once: int, per_s: float, clock: Clock = time.monotonic) -> None:
+        self._at_once, self._per_s, self._clock = at_once, per_s, clock
+        self._budgets: OrderedDict[str, Budget] = OrderedDict()
+
+    def spend(self, address: str) -> bool:
+        """Take one from the address's budget; False when there is none left."""
+        budget = self._budgets.pop(address, None) or Budget(self._at_once, self._per_s, self._clock)
+        self._budgets[address] = budget
+        if len(self._budgets) > MOST_REMEMBERED:
+            self._budgets.popitem(last=False)
+        return budget.spend()

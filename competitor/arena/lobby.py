@@ -22,9 +22,10 @@ from competitor.arena.game import ROUNDS, Game
 from competitor.arena.match import Match
 from competitor.arena.matchmaking import Waiting, pair_up
 from competitor.arena.participant import Participant, ParticipantLost
+from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating
 from competitor.arena.recorder import Announce, Ratings, Recorder, Writer
-from competitor.arena.store import MatchResult
+from competitor.arena.steps import StepLog
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ MOST_MATCHES = 512
 """At once; one core plays no more in time."""
 MOST_PLACES = 256
 """Matches that one account can play or wait for at once, over all its connections."""
+Keep = Callable[[MatchResult, StepLog, int], None]
 LOOKED_AT, LOOKED_AT_OF_ONE = 256, 32
 """Places in the queue, and of one account, that a tick tries to match: its time grows with their square."""
 
@@ -53,6 +55,7 @@ class Lobby:
         random: draws partners, sides, places of the puck and the names of matches, which must be new to the store:
             a seeded one is for tests.
         announce: hears a line for every match that ends.
+        keep: takes the steps of every match that ends; returns at once and raises nothing.
         wall_clock: unix seconds.
         engine: the rink's, see competitor.rink.make_rink.
     """
@@ -65,11 +68,15 @@ class Lobby:
         rounds: int = ROUNDS,
         tick_s: float = 1.0,
         announce: Announce = lambda line: None,
+        keep: Keep = lambda result, steps, rounds: None,
         wall_clock: Callable[[], float] = time.time,
         engine: str = "builtin",
     ) -> None:
         self._store = store
         self.recorder = Recorder(store, announce, self._rated)
+        self.changes = 0
+        """Grows whenever a match begins or its result is known."""
+        self._keep = keep
         self._random = random
         self._rounds = rounds
         self._tick_s = tick_s
@@ -180,6 +187,7 @@ class Lobby:
         for participant in match.participants:
             del self._queue[participant]
             self._playing[participant] = match
+        self.changes += 1
         log.info("match %s: %s against %s", match.match_id, *match.users)
         self._spawn(self._hold(match), self._holding)
 
@@ -191,6 +199,7 @@ class Lobby:
             log.exception("match %s cannot go on", match.match_id)
             match.break_off(None, "error")
         ratings = await self._save(match)
+        self.changes += 1
         for participant in match.participants:
             del self._playing[participant]
         for who, participant in enumerate(match.participants):
@@ -200,6 +209,7 @@ class Lobby:
     async def _save(self, match: Match) -> tuple[float | None, float | None]:
         """What the leaderboard shows for both from now on; None if that is not written yet."""
         result = match.result(self._wall_clock())
+        self._keep(result, match.game.log, match.game.rounds)
         log.info("match %s: %d:%d, %s", result.match_id, *result.scores, result.ending)
         ratings = await self.recorder.save(result)
         return (None, None) if ratings is None else (ratings[0].shown, ratings[1].shown)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from competitor.arena.game import Game
 from competitor.arena.participant import Action, Participant, ParticipantLost
-from competitor.arena.store import PLAYED, MatchResult
+from competitor.arena.queries import PLAYED, MatchResult
 
 log = logging.getLogger(__name__)
 

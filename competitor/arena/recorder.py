@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from competitor.arena.queries import PLAYED, MatchResult
 from competitor.arena.rating import Rating
-from competitor.arena.store import PLAYED, MatchResult
 from competitor.errors import CompetitorError, StorageError, message
 
 log = logging.getLogger(__name__)

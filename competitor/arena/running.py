@@ -14,8 +14,9 @@ from typing import Any
 
 from competitor.arena.arena import Arena
 from competitor.arena.log_lines import EVERY_S, LogLines
+from competitor.arena.queries import Role
 from competitor.arena.recorder import Announce
-from competitor.arena.store import Role, Store
+from competitor.arena.store import Store
 from competitor.config import ArenaConfig, load_config
 from competitor.system import STOP_SIGNALS
 
@@ -86,20 +87,14 @@ class ArenaThread:
     """An arena in a thread of its own, that can be stopped and started again in the same place.
 
     The ports that the first start found are kept, so clients find the arena again. Each start reads the store
-    from the disk, as a new process would.
+    from the disk, as a new process would. options: others of Arena.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        config: ArenaConfig,
-        *,
-        seed: int | None = None,
-        tick_s: float = ArenaConfig.tick_s,
-        announce: Announce = lambda line: None,
+        self, directory: Path, config: ArenaConfig, *, announce: Announce = lambda line: None, **options: Any
     ) -> None:
         self.directory, self.config = directory, config
-        self._seed, self._tick_s, self._announce = seed, tick_s, announce
+        self._options = {"announce": announce, **options}
         self._arena: Arena | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] = lambda: None
@@ -127,7 +122,7 @@ class ArenaThread:
     def start(self) -> None:
         """Open the arena and wait until it is open; raises what Arena.start raises."""
         assert self._thread is None, "the arena runs already"
-        arena = Arena(self.directory, self.config, seed=self._seed, tick_s=self._tick_s, announce=self._announce)
+        arena = Arena(self.directory, self.config, **self._options)
         opened: Future[None] = Future()
         thread = threading.Thread(target=lambda: asyncio.run(self._run(arena, opened)), name="arena")
         thread.start()
@@ -171,6 +166,7 @@ def running_arena(
     seed: int | None = None,
     tick_s: float = 0.02,
     announce: Announce = lambda line: None,
+    registration_key: str | None = None,
     **settings: Any,
 ) -> Iterator[ArenaThread]:
     """An arena for a test or a benchmark: any free ports, a quick matchmaker.
@@ -179,7 +175,8 @@ def running_arena(
     """
     values = {"comprl_port": 0, "http_port": 0, **settings, "bots": tuple(bots)}
     config = ArenaConfig.model_validate({**load_config().arena.model_dump(), **values})
-    arena = ArenaThread(directory, config, seed=seed, tick_s=tick_s, announce=announce)
+    options: dict[str, Any] = {"seed": seed, "tick_s": tick_s, "registration_key": registration_key}
+    arena = ArenaThread(directory, config, announce=announce, **options)
     arena.start()
     try:
         yield arena

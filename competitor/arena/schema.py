@@ -1,8 +1,8 @@
-"""The SQL of the arena's store; competitor.arena.store is the only one who speaks it."""
+"""The SQL of the arena's store; competitor.arena.store and queries are the only ones who speak it."""
 
 from __future__ import annotations
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables, kept in the file's user_version."""
 TABLES = {"users", "ratings", "matches"}
 
@@ -39,15 +39,49 @@ CREATE TABLE matches (
 );
 CREATE INDEX matches_by_end ON matches (ended_at);
 """
+TO_FORMAT_2 = """
+ALTER TABLE users ADD COLUMN state TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'banned', 'removed'));
+CREATE INDEX matches_by_first ON matches (first, ended_at);
+CREATE INDEX matches_by_second ON matches (second, ended_at);
+CREATE INDEX matches_by_leaver ON matches (left_by) WHERE left_by IS NOT NULL
+"""
 LEADERBOARD = """
 SELECT name, role, mu, sigma, wins, draws, losses FROM ratings JOIN users ON users.id = ratings.user
-WHERE wins + draws + losses > 0 ORDER BY mu - 3 * sigma DESC, name
+WHERE wins + draws + losses > 0 AND state = 'active' ORDER BY mu - 3 * sigma DESC, name
 """
-RECENT = """
+MATCHES = """
 SELECT matches.id, first.name, second.name, first_score, second_score, ending, leaver.name, started_at, ended_at,
     first_rating_before, first_rating_after, second_rating_before, second_rating_after
 FROM matches JOIN users AS first ON first.id = matches.first JOIN users AS second ON second.id = matches.second
 LEFT JOIN users AS leaver ON leaver.id = matches.left_by
-ORDER BY ended_at DESC, matches.rowid DESC LIMIT ?
+"""
+NEWEST_FIRST = "ORDER BY ended_at DESC, matches.rowid DESC LIMIT ? OFFSET ?"
+OF_USER = f"""
+WHERE matches.rowid IN (SELECT rowid FROM matches WHERE first = (SELECT id FROM users WHERE name = ?1)
+    UNION SELECT rowid FROM matches WHERE second = (SELECT id FROM users WHERE name = ?1))
+{NEWEST_FIRST.replace("LIMIT ? OFFSET ?", "LIMIT ?2 OFFSET ?3")}
+"""
+ACCOUNTS = """
+SELECT name, role, state, added_at, mu, sigma, wins + draws + losses,
+    (SELECT count(*) FROM matches WHERE left_by = users.id)
+FROM users JOIN ratings ON ratings.user = users.id WHERE state != 'removed' ORDER BY name COLLATE NOCASE
+"""
+OPPONENTS = """
+WITH own AS (SELECT id FROM users WHERE name = ?1), met AS (
+    SELECT second AS other, first_score - second_score AS margin, ending, left_by FROM matches, own WHERE first = own.id
+    UNION ALL
+    SELECT first, second_score - first_score, ending, left_by FROM matches, own WHERE second = own.id
+)
+SELECT users.name, sum(ending = 'played' AND margin > 0), sum(ending = 'played' AND margin = 0),
+    sum(ending = 'played' AND margin < 0), sum(left_by IS own.id), sum(left_by IS other)
+FROM met JOIN users ON users.id = other, own GROUP BY other ORDER BY count(*) DESC, users.name
+"""
+RATING_CURVE = """
+WITH own AS (SELECT id FROM users WHERE name = ?1)
+SELECT ended_at, rating FROM (
+    SELECT ended_at, matches.rowid AS row, first_rating_after AS rating, ending FROM matches, own WHERE first = own.id
+    UNION ALL
+    SELECT ended_at, matches.rowid, second_rating_after, ending FROM matches, own WHERE second = own.id
+) WHERE ending = 'played' ORDER BY ended_at DESC, row DESC LIMIT ?2
 """
 INSERT_MATCH = f"INSERT INTO matches VALUES ({', '.join('?' * 13)})"

@@ -13,23 +13,20 @@ import secrets
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+from competitor.arena.queries import PLAYED, Account, MatchResult, Queries, Role, State
 from competitor.arena.rating import Rating, rate
-from competitor.arena.schema import FORMAT, INSERT_MATCH, LEADERBOARD, RECENT, SCHEMA, TABLES
+from competitor.arena.schema import FORMAT, INSERT_MATCH, SCHEMA, TABLES, TO_FORMAT_2
 from competitor.errors import ConfigError, RecordingError, StorageError
 from competitor.wire.messages import plain
 
-Role = Literal["player", "bot"]
 NAME = re.compile(r"[0-9A-Za-z_À-ÖØ-öø-ÿ][0-9A-Za-z_À-ÖØ-öø-ÿ.-]{0,31}")
 """Of an account. No letters of other scripts: some look like these and would make two names that read the same."""
 TOKEN_BYTES = 24
-PLAYED = "played"
 BUSY_TIMEOUT_S = 10.0
 
 COUNTERS = {1: "wins", 0: "draws", -1: "losses"}
@@ -44,51 +41,7 @@ class User:
     role: Role
 
 
-@dataclass(frozen=True)
-class MatchResult:
-    """A match that is over, first player first.
-
-    ending: "played" if all rounds were, else why not ("disconnected", "timeout", "invalid action", ...); `left_by`
-    is then the account that broke it off, or None. Times are unix seconds.
-    """
-
-    match_id: uuid.UUID
-    users: tuple[str, str]
-    scores: tuple[int, int]
-    ending: str
-    left_by: str | None
-    started_at: float
-    ended_at: float
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A match as it is written down, with the ratings shown before and after it."""
-
-    result: MatchResult
-    before: tuple[float, float]
-    after: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A line of the leaderboard."""
-
-    rank: int
-    name: str
-    role: Role
-    rating: Rating
-    wins: int
-    draws: int
-    losses: int
-
-    @property
-    def games(self) -> int:
-        """Matches that counted."""
-        return self.wins + self.draws + self.losses
-
-
-class Store:
+class Store(Queries):
     """The arena's database. Raises StorageError when the disk refuses and RecordingError when the file is not ours."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -106,11 +59,7 @@ class Store:
 
     def add_user(self, name: str, role: Role = "player") -> str:
         """Add an account and return its token, which is not kept. Raises ConfigError if the name cannot be used."""
-        if not NAME.fullmatch(name):
-            raise ConfigError(
-                f"{ascii(plain(name)[:40])} cannot be an account's name: take 1 to 32 Latin letters, digits and . _ - "
-                "(the first no . or -)"
-            )
+        check_name(name)
         if self.user_of(name) is not None:
             raise ConfigError("that name is the token of an account, and names are public: take another")
         token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -136,13 +85,20 @@ class Store:
     def user_of(self, token: str) -> User | None:
         """The account that `token` opens. What is compared are digests, so its time says nothing about a token."""
         with self._reading() as db:
-            row = db.execute("SELECT id, name, role FROM users WHERE token_sha256 = ?", (_digest(token),)).fetchone()
+            row = db.execute(
+                "SELECT id, name, role FROM users WHERE token_sha256 = ? AND state = 'active'", (_digest(token),)
+            ).fetchone()
         return None if row is None else User(*row)
 
     def user(self, name: str) -> User | None:
         """The account of that name; upper and lower case are the same."""
         with self._reading() as db:
             return self._row(db, name)
+
+    def account(self, name: str) -> Account | None:
+        """The account as lists and pages show it; upper and lower case are the same."""
+        user = self.user(name)
+        return next((one for one in self.accounts() if user is not None and one.name == user.name), None)
 
     def rating(self, name: str) -> Rating:
         """What is believed of the account's strength. Raises KeyError for an unknown name."""
@@ -165,25 +121,31 @@ class Store:
             db.execute(INSERT_MATCH, (*who, *how, *shown))
         return after
 
-    def leaderboard(self) -> list[Standing]:
-        """Everybody who has finished a match, the best first."""
-        with self._reading() as db:
-            rows = db.execute(LEADERBOARD).fetchall()
-        return [
-            Standing(rank, name, role, Rating(mu, sigma), *counts)
-            for rank, (name, role, mu, sigma, *counts) in enumerate(rows, start=1)
-        ]
+    def rename(self, name: str, new_name: str) -> None:
+        """Give an account another name; its token, rating and matches stay. Raises KeyError and ConfigError."""
+        with self._transaction() as db:
+            user = self._known(db, name)
+            check_name(new_name)
+            holder = self._row(db, new_name)
+            if holder is not None and holder.id != user.id:
+                raise ConfigError(f"there is an account {holder.name} already")
+            db.execute("UPDATE users SET name = ? WHERE id = ?", (new_name, user.id))
 
-    def recent(self, count: int) -> list[Entry]:
-        """The last `count` matches, the newest first."""
-        with self._reading() as db:
-            rows = db.execute(RECENT, (count,)).fetchall()
-        return [_entry(row) for row in rows]
+    def ban(self, name: str, state: State = "banned") -> None:
+        """Have the account's token open nothing until it is "active" again. Raises KeyError."""
+        with self._transaction() as db:
+            db.execute("UPDATE users SET state = ? WHERE id = ?", (state, self._known(db, name).id))
 
-    def match_count(self) -> int:
-        """How many matches are written down."""
-        with self._reading() as db:
-            return int(db.execute("SELECT count(*) FROM matches").fetchone()[0])
+    def remove(self, name: str) -> None:
+        """Delete an account; if it has played, its matches stay, as those of "(removed 7)". Raises KeyError."""
+        with self._transaction() as db:
+            user = self._known(db, name)
+            if db.execute("SELECT 1 FROM matches WHERE ?1 IN (first, second)", (user.id,)).fetchone() is None:
+                db.execute("DELETE FROM ratings WHERE user = ?", (user.id,))
+                db.execute("DELETE FROM users WHERE id = ?", (user.id,))
+            else:
+                gone = (f"(removed {user.id})", _digest(secrets.token_urlsafe(TOKEN_BYTES)), user.id)
+                db.execute("UPDATE users SET name = ?, token_sha256 = ?, state = 'removed' WHERE id = ?", gone)
 
     def close(self) -> None:
         """Close the file; the store cannot be used any more."""
@@ -206,8 +168,8 @@ class Store:
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables >= TABLES and (version or tables):
                 raise RecordingError(f"{self.path} is a database of something else than an arena")
-            if version == 0:
-                for statement in SCHEMA.split(";"):
+            if version in (0, 1):
+                for statement in (("" if version else SCHEMA) + TO_FORMAT_2).split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {FORMAT}")
             elif version != FORMAT:
@@ -273,14 +235,15 @@ class Store:
             raise RecordingError(f"{self.path} is not an arena's database, or is damaged: {error}") from error
 
 
+def check_name(name: str) -> None:
+    """Raises ConfigError if it cannot be an account's name."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"{ascii(plain(name)[:40])} cannot be an account's name: take 1 to 32 Latin letters, digits and . _ - "
+            "(the first no . or -)"
+        )
+
+
 def _digest(token: str) -> str:
     # A token has 192 random bits: there is nothing that a slow hash or a salt would make harder to guess.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    match_id, *users_and_scores, ending, leaver, started, ended = row[:9]
-    first, second, score, other = users_and_scores
-    result = MatchResult(uuid.UUID(match_id), (first, second), (score, other), ending, leaver, started, ended)
-    before_first, after_first, before_second, after_second = row[9:]
-    return Entry(result, before=(before_first, before_second), after=(after_first, after_second))

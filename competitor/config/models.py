@@ -143,6 +143,8 @@ class ArenaConfig(Section):
     bots: Annotated[tuple[str, ...], Field(strict=False)]
     rounds: Annotated[int, Field(ge=1, le=1000)]
     deadline_s: Seconds
+    record_mib: Annotated[float, Field(ge=0, le=1e9)]
+    record_days: Annotated[float, Field(ge=0, le=1e5)]
 
     tick_s: ClassVar[float] = 1.0
     """Between two looks for players who can be matched: nobody minds a second before a match."""

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import cli
+from competitor.arena.queries import PLAYED, Entry
 from competitor.arena.running import ArenaThread, running_arena
-from competitor.arena.store import PLAYED, Entry
 from competitor.daemon.database import MatchRow, last_matches
 from competitor.engine.session import Source
 from competitor.play.finished_match import FinishedMatch

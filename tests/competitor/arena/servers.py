@@ -1,4 +1,4 @@
-"""An arena's two wires on real sockets, and a comprl client that is played by hand, box by box."""
+"""What tests of the arena share: its two wires on real sockets, players without a network, a comprl client by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import struct
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.listener import Listener
 from competitor.arena.lobby import Lobby
+from competitor.arena.participant import Action
+from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
-from competitor.arena.store import MatchResult, User
+from competitor.arena.store import User
 from competitor.arena.web import HttpLog, limited
 from competitor.arena.websocket_server import WebSocketServer
 from tests.competitor.arena.raw_client import Box, read_floats, write_box, write_floats
@@ -27,7 +30,8 @@ from tests.competitor.arena.raw_client import Box, read_floats, write_box, write
 HOST = "127.0.0.1"
 TIMEOUT_S = 30.0
 log = logging.getLogger("servers")
-STILL = (0.0, 0.0, 0.0, 0.0)
+STILL: Action = (0.0, 0.0, 0.0, 0.0)
+Act = Callable[[int], Coroutine[Any, Any, Action]]
 
 
 class MemoryStore:
@@ -55,6 +59,53 @@ class MemoryStore:
             self.ratings.update(zip(result.users, (first, second), strict=True))
         self.results.append(result)
         return first, second
+
+
+async def still(step: int) -> Action:
+    await asyncio.sleep(0)
+    return STILL
+
+
+class FakeParticipant:
+    """A player who writes down what he is told and wants `games` matches."""
+
+    def __init__(self, user: str, *, games: int = 1, act: Act = still, is_bot: bool = False) -> None:
+        self.user, self.is_bot = user, is_bot
+        self.heard: list[tuple[Any, ...]] = []
+        self.ended = asyncio.Event()
+        self._games, self._act = games, act
+        self.steps = 0
+
+    async def ready(self) -> bool:
+        self.heard.append(("ready",))
+        self._games -= 1
+        await asyncio.sleep(0)
+        return self._games >= 0
+
+    async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
+        self.heard.append(("start", match_id, opponent, rounds))
+        self.steps = 0
+
+    async def act(self, obs: Sequence[float]) -> Action:
+        assert len(obs) == 18
+        self.steps += 1
+        return await self._act(self.steps)
+
+    async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
+        self.heard.append(("end", result, own, other, rating))
+        self.ended.set()
+
+    @property
+    def words(self) -> list[str]:
+        return [said[0] for said in self.heard]
+
+
+def never() -> Act:
+    async def wait(step: int) -> Action:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("cannot happen")
+
+    return wait
 
 
 class Clock:

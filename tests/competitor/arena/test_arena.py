@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating
 from competitor.arena.recorder import match_line
 from competitor.arena.running import ArenaThread, running_arena
-from competitor.arena.store import MatchResult, Store
+from competitor.arena.store import Store
 from competitor.errors import AddressError, ConfigError, PortError
 from dreamer.errors import CheckpointError
 from tests.competitor.arena.raw_client import Played, RawClient

@@ -119,7 +119,7 @@ def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> N
             await ada.expect("Step")
             await bob.expect("Step")
             (match,) = servers.lobby.matches
-            assert match.game.last_actions[match.users.index("ada")] == (0.5, 1.0, 1e-3, 0.0)
+            assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [0.5, 1.0, 1e-3, 0.0]
 
     run(check)
 

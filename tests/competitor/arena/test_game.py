@@ -146,9 +146,27 @@ def test_what_is_no_action_is_refused_and_changes_nothing(action: tuple[float, .
         game.step(STILL, action)
     with pytest.raises(ValueError, match="not an action"):
         game.step(action, STILL)
-    assert game.observations == before and game.last_actions is None
+    assert game.observations == before and game.log.steps == 0
     game.step((1.0, -1.0, -0.0, 0.5), SHOOT)
-    assert game.last_actions == ((1.0, -1.0, -0.0, 0.5), SHOOT)
+    assert game.log.round(0).actions.tolist() == [[[1.0, -1.0, -0.0, 0.5], [*SHOOT]]]
+
+
+def test_every_step_is_logged() -> None:
+    game = Game(seed=11)
+    seen, starts = play_lively(game)
+    rounds = [game.log.round(number) for number in range(game.log.rounds)]
+    assert (
+        game.log.steps == len(seen) and [len(one.actions) for one in rounds] == np.diff([*starts, len(seen)]).tolist()
+    )
+    assert np.concatenate([one.views[:-1] for one in rounds]).astype(np.float64).tobytes() == seen[:, 0].tobytes()
+    assert rounds[-1].views[-1].tolist() == game.observations[0]
+    chosen = [[chase(view, shoot) for view, shoot in zip(step, (0.0, 1.0), strict=True)] for step in seen.tolist()]
+    assert np.concatenate([one.actions for one in rounds]).tolist() == np.array(chosen).tolist()
+    winners = [one.winner for one in rounds]
+    assert (winners.count(1), winners.count(-1)) == game.scores != (0, 0)
+    assert rounds[3].score == (winners[:3].count(1), winners[:3].count(-1))
+    tail = game.log.round(1, skip=7)
+    assert tail.views.tolist() == rounds[1].views[7:].tolist() and len(tail.actions) == len(rounds[1].actions) - 7
 
 
 def test_nothing_can_be_played_after_the_end() -> None:

@@ -13,55 +13,14 @@ import pytest
 
 from competitor.arena.lobby import CLOSED, Lobby
 from competitor.arena.participant import Action, ParticipantLost
+from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.recorder import Recorder
-from competitor.arena.store import MatchResult
 from competitor.errors import StorageError
-from tests.competitor.arena.servers import MemoryStore
+from tests.competitor.arena.servers import STILL, Act, FakeParticipant, MemoryStore, never
 
-STILL: Action = (0.0, 0.0, 0.0, 0.0)
 LONGEST = 251
 NAMES = (("ada", "bob"), ("cyd", "dan"))
-Act = Callable[[int], Coroutine[Any, Any, Action]]
-
-
-async def still(step: int) -> Action:
-    await asyncio.sleep(0)
-    return STILL
-
-
-class FakeParticipant:
-    """A player who writes down what he is told and wants `games` matches."""
-
-    def __init__(self, user: str, *, games: int = 1, act: Act = still, is_bot: bool = False) -> None:
-        self.user, self.is_bot = user, is_bot
-        self.heard: list[tuple[Any, ...]] = []
-        self.ended = asyncio.Event()
-        self._games, self._act = games, act
-        self.steps = 0
-
-    async def ready(self) -> bool:
-        self.heard.append(("ready",))
-        self._games -= 1
-        await asyncio.sleep(0)
-        return self._games >= 0
-
-    async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
-        self.heard.append(("start", match_id, opponent, rounds))
-        self.steps = 0
-
-    async def act(self, obs: Sequence[float]) -> Action:
-        assert len(obs) == 18
-        self.steps += 1
-        return await self._act(self.steps)
-
-    async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
-        self.heard.append(("end", result, own, other, rating))
-        self.ended.set()
-
-    @property
-    def words(self) -> list[str]:
-        return [said[0] for said in self.heard]
 
 
 def run(check: Callable[[Lobby, MemoryStore], Coroutine[Any, Any, None]], **settings: Any) -> MemoryStore:
@@ -79,14 +38,6 @@ def run(check: Callable[[Lobby, MemoryStore], Coroutine[Any, Any, None]], **sett
     store = MemoryStore()
     asyncio.run(open_servers())
     return store
-
-
-def never() -> Act:
-    async def wait(step: int) -> Action:
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("cannot happen")
-
-    return wait
 
 
 def lost_at(step_lost: int, reason: Any) -> Act:

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating
-from competitor.arena.store import MatchResult, Store
+from competitor.arena.store import Store
 from competitor.errors import ConfigError, RecordingError, StorageError
 
 WRITE_FOREVER = """
 import sys, uuid
 from pathlib import Path
-from competitor.arena.store import MatchResult, Store
+from competitor.arena.queries import MatchResult
+from competitor.arena.store import Store
 store = Store(Path(sys.argv[1]))
 store.add_user("ada"), store.add_user("bob")
 while True:

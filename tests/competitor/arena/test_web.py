@@ -1,110 +1,111 @@
-"""The arena's page and its JSON, served for real, over what an arena could show."""
+"""The arena over HTTP, served for real from a real store: pages, JSON, CSV, recordings, streams, registration."""
 
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from competitor.arena.page import render
-from competitor.arena.rating import Rating
-from competitor.arena.store import Entry, MatchResult, Standing
-from competitor.arena.view import Running
+from competitor.arena.game import Game
+from competitor.arena.limits import Budgets
+from competitor.arena.live import MOST_OF_ONE_ADDRESS, Broadcast
+from competitor.arena.lobby import Lobby
+from competitor.arena.queries import MatchResult
+from competitor.arena.recordings import Recordings
+from competitor.arena.registration import Registration
+from competitor.arena.site import Site
+from competitor.arena.store import Store
 from competitor.arena.web import add_pages
+from tests.competitor.arena.servers import Clock, FakeParticipant, never
+from tests.competitor.arena.test_game import play_lively
 
 EVIL = "<script>alert('x')</script>\"&"
-MATCH = uuid.UUID(int=7)
-VOID = {"meta", "br", "link"}
+NOW = 1_750_000_000.0
+VOID = {"meta", "br", "link", "input"}
+KEY = "the key of 5b"
+LEFT = uuid.UUID(int=2)
+PAGES = ("/", "/?q=a", "/results", "/players/ada", "/players/bob", f"/matches/{LEFT}", "/register")
 
 
-@dataclass
-class FakeView:
-    """An arena that shows what a test wants."""
-
-    standings: list[Standing] = field(default_factory=list)
-    matches: list[Running] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    comprl_port: int = 65335
-
-    def now(self) -> float:
-        return 1000.0
-
-    def uptime_s(self) -> float:
-        return 12.5
-
-    def leaderboard(self) -> list[Standing]:
-        return self.standings
-
-    def running(self) -> list[Running]:
-        return self.matches
-
-    def waiting(self) -> int:
-        return 3
-
-    def unsaved(self) -> int:
-        return 2
-
-    def recent(self, count: int) -> list[Entry]:
-        return self.entries[:count]
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """ada has beaten bob three times, once he left her; 30 matches of cyd and dan, of which one counts, are older."""
+    store = Store(tmp_path / "arena.sqlite", clock=lambda: NOW)
+    recordings = Recordings(tmp_path / "matches", most_mib=100, most_days=9, version="1", clock=lambda: NOW)
+    for name in ("ada", "bob", "cyd", "dan"):
+        store.add_user(name, "bot" if name == "dan" else "player")
+    for number in range(30):
+        old = result(100 + number, ("cyd", "dan"), (1, 1), ended_at=NOW - 1000 + number)
+        store.save(replace(old, ending="timeout", left_by="dan") if number else old)
+    for number, scores in ((1, (3, 1)), (3, (2, 0)), (4, (1, 0))):
+        store.save(result(number, ("ada", "bob"), scores))
+    store.save(replace(result(2, ("bob", "ada"), (1, 0)), ending="disconnected", left_by="bob"))
+    lobby = Lobby(store, random=Random(3), rounds=4, tick_s=0.001)
+    registration = Registration(KEY, store, Budgets(3, 0.0, Clock()))
+    yield Site(lobby, store, recordings, Broadcast(lobby), 65335, "1.2.3", registration, now=lambda: NOW)
+    recordings.close()
+    store.close()
 
 
-def entry(ending: str = "played", left_by: str | None = None, ended_at: float = 940.0) -> Entry:
-    result = MatchResult(MATCH, ("ada", "bob"), (3, 1), ending, left_by, 900.0, ended_at)
-    return Entry(result, (0.0, 0.0), (2.5, -1.25) if ending == "played" else (0.0, 0.0))
+def result(number: int, users: tuple[str, str], scores: tuple[int, int], ended_at: float = NOW - 80) -> MatchResult:
+    return MatchResult(uuid.UUID(int=number), users, scores, "played", None, ended_at - 30, ended_at + number / 1000)
 
 
-def full_view() -> FakeView:
-    standings = [
-        Standing(1, "ada", "player", Rating(30.0, 2.0), 4, 2, 1),
-        Standing(2, "strong", "bot", Rating(25.0, 3.0), 1, 2, 4),
-    ]
-    running = [Running("m1", ("ada", "strong"), (1, 0), 2, 4, 7.4)]
-    return FakeView(standings, running, [entry(), entry("disconnected", "bob", 100.0)])
-
-
-def get(view: FakeView, path: str) -> tuple[int, Mapping[str, str], str]:
-    """Status, headers and body of a GET."""
-
-    async def fetch() -> tuple[int, Mapping[str, str], str]:
+def with_client(site: Site, check: Callable[[TestClient[Any, Any]], Coroutine[Any, Any, None]]) -> None:
+    async def play() -> None:
         app = web.Application()
-        add_pages(app, view, "1.2.3")
-        async with TestClient(TestServer(app)) as client, client.get(path) as answer:
-            return answer.status, answer.headers, await answer.text()
+        add_pages(app, site)
+        async with TestClient(TestServer(app)) as client:
+            await asyncio.wait_for(check(client), 30)
 
-    return asyncio.run(fetch())
+    asyncio.run(play())
 
 
-def get_json(view: FakeView, path: str) -> Any:
-    status, headers, body = get(view, path)
-    assert (status, headers["Content-Type"].split(";")[0]) == (200, "application/json")
+def get(site: Site, path: str, **options: Any) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of a GET, or with `data` of a POST."""
+    answers = []
+
+    async def fetch(client: TestClient[Any, Any]) -> None:
+        async with client.request("POST" if "data" in options else "GET", path, **options) as answer:
+            answers.append((answer.status, dict(answer.headers), await answer.read()))
+
+    with_client(site, fetch)
+    return answers[0]
+
+
+def get_json(site: Site, path: str) -> Any:
+    status, _, body = get(site, path)
+    assert status == 200, body
     return json.loads(body)
 
 
 class Outline(HTMLParser):
-    """The open tags, all texts and attributes of a page; unbalanced tags fail."""
+    """Tags, texts and attributes of a page; unbalanced tags fail."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
         self.feed(page)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
+        self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -115,103 +116,225 @@ class Outline(HTMLParser):
         self.texts.append(data)
 
 
-def words(view: FakeView) -> str:
-    return " ".join(" ".join(Outline(render(view, "arena.test:8080", "1.2.3")).texts).split())
+def words(site: Site, path: str) -> str:
+    status, _, body = get(site, path)
+    assert status == 200, body
+    return " ".join(" ".join(Outline(body.decode()).texts).split())
 
 
-def test_the_page_shows_everything() -> None:
-    text = words(full_view())
-    assert "1 ada 24.00 7 4 2 1" in text
-    assert "2 strong house bot 16.00 7 1 2 4" in text
-    assert "ada 1 : 0 strong 2 of 4 7 s" in text
-    assert "ada +2.50 3 : 1 bob -1.25 1 min ago" in text
-    assert "bob: disconnected" in text
-    assert "1 in play, 3 waiting" in text
-    assert "arena.test:65335" in text and "ws://arena.test:8080/play" in text
+def test_the_first_page_shows_everything(site: Site) -> None:
+    text = words(site, "/")
+    first = site.store.leaderboard()[0]
+    assert f"1 ada {first.rating.shown:.2f} 3 3 0 0" in text
+    assert re.search(r"\d dan house bot [\d.]+ 1 0 1 0", text)
+    assert re.search(r"ada \+[\d.]+ 1 : 0 bob [+-][\d.]+ 1 min ago", text)
+    assert "bob 1 : 0 ada 1 min ago bob: disconnected" in text
+    assert "0 in play, 0 waiting" in text and "No match is being played." in text
 
 
-def test_an_empty_arena_says_so() -> None:
-    text = words(FakeView())
+def test_an_empty_arena_says_so(tmp_path: Path, site: Site) -> None:
+    store = Store(tmp_path / "other.sqlite")
+    text = words(replace(site, store=store), "/")
+    store.close()
     for sentence in ("Nobody has finished a match yet.", "No match is being played.", "There are no results yet."):
         assert sentence in text
 
 
-def test_names_are_escaped() -> None:
-    view = full_view()
-    view.standings = [Standing(1, EVIL, "player", Rating(), 1, 0, 0)]
-    view.matches = [Running("m", (EVIL, EVIL), (0, 0), 1, 4, 0.0)]
-    result = MatchResult(MATCH, (EVIL, EVIL), (0, 0), EVIL, EVIL, 0.0, 0.0)
-    view.entries = [Entry(result, (0.0, 0.0), (0.0, 0.0))]
-    page = render(view, EVIL, EVIL)
-    outline = Outline(page)
-    assert "script" not in outline.tags
-    assert "".join(outline.texts).count(EVIL) == 10
+def test_matches_in_play_are_on_the_page_and_have_one_of_their_own(site: Site) -> None:
+    async def check(client: TestClient[Any, Any]) -> None:
+        for name in ("ada", "cyd"):
+            site.lobby.enter(FakeParticipant(name, act=never()))
+        while not site.lobby.matches:
+            site.lobby.tick()
+            await asyncio.sleep(0)
+        match = site.lobby.matches[0]
+        running = (await (await client.get("/api/running.json")).json())["matches"][0]
+        assert (running["match_id"], running["users"]) == (str(match.match_id), list(match.users))
+        assert (running["round"], running["rounds"], running["scores"]) == (1, 4, [0, 0])
+        assert "1 of 4" in await (await client.get("/")).text()
+        page = await (await client.get(f"/matches/{match.match_id}")).text()
+        assert f'data-board="{match.match_id}"' in page and f'data-events="/events?match={match.match_id}"' in page
+        health = await (await client.get("/healthz")).json()
+        assert (health["status"], health["version"], health["running"], health["waiting"]) == ("ok", "1.2.3", 1, 0)
+        assert health["unsaved"] == 0 and health["uptime_s"] >= 0
+        await site.lobby.close()
+
+    with_client(site, check)
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
-    page = render(full_view(), "arena.test:8080", "1.2.3")
-    outline = Outline(page)
-    assert not {"script", "link", "img", "iframe"} & set(outline.tags)
-    assert not {"src", "href"} & {name for name, _ in outline.attributes}
-    assert not re.search(r"url\(|@import|https?://", page)
+def test_the_search_finds_parts_of_names_of_any_case(site: Site) -> None:
+    board = words(site, "/?q=D").partition("Now playing")[0]
+    assert "ada" in board and "cyd" in board and "bob" not in board
+    assert "Nobody of that name." in words(site, "/?q=x")
 
 
-def test_the_page_renews_itself_and_knows_the_dark() -> None:
-    page = render(full_view(), "arena.test:8080", "1.2.3")
-    assert '<meta http-equiv="refresh" content="5">' in page
-    assert "prefers-color-scheme: dark" in page
+def test_a_player_has_a_page(site: Site) -> None:
+    text = words(site, "/players/ADA")
+    rating = site.store.rating("ada").shown
+    assert f"Rank 1, rating {rating:.2f}, 3 games, 0 broken off." in text
+    assert "bob 3 0 0 0 1" in text  # won, drawn, lost, left, was left
+    assert "ada 3 0 0 1 0" not in text and "ada 0 0 3 1 0" in words(site, "/players/bob")
+    assert "1 broken off" in words(site, "/players/bob") and "1 broken off" not in text
+    _, _, body = get(site, "/players/ada")
+    (points,) = (values["points"] for tag, values in Outline(body.decode()).tags if tag == "polyline")
+    course = [tuple(map(float, point.split(","))) for point in str(points).split()]
+    assert [x for x, _ in course] == [0.0, 300.0, 600.0] and course[0][1] > course[1][1] > course[2][1] == 0.0
 
 
-def test_the_page_is_served_locked_down() -> None:
-    status, headers, body = get(full_view(), "/")
-    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert "Leaderboard" in body
+def test_results_are_shown_page_by_page(site: Site) -> None:
+    seen: list[str] = []
+    for path in ("/results", "/results?page=2"):
+        _, _, body = get(site, path)
+        page = Outline(body.decode())
+        hrefs = [str(values["href"]) for tag, values in page.tags if tag == "a"]
+        seen += [href for href in hrefs if href.startswith("/matches/")]
+        assert ("?page=2" in hrefs) is (path == "/results") and ("?page=1" in hrefs) is (path != "/results")
+    expected = [f"/matches/{entry.result.match_id}" for entry in site.store.recent(100)]
+    assert seen == expected and len(seen) == 34
+    assert "There are no results yet." in words(site, "/results?page=9")
 
 
-def test_leaderboard() -> None:
-    first, second = get_json(full_view(), "/api/leaderboard.json")["players"]
+def test_tables_have_captions_and_scopes_and_nothing_comes_from_elsewhere(site: Site) -> None:
+    for path in PAGES:
+        _, headers, body = get(site, path)
+        page = Outline(body.decode())
+        tags = [tag for tag, _ in page.tags]
+        assert tags.count("table") == tags.count("caption")
+        assert all(values.get("scope") in ("col", "row") for tag, values in page.tags if tag == "th")
+        loaded = [values[name] or "" for _, values in page.tags for name in ("src", "href", "action") if name in values]
+        assert all(re.match(r"/(?!/)|\?|data:,$", address) for address in loaded)
+        assert not any("style" in values or any(name.startswith("on") for name in values) for _, values in page.tags)
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "script-src 'self'" in policy
+    _, _, style = get(site, "/arena.css")
+    assert b"prefers-color-scheme: dark" in style and b"url(" not in style
+
+
+def test_what_others_choose_is_escaped(site: Site) -> None:
+    site.store.save(replace(result(9, ("ada", "bob"), (0, 0)), ending=EVIL))
+    for path in ("/", "/?q=" + EVIL.replace("&", "%26"), "/results", "/players/ada", f"/matches/{uuid.UUID(int=9)}"):
+        _, _, body = get(site, path, headers={"Host": EVIL})
+        page = Outline(body.decode())
+        assert "alert" not in "".join(str(values) for tag, values in page.tags if tag == "script")
+        assert [tag for tag, _ in page.tags].count("script") == 2
+        assert EVIL in "".join(page.texts)
+
+
+def test_a_match_has_a_page_with_its_replay(site: Site) -> None:
+    game = Game(seed=11)
+    play_lively(game)
+    played = result(1, ("ada", "bob"), game.scores, NOW)
+    path = f"/matches/{played.match_id}"
+    assert "There is no recording of this match." in words(site, path)
+    assert get(site, f"{path}.npz")[0] == get(site, f"{path}.json")[0] == 404
+    site.recordings.keep(played, game.log, 4)
+    site.recordings.close()
+    assert f'data-replay="{path}.json"' in get(site, path)[2].decode()
+    shown = get_json(site, f"{path}.json")
+    assert shown["names"] == ["ada", "bob"] and [one["winner"] for one in shown["rounds"]].count(1) == game.scores[0]
+    file = site.recordings.find(played.match_id)
+    assert file is not None
+    _, headers, body = get(site, f"{path}.npz")
+    assert body == file.read_bytes() and headers["Content-Disposition"] == f'attachment; filename="{file.name}"'
+    file.write_bytes(b"damaged")
+    assert get(site, f"{path}.json")[0] == 404
+    text = words(site, f"/matches/{LEFT}")
+    assert "Broken off, not rated: bob: disconnected." in text
+
+
+def test_data_for_programs(site: Site) -> None:
+    first = get_json(site, "/api/leaderboard.json")["players"][0]
+    rating = site.store.rating("ada")
     assert first == {
-        **{"rank": 1, "name": "ada", "role": "player", "rating": 24.0, "mu": 30.0, "sigma": 2.0},
-        **{"games": 7, "wins": 4, "draws": 2, "losses": 1},
+        **{"rank": 1, "name": "ada", "role": "player", "rating": rating.shown, "mu": rating.mu, "sigma": rating.sigma},
+        **{"games": 3, "wins": 3, "draws": 0, "losses": 0},
     }
-    assert (second["name"], second["role"]) == ("strong", "bot")
-
-
-def test_running() -> None:
-    assert get_json(full_view(), "/api/running.json") == {
-        "matches": [
-            {"match_id": "m1", "users": ["ada", "strong"], "scores": [1, 0], "round": 2, "rounds": 4, "seconds": 7.4}
-        ],
-        "waiting": 3,
+    newest, left, *_ = matches = get_json(site, "/api/results.json")["matches"]
+    assert len(matches) == 34 and newest["match_id"] == str(uuid.UUID(int=4)) and newest["scores"] == [1, 0]
+    assert set(newest) == {
+        *("match_id", "users", "scores", "ending", "left_by", "started_at", "ended_at"),
+        *("ratings_before", "ratings_after"),
     }
+    assert get_json(site, "/api/results.json?count=2&page=2")["matches"] == matches[2:4]
+    assert get_json(site, "/api/results.json?player=bob")["matches"] == matches[:4]
+    player = get_json(site, "/api/players/bob.json")
+    assert player["opponents"] == [{"name": "ada", "wins": 0, "draws": 0, "losses": 3, "left": 1, "was_left": 0}]
+    assert (player["disconnects"], player["games"], len(player["rating_curve"])) == (1, 3, 3)
 
 
-def test_results() -> None:
-    played, left = get_json(full_view(), "/api/results.json")["matches"]
-    assert played == {
-        **{"match_id": str(MATCH), "users": ["ada", "bob"], "scores": [3, 1], "ending": "played", "left_by": None},
-        **{"started_at": 900.0, "ended_at": 940.0, "ratings_before": [0.0, 0.0], "ratings_after": [2.5, -1.25]},
-    }
-    assert (left["ending"], left["left_by"]) == ("disconnected", "bob")
+def test_results_as_csv(site: Site) -> None:
+    _, headers, body = get(site, "/api/results.csv?count=4")
+    assert headers["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(body.decode())))
+    assert [row["ending"] for row in rows] == ["played", "played", "disconnected", "played"]
+    assert (rows[2]["first"], rows[2]["second"], rows[2]["left_by"], rows[2]["first_score"]) == (
+        "bob",
+        "ada",
+        "bob",
+        "1",
+    )
+    assert rows[0]["ended_at"] == "2025-06-15T15:05:20+00:00"
 
 
-@pytest.mark.parametrize(("count", "given"), [("0", 0), ("1", 1), ("2", 2), ("999999999", 1000)])
-def test_as_many_results_as_asked_for(count: str, given: int) -> None:
-    view = FakeView(entries=[entry()] * 1500)
-    assert len(get_json(view, f"/api/results.json?count={count}")["matches"]) == given
-
-
+@pytest.mark.parametrize("path", ["/api/results.json?count=", "/api/results.csv?count=", "/results?page="])
 @pytest.mark.parametrize("count", ["", "-1", "x", "1e3", "%C2%B2", "9" * 5000])
-def test_a_wrong_count(count: str) -> None:
-    status, _, body = get(FakeView(), f"/api/results.json?count={count}")
-    assert (status, body) == (400, "count: expected a whole number\n")
+def test_a_wrong_count(path: str, count: str, site: Site) -> None:
+    status, _, body = get(site, path + count)
+    assert status == 400 and body.endswith(b": expected a whole number\n")
 
 
-def test_health() -> None:
-    expected = {"status": "ok", "version": "1.2.3", "uptime_s": 12.5, "running": 1, "waiting": 3, "unsaved": 2}
-    assert get_json(full_view(), "/healthz") == expected
+@pytest.mark.parametrize("count", ["0", "1", "999999999"])
+def test_as_many_results_as_asked_for(count: str, site: Site) -> None:
+    assert len(get_json(site, f"/api/results.json?count={count}")["matches"]) == min(int(count), 34)
 
 
-def test_other_paths() -> None:
-    assert get(FakeView(), "/tokens/ada")[0] == 404
+@pytest.mark.parametrize(
+    "path",
+    ["/tokens/ada", "/players/nobody", "/api/players/x.json", "/matches/x", f"/matches/{uuid.UUID(int=99)}",
+     "/matches/../arena.sqlite.npz", f"/matches/{uuid.UUID(int=99)}.npz", "/viewer/x.js"],
+)  # fmt: skip
+def test_what_is_not_there(path: str, site: Site) -> None:
+    status, _, body = get(site, path)
+    assert status == 404 and b"Traceback" not in body
+
+
+def test_a_stream_tells_what_happens_ends_with_the_arena_and_there_are_not_too_many(site: Site) -> None:
+    async def check(client: TestClient[Any, Any]) -> None:
+        streams = [await client.get("/events") for _ in range(MOST_OF_ONE_ADDRESS)]
+        assert streams[0].headers["Content-Type"] == "text/event-stream"
+        async with client.get("/events") as refused:
+            assert (refused.status, await refused.text()) == (429, "too many pages watch already\n")
+        site.broadcast.tick()
+        assert await streams[0].content.readuntil(b"\n\n") == b'event: clear\ndata: {"board":"1"}\n\n'
+        site.broadcast.close()
+        for stream in streams:
+            await stream.read()
+
+    with_client(site, check)
+
+
+def test_players_open_accounts_with_the_key_of_the_class(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    assert 'action="/register"' in get(site, "/register")[2].decode()
+    status, _, body = get(site, "/register", data={"name": "eve", "key": f" {KEY} "})
+    user = site.store.user_of(body.decode().strip())
+    assert status == 201 and user is not None and (user.name, user.role) == ("eve", "player")
+    for form, status, answer in (
+        ({"name": "Eve", "key": KEY}, 409, b"there is an account Eve already\n"),
+        ({"name": "fay", "key": "guessed"}, 403, b"that is not the key of the class\n"),
+        ({"name": "fay", "key": KEY}, 429, b"too many registrations from this address: try again later\n"),
+    ):
+        assert get(site, "/register", data=form)[::2] == (status, answer)
+    assert caplog.text.count("a wrong class key from 127.0.0.1") == 1 and "guessed" not in caplog.text
+
+
+@pytest.mark.parametrize("form", [{}, {"name": "<b>", "key": KEY}, {"name": "fay", "key": "ü\x00"}, {"key": KEY}])
+def test_a_form_that_opens_nothing_says_why(form: dict[str, str], site: Site) -> None:
+    status, _, body = get(site, "/register", data=form, headers={"Accept": "text/html"})
+    assert status in (403, 409) and any(tag == "form" for tag, _ in Outline(body.decode()).tags)
+    assert len(site.store.accounts()) == 4
+
+
+def test_without_a_key_nobody_registers(site: Site) -> None:
+    closed = replace(site, registration=None)
+    assert get(closed, "/register")[0] == get(closed, "/register", data={"name": "eve", "key": ""})[0] == 404
+    assert "Open an account" not in words(closed, "/")

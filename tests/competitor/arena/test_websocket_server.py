@@ -373,7 +373,7 @@ def test_answers_to_steps_that_are_not_open_are_ignored() -> None:
             bob.act(await bob.first_step())
             assert (await expect(ada, "step"))["step"] == 2
             (match,) = servers.lobby.matches
-            assert match.game.last_actions[match.users.index("ada")] == (1.0, 0.0, 0.0, 0.0)
+            assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [1.0, 0.0, 0.0, 0.0]
 
     run(check)
 

@@ -1,0 +1,75 @@
+"""Accounts that players open for themselves with a key that the whole class knows."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from pathlib import Path
+
+from competitor.arena.limits import Budgets, WrongTokens
+from competitor.arena.store import Store
+from competitor.errors import CompetitorError, ConfigError
+
+LEAST_KEY = 8
+MOST_KEY_BYTES = 1024
+TRIES_AT_ONCE, TRIES_PER_S = 60, 1 / 30
+"""Of one address: a class of 60 behind one router, and then somebody who guesses gets 2,880 tries a day."""
+MOST_ACCOUNTS = 2000
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """No account is opened; `status` is HTTP's, the text says why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Registration:
+    """Opens accounts for whoever has the key."""
+
+    def __init__(self, key: str, store: Store, tries: Budgets | None = None) -> None:
+        self._key, self._store = key.encode(), store
+        self._tries = Budgets(TRIES_AT_ONCE, TRIES_PER_S) if tries is None else tries
+        self._wrong = WrongTokens()
+
+    async def open_account(self, name: str, key: str, address: str) -> str:
+        """Open an account and return its token, which is not kept. Raises Refused."""
+        if not self._tries.spend(address):
+            raise Refused(429, "too many registrations from this address: try again later")
+        if not hmac.compare_digest(key.strip().encode("utf-8", "surrogatepass"), self._key):
+            log.warning("a wrong class key from %s", address)
+            await asyncio.sleep(self._wrong.wait_s(address))
+            raise Refused(403, "that is not the key of the class")
+        try:
+            token = await asyncio.to_thread(self._add, name)
+        except ConfigError as error:
+            raise Refused(409, str(error)) from error
+        except CompetitorError as error:
+            log.warning("no account can be opened: %s", error)
+            raise Refused(503, "no account can be opened at the moment: tell your teacher") from error
+        log.info("%s has registered from %s", name, address)
+        return token
+
+    def _add(self, name: str) -> str:
+        if len(self._store.accounts()) >= MOST_ACCOUNTS:
+            raise Refused(403, "the arena has as many accounts as it takes: tell your teacher")
+        return self._store.add_user(name)
+
+
+def read_key(path: Path) -> str:
+    """The key in a file of one line. Raises ConfigError when it cannot be read or is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_KEY_BYTES + 1)
+        key = content.decode().strip()
+    except OSError as error:
+        raise ConfigError(f"the registration key {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the registration key {path} is no text") from error
+    if len(key) < LEAST_KEY or len(content) > MOST_KEY_BYTES or not key.isprintable():
+        raise ConfigError(f"the registration key {path} has to be one line of {LEAST_KEY} to {MOST_KEY_BYTES} letters")
+    return key
