@@ -19,7 +19,7 @@ AT_ONCE = 3
 def main(directory: Path, first: int, count: int) -> None:
     room = threading.Semaphore(AT_ONCE)
 
-    def told(match_id: str) -> None:
+    def safe(match_id: str) -> None:
         print(match_id, flush=True)
         room.release()
 
@@ -28,7 +28,7 @@ def main(directory: Path, first: int, count: int) -> None:
         for number in range(first, first + count):
             room.acquire()
             match = numbered_match(number)
-            records.keep(match, partial(told, match.match_id))
+            records.keep(match, partial(safe, match.match_id))
 
 
 if __name__ == "__main__":

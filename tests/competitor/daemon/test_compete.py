@@ -32,13 +32,14 @@ from competitor.players import checkpoint_path
 from competitor.wire.address import parse_address
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
+from tests.competitor.daemon.shared import wait_until
 
 TIMEOUT_S = 60.0
 SCHEMES = ["comprl", "ws"]
 
 
 @dataclass
-class Hall:
+class AtArena:
     """An arena with the account "me", and where a daemon that plays in it keeps its records."""
 
     arena: ArenaThread
@@ -62,7 +63,7 @@ class Hall:
 
     def logged(self, words: str, times: int = 1) -> None:
         """Wait until `words` have been logged so often."""
-        wait_for(lambda: self.log().count(words) >= times)
+        wait_until(lambda: self.log().count(words) >= times)
 
     @contextmanager
     def meanwhile(self, work: Callable[[], None]) -> Iterator[None]:
@@ -82,51 +83,44 @@ class Hall:
         assert self.errors == []
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < ends_at, "waited in vain"
-        threading.Event().wait(0.01)
-
-
 def tell(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
 @pytest.fixture
-def hall(tmp_path: Path) -> Iterator[Hall]:
+def at(tmp_path: Path) -> Iterator[AtArena]:
     with running_arena(tmp_path / "arena", bots=("weak",), seed=3) as arena:
-        yield Hall(arena, arena.add_user("me"), tmp_path / "records")
+        yield AtArena(arena, arena.add_user("me"), tmp_path / "records")
 
 
 @pytest.mark.parametrize(("scheme", "wire", "games"), [("comprl", "comprl", 1), ("ws", "websocket", 2)])
-def test_games_are_played_recorded_and_told(
-    scheme: str, wire: str, games: int, hall: Hall, capfd: pytest.CaptureFixture[str]
+def test_games_are_played_recorded_and_reported(
+    scheme: str, wire: str, games: int, at: AtArena, capfd: pytest.CaptureFixture[str]
 ) -> None:
     interval_s = sys.getswitchinterval()
-    assert compete(hall.options(scheme, games=games))
-    rows = hall.rows()
+    assert compete(at.options(scheme, games=games))
+    rows = at.rows()
     assert [(row.ending, row.wire) for row in rows] == [("played", wire)] * games
     assert all(json.loads(row.answers)["policy"] == row.steps for row in rows)
     out, err = capfd.readouterr()
     assert err == ""
     lines = [line[9:] for line in out.splitlines()]
-    assert f"plays on {hall.options(scheme).address}" in lines[0]
+    assert f"plays on {at.options(scheme).address}" in lines[0]
     assert sum(line.startswith("match ") for line in lines) == games
     assert lines[-1].startswith(f"done: {games} match")
-    assert observe(hall.records) == []
+    assert observe(at.records) == []
     assert (sys.getswitchinterval(), gc.get_freeze_count()) == (interval_s, 0)
-    log = hall.log()
+    log = at.log()
     for words in ("# hockey-dreamer ", "torch 2", "twisted ", "champion, sha256 ", '"connections":1'):
         assert words in log
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_until_finishes_after_the_match_in_play(scheme: str, hall: Hall, capfd: pytest.CaptureFixture[str]) -> None:
+def test_until_finishes_after_the_match_in_play(scheme: str, at: AtArena, capfd: pytest.CaptureFixture[str]) -> None:
     late = threading.Event()
 
     def begin() -> None:
-        hall.logged("begins on")
+        at.logged("begins on")
         late.set()
 
     class Later(Until):
@@ -134,45 +128,45 @@ def test_until_finishes_after_the_match_in_play(scheme: str, hall: Hall, capfd: 
             return late.is_set
 
     until = Later(time.time() + 1800.0)
-    with hall.meanwhile(begin):
-        assert compete(hall.options(scheme, until=until))
-    assert {row.ending for row in hall.rows()} == {"played"}
+    with at.meanwhile(begin):
+        assert compete(at.options(scheme, until=until))
+    assert {row.ending for row in at.rows()} == {"played"}
     assert f"it is {until}: " in capfd.readouterr().out  # a short match may have ended before the clock is read
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_several_matches_at_once_end_well_after_one_signal(scheme: str, tmp_path: Path) -> None:
     with running_arena(tmp_path / "arena", bots=("weak", "strong", "weak2=weak"), seed=3) as arena:
-        hall = Hall(arena, arena.add_user("me"), tmp_path / "records")
+        at = AtArena(arena, arena.add_user("me"), tmp_path / "records")
 
         def stop() -> None:
-            hall.logged("begins on", 2)
+            at.logged("begins on", 2)
             tell(signal.SIGTERM)
 
-        with hall.meanwhile(stop):
-            assert compete(hall.options(scheme, "compete.connections=2"))
-        rows = hall.rows()
+        with at.meanwhile(stop):
+            assert compete(at.options(scheme, "compete.connections=2"))
+        rows = at.rows()
         assert len(rows) >= 2
         assert {row.ending for row in rows} == {"played"}
-        assert hall.log().count("begins on") == len(rows)
+        assert at.log().count("begins on") == len(rows)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_second_signal_leaves_matches_behind(scheme: str, hall: Hall, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_second_signal_leaves_matches_behind(scheme: str, at: AtArena, capfd: pytest.CaptureFixture[str]) -> None:
     def stop() -> None:
-        hall.logged("begins on")
+        at.logged("begins on")
         tell(signal.SIGINT)
-        hall.logged("asked to stop")
+        at.logged("asked to stop")
         tell(signal.SIGINT)
 
-    with hall.meanwhile(stop):
-        assert not compete(hall.options(scheme))
-    (row,) = hall.rows()
+    with at.meanwhile(stop):
+        assert not compete(at.options(scheme))
+    (row,) = at.rows()
     assert row.ending == "abandoned"
     out = capfd.readouterr().out
     assert "asked again: leaving at once, 1 match in play is given up" in out
     assert "left at once: 0 matches played (W 0 D 0 L 0), 1 not played to the end" in out
-    assert observe(hall.records) == []
+    assert observe(at.records) == []
 
 
 def changed_copy(path: Path, seed: int) -> str:
@@ -191,26 +185,26 @@ def digest_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str, hall: Hall, tmp_path: Path) -> None:
+def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str, at: AtArena, tmp_path: Path) -> None:
     path, mine = tmp_path / "checkpoints" / "latest.safetensors", tmp_path / "mine.toml"
     digests = [changed_copy(path, 1)]
     mine.write_text("")
 
     def change() -> None:
-        hall.logged("begins on")
+        at.logged("begins on")
         digests.append(changed_copy(path, 2))
         mine.write_text("[compete]\ndeadline_s = 3.5\nattempts = 7\n")
         tell(signal.SIGHUP)
-        hall.logged("reloaded for new matches")
-        hall.logged('"deadline_s":3.5')
-        hall.logged("changes of attempts wait for the next start")
-        hall.logged("begins on", hall.log().count("begins on") + 1)
+        at.logged("reloaded for new matches")
+        at.logged('"deadline_s":3.5')
+        at.logged("changes of attempts wait for the next start")
+        at.logged("begins on", at.log().count("begins on") + 1)
         tell(signal.SIGTERM)
 
-    asked = replace(hall.options(scheme, checkpoint=str(path)), load_config=partial(load_config, mine))
-    with hall.meanwhile(change):
+    asked = replace(at.options(scheme, checkpoint=str(path)), load_config=partial(load_config, mine))
+    with at.meanwhile(change):
         assert compete(asked)
-    rows = hall.rows()
+    rows = at.rows()
     played_with = [row.digest for row in rows]
     assert digests[0] != digests[1]
     assert (played_with[0], played_with[-1]) == tuple(digests)
@@ -219,13 +213,13 @@ def test_sighup_takes_new_weights_and_settings_for_new_matches_only(scheme: str,
     assert all(json.loads(row.answers)["policy"] == row.steps for row in rows)
 
 
-def test_sighup_before_there_is_anything_to_reload_does_no_harm(hall: Hall) -> None:
+def test_sighup_before_there_is_anything_to_reload_does_no_harm(at: AtArena) -> None:
     def settings() -> Config:
         tell(signal.SIGHUP)
         return load_config()
 
     before = signal.getsignal(signal.SIGHUP)
-    assert compete(replace(hall.options("ws", games=1), load_config=settings))
+    assert compete(replace(at.options("ws", games=1), load_config=settings))
     assert signal.getsignal(signal.SIGHUP) is before
 
 
@@ -246,60 +240,60 @@ def without_numbers(path: Path) -> None:
     ("damage", "words"), [(cut_off, "is damaged"), (without_numbers, "some of its weights are not finite")]
 )
 def test_a_reload_that_fails_changes_nothing(
-    damage: Callable[[Path], None], words: str, hall: Hall, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    damage: Callable[[Path], None], words: str, at: AtArena, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "latest.safetensors"
     digest = changed_copy(path, 1)
 
     def reload() -> None:
-        hall.logged("begins on")
+        at.logged("begins on")
         damage(path)
         tell(signal.SIGHUP)
-        hall.logged("not reloaded")
-        hall.logged("begins on", hall.log().count("begins on") + 1)
+        at.logged("not reloaded")
+        at.logged("begins on", at.log().count("begins on") + 1)
         tell(signal.SIGTERM)
 
-    with hall.meanwhile(reload):
-        assert compete(hall.options("ws", checkpoint=str(path)))
-    assert {row.digest for row in hall.rows()} == {digest}
+    with at.meanwhile(reload):
+        assert compete(at.options("ws", checkpoint=str(path)))
+    assert {row.digest for row in at.rows()} == {digest}
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "not reloaded" in line]
     assert words in line
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_server_that_restarts_within_a_match_is_found_again(
-    scheme: str, hall: Hall, capfd: pytest.CaptureFixture[str]
+    scheme: str, at: AtArena, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def restart() -> None:
-        hall.logged("begins on")
-        hall.arena.stop()
-        hall.logged("ing again in", 2)
-        hall.arena.start()
+        at.logged("begins on")
+        at.arena.stop()
+        at.logged("ing again in", 2)
+        at.arena.start()
 
-    with hall.meanwhile(restart):
-        assert compete(hall.options(scheme, games=1))
-    assert [row.ending for row in hall.rows()] == ["abandoned", "played"]
+    with at.meanwhile(restart):
+        assert compete(at.options(scheme, games=1))
+    assert [row.ending for row in at.rows()] == ["abandoned", "played"]
     assert "again in" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_health_and_status_while_a_match_is_in_play(scheme: str, hall: Hall) -> None:
+def test_health_and_status_while_a_match_is_in_play(scheme: str, at: AtArena) -> None:
     seen: dict[str, str] = {}
 
     def look() -> None:
-        hall.logged("begins on")
-        (line,) = [line for line in hall.log().splitlines() if "health and metrics" in line]
+        at.logged("begins on")
+        (line,) = [line for line in at.log().splitlines() if "health and metrics" in line]
         url = line.split("http://")[1].split("/")[0]
         with urllib.request.urlopen(f"http://{url}/healthz", timeout=TIMEOUT_S) as answer:
             seen["healthz"] = answer.read().decode()
-        wait_for(lambda: 'source="policy"' in metrics(url))
+        wait_until(lambda: 'source="policy"' in metrics(url))
         seen["metrics"] = metrics(url)
-        wait_for(lambda: observe(hall.records)[0].status.numbers.playing == 1)
-        seen["state"] = observe(hall.records)[0].state
+        wait_until(lambda: observe(at.records)[0].status.numbers.playing == 1)
+        seen["state"] = observe(at.records)[0].state
         tell(signal.SIGTERM)
 
-    with hall.meanwhile(look):
-        assert compete(hall.options(scheme, http=("127.0.0.1", 0)))
+    with at.meanwhile(look):
+        assert compete(at.options(scheme, http=("127.0.0.1", 0)))
     assert '"healthy": true' in seen["healthz"]
     assert '"playing": 1' in seen["healthz"]
     assert "hockey_connections 1.0" in seen["metrics"]
@@ -312,26 +306,26 @@ def metrics(url: str) -> str:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_wrong_token_ends_it_at_once_and_is_told_by_status(scheme: str, hall: Hall) -> None:
+def test_a_wrong_token_ends_it_at_once_and_stands_in_the_status(scheme: str, at: AtArena) -> None:
     with pytest.raises(LoginError) as caught:
-        compete(hall.options(scheme, token="wr0ng-t0ken"))
+        compete(at.options(scheme, token="wr0ng-t0ken"))
     assert "wr0ng-t0ken" not in str(caught.value)
-    (daemon,) = observe(hall.records)
+    (daemon,) = observe(at.records)
     assert (daemon.state, daemon.status.error) == ("dead", str(caught.value))
-    assert "wr0ng-t0ken" not in hall.log() + daemon.status.error
-    assert "LoginError" in hall.log()
+    assert "wr0ng-t0ken" not in at.log() + daemon.status.error
+    assert "LoginError" in at.log()
 
 
-def test_a_checkpoint_for_another_game_is_refused_before_anything_is_written(hall: Hall, tmp_path: Path) -> None:
+def test_a_checkpoint_for_another_game_is_refused_before_anything_is_written(at: AtArena, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     agent = Dreamer(load_config(preset="debug").dreamer, 16, 3)
     save_checkpoint(path, agent, {"preset": "debug"})
     with pytest.raises(PlayerError, match="was made for 16 observations and 3 actions, the tournament has 18 and 4"):
-        compete(hall.options("ws", checkpoint=str(path)))
-    assert not hall.records.exists()
+        compete(at.options("ws", checkpoint=str(path)))
+    assert not at.records.exists()
 
 
-def test_a_taken_health_port_is_told_before_the_weights_are_loaded(hall: Hall) -> None:
+def test_a_taken_health_port_is_an_error_before_the_weights_are_loaded(at: AtArena) -> None:
     with pytest.raises(PortError, match="Address already in use"):
-        compete(hall.options("ws", http=("127.0.0.1", hall.arena.http_port)))
-    assert "connected" not in hall.log()
+        compete(at.options("ws", http=("127.0.0.1", at.arena.http_port)))
+    assert "connected" not in at.log()

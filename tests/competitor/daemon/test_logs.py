@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from competitor.daemon.logs import BURST, CONSOLE, DAYS_KEPT, PAUSE_S, DailyFile, Redaction, Throttle, logging_to
+from tests.competitor.daemon.shared import wait_until
 
 TOKEN = "s3cr\u00e9t-\\'\"/%-token"
 HEADER = "version 1\nsettings {}"
@@ -108,7 +109,7 @@ def test_a_file_a_day_for_a_week_each_with_the_header(tmp_path: Path) -> None:
     assert path.read_text().endswith("day 9\n")
 
 
-def test_a_file_that_cannot_be_written_is_told_once_and_nothing_else_fails(
+def test_a_file_that_cannot_be_written_is_said_once_and_nothing_else_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def full(*arguments: object) -> None:
@@ -119,16 +120,8 @@ def test_a_file_that_cannot_be_written_is_told_once_and_nothing_else_fails(
         log.info("one")
         log.info("two")
         log.warning("three")
-        wait_for(lambda: "three" in capfd.readouterr().err)
+        wait_until(lambda: "three" in capfd.readouterr().err)
     assert "Traceback" not in capfd.readouterr().err
-
-
-def wait_for(condition: object) -> None:
-    assert callable(condition)
-    ends_at = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends_at
-        threading.Event().wait(0.01)
 
 
 def test_an_unwritable_folder_is_an_oserror(tmp_path: Path) -> None:
@@ -189,7 +182,7 @@ def test_a_flood_of_lines_of_a_kind_is_counted_not_written(tmp_path: Path) -> No
     assert path.stat().st_size < 200_000
 
 
-def test_what_was_left_out_is_told_with_the_next_one() -> None:
+def test_what_was_left_out_is_said_with_the_next_one() -> None:
     now = [0.0]
     throttle = Throttle(lambda: now[0])
     record = logging.LogRecord("a", logging.INFO, "", 0, "again %s", ("x",), None)

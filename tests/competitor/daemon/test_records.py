@@ -20,12 +20,13 @@ import pytest
 
 from competitor.daemon import records as module
 from competitor.daemon.database import NAME, Database, last_matches
-from competitor.daemon.records import Records
+from competitor.daemon.records import Announcer, Records
 from competitor.errors import RecordingError, StorageError, message
 from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import file_name, match_bytes, read_match
 from competitor.play.outcomes import rounds_of
 from dreamer.files import atomic_write
+from tests.competitor.engine.fakes import KeptMatches
 from tests.competitor.play.made_matches import NOON, finished, numbered_match, recorded_match
 
 WAIT_S = 20.0
@@ -268,12 +269,12 @@ def test_only_so_many_matches_wait(
 
 
 def test_what_could_never_be_written_is_said(tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[tuple[int, str | None]] = []
-    records = Records(tmp_path, stored=lambda waiting, refusal: told.append((waiting, refusal)))
+    reported: list[tuple[int, str | None]] = []
+    records = Records(tmp_path, stored=lambda waiting, refusal: reported.append((waiting, refusal)))
     disk.error = OSError(errno.ENOSPC, "No space left on device")
     keep(records, numbered_match(1))
     problem = f"records cannot be written to {tmp_path}: No space left on device"
-    assert told == [(1, problem)]
+    assert reported == [(1, problem)]
     with pytest.raises(StorageError, match=re.escape(f"{problem}: 1 match could not be kept and is lost")):
         records.close()
 
@@ -401,34 +402,26 @@ def refused(directory: Path, kind: type[Exception] = StorageError) -> str:
     return message(caught.value)
 
 
-def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
-    (tmp_path / "records").touch()
-    assert "it is not a directory" in refused(tmp_path / "records")
-    assert "records cannot be written" in refused(tmp_path / "records" / "deeper")
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-def test_a_directory_that_cannot_be_made(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mkdir(self: Path, **_: Any) -> None:
-        raise OSError(number, os.strerror(number), str(self))
-
-    monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert os.strerror(number) in refused(tmp_path / "records")
-
-
-def test_a_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "TemporaryFile", open_)
-        assert "Read-only file system" in refused(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_database_that_cannot_be_made(tmp_path: Path) -> None:
+def test_places_where_no_records_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "it is not a directory" in refused(tmp_path / "file")
+    assert "records cannot be written" in refused(tmp_path / "file" / "deeper")
     (tmp_path / NAME).mkdir()
     assert "unable to open database file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("place", [(Path, "mkdir"), (tempfile, "TemporaryFile")], ids=["making", "writing"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_disk_that_refuses_from_the_start(
+    number: int, place: tuple[object, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, refuse)
+        assert os.strerror(number) in refused(tmp_path / "records" if place[0] is Path else tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_database(tmp_path: Path) -> None:
@@ -449,3 +442,32 @@ def test_another_version(tmp_path: Path, statement: str) -> None:
     assert f"has schema version {version}, this program knows 3" in line
     with pytest.raises(RecordingError, match=f"has schema version {version}"):
         last_matches(tmp_path, 1)
+
+
+def test_every_match_leaves_a_line_with_the_results_so_far_and_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    keeper, saved = KeptMatches(), []
+    announcer = Announcer(keeper)
+    assert announcer.summary == "0 matches played (W 0 D 0 L 0)"
+    matches = [
+        finished(np.zeros((300, 18)), np.zeros((300, 4)), [0], **changes)
+        for changes in (
+            {"own": 3, "other": 1},
+            {"opponent": "strong", "own": 1, "other": 1, "rating": 21.46},
+            {"opponent": "weak", "own": 0, "other": 2},
+            {"ending": "opponent left", "own": 1, "other": 0},
+            {"ending": "abandoned", "own": 0, "other": 0, "reason": "the connection is gone"},
+        )
+    ]
+    for match in matches:
+        announcer.keep(match, lambda: saved.append(True))
+    assert caplog.messages == [
+        "match 80ff9509: won 3:1 in 300 steps (W 1 D 0 L 0)",
+        "match against strong: drew 1:1 in 300 steps, rating 21.5 (W 1 D 1 L 0)",
+        "match against weak: lost 0:2 in 300 steps (W 1 D 1 L 1)",
+        "match 80ff9509: the opponent left at 1:0 in 300 steps (W 1 D 1 L 1)",
+        "match 80ff9509: given up after 300 steps: the connection is gone",
+    ]
+    assert keeper.matches == matches
+    assert len(saved) == 5
+    assert announcer.summary == "3 matches played (W 1 D 1 L 1), 2 not played to the end"

@@ -139,7 +139,7 @@ def as_status_text(folder: Path) -> str:
     return text
 
 
-def test_the_last_words_of_a_failed_daemon_are_told_for_a_week(tmp_path: Path) -> None:
+def test_why_a_daemon_failed_is_shown_for_a_week(tmp_path: Path) -> None:
     place = StatusFile(tmp_path)
     place.write(replace(STATUS, error="the server does not accept the token"))
     place.close(keep=True)
@@ -185,7 +185,7 @@ def test_a_wall_clock_that_is_set_misleads_nobody(set_by_s: float, tmp_path: Pat
     place.close(keep=False)
 
 
-def test_matches_that_wait_for_the_disk_are_told(tmp_path: Path) -> None:
+def test_matches_that_wait_for_the_disk_are_shown(tmp_path: Path) -> None:
     place = StatusFile(tmp_path)
     place.write(replace(STATUS, numbers=replace(STATUS.numbers, waiting=3, refusal="records: No space left on device")))
     shown = " ".join(table(tmp_path).split())

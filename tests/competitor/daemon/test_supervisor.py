@@ -1,4 +1,4 @@
-"""The main thread of a daemon, with a wire that plays as long as it is let."""
+"""The main thread of a daemon, with a wire that plays as long as it is let; phases and budget."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, signals_to
 from competitor.errors import LoginError
@@ -192,3 +195,66 @@ def test_the_fatal_error_of_the_wire_comes_out() -> None:
     wire = Wire(lifecycle, error=LoginError("the server does not accept the token"))
     with pytest.raises(LoginError, match="does not accept"):
         Watched(wire, lifecycle, lambda number: None).supervisor.run()
+
+
+def test_without_a_budget_there_is_always_a_match() -> None:
+    lifecycle = Lifecycle()
+    assert all(lifecycle.wants_match() for _ in range(1000)) and not lifecycle.is_spent
+
+
+def test_phases_go_one_way() -> None:
+    lifecycle = Lifecycle()
+    assert lifecycle.phase == "playing"
+    lifecycle.finish()
+    assert lifecycle.phase == "finishing" and not lifecycle.wants_match()
+    lifecycle.leave()
+    lifecycle.finish()
+    assert lifecycle.phase == "leaving" and not lifecycle.wants_match()
+
+
+def test_many_threads_share_one_budget() -> None:
+    lifecycle = Lifecycle(games=100)
+
+    def play_on(_: int) -> int:
+        played = 0
+        while lifecycle.wants_match():
+            lifecycle.begun(was_reserved=True)
+            lifecycle.ended()
+            played += 1
+        return played
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(play_on, range(8))) == 100
+    assert lifecycle.finished == 100
+
+
+EVENTS = ("ask", "begin", "begin unasked", "release", "end", "abandon")
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.integers(0, 5), st.lists(st.sampled_from(EVENTS), max_size=60))
+def test_never_a_match_is_wanted_beyond_the_budget(games: int, events: list[str]) -> None:
+    lifecycle = Lifecycle(games)
+    reserved = playing = finished = 0
+    for event in events:
+        if event == "ask":
+            wanted = lifecycle.wants_match()
+            assert wanted == (reserved + playing + finished < games)
+            reserved += wanted
+        elif event == "begin" and reserved:
+            lifecycle.begun(was_reserved=True)
+            reserved, playing = reserved - 1, playing + 1
+        elif event == "begin unasked":
+            lifecycle.begun(was_reserved=False)
+            playing += 1
+        elif event == "release" and reserved:
+            lifecycle.released()
+            reserved -= 1
+        elif event == "end" and playing:
+            lifecycle.ended()
+            playing, finished = playing - 1, finished + 1
+        elif event == "abandon" and playing:
+            lifecycle.abandoned()
+            playing -= 1
+    assert (lifecycle.in_play, lifecycle.finished) == (playing, finished)
+    assert lifecycle.is_spent == (finished >= games)
