@@ -39,7 +39,7 @@ from dreamer.behavior import shared_luck
 from dreamer.checkpoint import load_checkpoint
 from dreamer.math_ops import lambda_returns
 from dreamer.replay import Episode
-from dreamer.sequence_model import State, features
+from dreamer.sequence_model import State, carried, features
 
 ROUNDS = 200  # against weak and against strong, each
 SIBLINGS = (1, 2, 4, 8)
@@ -56,7 +56,7 @@ class Dreams:
         self._agent, self._generator = agent.requires_grad_(False), Generator().manual_seed(seed)
         self._policy = list(agent.behavior.policy.requires_grad_(True).parameters())
         states = [self._filtered(episode) for episode in episodes]
-        self._states = {key: torch.cat([state[key] for state in states]) for key in ("h", "z")}
+        self._states = {key: torch.cat([state[key] for state in states]) for key in states[0]}
 
     @torch.no_grad()
     def _filtered(self, episode: Episode) -> State:
@@ -65,8 +65,8 @@ class Dreams:
         obs, action = torch.from_numpy(episode.obs)[:, None], torch.from_numpy(episode.action)[:, None]
         is_first = torch.arange(len(obs))[:, None] == 0
         led = torch.cat([torch.zeros_like(action[:1]), action])
-        posteriors, _ = world.dynamics.observe_sequence(world.encode(obs), led, is_first, None, self._generator)
-        return {key: posteriors[key][:-1, 0] for key in ("h", "z")}
+        posteriors, _ = world.observe_sequence(obs, led, is_first, None, self._generator)
+        return {key: part[:-1, 0] for key, part in carried(posteriors).items()}
 
     def draw(self, siblings: int, lambdas: Sequence[float]) -> tuple[Tensor, dict[float, Tensor]]:
         """(log probabilities of the actions, weighted advantages by lambda) of a batch, each (horizon, dreams)."""

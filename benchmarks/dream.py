@@ -71,7 +71,8 @@ def train(
     replay = EpisodeBuffer(config.replay, OBS_SIZE, ACTION_SIZE, mirror=mirror(config), seed=seed)
     for episode in episodes:
         replay.add(episode)
-    agent.fit_normalizer(replay.observations(2 * len(replay)))
+    count = 2 * len(replay)
+    agent.fit_normalizer(replay.observations(count), replay.changes(count))
     updater = Updater(agent)
     start, start_cpu, done = time.monotonic(), time.process_time(), 0
     while time.process_time() - start_cpu < seconds and done < updates:

@@ -82,7 +82,7 @@ class Learning:
         self.threads = {"plain": threads, "overlapped": 2}.get(way, 1)
         self.settle()  # before the pipeline, whose second thread keeps the number of threads that it finds
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
-        self.agent.fit_normalizer(self.replay.observations(5000))
+        self.agent.fit_normalizer(self.replay.observations(5000), self.replay.changes(5000))
         self.gflop = update_gflop(Updater(self.agent), self.replay)
         self.pipeline = Pipeline(self.agent, overlap=way == "overlapped")
         self.wall_ms: list[float] = []

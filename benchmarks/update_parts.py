@@ -53,15 +53,15 @@ def parts(updater: Updater, replay: EpisodeBuffer, repeats: int) -> dict[str, fl
 
 def _world_parts(updater: Updater, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
     world, random, batch = updater.agent.world_model, updater.learning_generator, replay.sample()
-    embeds = world.encode(batch["obs"])
-    given = (embeds, batch["action"], batch["is_first"], updater.context, random)
-    seen = features(world.dynamics.observe_sequence(*given)[0]).detach()
+    given = (batch["obs"], batch["action"], batch["is_first"], updater.context, random)
+    seen = features(world.observe_sequence(*given)[0]).detach()
+    decoders = [] if world.config.model.observed else [world.obs_decoder]
 
     def heads() -> list[Tensor]:
-        return [head(seen) for head in (world.obs_decoder, world.reward_head, world.continue_head)]
+        return [head(seen) for head in (*decoders, world.reward_head, world.continue_head)]
 
     return {
-        "sequence loop, forward": lambda: world.dynamics.observe_sequence(*given),
+        "sequence loop, forward": lambda: world.observe_sequence(*given),
         "heads, forward": heads,
         "world model, forward": lambda: world.compute_loss(batch, updater.context, random),
         "world model, whole": lambda: updater.world_learner.apply(

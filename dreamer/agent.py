@@ -12,7 +12,7 @@ from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig
 from dreamer.fast import native, plainly, speed
 from dreamer.networks import initialize
-from dreamer.sequence_model import State, features
+from dreamer.sequence_model import State, carried, features
 from dreamer.world_model import WorldModel
 
 
@@ -57,7 +57,7 @@ class Dreamer(nn.Module):
         return speed().native_play(self.world_model, self.behavior.policy)
 
     def initial_state(self, batch: int) -> State:
-        """States before anything was seen: h, z and the previous action, all zeros, (batch, ...)."""
+        """States before anything was seen: what a latent state carries and the previous action, zeros, (batch, ...)."""
         state = self.world_model.dynamics.initial(batch)
         return state | {"action": state["h"].new_zeros(batch, self.action_size)}
 
@@ -107,7 +107,7 @@ class Dreamer(nn.Module):
             one = slice(row, row + 1)
             before = {key: table[one] for key, table in state.items()}
             rows.append(self._play(before, obs[one], is_first[one], chance))
-        after = {key: torch.cat([row[key] for row, _ in rows]) for key in ("h", "z", "action")}
+        after = {key: torch.cat([row[key] for row, _ in rows]) for key in state}
         return after, after["action"]
 
     def _play(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
@@ -115,17 +115,17 @@ class Dreamer(nn.Module):
         if noise is not None:
             chance = torch.split(noise, [noise.shape[1] - self.action_size, self.action_size], 1)
             of_latent, of_action = (methodcaller("draw", part) for part in chance)
-        embed = self.world_model.encode(obs)
-        after = self.world_model.dynamics.filter_step(state, state["action"], embed, is_first, choose=of_latent)
+        after = self.world_model.filter_step(state, state["action"], obs, is_first, choose=of_latent)
         output = policy.net(features(after))
         # A choice among classes is made from NaN as well, and what comes of it looks as finite as any other.
-        sound = torch.stack([after[key].flatten(1).sum(1) for key in after if key not in ("h", "z")] + [output.sum(1)])
+        chosen_from = [after[key].flatten(1).sum(1) for key in after.keys() - carried(after).keys()]
+        sound = torch.stack([*chosen_from, output.sum(1)])
         action = of_action(policy.distribution(output)).masked_fill(~torch.isfinite(sound).all(0)[:, None], torch.nan)
-        return {"h": after["h"], "z": after["z"], "action": action}, action
+        return carried(after) | {"action": action}, action
 
-    def fit_normalizer(self, observations: Tensor) -> None:
-        """Fix the scale of the inputs from observations (n, obs), once, before learning starts."""
-        self.world_model.fit_normalizer(observations)
+    def fit_normalizer(self, observations: Tensor, changes: Tensor | None = None) -> None:
+        """Fix the scales of the inputs, once, before learning starts; see ``WorldModel.fit_normalizer``."""
+        self.world_model.fit_normalizer(observations, changes)
 
     def snapshot(self) -> "Dreamer":
         """A frozen copy on the CPU that plays on by itself; the original's learning does not touch it."""
@@ -136,6 +136,8 @@ class Dreamer(nn.Module):
     def _initialize(self, seed: int) -> None:
         initialize(self, torch.Generator().manual_seed(seed))
         self.world_model.reward_head.zero_output()
+        if self.config.model.observed:
+            self.world_model.dynamics.next_observation.zero_output()
         self.behavior.value.zero_output()
         self.behavior.policy.soften_output()
         self.behavior.synchronize()

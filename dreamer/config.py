@@ -57,6 +57,7 @@ class ModelConfig(Section):
     units: Width = 128
     norm: Literal["rms", "none"] = "rms"
     normalize: bool = True
+    observed: bool = False
 
     layers: ClassVar[int] = 2
     """Of the encoder, the decoder, the policy, the reward and the value; the seed document has as many."""
@@ -91,6 +92,8 @@ class LossConfig(Section):
     kl_dynamics: Weight = 1.0
     kl_representation: Weight = 0.1
     free_nats: Weight = 1.0
+    overshooting: Annotated[int, Field(ge=0, le=256)] = 7
+    overshooting_weight: Weight = 0.1
 
     decoder_min_std: ClassVar[float] = 0.01
     """Smallest deviation of the Gaussian decoder in units of the normalised observation: less than play can use."""

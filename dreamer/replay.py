@@ -161,6 +161,11 @@ class EpisodeBuffer:
         views = [newest] if self._mirror is None else [newest, newest * self._mirror.obs_sign]
         return torch.from_numpy(np.concatenate(views)[:count])
 
+    def changes(self, count: int) -> Tensor:
+        """What single steps changed in the newest stored observations: about (count, obs), mirrored ones left out."""
+        newest = list(islice(reversed(self._episodes), 1 + count // 50))
+        return torch.from_numpy(np.concatenate([np.diff(episode.obs, axis=0) for episode in newest])[:count])
+
     def _check(self, episode: Episode) -> None:
         steps = len(episode.action)
         shapes = (episode.obs.shape, episode.action.shape, episode.reward.shape)

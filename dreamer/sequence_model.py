@@ -1,12 +1,20 @@
 """The dreaming core: a recurrent state-space model (RSSM).
 
 A latent state is a dict of tensors with leading batch axes: ``h`` (hidden) is the deterministic memory, ``z`` the
-stochastic part, flattened; beside them stand the parameters of the distribution that z was drawn from (``logits``, or
-``mean`` and ``std``). ``joined``, where it is there, holds h and z side by side already. A state is always passed in
-and out, never kept.
+stochastic part, flattened, and with ``model.observed`` ``o`` the normalised observation itself; beside them stand the
+parameters of the distribution that z was drawn from (``logits``, or ``mean`` and ``std``). ``joined``, where it is
+there, holds h, z and o side by side already. A state is always passed in and out, never kept.
+
+With ``o`` the equations of a step under action a are
+
+    h' = cell(h, input([z, o, a]))
+    z' ~ prior(h') in the dream, ~ posterior([h', embed(o', o)]) where o' is seen
+    o' = predict([h', z'], o, a) in the dream (dreamer/observation.py), the observation itself where it is seen
+
+so what is seen is known exactly and z is left with what the past does not tell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +25,7 @@ from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist, repeated
 from dreamer.fast import native
 from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
+from dreamer.observation import NextObservation
 
 State = dict[str, Tensor]
 Latent = CategoricalDist | GaussianDist
@@ -45,8 +54,13 @@ class ActionDist(Protocol):
 
 
 def features(state: State) -> Tensor:
-    """What every head sees: [h, z], (..., hidden + latent)."""
-    return state["joined"] if "joined" in state else torch.cat([state["h"], state["z"]], -1)
+    """What every head sees: [h, z] or [h, z, o], (..., feature)."""
+    return state["joined"] if "joined" in state else torch.cat(list(carried(state).values()), -1)
+
+
+def carried(state: State) -> State:
+    """The parts of a state that the next step depends on: h, z and, where there is one, o."""
+    return {key: state[key] for key in ("h", "z", "o") if key in state}
 
 
 def stack(states: list[State]) -> State:
@@ -57,18 +71,23 @@ def stack(states: list[State]) -> State:
 class SequenceModel(nn.Module):
     """RSSM with a categorical or a Gaussian latent behind one interface."""
 
-    def __init__(self, config: ModelConfig, loss: LossConfig, action_size: int) -> None:
+    def __init__(self, config: ModelConfig, loss: LossConfig, action_size: int, obs_size: int = 0) -> None:
+        """obs_size: of the normalised observations, with ``model.observed``."""
         super().__init__()
         self.config, self.loss = config, loss
         categorical = config.latent == "categorical"
         self.latent_size = config.groups * config.classes if categorical else config.gaussian_size
         stats_size = self.latent_size if categorical else 2 * self.latent_size
-        self.feature_size = config.hidden + self.latent_size
-        self.input_net = nn.Sequential(*build_block(self.latent_size + action_size, config.units, config))
+        self.observed_size = obs_size if config.observed else 0
+        self.feature_size = config.hidden + self.latent_size + self.observed_size
+        inputs = self.latent_size + self.observed_size + action_size
+        self.input_net = nn.Sequential(*build_block(inputs, config.units, config))
         self.cell = RecurrentCell(config.units, config.hidden, norm=config.norm == "rms")
         self.prior_net = build_mlp(config.hidden, stats_size, config, units=config.units, layers=1)
         joined = config.hidden + config.embedding
         self.posterior_net = build_mlp(joined, stats_size, config, units=config.units, layers=1)
+        if config.observed:
+            self.next_observation = NextObservation(config, config.hidden + self.latent_size, obs_size, action_size)
         self.fusible = categorical and config.norm == "rms" and config.activation == "silu" and config.unimix > 0
 
     def _fast(self) -> Any:
@@ -93,13 +112,17 @@ class SequenceModel(nn.Module):
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (batch, ...)."""
         like = self.cell.product.weight
-        return {"h": like.new_zeros(batch, self.config.hidden), "z": like.new_zeros(batch, self.latent_size)}
+        sizes = {"h": self.config.hidden, "z": self.latent_size, "o": self.observed_size}
+        return {key: like.new_zeros(batch, size) for key, size in sizes.items() if size}
 
     def prior_step(self, state: State, action: Tensor, generator: Generator | None = None, siblings: int = 1) -> State:
         """Dream one step: the next state from memory and action (batch, action) alone."""
         h = self._advance(state, action)
         stats = self._stats(self.prior_net(h))
-        return self._state(h, self._latent(stats).sample(generator, siblings), stats)
+        dreamed = self._state(h, self._latent(stats).sample(generator, siblings), stats)
+        if not self.observed_size:
+            return dreamed
+        return dreamed | {"o": self.next_observation(features(dreamed), state["o"], action)}
 
     def posterior_step(
         self, state: State, action: Tensor, embed: Tensor, is_first: Tensor, generator: Generator | None = None
@@ -107,7 +130,7 @@ class SequenceModel(nn.Module):
         """Live one step: (posterior, prior) after ``action`` led to the observation behind ``embed``.
 
         action (batch, action) is the previous one, embed (batch, embedding), is_first (batch,) marks rows whose
-        state and action are forgotten first.
+        state and action are forgotten first, all but their o. Neither result has one: the caller knows what was seen.
         """
         posterior = self.filter_step(state, action, embed, is_first, generator)
         stats = self._stats(self.prior_net(posterior["h"]))
@@ -126,7 +149,7 @@ class SequenceModel(nn.Module):
         """The posterior half of ``posterior_step``; ``choose`` says which z to take, a sample if None."""
         # Filling, not multiplying by zero: a forgotten state may hold a NaN.
         new = is_first[:, None]
-        state = {"h": state["h"].masked_fill(new, 0.0), "z": state["z"].masked_fill(new, 0.0)}
+        state = state | {"h": state["h"].masked_fill(new, 0.0), "z": state["z"].masked_fill(new, 0.0)}
         h = self._advance(state, action.masked_fill(new, 0.0))
         stats = self._stats(self.posterior_net(torch.cat([h, embed], -1)))
         dist = self._latent(stats)
@@ -139,28 +162,31 @@ class SequenceModel(nn.Module):
         is_first: Tensor,
         state: State | None = None,
         generator: Generator | None = None,
+        preceding: Tensor | None = None,
     ) -> tuple[State, State]:
-        """Filter whole sequences: (posteriors, priors), both (time, batch, ...).
+        """Filter whole sequences: (posteriors, priors), both (time, batch, ...) and without o.
 
         embeds (time, batch, embedding), actions (time, batch, action) that led there, is_first (time, batch), state
-        (batch, ...) the context before the first step, zeros if None. Priors carry parameters only, no sample.
+        (batch, ...) the context before the first step, zeros if None; preceding (time, batch, obs): with
+        ``model.observed`` the o before each step. Priors carry parameters only, no sample.
         """
         assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
         state = self.initial(embeds.shape[1]) if state is None else state
         fast = self._fast()
         if fast:
-            given = embeds, actions, is_first, state, generator
+            led = actions.masked_fill(is_first[..., None], 0.0)
+            led = led if preceding is None else torch.cat([preceding, led], -1)
+            given = embeds, led, is_first, state, generator
             posteriors = fast.filter_sequence(self._weights(), self._shape(), *given)
         else:
-            posteriors = self._step_through(embeds, actions, is_first, state, generator)
+            steps = embeds, actions, is_first, embeds[..., :0] if preceding is None else preceding
+            posteriors = self._step_through(steps, state, generator)
         return posteriors, {"h": posteriors["h"], **self._stats(self.prior_net(posteriors["h"]))}
 
-    def _step_through(
-        self, embeds: Tensor, actions: Tensor, is_first: Tensor, state: State, generator: Generator | None
-    ) -> State:
+    def _step_through(self, steps: Sequence[Tensor], state: State, generator: Generator | None) -> State:
         posteriors = []
-        for embed, action, first in zip(embeds, actions, is_first, strict=True):
-            state = self.filter_step(state, action, embed, first, generator)
+        for embed, action, first, o in zip(*steps, strict=True):
+            state = self.filter_step(state | {"o": o}, action, embed, first, generator)
             posteriors.append(state)
         return stack(posteriors)
 
@@ -178,15 +204,14 @@ class SequenceModel(nn.Module):
         Only the prior is used; nothing observed reaches the dream after its start. From every start (count, ...) go
         ``siblings`` dreams, ``count`` rows apart, with actions of their own and the same chance in all that follows.
         """
-        start_state = {key: repeated(start_state[key], siblings) for key in ("h", "z")}
+        start_state = {key: repeated(part, siblings) for key, part in carried(start_state).items()}
         if self._fast():
             return self._imagine_fused(policy, start_state, horizon, generator, siblings)
         state = start_state
         states, actions = [state], []
         for _ in range(horizon):
             action = policy(features(state)).sample(generator)
-            dreamed = self.prior_step(state, action, generator, siblings)
-            state = {"h": dreamed["h"], "z": dreamed["z"]}
+            state = carried(self.prior_step(state, action, generator, siblings))
             states.append(state)
             actions.append(action)
         return stack(states), torch.stack(actions)
@@ -199,17 +224,23 @@ class SequenceModel(nn.Module):
         generator: Generator | None,
         siblings: int,
     ) -> tuple[State, Tensor]:
-        batch = len(start["h"])
+        batch, memory = len(start["h"]), self.config.hidden + self.latent_size
         step = self._fast().DreamSteps(self._weights(), self._shape(), batch)
         seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
-        torch.cat([start["h"], start["z"]], -1, out=seen[0])
+        seen[0] = features(start)
         actions, index = [], None
         for t in range(horizon):
             actions.append(policy(seen[t]).sample(generator))
             chance = torch.rand(batch // siblings, self.config.groups, generator=generator, device=seen.device)
-            index = step(seen[t], index, actions[-1], repeated(chance, siblings), seen[t + 1])
-        h, z = torch.split(seen, [self.config.hidden, self.latent_size], -1)
-        return {"h": h, "z": z, "joined": seen}, torch.stack(actions)
+            (before, o), (after, next_o) = (
+                torch.split(table, [memory, self.observed_size], -1) for table in seen[t : t + 2]
+            )
+            led = torch.cat([o, actions[-1]], -1)
+            index = step(before, index, led, repeated(chance, siblings), after)
+            if self.observed_size:
+                next_o.copy_(self.next_observation(after, o, actions[-1]))
+        h, z, o = torch.split(seen, [self.config.hidden, self.latent_size, self.observed_size], -1)
+        return {"h": h, "z": z, **({"o": o} if self.observed_size else {}), "joined": seen}, torch.stack(actions)
 
     def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:
         """(loss, KL) per step (time, batch), in nats.
@@ -237,7 +268,8 @@ class SequenceModel(nn.Module):
         return CategoricalDist(state["logits"], self.config.unimix)
 
     def _advance(self, state: State, action: Tensor) -> Tensor:
-        h: Tensor = self.cell(self.input_net(torch.cat([state["z"], action], -1)), state["h"])
+        led = [state["z"], state["o"], action] if self.observed_size else [state["z"], action]
+        h: Tensor = self.cell(self.input_net(torch.cat(led, -1)), state["h"])
         return h
 
     def _stats(self, output: Tensor) -> State:

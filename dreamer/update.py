@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from dreamer.agent import Dreamer
 from dreamer.optimizer import Learner
 from dreamer.replay import Batch
-from dreamer.sequence_model import State
+from dreamer.sequence_model import State, carried
 from dreamer.world_model import WorldModel
 
 Result = tuple[bool, dict[str, Tensor]]
@@ -80,7 +80,7 @@ class Updater:
         if norm is None:
             return False, posteriors, metrics
         if self.agent.config.replay.context == "stream":  # the next window of every lane continues from here
-            self.context = {key: posteriors[key][-1].clone() for key in ("h", "z")}
+            self.context = {key: part[-1].clone() for key, part in carried(posteriors).items()}
         return True, posteriors, metrics | {"grad/world": torch.tensor(norm)}
 
     def world_loss(self, batch: Batch, context: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:

@@ -11,8 +11,9 @@ from dreamer.config import DreamerConfig
 from dreamer.distributions import TwoHot
 from dreamer.math_ops import symexp, symlog
 from dreamer.networks import build_mlp, scale_output
+from dreamer.observation import preceding
 from dreamer.replay import Batch
-from dreamer.sequence_model import ActionDist, SequenceModel, State, features
+from dreamer.sequence_model import ActionDist, Latent, SequenceModel, State, carried, features
 
 
 class ScalarHead(nn.Module):
@@ -58,10 +59,12 @@ class WorldModel(nn.Module):
         model = config.model
         self.register_buffer("obs_mean", torch.zeros(obs_size))
         self.register_buffer("obs_std", torch.ones(obs_size))
-        self.encoder = build_mlp(obs_size, model.embedding, model, units=model.units, layers=model.layers)
-        self.dynamics = SequenceModel(model, config.loss, action_size)
+        looked_at = 2 * obs_size if model.observed else obs_size
+        self.encoder = build_mlp(looked_at, model.embedding, model, units=model.units, layers=model.layers)
+        self.dynamics = SequenceModel(model, config.loss, action_size, obs_size)
         size = self.dynamics.feature_size
-        self.obs_decoder = build_mlp(size, obs_size, model, units=model.units, layers=model.layers)
+        if not model.observed:
+            self.obs_decoder = build_mlp(size, obs_size, model, units=model.units, layers=model.layers)
         self.decoder_log_std = nn.Parameter(torch.zeros(obs_size))
         self.reward_head = ScalarHead(size, config)
         self.continue_head = build_mlp(size, 1, model, units=model.head_units, layers=1)
@@ -74,46 +77,103 @@ class WorldModel(nn.Module):
         """
         return [self.decoder_log_std], [p for p in self.parameters() if p is not self.decoder_log_std]
 
-    def fit_normalizer(self, observations: Tensor) -> None:
-        """Set mean and scale of each input from observations (n, obs); they are part of the weights from then on."""
+    def fit_normalizer(self, observations: Tensor, changes: Tensor | None = None) -> None:
+        """Set mean and scale of each input from observations (n, obs); they are part of the weights from then on.
+
+        changes (m, obs): what single steps changed, for ``model.observed``; None: the observations follow each other.
+        """
         self.obs_mean.copy_(observations.mean(0))
         self.obs_std.copy_(observations.std(0).clamp(min=1e-3))
+        if self.config.model.observed:
+            changes = observations.diff(dim=0) if changes is None else changes
+            scale = self.obs_std if self.config.model.normalize else 1.0
+            self.dynamics.next_observation.spread.copy_((changes.std(0) / scale).clamp(min=1e-3))
 
     def normalized(self, obs: Tensor) -> Tensor:
         """Observations (..., obs) in units of their own spread, if the settings say so."""
         return (obs - self.obs_mean) / self.obs_std if self.config.model.normalize else obs
 
-    def encode(self, obs: Tensor) -> Tensor:
-        """Observations (..., obs) -> embeddings (..., embedding), through symlog."""
-        embed: Tensor = self.encoder(symlog(self.normalized(obs)))
+    def encode(self, obs: Tensor, before: Tensor | None = None) -> Tensor:
+        """Observations (..., obs) -> embeddings (..., embedding), through symlog.
+
+        before (..., obs): with ``model.observed`` the normalised observation of the step before. Then what is embedded
+        is the observation and how it changed, in units of the spread of one step.
+        """
+        o = self.normalized(obs)
+        if before is not None:
+            o = torch.cat([o, (o - before) / self.dynamics.next_observation.spread], -1)
+        embed: Tensor = self.encoder(symlog(o))
         return embed
 
     def decode(self, state: State) -> Tensor:
         """The observation that a state stands for (..., obs), in real units."""
-        decoded: Tensor = self.obs_decoder(features(state))
-        if self.config.loss.decoder == "mse":
+        seen = features(state)
+        observed = self.dynamics.observed_size
+        decoded: Tensor = seen[..., -observed:] if observed else self.obs_decoder(seen)
+        if self.config.loss.decoder == "mse" and not observed:
             decoded = symexp(decoded)
         return decoded * self.obs_std + self.obs_mean if self.config.model.normalize else decoded
+
+    def filter_step(
+        self,
+        state: State,
+        action: Tensor,
+        obs: Tensor,
+        is_first: Tensor,
+        generator: Generator | None = None,
+        *,
+        choose: Callable[[Latent], Tensor] | None = None,
+    ) -> State:
+        """The state (batch, ...) after ``action`` (batch, action) led to ``obs`` (batch, obs).
+
+        is_first (batch,) marks rows in which a round begins; choose: see ``SequenceModel.filter_step``.
+        """
+        if not self.dynamics.observed_size:
+            return self.dynamics.filter_step(state, action, self.encode(obs), is_first, generator, choose=choose)
+        o = self.normalized(obs)
+        before = torch.where(is_first[:, None], o, state["o"])
+        led = state | {"o": before}
+        after = self.dynamics.filter_step(led, action, self.encode(obs, before), is_first, generator, choose=choose)
+        return after | {"o": o}
+
+    def observe_sequence(
+        self,
+        obs: Tensor,
+        actions: Tensor,
+        is_first: Tensor,
+        context: State | None = None,
+        generator: Generator | None = None,
+    ) -> tuple[State, State]:
+        """Filter whole sequences: (posteriors, priors), both (time, batch, ...); see ``SequenceModel``."""
+        if not self.dynamics.observed_size:
+            return self.dynamics.observe_sequence(self.encode(obs), actions, is_first, context, generator)
+        context = self.dynamics.initial(obs.shape[1]) if context is None else context
+        o = self.normalized(obs)
+        before = preceding(o, is_first, context["o"])
+        embeds = self.encode(obs, before)
+        filtered, priors = self.dynamics.observe_sequence(embeds, actions, is_first, context, generator, before)
+        return filtered | {"o": o, "joined": torch.cat([features(filtered), o], -1)}, priors
 
     def compute_loss(
         self, batch: Batch, context: State | None = None, generator: Generator | None = None
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """(loss scalar, posteriors (time, batch, ...), metrics) of a batch of sequences (see EpisodeBuffer.sample).
 
-        The loss is the sum of reconstruction, reward, continue and KL, each a mean over time and batch.
+        The loss is the sum of reconstruction, reward, continue and KL, each a mean over time and batch, and with
+        ``model.observed`` of overshooting.
         """
-        embeds = self.encode(batch["obs"])
-        posteriors, priors = self.dynamics.observe_sequence(
-            embeds, batch["action"], batch["is_first"], context, generator
-        )
+        context = self.dynamics.initial(batch["obs"].shape[1]) if context is None else context
+        posteriors, priors = self.observe_sequence(batch["obs"], batch["action"], batch["is_first"], context, generator)
         seen = features(posteriors)
         kl_loss, kl = self.dynamics.kl_loss(posteriors, priors)
         losses = {
-            "recon": self._reconstruction_loss(seen, batch["obs"]).mean(),
+            "recon": self._reconstruction_loss(posteriors, batch, context).mean(),
             "reward": self.reward_head.loss(self.reward_head(seen), batch["reward"]).mean(),
             "continue": self._continue_loss(seen, batch["is_terminal"]).mean(),
             "kl": kl_loss.mean(),
         }
+        if self.dynamics.observed_size and self.config.loss.overshooting:
+            losses["overshooting"] = self._overshooting_loss(posteriors, batch, generator)
         metrics = {f"loss/{key}": value.detach() for key, value in losses.items()} | {"kl": kl.mean()}
         return torch.stack(list(losses.values())).sum(), posteriors, metrics
 
@@ -126,7 +186,7 @@ class WorldModel(nn.Module):
         if count < len(alive):
             order = torch.randperm(len(alive), generator=generator, device=alive.device)
             alive = alive[order[:count]]
-        return {key: posteriors[key].detach().flatten(0, 1)[alive] for key in ("h", "z")}
+        return {key: part.detach().flatten(0, 1)[alive] for key, part in carried(posteriors).items()}
 
     def get_fixed_starts(self, posteriors: State, batch: Batch, count: int, generator: Generator) -> State:
         """``get_start_states`` whose shape does not depend on the data: always min(count, time x batch) states.
@@ -138,7 +198,7 @@ class WorldModel(nn.Module):
         keys = torch.rand(alive.shape, generator=generator, device=alive.device) + alive
         places = torch.arange(min(count, len(alive)), device=alive.device) % alive.sum().clamp(min=1)
         chosen = keys.argsort(descending=True)[places]
-        return {key: posteriors[key].detach().flatten(0, 1)[chosen] for key in ("h", "z")}
+        return {key: part.detach().flatten(0, 1)[chosen] for key, part in carried(posteriors).items()}
 
     @torch.no_grad()
     def imagine(
@@ -160,14 +220,48 @@ class WorldModel(nn.Module):
         continues = torch.sigmoid(self.continue_head(reached)).squeeze(-1)
         return states, actions, rewards, continues
 
-    def _reconstruction_loss(self, seen: Tensor, obs: Tensor) -> Tensor:
-        """Gaussian likelihood, learned scale per input (sigma-VAE, arXiv 2006.13202), or squared symlog error."""
-        decoded: Tensor = self.obs_decoder(seen)
-        target = self.normalized(obs)
+    def _reconstruction_loss(self, posteriors: State, batch: Batch, context: State) -> Tensor:
+        """Gaussian likelihood, learned scale per input (sigma-VAE, arXiv 2006.13202), or squared symlog error.
+
+        With ``model.observed`` the likelihood is that of the predicted observation, in units of one step's spread;
+        at the first step of a round nothing is predicted.
+        """
+        if self.dynamics.observed_size:
+            errors = self._prediction_errors(posteriors, batch, context)
+            return self._negative_log_likelihood(errors) * ~batch["is_first"]
+        decoded: Tensor = self.obs_decoder(features(posteriors))
+        target = self.normalized(batch["obs"])
         if self.config.loss.decoder == "mse":
             return (decoded - symlog(target)).square().mean(-1)
+        return self._negative_log_likelihood(decoded - target)
+
+    def _negative_log_likelihood(self, errors: Tensor) -> Tensor:
         log_std = self.decoder_log_std.clamp(min=math.log(self.config.loss.decoder_min_std))
-        return (0.5 * ((decoded - target) / log_std.exp()).square() + log_std).sum(-1)
+        return (0.5 * (errors / log_std.exp()).square() + log_std).sum(-1)
+
+    def _prediction_errors(self, posteriors: State, batch: Batch, context: State) -> Tensor:
+        """How far the observations predicted from the true ones before are off (time, batch, obs)."""
+        predict, o = self.dynamics.next_observation, posteriors["o"]
+        before = preceding(o, batch["is_first"], context["o"])
+        memory = features(posteriors)[..., : -self.dynamics.observed_size]
+        predicted: Tensor = predict(memory, before, batch["action"])
+        return (predicted - o) / predict.spread
+
+    def _overshooting_loss(self, posteriors: State, batch: Batch, generator: Generator | None) -> Tensor:
+        """The open loop from each window's first state on, under the true actions and the prior alone: a scalar.
+
+        Mean over steps and batch of the Huber loss of the dreamed observation, in units of one step's spread, up to
+        the end of the round (overshooting as in PlaNet, arXiv 1811.04551, section 4).
+        """
+        o, spread = posteriors["o"], self.dynamics.next_observation.spread
+        state, going = {key: part[0] for key, part in carried(posteriors).items()}, torch.ones_like(o[0, :, 0])
+        steps, losses = min(self.config.loss.overshooting, len(o) - 1), []
+        for t in range(1, 1 + steps):
+            state = self.dynamics.prior_step(state, batch["action"][t], generator)
+            going = going * ~batch["is_first"][t]
+            errors = (state["o"] - o[t]) / spread
+            losses.append((going * F.huber_loss(errors, torch.zeros_like(errors), reduction="none").sum(-1)).mean())
+        return self.config.loss.overshooting_weight * torch.stack(losses).mean()
 
     def _continue_loss(self, seen: Tensor, is_terminal: Tensor) -> Tensor:
         logits = self.continue_head(seen).squeeze(-1)

@@ -17,11 +17,10 @@ from competitor.system import use_threads
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
-from dreamer.sequence_model import State
+from dreamer.sequence_model import State, carried
 
 FIRST_SLOTS = 8
 TESTED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
-REMEMBERED = ("h", "z")  # the previous action is told by the caller: it is the one that was sent
 
 
 def load_brain(
@@ -150,9 +149,8 @@ class DreamerBrain:
     @torch.inference_mode()
     def _grow(self, slots: int) -> None:
         """Add `slots` rows to the table."""
-        fresh = self._agent.initial_state(slots)
+        # Without the previous action: the caller tells it, for it is the one that was sent.
+        fresh = carried(self._agent.initial_state(slots))
         before = len(self._table["h"]) if self._table else 0
-        self._table = {
-            key: torch.cat([self._table[key], fresh[key]]) if self._table else fresh[key] for key in REMEMBERED
-        }
+        self._table = {key: torch.cat([self._table[key], new]) if before else new for key, new in fresh.items()}
         self._free.extend(reversed(range(before, before + slots)))

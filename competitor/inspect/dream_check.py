@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from dreamer.replay import Array, Episode
-from dreamer.sequence_model import State, features, stack
+from dreamer.sequence_model import State, carried, features, stack
 from dreamer.world_model import WorldModel
 
 CONTEXT = 20
@@ -118,10 +118,8 @@ def context_state(world: WorldModel, windows: Windows, generator: Generator) -> 
     """States (windows, ...) at the end of the context, filtered from nothing."""
     is_first = torch.zeros(CONTEXT, windows.obs.shape[1], dtype=torch.bool)
     is_first[0] = True
-    seen, _ = world.dynamics.observe_sequence(
-        world.encode(windows.obs[:CONTEXT]), windows.action[:CONTEXT], is_first, None, generator
-    )
-    return {key: seen[key][-1] for key in ("h", "z")}
+    seen, _ = world.observe_sequence(windows.obs[:CONTEXT], windows.action[:CONTEXT], is_first, None, generator)
+    return {key: part[-1] for key, part in carried(seen).items()}
 
 
 @torch.no_grad()
@@ -130,8 +128,7 @@ def dream_on(world: WorldModel, windows: Windows, generator: Generator) -> State
     state = context_state(world, windows, generator)
     states = [state]
     for action in windows.action[CONTEXT:]:
-        dreamed = world.dynamics.prior_step(state, action, generator)
-        state = {key: dreamed[key] for key in ("h", "z")}
+        state = carried(world.dynamics.prior_step(state, action, generator))
         states.append(state)
     return stack(states)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from competitor.inspect.dream_check import CONTEXT, Windows, context_state, cut_windows, whole_rounds, window_starts
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode
-from dreamer.sequence_model import State, features, stack
+from dreamer.sequence_model import State, carried, features, stack
 from dreamer.world_model import WorldModel
 
 LATE = 150
@@ -123,9 +123,9 @@ def _filtered(world: WorldModel, windows: Windows) -> State:
     """Likeliest states (time, windows, ...), filtered from nothing over all steps of the windows."""
     state = world.dynamics.initial(windows.obs.shape[1])
     states, first = [], torch.ones(windows.obs.shape[1], dtype=torch.bool)
-    for embed, action in zip(world.encode(windows.obs), windows.action, strict=True):
-        drawn = world.dynamics.filter_step(state, action, embed, first, choose=methodcaller("mode"))
-        state, first = {key: drawn[key] for key in ("h", "z")}, torch.zeros_like(first)
+    for obs, action in zip(windows.obs, windows.action, strict=True):
+        state = carried(world.filter_step(state, action, obs, first, choose=methodcaller("mode")))
+        first = torch.zeros_like(first)
         states.append(state)
     return stack(states)
 

@@ -281,7 +281,8 @@ class Trainer:
         # Counted from here on: who has not learned yet has no place in the league.
         state.counters.next_evaluation = steps + config.training.evaluate_every_steps
         state.counters.next_snapshot = steps + config.league.snapshot_every_steps
-        state.agent.fit_normalizer(state.replay.observations(2 * len(state.replay)))
+        whole = 2 * len(state.replay)
+        state.agent.fit_normalizer(state.replay.observations(whole), state.replay.changes(whole))
         state.pipeline.begin_anew()
         runner = state.open_runner(config)
         self._reporter.forget_speed()

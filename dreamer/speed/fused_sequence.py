@@ -154,10 +154,10 @@ def filter_sequence(
 ) -> dict[str, Tensor]:
     """`SequenceModel.observe_sequence` without the priors: states (time, batch, ...).
 
-    weights and numbers in the order of `Weights` and `Shape`.
+    weights and numbers in the order of `Weights` and `Shape`; actions: all that the input layer sees beside z, with
+    what is_first forgets zero already.
     """
     w, shape = Weights(*weights), Shape(*numbers)
-    actions = actions.masked_fill(is_first[..., None], 0.0)
     action_part = actions @ w.input[:, shape.latent :].t()
     embed_part = embeds @ w.posterior[:, shape.hidden :].t()
     uniform = torch.rand(*actions.shape[:2], shape.groups, generator=generator, device=actions.device)
