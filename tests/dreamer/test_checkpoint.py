@@ -219,9 +219,11 @@ def test_absurd_counters_of_a_training_state_are_one_error(text: str, tmp_path: 
         load_training_state(tmp_path, updater)
 
 
-@pytest.mark.parametrize("kind", ["laprop", "adam"])
-def test_a_resumed_agent_makes_the_updates_that_the_unbroken_one_makes(tmp_path: Path, kind: str) -> None:
-    updater = tiny_updater(optimizer={"kind": kind, "warmup": 5})
+@pytest.mark.parametrize(("kind", "observed"), [("laprop", False), ("adam", False), ("laprop", True)])
+def test_a_resumed_agent_makes_the_updates_that_the_unbroken_one_makes(
+    tmp_path: Path, kind: str, observed: bool
+) -> None:
+    updater = tiny_updater(optimizer={"kind": kind, "warmup": 5}, model={"observed": observed})
     agent = updater.agent
     buffer = filled_buffer(agent.config)
     for _ in range(3):

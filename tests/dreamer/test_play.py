@@ -16,12 +16,13 @@ from dreamer.update import Updater
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 ROADS: list[Kind] = ["plain"] + (["native"] if fast.kind() == "native" else [])
-PRESETS = ["default", "seed", "debug"]
+PRESETS = ["default", "seed", "debug", "observed"]
 ODD: dict[str, Any] = {"hidden": 23, "groups": 5, "classes": 7, "units": 17}
 MIXED: list[dict[str, Any]] = [
     {"model": ODD},
     {"model": ODD | {"latent": "gaussian"}},
     {"model": ODD | {"norm": "none"}},
+    {"model": ODD | {"observed": True}},
     {"model": ODD | {"normalize": False}, "behavior": {"actor": "tanh_normal"}},
 ]
 
@@ -33,7 +34,10 @@ def chosen_again() -> Iterator[None]:
 
 
 def agent_of(preset: str) -> Dreamer:
-    config = load_config(preset=preset)
+    observed = preset == "observed"
+    config = load_config(
+        preset="default" if observed else preset, overrides=["model.observed=true"] if observed else []
+    )
     sections = {name: getattr(config, name) for name in DreamerConfig.model_fields}
     return shaken(Dreamer(DreamerConfig(**sections), seed=1))
 

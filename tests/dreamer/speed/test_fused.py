@@ -50,27 +50,41 @@ def gradients(agent: Dreamer) -> dict[str, Tensor]:
     return {name: p.grad for name, p in agent.named_parameters() if p.grad is not None}
 
 
-def world_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
-    agent = agent_with(wanted, loss={"free_nats": 0.05})
+def observed_world_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
+    return world_pass(wanted, observed=True)
+
+
+def observed_behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
+    return behavior_pass(wanted, observed=True)
+
+
+def world_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, dict[str, Tensor]]:
+    agent = agent_with(wanted, loss={"free_nats": 0.05}, model=SIZES | {"observed": observed})
     random = noise_source(8)
     hot = torch.eye(7)[torch.randint(7, (4, 5), generator=random)].flatten(1)
     context = {"h": torch.randn(4, 24, generator=random), "z": hot}
+    context |= {"o": torch.randn(4, 3, generator=random)} if observed else {}
     loss, posteriors, _ = agent.world_model.compute_loss(batch_of(agent), context, noise_source())
     loss.backward()
     return loss, posteriors, gradients(agent)
 
 
-def behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
-    agent = agent_with(wanted)
+def behavior_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, dict[str, Tensor]]:
+    agent = agent_with(wanted, model=SIZES | {"observed": observed})
     random = noise_source(9)
     start = {"h": torch.randn(300, 24, generator=random), "z": torch.zeros(300, 35)}
+    start |= {"o": torch.randn(300, 3, generator=random)} if observed else {}
     dream = agent.world_model.imagine(agent.behavior.policy, start, 4, noise_source(4), siblings=2)
     actor, critic, *_ = agent.behavior.train_step(*dream, noise_source(5))
     (actor + critic).backward()
     return actor + critic, {**dream[0], "rewards": dream[2], "continues": dream[3]}, gradients(agent)
 
 
-@pytest.mark.parametrize("run", [world_pass, behavior_pass], ids=["world model", "dream and behaviour"])
+@pytest.mark.parametrize(
+    "run",
+    [world_pass, behavior_pass, observed_world_pass, observed_behavior_pass],
+    ids=["world model", "dream and behaviour", "observed world model", "observed dream and behaviour"],
+)
 def test_loss_states_and_every_gradient_agree_with_the_plain_path(
     run: Callable[[Kind], tuple[Tensor, State, dict[str, Tensor]]],
 ) -> None:
