@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamer.config import ModelConfig
-from dreamer.networks import Linear, build_mlp, scale_output
+from dreamer.networks import build_mlp, scale_output
 
 
 class NextObservation(nn.Module):
@@ -22,7 +22,7 @@ class NextObservation(nn.Module):
         self.register_buffer("spread", torch.ones(obs_size))
         known = obs_size + action_size
         self.net = build_mlp(inputs + known, obs_size, config, units=config.units, layers=config.layers)
-        self.linear = Linear(known, obs_size, bias=False)
+        self.linear = nn.Linear(known, obs_size, bias=False)
 
     def zero_output(self) -> None:
         """Begin with a world in which nothing moves."""
