@@ -6,6 +6,7 @@ DEMO_RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_MINUTES ?= 1.5
 DEMO_ROUNDS ?= 100
 PLAY_DIR ?= runs/play
+PICTURES ?= runs/pictures
 PLAY_GAMES ?= 4
 QUICK := tests/test_arrows.py tests/competitor/test_screen.py tests/competitor/test_errors.py tests/competitor/evaluate \
 	tests/competitor/play tests/competitor/players tests/competitor/wire tests/end_to_end/test_terminals.py
@@ -15,7 +16,7 @@ AVX2_ONLY := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CP
 	HOCKEY_DREAMER_TARGET="-mavx2 -mfma"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo play test quick check format lock clean
+.PHONY: help install demo play pictures test quick check format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -53,6 +54,12 @@ play: install ## a tournament on this machine: arena with house bots, four match
 	$(BIN)/python cli.py compete champion --server $$(grep -o 'ws://[^ ]*' $$log) \
 		--token-file $(PLAY_DIR)/arena/tokens/me --records $(PLAY_DIR)/records --games $(PLAY_GAMES)
 	@$(BIN)/python cli.py matches $(PLAY_DIR)/records --last $(PLAY_GAMES)
+
+pictures: install ## draw the pictures of README and docs anew
+	rm -rf $(PICTURES)
+	$(BIN)/python cli.py evaluate champion --against strong --rounds 8 --seed 4 --record $(PICTURES)
+	$(BIN)/python cli.py watch "$$(ls -S $(PICTURES)/*-won.npz | head -1)" --export docs/round.gif
+	$(BIN)/python cli.py inspect champion --png docs/dream.png --gif docs/dream.gif
 
 test: check ## run every check and every test; ends with pytest's summary
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2

@@ -27,7 +27,6 @@ from competitor.play.npz import SUFFIX, packed, read_about, read_arrays
 from competitor.play.rounds import RewardWeights, Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.constants import MOST_STEPS
-from competitor.rink.rendering import load_pillow
 from dreamer.files import atomic_write
 from dreamer.replay import Episode
 
@@ -38,7 +37,6 @@ Result = Literal[-1, 0, 1]
 FORMAT_VERSION = 1
 KINDS = {"obs": np.float32, "actions": np.float32, "info": np.float64}
 OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
-FRAME_MS = 20
 
 
 class About(BaseModel):
@@ -217,27 +215,6 @@ def play_back(recording: Recording, engine: str = "builtin") -> Iterator[Any]:
             yield rink
     finally:
         rink.close()
-
-
-def write_gif(recording: Recording, path: Path, *, every: int = 2) -> int:
-    """Draw every `every`-th step of the recorded round into an animation; return the number of frames.
-
-    Raises PackageError without the drawing packages, OSError when the file cannot be written.
-    """
-    image = load_pillow()
-    frames = []
-    for step, rink in enumerate(play_back(recording)):
-        if step % every == 0 or step == recording.about.steps:
-            pixels = np.asarray(rink.render("rgb_array"), dtype=np.uint8)
-            frames.append(image.fromarray(pixels).quantize(64))
-    first, rest = frames[0], frames[1:]
-    atomic_write(
-        path,
-        lambda file: first.save(
-            file, format="GIF", save_all=True, append_images=rest, duration=FRAME_MS * every, loop=0
-        ),
-    )
-    return len(frames)
 
 
 def _plain(name: str) -> str:

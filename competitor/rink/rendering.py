@@ -36,6 +36,8 @@ from competitor.rink.constants import (
 from competitor.rink.simulation import Simulation, State
 
 Colour = tuple[int, int, int]
+Caption = tuple[str, str, str]
+"""What stands above a picture: the left player, the middle, the right player."""
 
 SURROUND: Colour = (38, 45, 56)
 BOARDS: Colour = (96, 108, 122)
@@ -45,6 +47,10 @@ RED: Colour = (214, 69, 65)
 BLUE: Colour = (46, 107, 198)
 PUCK: Colour = (28, 30, 34)
 BLADE: Colour = (247, 190, 56)
+
+LIGHT_RED: Colour = (255, 138, 128)
+LIGHT_BLUE: Colour = (143, 184, 255)
+FONT_PIXELS, CAPTION_Y, MARGIN = 23, 10, 45
 
 SMOOTHING = 2
 """Everything is drawn this many times larger and then scaled down, which smooths the edges."""
@@ -89,11 +95,15 @@ class Canvas:
         self._draw_rink(self._empty_rink)
         self.window: Any = None
         self.clock: Any = None
+        self._font: Any = None
         self._dismissed = False
 
-    def frame(self, rink: Simulation) -> NDArray[np.uint8]:
-        """The rink as an RGB picture (480, 600, 3)."""
-        pixels: NDArray[np.uint8] = self._pygame.surfarray.array3d(self._picture(rink))
+    def frame(self, rink: Simulation, caption: Caption | None = None) -> NDArray[np.uint8]:
+        """The rink as an RGB picture (480, 600, 3), with the caption above it."""
+        picture = self._picture(rink)
+        if caption is not None:
+            self._write(picture, caption)
+        pixels: NDArray[np.uint8] = self._pygame.surfarray.array3d(picture)
         return np.ascontiguousarray(pixels.swapaxes(0, 1))
 
     def show(self, rink: Simulation) -> None:
@@ -132,6 +142,18 @@ class Canvas:
         owner = RED if score.held_1 > 0 else BLUE if score.held_2 > 0 else LINE
         self._draw_puck((state[12], state[13]), owner)
         return self._pygame.transform.smoothscale(self._surface, (VIEW_WIDTH, VIEW_HEIGHT))
+
+    def _write(self, picture: Any, caption: Caption) -> None:
+        """Write the left, the middle and the right text into the margin above the rink."""
+        if self._font is None:
+            self._pygame.font.init()
+            self._font = self._pygame.font.Font(None, FONT_PIXELS)
+        for text, colour, place in zip(
+            caption, (LIGHT_RED, ICE, LIGHT_BLUE), ("midleft", "center", "midright"), strict=True
+        ):
+            shown = self._font.render(text, True, colour)
+            x = {"midleft": MARGIN, "center": VIEW_WIDTH / 2, "midright": VIEW_WIDTH - MARGIN}[place]
+            picture.blit(shown, shown.get_rect(**{place: (x, CAPTION_Y)}))
 
     def _draw_rink(self, surface: Any) -> None:
         draw = self._pygame.draw

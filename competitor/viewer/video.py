@@ -24,6 +24,8 @@ GIF_EVERY = 2
 LAST_S = 0.8
 """For which the end of a round is shown."""
 COLOURS = 64
+LONGEST_NAME = 22
+"""Letters that have room beside the score."""
 Pictures = Iterator[NDArray[np.uint8]]
 
 
@@ -50,11 +52,20 @@ def _pictures(items: Sequence[Item], on_item: Count) -> Pictures:
 
 
 def _match_pictures(canvas: Canvas, match: Json) -> Pictures:
+    left, right = match["names"]
     for played in match["rounds"]:
-        for frame in played["frames"]:
-            picture = canvas.frame(_rink(frame))
+        score, last = played["score"], len(played["frames"]) - 1
+        for step, frame in enumerate(played["frames"]):
+            if step == last and played["winner"]:
+                score = [score[0] + (played["winner"] > 0), score[1] + (played["winner"] < 0)]
+            middle = f"{score[0]} : {score[1]}     {step / FPS:.1f} s"
+            picture = canvas.frame(_rink(frame), (_short(left), middle, _short(right)))
             yield picture
         yield from [picture] * round(LAST_S * FPS)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 def _rink(frame: Sequence[float]) -> Any:
@@ -67,9 +78,10 @@ def _rink(frame: Sequence[float]) -> Any:
 
 def _write_gif(pictures: Pictures, path: Path) -> None:
     image = load_pillow()
-    first, *rest = (
-        image.fromarray(one).quantize(COLOURS) for step, one in enumerate(pictures) if step % GIF_EVERY == 0
-    )
+    drawn = (image.fromarray(one) for step, one in enumerate(pictures) if step % GIF_EVERY == 0)
+    first = next(drawn).quantize(COLOURS)
+    # With one palette only what moves is stored again.
+    rest = [one.quantize(palette=first, dither=image.Dither.NONE) for one in drawn]
     settings = {"save_all": True, "append_images": rest, "duration": 1000 * GIF_EVERY // FPS, "loop": 0}
     atomic_write(path, lambda file: first.save(file, format="GIF", **settings))
 

@@ -46,7 +46,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ["inspect", "champion", "--json"],
         ["inspect", "champion", "--png"],
         ["inspect", "champion", "--gif"],
-        ["replay", "round.npz", "--gif"],
+        ["watch", "round.npz", "--export"],
         ["matches", "--json"],
         [*QUICK, "--record"],
     ],
@@ -56,7 +56,8 @@ class TestPlaces:
     """Each option that names a place, with each thing that can be wrong with a place."""
 
     def place(self, arguments: list[str], folder: str) -> str:
-        return f"{folder}/a.{arguments[-1].removeprefix('--')}"
+        kind = {"--export": "gif"}.get(arguments[-1], arguments[-1].removeprefix("--"))
+        return f"{folder}/a.{kind}"
 
     def test_a_folder_that_is_a_file(self, arguments: list[str], capsys: Captured) -> None:
         Path("plain").write_text("")
@@ -93,7 +94,7 @@ class TestPlaces:
 @pytest.mark.parametrize(
     ("arguments", "suffix"),
     [
-        (["replay", "round.npz", "--gif", "x.mp4"], ".gif"),
+        (["watch", "round.npz", "--export", "x.avi"], ".html or .gif or .mp4"),
         (["inspect", "champion", "--gif", "x.GIF.png"], ".gif"),
         (["inspect", "champion", "--png", "x.jpg"], ".png"),
         (["inspect", "champion", "--png", "x"], ".png"),

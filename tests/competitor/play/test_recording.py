@@ -18,7 +18,6 @@ from competitor.play.recording import (
     record_round,
     recordings_in,
     verify_recording,
-    write_gif,
 )
 from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
@@ -217,14 +216,3 @@ def test_directory_without_recordings(tmp_path: Path) -> None:
 def test_play_back_goes_through_the_round(path: Path, short_round: Round) -> None:
     seen = [rink.obs_agent_two() for rink in play_back(load_recording(path))]
     assert np.array_equal(np.float32(seen), short_round.obs[1])
-
-
-def test_gif_has_a_frame_for_every_other_step(path: Path, tmp_path: Path, short_round: Round) -> None:
-    image = pytest.importorskip("PIL.Image")
-    pytest.importorskip("pygame")
-    target = tmp_path / "round.gif"
-    frames = write_gif(load_recording(path), target, every=4)
-    with image.open(target) as animation:
-        assert animation.format == "GIF" and animation.size == (600, 480)
-        assert 1 < animation.n_frames <= frames
-    assert frames == len({*range(0, short_round.steps + 1, 4), short_round.steps})

@@ -10,7 +10,7 @@ import pytest
 
 from competitor.errors import PackageError
 from competitor.rink import HockeyEnv
-from competitor.rink.rendering import BLUE, ICE, RED, RenderError
+from competitor.rink.rendering import BLUE, ICE, RED, Canvas, RenderError
 
 
 @pytest.fixture
@@ -39,6 +39,16 @@ def test_players_and_puck_are_where_they_are(env: HockeyEnv) -> None:
     assert pixel(frame, state, 6) == BLUE
     assert max(pixel(frame, state, 12)) < 60
     assert tuple(frame[100, 100].tolist()) == ICE
+
+
+def test_a_caption_stands_in_the_margin_above(env: HockeyEnv) -> None:
+    canvas, rink = Canvas(), env._rink
+    bare, named = canvas.frame(rink), canvas.frame(rink, ("ada", "1 : 0", "bob"))
+    changed = (bare != named).any(axis=2)
+    assert not changed[19:].any()  # the boards begin there
+    for columns in (slice(40, 120), slice(260, 340), slice(480, 560)):
+        assert changed[:19, columns].any()
+    assert np.array_equal(canvas.frame(rink), bare)
 
 
 def test_picture_follows_the_round(env: HockeyEnv) -> None:
