@@ -1,7 +1,5 @@
 """How noisy the actor's gradient is, and which steps of a dream tell it anything.
 
-    python benchmarks/actor_gradient.py CHECKPOINT [--batches 300] [--seed 0] [--json FILE]
-
 Dreams on, with the checkpoint's own world model, policy and critic, from states of rounds that it plays against weak
 and strong, and takes the gradient of one batch of dreams after the other, without changing a weight:
 
@@ -15,25 +13,25 @@ Gains come with their standard error; direction and gain are taken from differen
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Generator, Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
 from competitor.config import load_config
 from competitor.inspect.held_out import OWN, play_held_out
+from competitor.options import FILE, JSON
 from competitor.play.rounds import RewardWeights
+from competitor.screen import Table
 from dreamer.agent import Dreamer
 from dreamer.behavior import shared_luck
 from dreamer.checkpoint import load_checkpoint
@@ -155,39 +153,31 @@ def gains(directions: Gradients, gradients: Gradients) -> list[dict[str, Any]]:
     ]
 
 
-def print_tables(results: dict[str, Any]) -> None:
+def tables(results: dict[str, Any]) -> Iterator[Table]:
     """The three tables."""
-    console = Console()
-    siblings = Table("siblings", "credit, first step", "middle", "last", "noise of the gradient")
-    for one in results["siblings"]:
-        siblings.add_row(*(f"{value:.3g}" for value in one.values()))
-    console.print(siblings)
-    for name, rows in (("steps", results["steps"]), ("lambda", results["lambdas"])):
-        table = Table(f"along the mean of {name}", "gain of", "gain", "standard error")
-        for row in rows:
-            table.add_row(str(row["along"]), str(row["of"]), *(f"{value:+.4f}" for value in row["gain"]))
-        console.print(table)
+    columns = ("siblings", "credit, first step", "middle", "last", "noise of the gradient")
+    yield Table(columns, [[f"{value:.3g}" for value in one.values()] for one in results["siblings"]])
+    for name, found in (("steps", results["steps"]), ("lambda", results["lambdas"])):
+        rows = [(str(row["along"]), str(row["of"]), *(f"{value:+.4f}" for value in row["gain"])) for row in found]
+        yield Table((f"along the mean of {name}", "gain of", "gain", "standard error"), rows)
 
 
-def main() -> None:
-    """Play, dream, print the tables and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--batches", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+@click.command(help=__doc__)
+@click.argument("checkpoint", type=FILE)
+@click.option("--batches", default=300, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@JSON
+def main(checkpoint: Path, batches: int, seed: int, json_path: Path | None) -> None:
+    """Play, dream and report."""
     torch.set_num_threads(1)
-    agent, card = load_checkpoint(arguments.checkpoint)
+    agent, card = load_checkpoint(checkpoint)
     weights = RewardWeights(**load_config().reward.model_dump())
-    rounds = play_held_out(agent, weights, arguments.seed, basic=0, own=ROUNDS).episodes[OWN]
-    dreams, lambda_ = Dreams(agent, rounds, arguments.seed), agent.config.behavior.lambda_
-    results: dict[str, Any] = {"sha256": card["sha256"], "updates": card["updates"], "batches": arguments.batches}
-    results["siblings"] = measure_siblings(dreams, arguments.batches, lambda_)
-    results["steps"], results["lambdas"] = measure_agreement(dreams, arguments.batches, lambda_)
-    print_tables(results)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    rounds = play_held_out(agent, weights, seed, basic=0, own=ROUNDS).episodes[OWN]
+    dreams, lambda_ = Dreams(agent, rounds, seed), agent.config.behavior.lambda_
+    results: dict[str, Any] = {"sha256": card["sha256"], "updates": card["updates"], "batches": batches}
+    results["siblings"] = measure_siblings(dreams, batches, lambda_)
+    results["steps"], results["lambdas"] = measure_agreement(dreams, batches, lambda_)
+    report(results, json_path, *tables(results))
 
 
 if __name__ == "__main__":

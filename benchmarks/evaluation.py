@@ -1,31 +1,28 @@
 """How fast the default model is evaluated against the basic opponents, and on how many rinks at once.
 
-    python benchmarks/evaluation.py [--rounds 1000] [--checkpoint FILE] [--threads N] [--json FILE]
-
 Without a checkpoint a new agent of the default size plays: its rounds are long, so this is the slow case. The
 numbers of rinks are tried with fewer rounds; the best of them then plays the full number.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import resource
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import click
 import torch
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
 from competitor.config import load_config
 from competitor.evaluate.evaluation import evaluate
+from competitor.options import JSON, ROUNDS
 from competitor.players import DreamerPlayer, Player, make_player
+from competitor.screen import Table
 from dreamer.agent import Dreamer
 
 RINKS = (16, 32, 64, 128, 256)
@@ -56,72 +53,61 @@ def agent_player(checkpoint: str | None) -> Player:
 
 def measure(player: Player, opponent: str, *, rounds: int, rinks: int) -> Measurement:
     """Evaluate once."""
-    report = evaluate(player, {opponent: make_player(opponent, seed=1)}, rounds=rounds, seed=1, rinks=rinks)
-    result = report.results[0]
+    found = evaluate(player, {opponent: make_player(opponent, seed=1)}, rounds=rounds, seed=1, rinks=rinks)
+    result = found.results[0]
     return Measurement(
         opponent=opponent,
         rinks=rinks,
         rounds=result.rounds,
-        seconds=report.seconds,
-        rounds_per_s=result.rounds / report.seconds,
-        steps_per_s=result.rounds * result.mean_steps / report.seconds,
+        seconds=found.seconds,
+        rounds_per_s=result.rounds / found.seconds,
+        steps_per_s=result.rounds * result.mean_steps / found.seconds,
         win_rate=result.win_rate,
         ci95=result.ci95,
     )
 
 
-def print_table(title: str, measurements: list[Measurement]) -> None:
-    """Print one line per measurement."""
-    table = Table(title=title)
-    for column in ("opponent", "rinks", "rounds", "seconds", "rounds/s", "steps/s", "win rate (95 %)"):
-        table.add_column(column, justify="right")
-    for one in measurements:
-        low, high = one.ci95
-        table.add_row(
+def table_of(title: str, measurements: list[Measurement]) -> Table:
+    """One line per measurement."""
+    rows = [
+        (
             one.opponent,
             str(one.rinks),
             str(one.rounds),
             f"{one.seconds:.1f}",
             f"{one.rounds_per_s:.1f}",
             f"{one.steps_per_s:,.0f}",
-            f"{one.win_rate:.1%} ({low:.1%}-{high:.1%})",
+            f"{one.win_rate:.1%} ({one.ci95[0]:.1%}-{one.ci95[1]:.1%})",
         )
-    Console().print(table)
+        for one in measurements
+    ]
+    return Table(("opponent", "rinks", "rounds", "seconds", "rounds/s", "steps/s", "win rate (95 %)"), rows, title)
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=1000, help="rounds against each opponent")
-    parser.add_argument("--checkpoint", help="whom to evaluate; a new agent without it")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of the network")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Measure, print the tables, write the JSON; the exit code says whether the limit was kept."""
-    arguments = parse()
-    torch.set_num_threads(arguments.threads)
-    player = agent_player(arguments.checkpoint)
+@click.command(help=__doc__)
+@click.option("--rounds", type=ROUNDS, default=1000, show_default=True, help="Rounds against each opponent.")
+@click.option("--checkpoint", help="Whom to evaluate; a new agent without it.")
+@click.option("--threads", type=int, default=os.cpu_count() or 1, show_default=True, help="Threads of the network.")
+@JSON
+def main(rounds: int, checkpoint: str | None, threads: int, json_path: Path | None) -> None:
+    """Measure and report; the exit code says whether the limit was kept."""
+    torch.set_num_threads(threads)
+    player = agent_player(checkpoint)
     trials = [measure(player, "strong", rounds=TRIAL_ROUNDS, rinks=rinks) for rinks in RINKS]
-    print_table(f"{player.name}: how many rinks at once", trials)
     best = max(trials, key=lambda trial: trial.rounds_per_s).rinks
-    full = [measure(player, name, rounds=arguments.rounds, rinks=best) for name in ("weak", "strong")]
-    print_table(f"{player.name}: {arguments.rounds} rounds", full)
+    full = [measure(player, name, rounds=rounds, rinks=best) for name in ("weak", "strong")]
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     slowest_s = max(one.seconds / one.rounds * 1000 for one in full)
+    figures = {
+        "threads": threads,
+        "trials": [asdict(one) for one in trials],
+        "full": [asdict(one) for one in full],
+        "seconds_per_1000_rounds": slowest_s,
+        "peak_memory_mb": rss_mb,
+    }
+    tables = table_of(f"{player.name}: how many rinks at once", trials), table_of(f"{player.name}: the rounds", full)
+    report(figures, json_path, *tables)
     print(f"1,000 rounds in {slowest_s:.1f} s (limit {LIMIT_S:.0f} s); peak memory {rss_mb:.0f} MB")
-    if arguments.json:
-        figures = {
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            "threads": arguments.threads,
-            "trials": [asdict(one) for one in trials],
-            "full": [asdict(one) for one in full],
-            "seconds_per_1000_rounds": slowest_s,
-            "peak_memory_mb": rss_mb,
-        }
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     sys.exit(slowest_s > LIMIT_S)
 
 

@@ -27,8 +27,6 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -39,7 +37,7 @@ from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
 from competitor.inspect.rink_axes import need_matplotlib, save_png
 from competitor.players import DreamerPlayer, make_player
-from competitor.screen import counter
+from competitor.screen import Table, counter, print_table
 from competitor.system import code_version, stopping_on_signals
 from competitor.train.display import make_display
 from competitor.train.report import dream_metrics
@@ -187,34 +185,30 @@ def dream(trainer: Trainer) -> dict[str, float | None]:
 
 def print_tables(points: list[Point]) -> None:
     """One line per point: how well it plays, and how well it dreams."""
-    console = Console(width=100)
-    console.print(_results_table(points))
-    console.print(_dream_table([point for point in points if "dream" in point]))
+    print_table(_results_table(points))
+    print_table(_dream_table([point for point in points if "dream" in point]))
 
 
 def _results_table(points: list[Point]) -> Table:
-    table = Table(title="deterministic policy, won/drawn/lost and won in % (95 %)", title_justify="left")
-    for column in ("minutes", "updates", "steps", *(part for name in OPPONENTS for part in (name, "won"))):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for point in points:
         cells = [f"{point['minutes']:.1f}", f"{point['updates']:,}", f"{point['environment_steps']:,}"]
         for one in point["against"].values():
             low, high = one["ci95"]
             cells.append(f"{one['wins']}/{one['draws']}/{one['losses']}")
             cells.append(f"{100 * one['win_rate']:.1f} ({100 * low:.0f}-{100 * high:.0f})")
-        table.add_row(*cells)
-    return table
+        rows.append(cells)
+    columns = ["minutes", "updates", "steps", *(part for name in OPPONENTS for part in (name, "won"))]
+    return Table(columns, rows, "deterministic policy, won/drawn/lost and won in % (95 %)", texts=0)
 
 
 def _dream_table(points: list[Point]) -> Table:
-    table = Table(title="the dream: median errors in units, shares, bias of 15 steps", title_justify="left")
     names = list(points[0]["dream"]) if points else []
-    for column in ("minutes", *names):
-        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
-    for point in points:
-        numbers = (point["dream"][name] for name in names)
-        table.add_row(f"{point['minutes']:.1f}", *["-" if one is None else f"{one:.2f}" for one in numbers])
-    return table
+    numbers = ([point["dream"][name] for name in names] for point in points)
+    cells = (["-" if one is None else f"{one:.2f}" for one in row] for row in numbers)
+    rows = [[f"{point['minutes']:.1f}", *row] for point, row in zip(points, cells, strict=True)]
+    columns = ["minutes", *(name.replace("_", " ") for name in names)]
+    return Table(columns, rows, "the dream: median errors in units, shares, bias of 15 steps", texts=0)
 
 
 def draw(points: list[Point], title: str, path: Path) -> None:

@@ -1,15 +1,11 @@
 """How much memory training and evaluation need, with a replay of a million environment steps.
 
-    python benchmarks/memory.py [--steps 1000000] [--json FILE]
-
 Each part runs in a process of its own; resident memory is what Linux reports for it. "highest" includes the
 peak while everything for --resume is saved.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import resource
 import sys
@@ -18,17 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
 from competitor.config import Config, load_config
 from competitor.evaluate.evaluation import evaluate
+from competitor.options import JSON
 from competitor.play.rounds import RewardWeights, Round
 from competitor.play.warmup import play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer
+from competitor.screen import Table
 from competitor.train.selfplay import Trainer
 from competitor.train.sizes import mirror, sizes
 from dreamer.agent import Dreamer
@@ -116,31 +114,25 @@ def in_a_process_of_its_own(part: Callable[[int], Result], steps: int) -> Result
         return pool.apply(part, (steps,))
 
 
-def main() -> None:
-    """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps in the replay")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    arguments = parser.parse_args()
-    result: Result = {"environment_steps": float(arguments.steps)}
+ROWS = (
+    ("replay, per million environment steps (both views)", "replay_mb_per_million_steps", REPLAY_LIMIT_MB),
+    ("training, replay filled", "training_filled_mb", TRAINING_LIMIT_MB),
+    ("training, after updates and a save", "training_mb", TRAINING_LIMIT_MB),
+    ("training, highest (while saving)", "training_highest_mb", TRAINING_LIMIT_MB),
+    ("evaluation, highest", "evaluation_mb", EVALUATION_LIMIT_MB),
+)
+
+
+@click.command(help=__doc__)
+@click.option("--steps", default=1_000_000, show_default=True, help="Environment steps in the replay.")
+@JSON
+def main(steps: int, json_path: Path | None) -> None:
+    """Measure and report."""
+    result: Result = {"environment_steps": float(steps)}
     for part in (measure_replay, measure_training, measure_evaluation):
-        result |= in_a_process_of_its_own(part, arguments.steps)
-    table = Table("what", "MB", "limit", title=f"Memory, {arguments.steps:,} environment steps in the replay")
-    for what, key, limit in (
-        (
-            "replay, per million environment steps (both views)",
-            "replay_mb_per_million_steps",
-            REPLAY_LIMIT_MB,
-        ),
-        ("training, replay filled", "training_filled_mb", TRAINING_LIMIT_MB),
-        ("training, after updates and a save", "training_mb", TRAINING_LIMIT_MB),
-        ("training, highest (while saving)", "training_highest_mb", TRAINING_LIMIT_MB),
-        ("evaluation, highest", "evaluation_mb", EVALUATION_LIMIT_MB),
-    ):
-        table.add_row(what, f"{result[key]:.0f}", f"{limit:.0f}")
-    Console().print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        result |= in_a_process_of_its_own(part, steps)
+    rows = [(what, f"{result[key]:.0f}", f"{limit:.0f}") for what, key, limit in ROWS]
+    report(result, json_path, Table(("what", "MB", "limit"), rows, f"{steps:,} environment steps in the replay"))
 
 
 if __name__ == "__main__":

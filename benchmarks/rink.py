@@ -1,18 +1,12 @@
 """Steps per second of the rink, alone and beside the course's `hockey` package where it is installed.
 
-    python benchmarks/rink.py [--steps 20000] [--repeats 5] [--json FILE]
-
 One process, one thread. Times are processor time, and every figure is the best of the repeats: other programs
 on the machine only ever slow a run down.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -20,16 +14,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import click
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
 from competitor.errors import EngineError
+from competitor.options import JSON
 from competitor.rink import BasicOpponent, RinkBatch, make_rink, simulation
 from competitor.rink.bindings import step_world
 from competitor.rink.engines import check_engine
+from competitor.screen import Table
 
 RINKS = 32
 
@@ -118,19 +114,13 @@ def measure(steps: int, repeats: int, engines: list[str]) -> list[dict[str, Any]
 
 def table_of(results: list[dict[str, Any]]) -> Table:
     compared = results[0]["ratio"] is not None
-    table = Table(title="The rink, steps per second")
-    table.add_column("case")
-    for title in ("built-in", "us/step", "of it Box2D", *(("hockey", "ratio") if compared else ())):
-        table.add_column(title, justify="right")
+    rows = []
     for entry in results:
         rates = entry["steps_per_s"]
-        cells = [f"{rates['builtin']:,}", f"{entry['step_us']:.1f}", f"{entry['box2d_us']:.1f}"]
-        if compared:
-            cells += [f"{rates['hockey']:,}", f"{entry['ratio']:.1f}"]
-        table.add_row(entry["case"], *cells)
-    if not compared:
-        table.caption = "The hockey package is not installed: nothing to compare with."
-    return table
+        cells = [entry["case"], f"{rates['builtin']:,}", f"{entry['step_us']:.1f}", f"{entry['box2d_us']:.1f}"]
+        rows.append([*cells, *((f"{rates['hockey']:,}", f"{entry['ratio']:.1f}") if compared else ())])
+    columns = ["case", "built-in", "us/step", "of it Box2D", *(("hockey", "ratio") if compared else ())]
+    return Table(columns, rows, "The rink, steps per second")
 
 
 def installed_engines() -> list[str]:
@@ -141,17 +131,17 @@ def installed_engines() -> list[str]:
     return ["builtin", "hockey"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=20_000, help="environment steps of one run")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each case, of which the best counts")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    results = measure(arguments.steps, arguments.repeats, installed_engines())
-    Console().print(table_of(results))
-    if arguments.json:
-        machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-        arguments.json.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+@click.command(help=__doc__)
+@click.option("--steps", default=20_000, show_default=True, help="Environment steps of one run.")
+@click.option("--repeats", default=5, show_default=True, help="Runs of each case, of which the best counts.")
+@JSON
+def main(steps: int, repeats: int, json_path: Path | None) -> None:
+    """Measure and report."""
+    engines = installed_engines()
+    results = measure(steps, repeats, engines)
+    report({"results": results}, json_path, table_of(results))
+    if len(engines) == 1:
+        print("The hockey package is not installed: nothing to compare with.")
 
 
 if __name__ == "__main__":

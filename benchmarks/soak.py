@@ -1,7 +1,5 @@
 """Whether the daemon stays as it is: memory and open files over a run as long as an hour of a tournament.
 
-    python benchmarks/soak.py [--matches 500] [--at-once 8] [--json FILE]
-
 On the real server one connection plays a match of 685 steps in about 7 seconds, waiting included: 500 matches an hour.
 Here a bare server (benchmarks/load_server.py) sends the steps of as many matches as fast as they are answered, hangs up
 after every 10 matches of a connection, and the daemon gets a SIGHUP (reload) every 10 seconds. Memory and file
@@ -10,10 +8,7 @@ descriptors are read every half second; compared are the medians of the second a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import platform
 import signal
 import statistics
 import sys
@@ -23,14 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
 from benchmarks.latency import SERVERS, Cores, share_cores, start_daemon
 from benchmarks.load_server import Load
+from competitor.options import JSON
+from competitor.screen import Table
 
 CORES = 2  # for the daemon
 STEPS = 685
@@ -94,9 +91,8 @@ def growth(samples: Sequence[Sample]) -> dict[str, float]:
     return found
 
 
-def print_table(results: Sequence[dict[str, Any]]) -> None:
+def table_of(results: Sequence[dict[str, Any]]) -> Table:
     """One column per wire."""
-    table = Table("", *[result["wire"] for result in results])
     rows = {
         "matches": "{matches:,}",
         "steps": "{steps:,}",
@@ -108,25 +104,21 @@ def print_table(results: Sequence[dict[str, Any]]) -> None:
         "open files, second quarter": "{files_early:.0f}",
         "open files, last quarter": "{files_late:.0f}",
     }
-    for text, form in rows.items():
-        table.add_row(text, *[form.format(**result) for result in results])
-    Console().print(table)
+    cells = [[text, *[form.format(**result) for result in results]] for text, form in rows.items()]
+    return Table(["", *[result["wire"] for result in results]], cells)
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.option("--matches", default=500, show_default=True)
+@click.option("--at-once", default=8, show_default=True)
+@click.option("--checkpoint", default="champion", show_default=True)
+@JSON
+def main(matches: int, at_once: int, checkpoint: str, json_path: Path | None) -> None:
     """Soak both wires."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--matches", type=int, default=500)
-    parser.add_argument("--at-once", type=int, default=8)
-    parser.add_argument("--checkpoint", default="champion")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    work = (arguments.matches, arguments.at_once, arguments.checkpoint, share_cores(CORES))
-    results = [asyncio.run(soak(wire, *work)) for wire in SERVERS]
-    print_table(results)
-    if arguments.json:
-        kept = [{key: value for key, value in result.items() if key != "samples"} for result in results]
-        arguments.json.write_text(json.dumps({"machine": platform.platform(), "results": kept}, indent=2) + "\n")
+    cores = share_cores(CORES)
+    results = [asyncio.run(soak(wire, matches, at_once, checkpoint, cores)) for wire in SERVERS]
+    kept = [{key: value for key, value in result.items() if key != "samples"} for result in results]
+    report({"results": kept}, json_path, table_of(results))
 
 
 if __name__ == "__main__":

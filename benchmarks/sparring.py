@@ -1,26 +1,24 @@
 """How the sparring partners play, and what an action of theirs costs.
 
-    python benchmarks/sparring.py [--rounds 200] [--seed 1] [--against weak,strong,champion] [--json FILE]
-
 Plays every partner that ships anew; one process, one thread.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import platform
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
+from competitor.options import JSON, ROUNDS
 from competitor.players.sparring import SparringPlayer, partner_names, partner_path, read_partner
 from competitor.screen import counter
 from competitor.sparring.partner import AGAINST, measure
@@ -42,40 +40,30 @@ def microseconds_per_action(player: SparringPlayer) -> float:
     return 1e6 * min(times) / SLOTS
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--against", default=",".join(AGAINST))
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+@click.command(help=__doc__)
+@click.option("--rounds", type=ROUNDS, default=200, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--against", default=",".join(AGAINST), show_default=True)
+@JSON
+def main(rounds: int, seed: int, against: str, json_path: Path | None) -> None:
+    """Play, time and report."""
     torch.set_num_threads(1)
-    against, names = arguments.against.split(","), partner_names()
+    opponents, names = against.split(","), partner_names()
     cards, results = [], list[dict[str, Any]]()
     with counter("rounds") as count:
-        done, total = itertools.count(1), arguments.rounds * len(against) * len(names)
+        done, total = itertools.count(1), rounds * len(opponents) * len(names)
         for name in names:
             policy, card = read_partner(partner_path(name))
             player = SparringPlayer(policy, name, repeat=card.repeat)
             measured, plays = measure(
-                player,
-                against,
-                rounds=arguments.rounds,
-                seed=arguments.seed,
-                on_round=lambda _: count(next(done), total),
+                player, opponents, rounds=rounds, seed=seed, on_round=lambda _: count(next(done), total)
             )
             cards.append(card.model_copy(update={"results": measured, "plays": plays}))
             cost = round(microseconds_per_action(player), 1)
             results.append({"partner": name, "results": measured, "plays": plays, "action_us": cost})
+    report({"rounds": rounds, "partners": results}, json_path)
     print_partners(cards)
     print(f"an action of one slot: {max(entry['action_us'] for entry in results)} us at most ({SLOTS} slots)")
-    if arguments.json:
-        report = {
-            "machine": platform.processor() or platform.machine(),
-            "rounds": arguments.rounds,
-            "partners": results,
-        }
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
