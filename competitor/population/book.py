@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from competitor.errors import ResumeError
 from competitor.evaluate.cross_table import CrossTable
 from competitor.evaluate.results import SprtReport
+from competitor.options import written
 from dreamer.files import atomic_write_text
 
 BOOK = "book.json"
@@ -141,5 +142,6 @@ class Book(Part):
         return book
 
     def write(self, directory: Path) -> None:
-        """Write the book whole or not at all. Raises OSError."""
-        atomic_write_text(directory / BOOK, self.model_dump_json(indent=1) + "\n")
+        """Write the book whole or not at all. Raises StorageError."""
+        with written(directory / BOOK):
+            atomic_write_text(directory / BOOK, self.model_dump_json(indent=1) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,6 +24,7 @@ class RayWorkers:
     def __init__(self, address: str, count: int) -> None:
         if importlib.util.find_spec("ray") is None:
             raise PackageError(missing_extra("--ray", "cluster"))
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of a population unasked
         self._ray: Any = importlib.import_module("ray")
         self.count = count
         more = {"num_cpus": count, "include_dashboard": False} if address == LOCAL else {}
@@ -39,11 +41,12 @@ class RayWorkers:
         reference = self._task.remote(turn)
         self._running.append(reference)
         code: Future[int] = Future()
-        reference.future().add_done_callback(lambda done: code.set_result(self._code(done)))
+        reference.future().add_done_callback(lambda done: code.set_result(self._code(reference, done)))
         return code
 
-    def _code(self, done: Future[int]) -> int:
+    def _code(self, reference: Any, done: Future[int]) -> int:
         """A task that was cancelled has saved; one whose worker has died has not."""
+        self._running.remove(reference)
         error = done.exception()
         if error is None:
             return done.result()

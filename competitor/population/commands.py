@@ -14,7 +14,7 @@ import click
 
 from competitor.errors import EXIT_INTERRUPTED, BusyError, ConfigError, PackageError, missing_extra
 from competitor.options import CONFIG, FOLDER, JSON, ROUNDS, SET, also_written
-from competitor.screen import counter
+from competitor.screen import counter, print_line
 from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
 
 if TYPE_CHECKING:
@@ -55,8 +55,11 @@ def league() -> None:
 @click.option("--preset", help="Settings of all trainings.  [default: default]")
 @SET
 @click.option("--start-from", "source", metavar="CHECKPOINT", help="The main agent and first champion, to begin with.")
-@click.option("--exploiters", type=click.IntRange(1, 64), help="How many exploiters.  [default: workers but one]")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Trainings at once.  [default: the processor's cores]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    help="Trainings at once; one of them is the main agent's.  [default: the processor's cores]",
+)
 @click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
 @click.option("--turn", type=MINUTES, default=15.0, show_default=True, help="Minutes that a learner trains at a time.")
 @click.option("--life", type=MINUTES, default=120.0, show_default=True, help="Minutes until an exploiter begins again.")
@@ -68,7 +71,6 @@ def run(
     preset: str | None,
     overrides: tuple[str, ...],
     source: str | None,
-    exploiters: int | None,
     workers: int | None,
     minutes: float,
     turn: float,
@@ -90,13 +92,11 @@ def run(
 
     count = workers or os.cpu_count() or 1
     if Book.exists(directory):
-        if any(value for value in (config_path, preset, overrides, source, exploiters)):
-            raise click.UsageError(
-                f"{directory} has its own settings: drop --config, --preset, --set, --start-from and --exploiters"
-            )
+        if any(value for value in (config_path, preset, overrides, source)):
+            raise click.UsageError(f"{directory} has its own settings: drop --config, --preset, --set and --start-from")
     else:
         settings = load_config(config_path, preset or "default", (*overrides, *ALWAYS))
-        _begin(directory, settings.to_toml(), source, exploiters or max(1, count - 1))
+        _begin(directory, settings.to_toml(), source)
     use_threads(1)
     with sole_writer(directory, f"the population {directory}"):
         config = load_config(directory / CONFIG)
@@ -112,21 +112,21 @@ def run(
                 life_minutes=life,
                 sac=_has_sbx(),
                 clock=time.monotonic,
-                say=lambda line: click.echo(f"{datetime.now():%H:%M:%S}  {line}"),
+                say=lambda line: print_line(f"{datetime.now():%H:%M:%S}  {line}"),
                 count=shown,
             )
-            click.echo(f"running {directory} on {count} workers (Ctrl-C saves and stops)")
+            print_line(f"running {directory} on {count} workers (Ctrl-C saves and stops)")
             with stopping_on_signals(population.stop) as signals:
                 population.run(minutes=minutes)
-    click.echo(f"all is saved in {directory}; continue with: {command_line('league', directory)}")
+    print_line(f"all is saved in {directory}; continue with: {command_line('league', directory)}")
     return EXIT_INTERRUPTED if signals else 0
 
 
-def _begin(directory: Path, settings: str, source: str | None, exploiters: int) -> None:
+def _begin(directory: Path, settings: str, source: str | None) -> None:
     """Make a new population; its book is written last, without it the directory is none."""
     from competitor.evaluate.card import weights_of
     from competitor.population.book import NEWEST, Book, Learner, Member
-    from competitor.population.roles import CONFIG, freeze, kind_of
+    from competitor.population.roles import CONFIG, freeze
     from dreamer.checkpoint import read_card
     from dreamer.files import atomic_write_text
 
@@ -143,10 +143,6 @@ def _begin(directory: Path, settings: str, source: str | None, exploiters: int) 
         freeze(weights, directory / NEWEST)
         book.enter(Member(name="start", role="main", player="members/start.safetensors"))
         book.champion = book.learners[0].begins_from = "start"
-    for number in range(1, exploiters + 1):
-        learner = Learner(name=f"exploiter-{number}", role="exploiter", kind=kind_of(1, sac=_has_sbx())[0])
-        learner.begins_from = book.champion if learner.kind == "dreamer" else ""
-        book.learners.append(learner)
     book.write(directory)
 
 
@@ -238,10 +234,10 @@ def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: 
     run_path = Path("runs") / "sparring" / f"exploiter-{datetime.now():%Y%m%d-%H%M%S}"
     with counter("rounds") as count:
         result, was_stopped = measure_exploitability(
-            checkpoint, run_path, minutes=minutes, rounds=rounds, seed=seed, say=click.echo, count=count
+            checkpoint, run_path, minutes=minutes, rounds=rounds, seed=seed, say=print_line, count=count
         )
     with also_written(json_path, result.to_json()):
-        click.echo(result.line)
+        print_line(result.line)
     if on_card and not was_stopped:
         write_on_card(checkpoint, lambda card: {"exploitability": result.to_dict()})
     return EXIT_INTERRUPTED if was_stopped else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from competitor.errors import EXIT_INTERRUPTED, CompetitorError
 from competitor.population.book import NEWEST, Book, Learner, Member
 from competitor.population.judge import Judge, choose_met
-from competitor.population.roles import begin_again, freeze, learned, opponents_of, turn_of
+from competitor.population.roles import add_exploiters, begin_again, freeze, learned, opponents_of, turn_of
 from competitor.population.workers import LOST, Workers
 from competitor.screen import Count
 
@@ -62,6 +62,7 @@ class Population:
         self._ran: dict[str, int] = {}
         self._ready_at: dict[str, float] = {}
         self._stopped = False
+        add_exploiters(book, workers.count - 1, sac=sac)
 
     def stop(self) -> None:
         """End `run` once every learner has saved. Safe in a signal handler."""
@@ -70,7 +71,7 @@ class Population:
     def run(self, *, minutes: float = 0.0) -> None:
         """Run turns until `stop` is called or `minutes` have passed (0: no limit); then all learners are saved.
 
-        Raises CompetitorError when the main agent's turns fail, OSError when something cannot be written.
+        Raises CompetitorError when the main agent's turns fail, StorageError when something cannot be written.
         """
         ends_at = self._clock() + 60 * minutes if minutes else float("inf")
         try:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+from competitor.options import written
 from competitor.population.book import NEWEST, Book, Kind, Learner, Member
 from competitor.population.workers import Turn
 from dreamer.files import atomic_write
@@ -56,6 +59,14 @@ def begin_again(exploiter: Learner, book: Book, *, sac: bool) -> None:
     exploiter.minutes, exploiter.turns, exploiter.failures = 0.0, 0, 0
 
 
+def add_exploiters(book: Book, count: int, *, sac: bool) -> None:
+    """Let there be `count` exploiters, at least one; their first generations begin in different ways."""
+    for number in range(1 + sum(learner.role == "exploiter" for learner in book.learners), max(1, count) + 1):
+        exploiter = Learner(name=f"exploiter-{number}", role="exploiter", generation=number - 1)
+        begin_again(exploiter, book, sac=sac)
+        book.learners.append(exploiter)
+
+
 def kind_of(generation: int, *, sac: bool) -> tuple[Kind, bool]:
     """The kind of an exploiter's generation, and whether it begins with the weights of an older self."""
     ways: list[tuple[Kind, bool]] = [("sac", False), ("dreamer", True), ("dreamer", False)]
@@ -97,7 +108,12 @@ def learned(learner: Learner, directory: Path) -> Path | None:
 
 
 def freeze(weights: Path, target: Path) -> None:
-    """Copy weights and the card beside them to `target` (.safetensors), the weights last. Raises OSError."""
+    """Copy weights and the card beside them to `target` (.safetensors), the weights last. Raises StorageError."""
     for suffix in (".json", ".safetensors"):
         content = weights.with_suffix(suffix).read_bytes()
-        atomic_write(target.with_suffix(suffix), lambda file, content=content: file.write(content))  # type: ignore[misc]
+        with written(target):
+            atomic_write(target.with_suffix(suffix), partial(_write, content))
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

@@ -19,7 +19,7 @@ from competitor.errors import BusyError
 from competitor.population.book import Book
 
 ROOT = Path(cli.__file__).parent
-SMALL = ["--preset", "debug", "--set", "training.evaluate_every_steps=1000000", "--exploiters", "1"]
+SMALL = ["--preset", "debug", "--set", "training.evaluate_every_steps=1000000"]
 SHORT = ["--workers", "2", "--turn", "0.03", "--life", "0.05", "--rounds", "2"]
 pytestmark = pytest.mark.slow
 Fails = Callable[..., str]

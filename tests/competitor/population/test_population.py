@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from competitor.config import Config
-from competitor.errors import CompetitorError, ResumeError
+from competitor.errors import CompetitorError, ResumeError, StorageError
 from competitor.population import judge as judging
 from competitor.population import population as module
 from competitor.population.book import NEWEST, Book, Learner, Member
 from competitor.population.judge import Judge, choose_met
 from competitor.population.population import Population
-from competitor.population.roles import begin_again, opponents_of, turn_of
+from competitor.population.roles import add_exploiters, begin_again, opponents_of, turn_of
 from competitor.population.workers import LOST, Turn
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
@@ -142,6 +142,14 @@ def test_generations_take_turns_in_how_they_begin() -> None:
     assert learner.kind == "dreamer"
 
 
+def test_there_is_an_exploiter_for_every_worker_but_one_and_they_begin_in_different_ways() -> None:
+    book = Book(learners=[Learner(name="main", role="main")])
+    for count, exploiters in ((0, 1), (3, 3), (2, 3)):
+        add_exploiters(book, count, sac=True)
+        assert [learner.name for learner in book.learners[1:]] == [f"exploiter-{n}" for n in range(1, exploiters + 1)]
+    assert [learner.kind for learner in book.learners[1:]] == ["sac", "dreamer", "dreamer"]
+
+
 def test_who_takes_no_points_is_retired_and_comes_back_when_it_does() -> None:
     book = a_book()
     book.members = [exploiter(f"e-{number}", number / 20) for number in range(12)]
@@ -251,6 +259,12 @@ def test_nothing_is_judged_any_more_once_the_user_wants_to_stop(directory: Path,
     who.run()
     assert book.champion == "" and of(book, "main").turns == 1
     assert Book.read(directory) == book
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "book.json").mkdir()
+    with pytest.raises(StorageError, match=r"book\.json cannot be written"):
+        a_book().write(tmp_path)
 
 
 def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:
