@@ -43,7 +43,7 @@ from competitor.screen import ReaderLeft, open_output, plain
 from competitor.sparring.commands import sparring
 from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt
 from competitor.train.commands import plot, runs, train
-from competitor.viewer.commands import watch
+from competitor.viewer.commands import play, watch
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -70,6 +70,7 @@ COMMANDS = (
     arena,
     league,
     sparring,
+    play,
     watch,
     replay,
     inspect,

@@ -190,6 +190,11 @@ class RoundRunner:
         self._play(actions)
 
     @property
+    def obs(self) -> Array:
+        """Both players' views (2, rinks, 18) as they are now; on a rink whose round has ended those of its next one."""
+        return self._batch.obs
+
+    @property
     def active(self) -> int:
         """Return how many rinks have a running round."""
         return int(self._states.running.sum())

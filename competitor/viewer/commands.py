@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from competitor.options import PORT, ResultFile, written
+from competitor.options import PORT, SEED, ResultFile, ResultFolder, written
 from competitor.screen import print_line
 
 MOST_EXPORTED = 50
 """Recordings in one file: more make it too large to be sent, or to be opened."""
+HUMAN = "records/human"
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address.")
 
@@ -64,3 +65,50 @@ def watch(target: Path, agent: str | None, export: Path | None, host: str, port:
 
             write_video(gallery.items, export, count)
     print_line(f"written to {export}")
+
+
+@click.command()
+@click.argument("players", metavar="[PLAYER]...", nargs=-1)
+@click.option(
+    "--record", "folder", type=ResultFolder(), default="records/human", show_default=True, help="Keeps rounds."
+)
+@click.option("--name", default="human", show_default=True, help="What you are called in recordings.")
+@SEED
+@HOST
+@click.option("--port", type=PORT, default=8091, show_default=True, help="Port of the page, 0: any.")
+@NO_BROWSER
+def play(
+    players: tuple[str, ...], folder: Path, name: str, seed: int | None, host: str, port: int, no_browser: bool
+) -> None:
+    """Play against the agent in the browser, with keyboard, mouse or gamepad.
+
+    PLAYER: a checkpoint, a run (its best), champion (the shipped agent) or any other player as in evaluate. The page
+    also offers champion, weak, strong, random and the sparring partners. Rounds are kept as recordings: watch shows
+    them, and train --replay learns from them.
+
+    \b
+    Examples:
+      cli.py play
+      cli.py play runs/first sparring:striker
+      cli.py train --resume runs/first --replay records/human
+    """
+    import numpy as np
+
+    from competitor.players import make_player
+    from competitor.players.sparring import PREFIX, partner_names
+    from competitor.system import sole_writer, use_threads
+    from competitor.viewer.game import RoundKeeper
+    from competitor.viewer.play import Table, play_app
+    from competitor.viewer.web import new_token, serve
+
+    use_threads(1)
+    shipped = ("champion", "weak", "strong", "random", *(PREFIX + partner for partner in partner_names()))
+    opponents = list(dict.fromkeys((*players, *shipped)))
+    chance = np.random.default_rng(seed)
+    loaded = {spec: make_player(spec, seed=int(chance.integers(2**31))) for spec in players or opponents[:1]}
+    with written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder, f"the folder {folder}"):
+        token = new_token()
+        table = Table(opponents, loaded, RoundKeeper(folder, name), name, chance)
+        serve(play_app(table, token), token, host, port, browser=not no_browser, say=print_line)

@@ -21,9 +21,9 @@ From a server:     viewer.follow("/live/7")   server-sent events `begin`, `push`
                    ends it. It connects again by itself: the first event is then a `begin` with all steps so far.
                    viewer.unfollow()
 
-Attributes: `compact` shows names, score and rink only; `paused` starts without playing; `instant` shows what is
-pushed at once instead of at an even pace.
-To read: viewer.step, viewer.steps, viewer.playing, viewer.roundIndex. Events: `finished`, when the last round was
+Attributes: `compact` shows names, score and rink only; `paused` starts without playing; `instant` is for
+playing: what is pushed is shown at once, not at an even pace, and there is no bar and no keys.
+To read: viewer.spot(event), where on the rink a pointer is; viewer.step, viewer.steps, viewer.playing, viewer.roundIndex. Events: `finished`, when the last round was
 played to its end; `failed`, when the server of follow() cannot be reached.
 Keys: space plays and pauses, arrows step (with shift by ten), Home and End, + and - speed, n and p rounds, d dreams. */
 
@@ -65,7 +65,9 @@ button:hover { border-color: var(--faint); }
 button:disabled { opacity: .4; cursor: default; }
 :focus-visible { outline: 2px solid var(--right); outline-offset: 2px; }
 label { white-space: nowrap; }
-:host([compact]) .facts, :host([compact]) .actions, :host([compact]) .bar, :host([compact]) .value { display: none; }`;
+:host([instant]) .bar, :host([compact]) .facts, :host([compact]) .actions, :host([compact]) .bar,
+:host([compact]) .value { display: none; }
+:host([instant]) .rink { touch-action: none; cursor: crosshair; }`;
 
 const BODY = `
 <div class="head"><span class="name left"></span><span class="score" aria-label="score"></span>
@@ -174,6 +176,13 @@ class RinkViewer extends HTMLElement {
   get steps() { return this._round.frames.length - 1; }
   get _round() { return this.match.rounds[this.roundIndex]; }
 
+  /* Where on the rink, [x, y] in units from its centre, an event of the pointer is; null: not on it. */
+  spot(event) {
+    const box = this.$("rink").getBoundingClientRect(), scale = box.width / WIDTH * UNIT;
+    const [x, y] = [(event.clientX - box.left - box.width / 2) / scale, (box.top + box.height / 2 - event.clientY) / scale];
+    return Math.abs(x) <= WIDTH / UNIT / 2 && Math.abs(y) <= HEIGHT / UNIT / 2 ? [x, y] : null;
+  }
+
   // ---- playing
 
   toggle() {
@@ -225,7 +234,7 @@ class RinkViewer extends HTMLElement {
 
   _key(event) {
     const at = event.composedPath()[0], many = event.shiftKey ? 10 : 1;
-    if (event.ctrlKey || event.altKey || event.metaKey || this.hasAttribute("compact")) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || this.matches("[compact], [instant]")) return;
     if (at.tagName === "SELECT" || (event.key === " " && at.matches("button, input"))) return;
     const faster = by => {
       const place = SPEEDS.indexOf(this.speed) + by;
@@ -251,7 +260,8 @@ class RinkViewer extends HTMLElement {
     text("clock", `${(step / STEPS_PER_S).toFixed(2)} s of ${(MOST_STEPS / STEPS_PER_S).toFixed(2)}, step ${step} of ${this.steps}`);
     text("holds", over ? ending(round, names) : holder(round.frames[step], names));
     text("worth", round.mind ? `value for ${names[round.mind.side]} ${signed(round.mind.value[step])}` : "");
-    text("round", of > 1 || rounds.length > 1 ? `round ${number ?? this.roundIndex + 1} of ${of ?? rounds.length}` : "");
+    const all = of ?? (rounds.length > 1 && rounds.length);
+    text("round", number || all ? `round ${number ?? this.roundIndex + 1}${all ? ` of ${all}` : ""}` : "");
     this.shadowRoot.querySelectorAll(".actions span").forEach((line, side) => {
       line.textContent = action(round.actions[side]?.[step]);
     });

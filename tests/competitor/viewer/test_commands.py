@@ -1,12 +1,14 @@
-"""The command `watch`: its mistakes, its files, and a whole process from the first line to Ctrl-C."""
+"""The commands `watch` and `play`: their mistakes, their files, and whole processes from the first line to Ctrl-C."""
 
 from __future__ import annotations
 
 import json
-import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -72,20 +74,53 @@ def durations(gif: Any) -> list[int]:
     return found
 
 
-def test_the_command_prints_its_address_serves_there_and_ends_with_ctrl_c(folder: Path) -> None:
-    command = [sys.executable, str(ROOT / "cli.py"), "watch", str(folder), "--port", "0", "--no-browser"]
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": dict(os.environ)}
-    with subprocess.Popen(command, **settings) as process:
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+    """A command of its own that serves: (its address, the query with the token, the process)."""
+    line = [sys.executable, str(ROOT / "cli.py"), *arguments, "--port", "0", "--no-browser"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
-        address = said.split()[1]
+        address, _, token = said.split()[1].partition("?")
         assert address.startswith("http://127.0.0.1:") and said.endswith("(Ctrl-C ends)\n")
-        with urlopen(address) as answer:
+        yield address, token, process
+
+
+def test_watch_serves_what_it_finds_until_ctrl_c(folder: Path) -> None:
+    with command("watch", str(folder)) as (address, token, process):
+        with urlopen(f"{address}?{token}") as answer:
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        page, _, token = address.partition("?")
-        with urlopen(f"{page}api/rounds.json?{token}") as answer:
+        with urlopen(f"{address}api/rounds.json?{token}") as answer:
             assert len(json.load(answer)) == 3
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert errors.startswith("note: left out 1 of 4 files") and errors.count("\n") == 1
+
+
+def test_play_keeps_its_folder_for_itself(tmp_path: Path) -> None:
+    rounds = tmp_path / "rounds"
+    with command("play", "weak", "--record", str(rounds)) as (address, token, process):
+        with urlopen(f"{address}?{token}") as answer:
+            assert b"play.js" in answer.read()
+        line = f"the folder {rounds} is in use by another process"
+        check_refusal(["play", "weak", "--record", str(rounds), "--port", "0"], 19, line)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_every_mistake_of_play_has_its_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments, code, line in (
+            (["nobody"], 5, "unknown player 'nobody'"),
+            (["weak", "sparring:nobody"], 5, "nobody"),
+            (["runs/nothing"], 4, "runs/nothing"),
+            (["weak", "--record", str(tmp_path / "file")], 2, "file"),
+            (["weak", "--record", str(tmp_path / "file" / "sub")], 7, "cannot be written: Not a directory"),
+            (["weak", "--port", port, "--record", str(tmp_path)], 16, "address already in use"),
+            (["weak", "--port", "65536"], 2, "65536"),
+        ):
+            check_refusal(["play", *arguments], code, line)
