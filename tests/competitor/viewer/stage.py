@@ -56,14 +56,12 @@ class Steps:
             await self._more.wait()
         self._left -= 1
 
-    def release(self, steps: int) -> None:
+    async def advance(self, steps: int, wait: bool) -> None:
         self._none.clear()
         self._left += steps
         self._more.set()
-
-    async def advance(self, steps: int) -> None:
-        self.release(steps)
-        await self._none.wait()
+        if wait:
+            await self._none.wait()
 
 
 class Stage:
@@ -95,8 +93,9 @@ class Stage:
         with self._news:
             assert self._news.wait_for(lambda: self.heard[-1:] == [said], TIMEOUT_S), self.heard
 
-    def advance(self, loop: asyncio.AbstractEventLoop, steps: int) -> None:
-        waiting: Future[None] = asyncio.run_coroutine_threadsafe(self.paces[-1].advance(steps), loop)
+    def advance(self, loop: asyncio.AbstractEventLoop, steps: int, *, wait: bool = True) -> None:
+        """Let so many steps happen; wait: until the game asks for the next one."""
+        waiting: Future[None] = asyncio.run_coroutine_threadsafe(self.paces[-1].advance(steps, wait), loop)
         waiting.result(TIMEOUT_S)
 
 

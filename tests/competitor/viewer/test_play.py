@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,16 @@ __all__ = ["browser", "stage"]
 
 
 @contextmanager
-def page_of(browser: Any, stage: Stage, **settings: Any) -> Iterator[tuple[Any, Callable[[int], None]]]:
+def page_of(browser: Any, stage: Stage, **settings: Any) -> Iterator[tuple[Any, Callable[..., None]]]:
     """The page of a game that has begun, and a function that lets it go on for so many steps."""
     with served(play_app(stage.table, "secret")) as (address, loop), opened_page(browser, **settings) as page:
         page.goto(f"{address}/?token=secret")
         page.get_by_text("press space to start").wait_for()
         wait_until(page, "viewer.match.names[0] === 'me'")
-        yield page, lambda steps: stage.advance(loop, steps)
+        yield page, partial(stage.advance, loop)
 
 
-def press_for_a_goal(page: Any, stage: Stage, advance: Callable[[int], None]) -> None:
+def press_for_a_goal(page: Any, stage: Stage, advance: Callable[..., None]) -> None:
     for key, steps in GOAL:
         if key is not None:
             page.keyboard.down(key)
@@ -75,7 +76,7 @@ def test_the_other_side_the_speed_and_the_pause_can_be_chosen(browser: Any, stag
         page.keyboard.press("KeyP")
         stage.wait_for({"paused": True})
         page.locator("#opponent").select_option("weak")
-        stage.paces[-1].release(1)  # the one that was waited for
+        advance(1, wait=False)  # the one that was waited for
         wait_until(page, "viewer.match.names[0] === 'weak'")
 
 
@@ -105,8 +106,7 @@ def test_an_opponent_that_cannot_play_is_told_and_another_one_can(browser: Any, 
         wait_until(page, "viewer.match.names[1] === 'broken'")
         page.locator("#pause").click()
         stage.wait_for({"paused": False})
-        stage.paces[-1].release(1)  # after which nobody waits for the next one
-        page.evaluate("viewer.speed")
+        advance(1, wait=False)  # after which nobody waits for the next one
         page.get_by_text("broken cannot play").wait_for()
         assert page.locator("#pause").inner_text() == "go on"
         page.locator("#opponent").select_option("still")
