@@ -257,7 +257,7 @@ class RinkViewer extends HTMLElement {
     const [left, right] = score(round, over), text = (name, value) => { this.$(name).textContent = value; };
     this.shadowRoot.querySelectorAll(".name").forEach((name, side) => { name.textContent = name.title = names[side]; });
     text("score", `${left} : ${right}`);
-    text("clock", `${(step / STEPS_PER_S).toFixed(2)} s of ${(MOST_STEPS / STEPS_PER_S).toFixed(2)}, step ${step} of ${this.steps}`);
+    text("clock", `${(step / STEPS_PER_S).toFixed(2)} s of ${(MOST_STEPS / STEPS_PER_S).toFixed(2)}, step ${step}${this.live ? "" : ` of ${this.steps}`}`);
     text("holds", over ? ending(round, names) : holder(round.frames[step], names));
     text("worth", round.mind ? `value for ${names[round.mind.side]} ${signed(round.mind.value[step])}` : "");
     const all = of ?? (rounds.length > 1 && rounds.length);

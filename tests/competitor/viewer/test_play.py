@@ -48,6 +48,7 @@ def test_a_goal_is_scored_by_key_presses_and_the_round_is_kept(browser: Any, sta
         wait_until(page, "viewer.shadowRoot.querySelector('.score').textContent === '1 : 0'")
         page.get_by_text("kept as me-still-00000-won.npz").wait_for()
         assert page.locator("#viewer").locator(".holds").inner_text() == "goal of me"
+        assert page.locator("#touch").is_hidden()
         page.screenshot(path=tmp_path / "goal.png")
         advance(BREAK_STEPS)
         wait_until(page, "viewer.steps === 0")
@@ -116,6 +117,7 @@ def test_an_opponent_that_cannot_play_is_told_and_another_one_can(browser: Any, 
 def test_it_can_be_played_on_a_phone(browser: Any, stage: Stage, tmp_path: Path) -> None:
     with page_of(browser, stage, viewport=PHONE, has_touch=True, is_mobile=True) as (page, advance):
         assert width_of(page) == (390, 390)
+        assert page.locator("#touch").is_visible()
         page.locator("#pause").tap()
         stage.wait_for({"paused": False})
         page.locator("#left").dispatch_event("pointerdown", {"pointerId": 1})
