@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from competitor.config import Config, load_config
 from competitor.inspect.dream_check import HORIZONS, Windows, check_dream, cut_windows
 from competitor.play.rounds import RewardWeights
+from competitor.play.sizes import mirror
 from competitor.play.warmup import play_warmup
 from competitor.system import use_threads
-from competitor.train.sizes import mirror
 from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer

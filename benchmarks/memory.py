@@ -24,11 +24,11 @@ from competitor.config import Config, load_config
 from competitor.evaluate.evaluation import evaluate
 from competitor.options import JSON
 from competitor.play.rounds import RewardWeights, Round
+from competitor.play.sizes import mirror, sizes
 from competitor.play.warmup import play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer
 from competitor.screen import Table
 from competitor.train.selfplay import Trainer
-from competitor.train.sizes import mirror, sizes
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode, EpisodeBuffer
 

@@ -16,9 +16,9 @@ from competitor.inspect.dream_check import CONTEXT, DreamReport, check_dream, cu
 from competitor.inspect.heads_check import CriticReport, DriftReport, check_critic, check_drift
 from competitor.inspect.held_out import OWN, HeldOut
 from competitor.play.rounds import RewardWeights
+from competitor.play.sizes import ACTIONS, FEATURES, WITHOUT_KEEP_MODE
 from competitor.players import checkpoint_path
 from competitor.screen import Count
-from competitor.train.sizes import ACTIONS, FEATURES, WITHOUT_KEEP_MODE
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError

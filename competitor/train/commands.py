@@ -55,6 +55,7 @@ def _seed_list(context: click.Context, parameter: click.Parameter, text: str | N
     "--run", "name", callback=_plain_name, help="Name of the new run in runs/.  [default: date, time and preset]"
 )
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
+@click.option("--start-from", metavar="CHECKPOINT", help="Begin the new run with these weights, without a prelude.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes.")
 @click.option("--replay", "records", multiple=True, type=FOLDER, help="Learn from the rounds recorded here too.")
 @click.option("--logger", type=click.Choice(["tensorboard", "wandb"]), help="wandb: Weights & Biases gets it too.")
@@ -67,6 +68,7 @@ def train(
     engine: str | None,
     name: str | None,
     resume: Path | None,
+    start_from: str | None,
     minutes: float | None,
     records: tuple[Path, ...],
     logger: str | None,
@@ -80,10 +82,13 @@ def train(
       cli.py train --preset debug
       cli.py train --set training.rinks=16 --set league.opponents.champion=0.5
       cli.py train --resume runs/first --replay records/
+      cli.py train --run second --start-from runs/first --set optimizer.world_rate=4e-4
       cli.py train --run trial --seeds 1,2,3 --minutes 60
     """
-    if resume is not None and (config_path, preset, name, seeds) != (None, None, None, ()):
-        raise click.UsageError("--resume uses the run's own settings: drop --config, --preset, --run and --seeds")
+    if resume is not None and (config_path, preset, name, seeds, start_from) != (None, None, None, (), None):
+        raise click.UsageError(
+            "--resume uses the run's own settings: drop --config, --preset, --run, --seeds and --start-from"
+        )
     if seeds and seed is not None:
         raise click.UsageError("give either --seed or --seeds")
     from competitor.config import as_overrides, load_config
@@ -108,7 +113,7 @@ def train(
         if config.run.logger == "wandb":
             need_wandb()
     for place, (path, config) in enumerate(configs.items(), start=1):
-        code = _train(Trainer.start(config, path, preset=chosen, records=records), "training")
+        code = _train(Trainer.start(config, path, preset=chosen, records=records, start_from=start_from), "training")
         if code:
             if seeds[place:]:
                 say(f"not begun: --seeds {','.join(map(str, seeds[place:]))} --run {base}")

@@ -173,6 +173,8 @@ def status_line(status: Status) -> str:
     if status.skipped:
         parts.append(f"{status.skipped} updates skipped")
     parts.append(f"left {duration(status.seconds_left)}")
+    if status.warning:
+        parts.append(f"warning: {status.warning}")
     return " | ".join(parts)
 
 
@@ -217,7 +219,7 @@ def _rows(status: Status) -> list[tuple[str, str]]:
     limit = f"{status.environment_steps:,} of {status.environment_steps_limit:,}"
     skipped = f"; {status.skipped} skipped" if status.skipped else ""
     so_far = f"{duration(status.seconds)} so far, {duration(status.seconds_left)} left"
-    return [
+    rows = [
         ("phase", f"{phase(status)}; {so_far}"),
         ("steps", f"{limit}, {status.steps_per_s:.0f}/s; {status.rounds:,} rounds"),
         ("updates", f"{status.updates:,}, {status.updates_per_s:.2f}/s{skipped}"),
@@ -227,6 +229,7 @@ def _rows(status: Status) -> list[tuple[str, str]]:
         ("learning", ", ".join(_metrics(status)) or "no updates yet"),
         ("evaluation", _evaluation(status)),
     ]
+    return [*rows, ("warning", status.warning)] if status.warning else rows
 
 
 def _win_rates(status: Status) -> str:

@@ -10,7 +10,7 @@ from competitor.config import Config
 from competitor.errors import RecordingError
 from competitor.play.recording import load_episodes
 from competitor.play.rounds import RewardWeights
-from competitor.train.sizes import sizes
+from competitor.play.sizes import sizes
 from dreamer.replay import Episode
 
 

@@ -37,6 +37,7 @@ class Counters:
     next_snapshot: Count = 0
     best_score: Finite | None = None
     best_steps: Count = 0
+    low_kl_in_a_row: Count = 0
 
 
 class Part(BaseModel):

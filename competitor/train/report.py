@@ -17,6 +17,7 @@ from competitor.train.metrics import MetricsWriter
 from competitor.train.run_directory import RunDirectory
 from competitor.train.savepoint import TrainingState
 from competitor.train.timing import Clock, Speed, Stopwatch
+from dreamer.checkpoint import read_card
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Status:
     rating: float
     metrics: dict[str, float]
     evaluation: dict[str, float]
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,16 @@ class Reporter:
     """Reads a training's state and tells it; it changes nothing but the averages, which start anew with a line."""
 
     def __init__(self, config: Config, run: RunDirectory, state: TrainingState, watch: Stopwatch, clock: Clock) -> None:
-        self._limits, self._preset, self._state = config.training, run.preset, state
-        self._reward = config.reward.model_dump()
+        self._limits, self._state = config.training, state
+        self._origin: dict[str, Any] = {"preset": run.preset, "reward": config.reward.model_dump()}
+        if run.start is not None:
+            self._origin["started_from"] = read_card(run.start)["sha256"]
         self._watch, self._clock = watch, clock
         self._speed = Speed(clock)
         self._metrics: dict[str, float] = {}
         self._evaluation: dict[str, float] = {}
         self.on_progress: OnProgress | None = None
+        self.warning = ""
 
     def forget_speed(self) -> None:
         """Measure steps per second anew: those of the warm-up are no measure of training."""
@@ -138,8 +143,7 @@ class Reporter:
         """What a checkpoint tells about where it comes from."""
         counters = self._state.counters
         return {
-            "preset": self._preset,
-            "reward": self._reward,
+            **self._origin,
             "environment_steps": counters.environment_steps,
             "rounds": counters.rounds,
             "training_seconds": round(self._watch.total_s, 1),
@@ -173,6 +177,7 @@ class Reporter:
                 rating=state.league.rating,
                 metrics=self._metrics,
                 evaluation=self._evaluation,
+                warning=self.warning,
             )
         )
 

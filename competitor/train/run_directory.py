@@ -7,7 +7,7 @@
       version.json        which code, Python, torch and machine made it
       placement.json      device and kernels, chosen at the start
       metrics.jsonl       one line per report; tensorboard/ holds the same numbers
-      checkpoints/        latest and best, each .safetensors + .json
+      checkpoints/        latest, best and, with --start-from, start, each .safetensors + .json
       league/             the snapshots in the pool
       state/              what --resume needs; `current` names the whole save among them
 """
@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +31,13 @@ import torch
 from competitor.config import Config, known_settings, load_config
 from competitor.errors import FULL_DISK, ConfigError, ResumeError, StorageError
 from competitor.system import code_version, command_line, sole_writer
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write_text, sync_directory
 
 # Exactly the names this program gives: whatever else lies in a run is somebody else's and stays.
+START = "start"
 SAVE_NAME = re.compile(r"save-(\d{6,12})")
 SNAPSHOT_FILE = re.compile(r"(step-\d{9,18})\.(?:safetensors|json)")
 # What the saved weights, rounds or replay depend on.
@@ -60,8 +64,12 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, config: Config, *, preset: str = "default") -> RunDirectory:
+    def create(
+        cls, path: Path, config: Config, *, preset: str = "default", start: tuple[Dreamer, dict[str, Any]] | None = None
+    ) -> RunDirectory:
         """Make a new run directory and write config.toml and version.json.
+
+        start: weights to begin with, and their card.
 
         Raises ConfigError when the directory is there already, StorageError when it cannot be written.
         """
@@ -76,6 +84,8 @@ class RunDirectory:
                 run.league.mkdir()
                 run.checkpoints.mkdir()
                 atomic_write_text(path / "version.json", json.dumps(_version(preset), indent=2) + "\n")
+                if start is not None:
+                    save_checkpoint(run.checkpoints / START, *start)
                 run.write_config(config)  # last: without it the directory is no run
             except BaseException:
                 shutil.rmtree(path, ignore_errors=True)
@@ -131,6 +141,12 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """Where latest and best are kept."""
         return self.path / "checkpoints"
+
+    @property
+    def start(self) -> Path | None:
+        """The checkpoint that the run has begun with, or None: it began with nothing."""
+        path = self.checkpoints / f"{START}.safetensors"
+        return path if path.exists() else None
 
     @property
     def league(self) -> Path:

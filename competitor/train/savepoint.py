@@ -24,6 +24,7 @@ from safetensors.torch import save as tensor_bytes
 from competitor.config import SELF, Config
 from competitor.errors import PlayerError, ResumeError
 from competitor.play.rounds import RoundRunner, RoundSetup, RunningRound
+from competitor.play.sizes import mirror, sizes
 from competitor.players import DreamerPlayer, Player
 from competitor.rink import Mode
 from competitor.train.facts import FORMAT, Counters, SavedRound, read_facts
@@ -33,7 +34,6 @@ from competitor.train.metrics import Averages
 from competitor.train.placement import FORMER, Placement
 from competitor.train.roster import Roster, listed_players
 from competitor.train.run_directory import RunDirectory
-from competitor.train.sizes import mirror, sizes
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
 from dreamer.errors import DreamerError
@@ -79,6 +79,8 @@ def new_state(
     seeds = np.random.SeedSequence(config.run.seed).generate_state(4)
     obs_size, action_size = sizes(config)
     agent = Dreamer(config.dreamer, obs_size, action_size, seed=int(seeds[0]) % 2**31)
+    if run.start is not None:
+        agent.load_state_dict(load_checkpoint(run.start)[0].state_dict())
     agent.settle(placement.torch_device)
     replay = EpisodeBuffer(config.replay, obs_size, action_size, mirror=mirror(config), seed=int(seeds[1]))
     state = _assemble(config, run, listed, agent, replay, np.random.default_rng(seeds[2]))

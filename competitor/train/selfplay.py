@@ -13,35 +13,26 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from competitor.config import SELF, Config
-from competitor.evaluate.evaluation import EvaluationReport, evaluate
-from competitor.inspect.dream_check import REPORTED, DreamReport, Windows, check_dream
-from competitor.inspect.held_out import training_windows
-from competitor.play.rounds import RewardWeights, Round, RoundRunner
-from competitor.play.warmup import play_lessons, play_warmup
-from competitor.players import BasicPlayer, DreamerPlayer, Player
+from competitor.play.rounds import RewardWeights, RoundRunner
 from competitor.rink import Mode
 from competitor.train.experience import load_experience
+from competitor.train.judge import Judge
 from competitor.train.metrics import METRICS_NAME, MetricsWriter, count_damaged
+from competitor.train.opening import play_opening, read_start, without_prelude
 from competitor.train.placement import Placement, choose_placement, read_placement
 from competitor.train.report import OnProgress, Outcome, Reporter
 from competitor.train.roster import listed_players
 from competitor.train.run_directory import RunDirectory, storage
 from competitor.train.savepoint import TrainingState, new_state, read_state, write_state
 from competitor.train.timing import Clock, Stopwatch
+from competitor.train.update_log import UpdateLog
 from dreamer.checkpoint import save_checkpoint
-from dreamer.errors import DivergenceError
 from dreamer.replay import Episode
-
-LOG_EVERY_UPDATES = 25
-MOST_SKIPPED_IN_A_ROW = 20
-SELECTION_SEED = 80_121_973
-"""Of the rounds that choose `checkpoints/best`: its own, so that `evaluate` does not judge it by the rounds it won."""
 
 
 class StoppedInWarmUp(Exception):  # noqa: N818, it is no error
@@ -76,10 +67,11 @@ class Trainer:
         self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
         self._stop_requested = False
-        self._dream_windows: Windows | None = None
         limit_s = 60.0 * config.training.minutes
         self._watch = Stopwatch(clock, before_s=state.counters.seconds, limit_s=limit_s)
         self._reporter = Reporter(config, run, state, self._watch, clock)
+        self._updates = UpdateLog(run, state, self._reporter)
+        self._judge = Judge(config, run, state, self._reporter)
         self._saved_at = clock()
 
     @classmethod
@@ -90,18 +82,22 @@ class Trainer:
         *,
         preset: str = "default",
         records: Sequence[Path] = (),
+        start_from: str | None = None,
         clock: Clock = time.monotonic,
     ) -> Trainer:
         """Make the run directory `path` and a training that has not begun.
 
-        records: directories of recorded rounds to learn from too. Raises RecordingError when one of the directories
-        cannot be used, PlayerError when an opponent of the league cannot, ConfigError when `path` exists or a GPU that
-        is wished for does not, StorageError when it cannot be written, EngineError.
+        records: directories of recorded rounds to learn from too. start_from: a checkpoint whose weights it begins
+        with, without a prelude. Raises RecordingError when one of the directories cannot be used, PlayerError when an
+        opponent of the league cannot, CheckpointError when `start_from` cannot, ConfigError when its sizes differ,
+        `path` exists or a GPU that is wished for does not, StorageError when it cannot be written, EngineError.
         """
+        start = None if start_from is None else read_start(start_from, config)
+        config = config if start is None else without_prelude(config)
         recorded = load_experience(records, config)
         listed = listed_players(config)
         placement = choose_placement(config)
-        run = RunDirectory.create(path, config, preset=preset)
+        run = RunDirectory.create(path, config, preset=preset, start=start)
         with ExitStack() as held:
             with storage(path):
                 held.enter_context(run.sole_writer())
@@ -263,26 +259,17 @@ class Trainer:
         """Fill the replay with rounds between basic opponents and fix the scale of the inputs by them."""
         state, config = self.state, self.config
         total, done = config.training.warmup_rounds + config.training.lesson_rounds, count(1)
-        where: dict[str, Any] = {
-            "rinks": config.training.rinks,
-            "engine": config.rink.engine,
-            "keep_mode": config.rink.keep_mode,
-            "on_round": lambda played: self._reporter.show("warm-up", next(done), total),
-            "on_step": self._end_warm_up_if_asked,
-        }
-        steps = 0
         self._reporter.show("warm-up", 0, total)
-        plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
-        lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, **where)
-        for played, taught in chain(((played, ()) for played in plain), lessons):
-            self._remember(played, taught=taught)
-            steps += played.steps
-        state.counters.warmup_steps = state.counters.environment_steps = steps
-        # Counted from here on: who has not learned yet has no place in the league.
-        state.counters.next_evaluation = steps + config.training.evaluate_every_steps
-        state.counters.next_snapshot = steps + config.league.snapshot_every_steps
-        whole = 2 * len(state.replay)
-        state.agent.fit_normalizer(state.replay.observations(whole), state.replay.changes(whole))
+        play_opening(
+            state,
+            config,
+            self._weights,
+            on_round=lambda played: self._reporter.show("warm-up", next(done), total),
+            on_step=self._end_warm_up_if_asked,
+        )
+        if self.run.start is None:  # else the scale is part of the weights
+            whole = 2 * len(state.replay)
+            state.agent.fit_normalizer(state.replay.observations(whole), state.replay.changes(whole))
         state.pipeline.begin_anew()
         runner = state.open_runner(config)
         self._reporter.forget_speed()
@@ -300,7 +287,7 @@ class Trainer:
         while state.agent.updates < total and not self._stop_requested:
             if self._watch.left_s == 0.0:
                 return
-            self._note(state.pipeline.train_prelude(state.replay.sample()), writer)
+            self._updates.take(state.pipeline.train_prelude(state.replay.sample()), writer)
             self._reporter.show("prelude", state.agent.updates, total)
             self._save_now_and_then()
         state.pipeline.finish()
@@ -315,10 +302,6 @@ class Trainer:
             self.recorded = ()
             self.save()
 
-    def _remember(self, played: Round, *, taught: Sequence[int] = (), own: Sequence[int] = ()) -> None:
-        for view in (0, 1):
-            self.state.replay.add(played.episode(view, self._weights, lesson=view in taught, own=view in own))
-
     def _collect(self, runner: RoundRunner) -> None:
         """Loop 1: one step on every rink; finished rounds go into the replay from both sides."""
         counters = self.state.counters
@@ -326,7 +309,9 @@ class Trainer:
         counters.credit += runner.active * self.config.training.train_ratio / self._steps_per_update
         for played in runner.step():
             counters.rounds += 1
-            self._remember(played, own=(0, 1) if played.setup.opponent == SELF else (played.setup.side,))
+            for view in (0, 1):
+                own = view == played.setup.side or played.setup.opponent == SELF
+                self.state.replay.add(played.episode(view, self._weights, own=own))
             self.state.averages.add({"round/steps": played.steps})
             if played.setup.mode is Mode.NORMAL:
                 self.state.league.record(played.setup.opponent, played.result)
@@ -337,27 +322,8 @@ class Trainer:
         """Loops 2 and 3, as often as the steps collected so far have earned."""
         while self.state.counters.credit >= 1.0 and not self._stop_requested and self._watch.left_s != 0.0:
             self.state.counters.credit -= 1.0
-            self._note(self.state.pipeline.train_step(self.state.replay.sample()), writer)
+            self._updates.take(self.state.pipeline.train_step(self.state.replay.sample()), writer)
             self._reporter.show("training")
-
-    def _note(self, metrics: dict[str, float], writer: MetricsWriter) -> None:
-        """Count and record an update."""
-        self._count_skipped(metrics)
-        self.state.averages.add(metrics)
-        if self.state.agent.updates % LOG_EVERY_UPDATES == 0:
-            self._reporter.log(writer)
-
-    def _count_skipped(self, metrics: dict[str, float]) -> None:
-        counters = self.state.counters
-        skipped = bool(metrics["skipped"])
-        counters.skipped += skipped
-        counters.skipped_in_a_row = counters.skipped_in_a_row + 1 if skipped else 0
-        if counters.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
-            raise DivergenceError(
-                f"training has diverged: {MOST_SKIPPED_IN_A_ROW} updates in a row were not finite and were "
-                f"left out; the last save is kept: continue with --resume {self.run.path} and lower learning "
-                "rates (--set optimizer.world_rate=...), or start a new run"
-            )
 
     def _keep_schedules(self, runner: RoundRunner, writer: MetricsWriter) -> None:
         """Everything that is due between two steps of play, in an order that a resumed run repeats."""
@@ -367,7 +333,7 @@ class Trainer:
             self._snapshot()
         if counters.environment_steps >= counters.next_evaluation:
             counters.next_evaluation = counters.environment_steps + self.config.training.evaluate_every_steps
-            self._evaluate(writer)
+            self._judge.evaluate(writer)
         if state.matchmaker.redraw_is_due:
             state.matchmaker.redraw(played.setup.opponent for played in runner.running_rounds())
         self._save_now_and_then()
@@ -382,36 +348,3 @@ class Trainer:
         name = f"step-{self.state.counters.environment_steps:09d}"
         save_checkpoint(self.run.league / name, self.state.pipeline.averaged, self._reporter.card())
         self.state.league.add(name, self.state.counters.environment_steps)
-
-    def _evaluate(self, writer: MetricsWriter) -> None:
-        self.state.pipeline.finish()
-        keep_mode = self.config.rink.keep_mode
-        opponents: dict[str, Player] = {
-            name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")
-        }
-        report = evaluate(
-            DreamerPlayer(self.state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
-            opponents,
-            rounds=self.config.training.evaluate_rounds,
-            seed=SELECTION_SEED,
-            engine=self.config.rink.engine,
-            keep_mode=keep_mode,
-            on_progress=lambda done, total: self._reporter.show("evaluation", done, total),
-        )
-        if report.partial:  # a second Ctrl-C; `evaluate` has taken it as its own
-            raise KeyboardInterrupt
-        self._keep_best(report, self._reporter.log_evaluation(writer, report, self._check_dream())["score"])
-
-    def _check_dream(self) -> DreamReport:
-        """Dream through a few held-out rounds, always the same ones; no chance of the training is spent on it."""
-        if self._dream_windows is None:
-            self._dream_windows = training_windows(self.config)
-        world, discount = self.state.pipeline.averaged.on_cpu().world_model, self.config.behavior.discount
-        return check_dream(world, self._dream_windows, discount=discount, horizons=REPORTED)
-
-    def _keep_best(self, report: EvaluationReport, score: float) -> None:
-        counters = self.state.counters
-        if counters.best_score is None or score > counters.best_score:
-            counters.best_score, counters.best_steps = score, counters.environment_steps
-            card = self._reporter.card() | {"results": report.to_dict()["results"]}
-            save_checkpoint(self.run.checkpoints / "best", self.state.pipeline.averaged, card)

@@ -31,8 +31,8 @@ from competitor.play.match_file import (
 from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, load_recording, record_round
 from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds
+from competitor.play.sizes import mirror
 from competitor.players import BasicPlayer
-from competitor.train.sizes import mirror
 from dreamer.replay import Episode, EpisodeBuffer
 from tests.competitor.play.made_matches import NOON, finished, recorded_match
 

@@ -21,9 +21,11 @@ from competitor.errors import ResumeError, StorageError
 from competitor.evaluate.evaluation import Scheduled, paired_schedule
 from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
+from competitor.train.judge import Judge
 from competitor.train.metrics import read_lines
 from competitor.train.report import Outcome, Status
-from competitor.train.selfplay import MOST_SKIPPED_IN_A_ROW, Trainer
+from competitor.train.selfplay import Trainer
+from competitor.train.update_log import MOST_SKIPPED_IN_A_ROW
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import DivergenceError
 
@@ -266,7 +268,7 @@ def test_looking_at_the_dream_changes_nothing_that_is_learned(
 ) -> None:
     world, windows = unbroken[0].state.agent.world_model, training_windows(tiny())
     nothing = check_dream(world, windows, discount=0.9, horizons=REPORTED)
-    monkeypatch.setattr(Trainer, "_check_dream", lambda trainer: nothing)
+    monkeypatch.setattr(Judge, "check_dream", lambda judge: nothing)
     trainer = Trainer.start(tiny(), tmp_path / "blind")
     recorder = Recorder(trainer)
     trainer.train()

@@ -1,0 +1,62 @@
+"""Judging the learner while it trains: rounds against the basic opponents, its dreams, its best weights."""
+
+from __future__ import annotations
+
+from competitor.config import Config
+from competitor.evaluate.evaluation import EvaluationReport, evaluate
+from competitor.inspect.dream_check import REPORTED, DreamReport, Windows, check_dream
+from competitor.inspect.held_out import training_windows
+from competitor.players import BasicPlayer, DreamerPlayer, Player
+from competitor.train.metrics import MetricsWriter
+from competitor.train.report import Reporter
+from competitor.train.run_directory import RunDirectory
+from competitor.train.savepoint import TrainingState
+from dreamer.checkpoint import save_checkpoint
+
+SELECTION_SEED = 80_121_973
+"""Of the rounds that choose `checkpoints/best`: its own, so that `evaluate` does not judge it by the rounds it won."""
+
+
+class Judge:
+    """Judges the averaged weights of one training. No chance of the training is spent on it."""
+
+    def __init__(self, config: Config, run: RunDirectory, state: TrainingState, reporter: Reporter) -> None:
+        self._config, self._run, self._state, self._reporter = config, run, state, reporter
+        self._windows: Windows | None = None
+
+    def evaluate(self, writer: MetricsWriter) -> None:
+        """Play against weak and strong, dream, write a line, and keep the weights as the best if they are."""
+        self._state.pipeline.finish()
+        keep_mode = self._config.rink.keep_mode
+        report = self._play(
+            {name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")}
+        )
+        self._keep_best(report, self._reporter.log_evaluation(writer, report, self.check_dream())["score"])
+
+    def check_dream(self) -> DreamReport:
+        """Dream through a few held-out rounds, always the same ones."""
+        if self._windows is None:
+            self._windows = training_windows(self._config)
+        world, discount = self._state.pipeline.averaged.on_cpu().world_model, self._config.behavior.discount
+        return check_dream(world, self._windows, discount=discount, horizons=REPORTED)
+
+    def _play(self, opponents: dict[str, Player]) -> EvaluationReport:
+        report = evaluate(
+            DreamerPlayer(self._state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
+            opponents,
+            rounds=self._config.training.evaluate_rounds,
+            seed=SELECTION_SEED,
+            engine=self._config.rink.engine,
+            keep_mode=self._config.rink.keep_mode,
+            on_progress=lambda done, total: self._reporter.show("evaluation", done, total),
+        )
+        if report.partial:  # a second Ctrl-C; `evaluate` has taken it as its own
+            raise KeyboardInterrupt
+        return report
+
+    def _keep_best(self, report: EvaluationReport, score: float) -> None:
+        counters = self._state.counters
+        if counters.best_score is None or score > counters.best_score:
+            counters.best_score, counters.best_steps = score, counters.environment_steps
+            card = self._reporter.card() | {"results": report.to_dict()["results"]}
+            save_checkpoint(self._run.checkpoints / "best", self._state.pipeline.averaged, card)

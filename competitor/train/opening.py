@@ -1,0 +1,77 @@
+"""What comes before the first own step: rounds that others play, and the weights that a run may start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+from competitor.config import Config
+from competitor.errors import ConfigError
+from competitor.play.rounds import RewardWeights, Round
+from competitor.play.sizes import sizes
+from competitor.play.warmup import play_lessons, play_warmup
+from competitor.players import checkpoint_path
+from competitor.train.savepoint import TrainingState
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint
+
+SHAPING = {"loss": ("decoder", "heads"), "behavior": ("actor", "action_values")}
+"""Settings besides those of [model] that the shapes of the weights follow from."""
+
+
+def play_opening(
+    state: TrainingState,
+    config: Config,
+    weights: RewardWeights,
+    *,
+    on_round: Callable[[Round], None],
+    on_step: Callable[[], None],
+) -> None:
+    """Fill the replay with rounds between basic opponents, then with lessons, and count their steps.
+
+    on_step is called before every step; what it raises ends the play.
+    """
+    where: dict[str, Any] = {
+        "rinks": config.training.rinks,
+        "engine": config.rink.engine,
+        "keep_mode": config.rink.keep_mode,
+        "on_round": on_round,
+        "on_step": on_step,
+    }
+    plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
+    lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, **where)
+    steps = 0
+    for played, taught in chain(((played, ()) for played in plain), lessons):
+        for view in (0, 1):
+            state.replay.add(played.episode(view, weights, lesson=view in taught))
+        steps += played.steps
+    counters = state.counters
+    counters.warmup_steps = counters.environment_steps = steps
+    # Counted from here on: who has not learned yet has no place in the league.
+    counters.next_evaluation = steps + config.training.evaluate_every_steps
+    counters.next_snapshot = steps + config.league.snapshot_every_steps
+
+
+def read_start(spec: str, config: Config) -> tuple[Dreamer, dict[str, Any]]:
+    """The checkpoint `spec` (as for `evaluate`) with its card, to begin a run of these settings with.
+
+    Raises CheckpointError when it cannot be read, ConfigError, which names the settings, when its sizes do not fit.
+    """
+    agent, card = load_checkpoint(checkpoint_path(spec))
+    differ = [] if (agent.obs_size, agent.action_size) == sizes(config) else ["rink.keep_mode"]
+    theirs, ours = agent.config, config.dreamer
+    for section, keys in {"model": tuple(type(ours.model).model_fields), **SHAPING}.items():
+        for key in keys:
+            there, here = getattr(getattr(theirs, section), key), getattr(getattr(ours, section), key)
+            if there != here:
+                differ.append(f"{section}.{key} ({there} there, {here} here)")
+    if differ:
+        raise ConfigError(f"a run of these settings cannot start from {spec}: it differs in {', '.join(differ)}")
+    return agent, card
+
+
+def without_prelude(config: Config) -> Config:
+    """The settings of a run that starts from weights: they know already what the prelude teaches."""
+    training = config.training.model_copy(update={"lesson_rounds": 0, "prelude_updates": 0})
+    return config.model_copy(update={"training": training})
