@@ -32,16 +32,16 @@ class Account:
     token: str | None
 
 
-def open_accounts(store: Store, directory: Path, names: Sequence[str]) -> list[Account]:
+def open_accounts(store: Store, directory: Path, names: Sequence[str], folder: Path | None = None) -> list[Account]:
     """Make the accounts that do not exist yet, and the token files that are missing or do not open their account.
 
-    Processes that do so at the same time take turns. Raises ConfigError (a name that cannot be used, or is a house
-    bot's) and OSError.
+    folder: for the token files, None: `tokens` in the directory. Processes that do so at the same time take turns.
+    Raises ConfigError (a name that cannot be used, or is a house bot's) and OSError.
     """
     if not names:
         return []
     with FileLock(directory / ".accounts.lock", timeout=OTHERS_WITHIN_S):
-        return [_open_account(store, directory / TOKENS, name) for name in names]
+        return [_open_account(store, folder or directory / TOKENS, name) for name in names]
 
 
 def _open_account(store: Store, folder: Path, name: str) -> Account:

@@ -77,6 +77,11 @@ class Arena:
         self._seed, self._threads, self._tick_s, self._announce = seed, threads, tick_s, announce
         self._open = AsyncExitStack()
 
+    @property
+    def takes_registrations(self) -> bool:
+        """Whether players can open accounts themselves."""
+        return self._registration_key is not None
+
     async def start(self) -> None:
         """Open both ports; afterwards `comprl_port` and `http_port` say where, `connections.most` for how many.
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from click.core import ParameterSource
 
-from competitor.options import CONFIG, FOLDER, PORT, SET
+from competitor.arena.account_commands import accounts
+from competitor.options import CONFIG, FILE, FOLDER, PORT, SET
 from competitor.system import STOP_SIGNALS
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--directory", type=FOLDER, default=Path("arena"), show_default=True, help="Keeps accounts and results.")
 @click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is shown once.")
 @click.option("--accounts-only", is_flag=True, help="Only make the accounts; a running arena knows them at once.")
@@ -23,9 +25,12 @@ from competitor.system import STOP_SIGNALS
 @click.option("--comprl-port", type=PORT, help="Port of the course's protocol, 0: any.  [default: 65335]")
 @click.option("--http-port", type=PORT, help="Port of web page and WebSocket, 0: any.  [default: 8080]")
 @click.option("--bots", help="House bots, separated by commas.  [default: weak,strong,champion]")
+@click.option("--registration-key-file", type=FILE, help="Players open accounts themselves with the key in this file.")
 @CONFIG
 @SET
+@click.pass_context
 def arena(
+    context: click.Context,
     directory: Path,
     users: tuple[str, ...],
     accounts_only: bool,
@@ -33,6 +38,7 @@ def arena(
     comprl_port: int | None,
     http_port: int | None,
     bots: str | None,
+    registration_key_file: Path | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -44,12 +50,18 @@ def arena(
     Examples:
       cli.py arena --user me
       cli.py arena --user ada --user bob --accounts-only
+      cli.py arena accounts add class.csv
       cli.py arena --host 0.0.0.0 --bots strong,mine=runs/first/checkpoints/latest
     """
+    context.obj = directory
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
     if accounts_only and not users:
         raise click.UsageError("--accounts-only needs at least one --user")
     with contextlib.nullcontext() if accounts_only else _closing_at_once():
         from competitor.arena.console import add_accounts, bot_list, run_arena
+        from competitor.arena.registration import read_key
         from competitor.config import as_overrides, load_config
 
         ports = {"arena.comprl_port": comprl_port, "arena.http_port": http_port}
@@ -58,7 +70,18 @@ def arena(
         if accounts_only:
             add_accounts(directory, users, click.echo)
         else:
-            run_arena(directory, config.arena, users, click.echo, threads=config.run.threads)
+            key = None if registration_key_file is None else read_key(registration_key_file)
+            run_arena(directory, config.arena, users, click.echo, threads=config.run.threads, registration_key=key)
+
+
+arena.add_command(accounts)
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Those of the server mean nothing to `arena accounts`."""
+    for name in context.params:
+        if name != "directory" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError("of the options before `accounts` only --directory has a meaning for accounts")
 
 
 @contextlib.contextmanager

@@ -33,7 +33,15 @@ def add_accounts(directory: Path, users: Sequence[str], say: Say) -> None:
         _say_accounts(open_accounts(store, directory, users), say)
 
 
-def run_arena(directory: Path, config: ArenaConfig, users: Sequence[str], say: Say, *, threads: int) -> None:
+def run_arena(
+    directory: Path,
+    config: ArenaConfig,
+    users: Sequence[str],
+    say: Say,
+    *,
+    threads: int,
+    registration_key: str | None = None,
+) -> None:
     """Run an arena with accounts for `users` until a signal ends it; a line for every match goes to `say`."""
     say = fitting(say)
 
@@ -48,7 +56,8 @@ def run_arena(directory: Path, config: ArenaConfig, users: Sequence[str], say: S
             say(line)
 
     with log_lines(announce) as lines:
-        keep_open(Arena(directory, config, threads=threads, announce=announce), opened, lines)
+        arena = Arena(directory, config, threads=threads, announce=announce, registration_key=registration_key)
+        keep_open(arena, opened, lines)
     say(f"arena closed; accounts and results are kept in {directory}")
 
 
@@ -125,6 +134,8 @@ def _directions(arena: Arena, users: Sequence[str]) -> list[str]:
         lines.append(
             f"an account for NAME{COMMAND}{command_line('arena', '--user', 'NAME', '--accounts-only', *where)}"
         )
+    if arena.takes_registrations:
+        lines.append(f"players open accounts themselves: http://{host}:{arena.http_port}/register")
     return [*lines, "the arena is open (Ctrl-C closes it)"]
 
 

@@ -413,6 +413,19 @@ def test_a_client_that_leaves_while_too_much_is_noticed_ends_its_match_like_any_
     assert (result.ending, result.left_by) == ("disconnected", "ada")
 
 
+def test_an_account_that_is_cut_off_loses_its_match() -> None:
+    async def check(servers: Servers) -> None:
+        async with in_match(servers) as (ada, _, bob, _other), servers.peer() as stranger:
+            await stranger.expect("Auth")
+            servers.connections.drop("ada")
+            await gone(ada)
+            assert await hears_the_end(bob) == [0.0, 0.0]
+            assert len(servers.connections) == 2
+
+    (result,) = run(check).results
+    assert (result.ending, result.left_by) == ("disconnected", "ada")
+
+
 def test_messages_may_be_in_many_frames_but_not_endless() -> None:
     async def check(servers: Servers) -> None:
         async with servers.socket("ada") as ada:

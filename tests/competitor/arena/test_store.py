@@ -17,6 +17,7 @@ import pytest
 
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating
+from competitor.arena.schema import SCHEMA
 from competitor.arena.store import Store
 from competitor.errors import ConfigError, RecordingError, StorageError
 
@@ -197,6 +198,35 @@ def test_kill_minus_nine_loses_no_match_that_was_reported(path: Path) -> None:
         kept = {str(entry.result.match_id) for entry in store.recent(10_000_000)}
         assert set(reported) <= kept
         assert store.leaderboard()[0].wins == len(kept)
+
+
+def test_an_account_that_is_banned_removed_or_renamed(pair: Store) -> None:
+    token = pair.renew_token("ada")
+    pair.save(result((3, 1)))
+    pair.rename("ada", "Ädä")
+    user = pair.user_of(token)
+    assert user is not None and user.name == "Ädä" and pair.recent(1)[0].result.users == ("Ädä", "bob")
+    pair.ban("ädä")
+    assert pair.user_of(token) is None and pair.banned() == ["Ädä"] and pair.leaderboard()[0].name == "bob"
+    pair.ban("Ädä", "active")
+    assert pair.user_of(token) is not None and len(pair.leaderboard()) == 2
+    pair.remove("Ädä")
+    assert pair.user_of(token) is None and [one.name for one in pair.accounts()] == ["bob"]
+    assert pair.recent(1)[0].result.users == (f"(removed {user.id})", "bob")
+    pair.add_user("cyd")
+    pair.remove("cyd")
+    pair.add_user("Ädä"), pair.add_user("cyd")
+    assert pair.account("Ädä") is not None and pair.opponents("Ädä") == []
+
+
+def test_a_database_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(SCHEMA + "; PRAGMA user_version = 1; INSERT INTO users VALUES (1, 'ada', 'player', 'x', 0);"
+                         "INSERT INTO ratings (user, mu, sigma) VALUES (1, 25, 8)")  # fmt: skip
+    for _ in range(2):
+        with contextlib.closing(Store(path)) as store:
+            assert [(one.name, one.state) for one in store.accounts()] == [("ada", "active")]
 
 
 def test_a_foreign_file(tmp_path: Path) -> None:
