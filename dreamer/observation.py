@@ -34,11 +34,3 @@ class NextObservation(nn.Module):
         known = torch.cat([o, action], -1)
         residual: Tensor = self.net(torch.cat([memory, known], -1)) + self.linear(known)
         return o + self.spread * residual
-
-
-def preceding(o: Tensor, is_first: Tensor, before: Tensor) -> Tensor:
-    """What was seen one step earlier (time, batch, obs), or at the first step of a round what is seen there.
-
-    o (time, batch, obs), is_first (time, batch), before (batch, obs): what came before the first of them.
-    """
-    return torch.where(is_first[..., None], o, torch.cat([before[None], o[:-1]]))

@@ -1,9 +1,10 @@
 """The dreaming core: a recurrent state-space model (RSSM).
 
 A latent state is a dict of tensors with leading batch axes: ``h`` (hidden) is the deterministic memory, ``z`` the
-stochastic part, flattened, and with ``model.observed`` ``o`` the normalised observation itself; beside them stand the
-parameters of the distribution that z was drawn from (``logits``, or ``mean`` and ``std``). ``joined``, where it is
-there, holds h, z and o side by side already. A state is always passed in and out, never kept.
+stochastic part, flattened, and with ``model.observed`` ``o`` the normalised observation itself and the steps since the
+round began; beside them stand the parameters of the distribution that z was drawn from (``logits``, or ``mean`` and
+``std``). ``joined``, where it is there, holds h, z and o side by side already. A state is always passed in and out,
+never kept.
 
 With ``o`` the equations of a step under action a are
 

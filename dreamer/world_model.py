@@ -1,6 +1,5 @@
 """The world model: encoder, sequence model, and the heads that turn latent states back into facts."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -11,9 +10,11 @@ from dreamer.config import DreamerConfig
 from dreamer.distributions import TwoHot
 from dreamer.math_ops import symexp, symlog
 from dreamer.networks import build_mlp, scale_output
-from dreamer.observation import preceding
 from dreamer.replay import Batch
 from dreamer.sequence_model import ActionDist, Latent, SequenceModel, State, carried, features
+
+CLOCKS, TICK = 1, 0.01
+"""How many clocks stand at the end of o, and what a step adds to one: a round that ends by time is seen to end."""
 
 
 class ScalarHead(nn.Module):
@@ -59,13 +60,15 @@ class WorldModel(nn.Module):
         model = config.model
         self.register_buffer("obs_mean", torch.zeros(obs_size))
         self.register_buffer("obs_std", torch.ones(obs_size))
-        looked_at = 2 * obs_size if model.observed else obs_size
+        looked_at = 2 * (obs_size + CLOCKS) if model.observed else obs_size
         self.encoder = build_mlp(looked_at, model.embedding, model, units=model.units, layers=model.layers)
-        self.dynamics = SequenceModel(model, config.loss, action_size, obs_size)
-        size = self.dynamics.feature_size
-        if not model.observed:
+        self.dynamics = SequenceModel(model, config.loss, action_size, obs_size + CLOCKS)
+        size, observed = self.dynamics.feature_size, self.dynamics.observed_size
+        if observed:
+            self.dynamics.next_observation.spread[-CLOCKS:] = TICK
+        else:
             self.obs_decoder = build_mlp(size, obs_size, model, units=model.units, layers=model.layers)
-        self.decoder_log_std = nn.Parameter(torch.zeros(obs_size))
+        self.decoder_log_std = nn.Parameter(torch.zeros(observed or obs_size))
         self.reward_head = ScalarHead(size, config)
         self.continue_head = build_mlp(size, 1, model, units=model.head_units, layers=1)
 
@@ -87,29 +90,37 @@ class WorldModel(nn.Module):
         if self.config.model.observed:
             changes = observations.diff(dim=0) if changes is None else changes
             scale = self.obs_std if self.config.model.normalize else 1.0
-            self.dynamics.next_observation.spread.copy_((changes.std(0) / scale).clamp(min=1e-3))
+            self.dynamics.next_observation.spread[:-CLOCKS] = (changes.std(0) / scale).clamp(min=1e-3)
 
     def normalized(self, obs: Tensor) -> Tensor:
         """Observations (..., obs) in units of their own spread, if the settings say so."""
         return (obs - self.obs_mean) / self.obs_std if self.config.model.normalize else obs
 
-    def encode(self, obs: Tensor, before: Tensor | None = None) -> Tensor:
-        """Observations (..., obs) -> embeddings (..., embedding), through symlog.
-
-        before (..., obs): with ``model.observed`` the normalised observation of the step before. Then what is embedded
-        is the observation and how it changed, in units of the spread of one step.
-        """
-        o = self.normalized(obs)
-        if before is not None:
-            o = torch.cat([o, (o - before) / self.dynamics.next_observation.spread], -1)
-        embed: Tensor = self.encoder(symlog(o))
+    def encode(self, obs: Tensor) -> Tensor:
+        """Observations (..., obs) -> embeddings (..., embedding), through symlog."""
+        embed: Tensor = self.encoder(symlog(self.normalized(obs)))
         return embed
+
+    def _look(self, obs: Tensor, is_first: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """With ``model.observed``: (o, the o before, embeddings), each (time, batch, ...).
+
+        context (batch, o): the o before the first step. What is embedded is o, and how it changed in units of the
+        spread of one step.
+        """
+        clocks, clock = [], context[:, -CLOCKS:]
+        for first in is_first:
+            clock = (clock + TICK).masked_fill(first[:, None], 0.0)
+            clocks.append(clock)
+        o = torch.cat([self.normalized(obs), torch.stack(clocks)], -1)
+        before = torch.where(is_first[..., None], o, torch.cat([context[None], o[:-1]]))
+        embed = self.encoder(symlog(torch.cat([o, (o - before) / self.dynamics.next_observation.spread], -1)))
+        return o, before, embed
 
     def decode(self, state: State) -> Tensor:
         """The observation that a state stands for (..., obs), in real units."""
         seen = features(state)
         observed = self.dynamics.observed_size
-        decoded: Tensor = seen[..., -observed:] if observed else self.obs_decoder(seen)
+        decoded: Tensor = seen[..., -observed:-CLOCKS] if observed else self.obs_decoder(seen)
         if self.config.loss.decoder == "mse" and not observed:
             decoded = symexp(decoded)
         return decoded * self.obs_std + self.obs_mean if self.config.model.normalize else decoded
@@ -130,11 +141,9 @@ class WorldModel(nn.Module):
         """
         if not self.dynamics.observed_size:
             return self.dynamics.filter_step(state, action, self.encode(obs), is_first, generator, choose=choose)
-        o = self.normalized(obs)
-        before = torch.where(is_first[:, None], o, state["o"])
+        o, before, embed = (part[0] for part in self._look(obs[None], is_first[None], state["o"]))
         led = state | {"o": before}
-        after = self.dynamics.filter_step(led, action, self.encode(obs, before), is_first, generator, choose=choose)
-        return after | {"o": o}
+        return self.dynamics.filter_step(led, action, embed, is_first, generator, choose=choose) | {"o": o}
 
     def observe_sequence(
         self,
@@ -144,15 +153,16 @@ class WorldModel(nn.Module):
         context: State | None = None,
         generator: Generator | None = None,
     ) -> tuple[State, State]:
-        """Filter whole sequences: (posteriors, priors), both (time, batch, ...); see ``SequenceModel``."""
+        """Filter whole sequences: (posteriors, priors), both (time, batch, ...); see ``SequenceModel``.
+
+        With ``model.observed`` the posteriors hold ``before`` as well: the o of the step before each.
+        """
         if not self.dynamics.observed_size:
             return self.dynamics.observe_sequence(self.encode(obs), actions, is_first, context, generator)
         context = self.dynamics.initial(obs.shape[1]) if context is None else context
-        o = self.normalized(obs)
-        before = preceding(o, is_first, context["o"])
-        embeds = self.encode(obs, before)
+        o, before, embeds = self._look(obs, is_first, context["o"])
         filtered, priors = self.dynamics.observe_sequence(embeds, actions, is_first, context, generator, before)
-        return filtered | {"o": o, "joined": torch.cat([features(filtered), o], -1)}, priors
+        return filtered | {"o": o, "joined": torch.cat([features(filtered), o], -1), "before": before}, priors
 
     def compute_loss(
         self, batch: Batch, context: State | None = None, generator: Generator | None = None
@@ -162,12 +172,11 @@ class WorldModel(nn.Module):
         The loss is the sum of reconstruction, reward, continue and KL, each a mean over time and batch, and with
         ``model.observed`` of overshooting.
         """
-        context = self.dynamics.initial(batch["obs"].shape[1]) if context is None else context
         posteriors, priors = self.observe_sequence(batch["obs"], batch["action"], batch["is_first"], context, generator)
         seen = features(posteriors)
         kl_loss, kl = self.dynamics.kl_loss(posteriors, priors)
         losses = {
-            "recon": self._reconstruction_loss(posteriors, batch, context).mean(),
+            "recon": self._reconstruction_loss(posteriors, batch).mean(),
             "reward": self.reward_head.loss(self.reward_head(seen), batch["reward"]).mean(),
             "continue": self._continue_loss(seen, batch["is_terminal"]).mean(),
             "kl": kl_loss.mean(),
@@ -220,14 +229,14 @@ class WorldModel(nn.Module):
         continues = torch.sigmoid(self.continue_head(reached)).squeeze(-1)
         return states, actions, rewards, continues
 
-    def _reconstruction_loss(self, posteriors: State, batch: Batch, context: State) -> Tensor:
+    def _reconstruction_loss(self, posteriors: State, batch: Batch) -> Tensor:
         """Gaussian likelihood, learned scale per input (sigma-VAE, arXiv 2006.13202), or squared symlog error.
 
         With ``model.observed`` the likelihood is that of the predicted observation, in units of one step's spread;
         at the first step of a round nothing is predicted.
         """
         if self.dynamics.observed_size:
-            errors = self._prediction_errors(posteriors, batch, context)
+            errors = self._prediction_errors(posteriors, batch["action"])
             return self._negative_log_likelihood(errors) * ~batch["is_first"]
         decoded: Tensor = self.obs_decoder(features(posteriors))
         target = self.normalized(batch["obs"])
@@ -236,16 +245,19 @@ class WorldModel(nn.Module):
         return self._negative_log_likelihood(decoded - target)
 
     def _negative_log_likelihood(self, errors: Tensor) -> Tensor:
-        log_std = self.decoder_log_std.clamp(min=math.log(self.config.loss.decoder_min_std))
-        return (0.5 * (errors / log_std.exp()).square() + log_std).sum(-1)
+        """Of Gaussian errors (..., numbers), without its constant: (...).
 
-    def _prediction_errors(self, posteriors: State, batch: Batch, context: State) -> Tensor:
-        """How far the observations predicted from the true ones before are off (time, batch, obs)."""
-        predict, o = self.dynamics.next_observation, posteriors["o"]
-        before = preceding(o, batch["is_first"], context["o"])
+        The smallest deviation is added to the learned one, not taken in its place: so that has a gradient always.
+        """
+        variance = (2.0 * self.decoder_log_std).exp() + self.config.loss.decoder_min_std**2
+        return 0.5 * (errors.square() / variance + variance.log()).sum(-1)
+
+    def _prediction_errors(self, posteriors: State, actions: Tensor) -> Tensor:
+        """How far the o predicted from the true ones before are off (time, batch, o), in units of their spread."""
+        predict = self.dynamics.next_observation
         memory = features(posteriors)[..., : -self.dynamics.observed_size]
-        predicted: Tensor = predict(memory, before, batch["action"])
-        return (predicted - o) / predict.spread
+        predicted: Tensor = predict(memory, posteriors["before"], actions)
+        return (predicted - posteriors["o"]) / predict.spread
 
     def _overshooting_loss(self, posteriors: State, batch: Batch, generator: Generator | None) -> Tensor:
         """The open loop from each window's first state on, under the true actions and the prior alone: a scalar.

@@ -11,6 +11,7 @@ from dreamer.agent import Dreamer
 from dreamer.replay import Batch, EpisodeBuffer, Mirror
 from dreamer.sequence_model import State, carried, features
 from dreamer.update import Updater
+from dreamer.world_model import TICK
 from tests.dreamer.test_play import shaken
 from tests.dreamer.tiny import counting_episode, filled_buffer, noise_source, tiny_agent, tiny_config
 
@@ -31,7 +32,7 @@ def filtered(agent: Dreamer, batch: Batch, context: State | None = None) -> Stat
 def test_what_is_seen_is_known_exactly() -> None:
     agent, batch = observed_agent(), filled_buffer(tiny_config()).sample()
     states = filtered(agent, batch)
-    assert torch.equal(states["o"], agent.world_model.normalized(batch["obs"]))
+    assert torch.equal(states["o"][..., :-1], agent.world_model.normalized(batch["obs"]))
     torch.testing.assert_close(agent.world_model.decode(states), batch["obs"])
     assert torch.equal(features(states), torch.cat([states[key] for key in ("h", "z", "o")], -1))
     after, _ = agent.act(agent.initial_state(4), batch["obs"][0], torch.ones(4).bool(), deterministic=True)
@@ -43,9 +44,34 @@ def test_a_round_begins_with_its_own_first_observation_in_the_state() -> None:
     world, first, action = agent.world_model, torch.ones(3).bool(), torch.full((3, 2), torch.nan)
     spoiled = {key: torch.full_like(table, torch.nan) for key, table in world.dynamics.initial(3).items()}
     begun = world.filter_step(spoiled, action, obs, first, noise_source())
-    known = {**world.dynamics.initial(3), "o": world.normalized(obs)}
+    assert torch.equal(begun["o"], torch.cat([world.normalized(obs), torch.zeros(3, 1)], -1))
+    known = {**world.dynamics.initial(3), "o": begun["o"] - torch.tensor([0.0, 0.0, 0.0, TICK])}
     same = world.filter_step(known, torch.zeros(3, 2), obs, ~first, noise_source())
-    assert all(torch.equal(begun[key], same[key]) for key in carried(begun))
+    assert torch.equal(begun["o"], same["o"])
+
+
+def test_the_clock_counts_the_steps_of_a_round_and_is_dreamed_on() -> None:
+    agent, batch = observed_agent(), filled_buffer(tiny_config()).sample()
+    batch["is_first"][:] = False
+    batch["is_first"][3, 1] = True
+    context = {**agent.world_model.dynamics.initial(4)}
+    context["o"] = torch.tensor([[0.0, 0.0, 0.0, 0.5]]).expand(4, 4)
+    clocks = filtered(agent, batch, context)["o"][..., -1]
+    torch.testing.assert_close(clocks[:, 0], 0.5 + TICK * torch.arange(1, 7))
+    torch.testing.assert_close(clocks[3:, 1], TICK * torch.arange(3))
+    value = agent.behavior.value  # and what a state is worth can depend on it
+    seen = features(filtered(agent, batch, context))[-1].detach().requires_grad_()
+    value.mean(value(seen)).sum().backward()
+    assert seen.grad is not None and (seen.grad[:, -1] != 0).all()
+
+
+def test_a_deviation_below_the_smallest_can_still_grow() -> None:
+    agent = tiny_agent()
+    with torch.no_grad():
+        agent.world_model.decoder_log_std.fill_(-9.0)
+    agent.world_model.compute_loss(filled_buffer(agent.config).sample(), None, noise_source())[0].backward()
+    gradient = agent.world_model.decoder_log_std.grad
+    assert gradient is not None and (gradient < 0).all()  # the errors are larger than that: descent makes it grow
 
 
 def test_filtering_step_by_step_is_filtering_the_sequence() -> None:
@@ -70,7 +96,7 @@ def test_the_dream_goes_on_from_its_own_observations() -> None:
         known = torch.cat([before, actions[t]], -1)
         moved = predict.net(torch.cat([memory, known], -1)) + predict.linear(known)
         torch.testing.assert_close(states["o"][t + 1], before + predict.spread * moved)
-    assert torch.equal(features(states)[..., -3:], states["o"]) and not torch.equal(states["o"][0], states["o"][5])
+    assert torch.equal(features(states)[..., -4:], states["o"]) and not torch.equal(states["o"][0], states["o"][5])
 
 
 def test_the_scale_of_a_prediction_is_what_one_step_changes() -> None:
@@ -81,7 +107,8 @@ def test_the_scale_of_a_prediction_is_what_one_step_changes() -> None:
     assert torch.equal(buffer.changes(100), torch.ones(18, 3))  # between two rounds nothing changes: they are others
     observations, changes = torch.tensor([[0.0], [4.0], [8.0]]).expand(3, 3), torch.tensor([[1.0], [3.0]]).expand(2, 3)
     agent.fit_normalizer(observations, changes)
-    torch.testing.assert_close(agent.world_model.dynamics.next_observation.spread, torch.full((3,), 2.0**0.5 / 4.0))
+    spread = agent.world_model.dynamics.next_observation.spread
+    torch.testing.assert_close(spread, torch.tensor([2.0**0.5 / 4.0] * 3 + [TICK]))
 
 
 def test_the_first_predictions_are_that_nothing_moves_and_their_likelihood_is_gaussian() -> None:
@@ -90,10 +117,10 @@ def test_the_first_predictions_are_that_nothing_moves_and_their_likelihood_is_ga
     agent.fit_normalizer(batch["obs"].flatten(0, 1))
     world = agent.world_model
     with torch.no_grad():
-        world.decoder_log_std.copy_(torch.tensor([-0.5, 0.0, 0.5]))
-    context = {**world.dynamics.initial(4), "o": torch.randn(4, 3, generator=noise_source(4))}
+        world.decoder_log_std.copy_(torch.tensor([-0.5, 0.0, 0.5, 1.0]))
+    context = {**world.dynamics.initial(4), "o": torch.randn(4, 4, generator=noise_source(4))}
     _, posteriors, metrics = world.compute_loss(batch, context, noise_source())
-    o, std = posteriors["o"], world.decoder_log_std.exp()
+    o, std = posteriors["o"], (world.decoder_log_std.exp().square() + 0.01**2).sqrt()
     errors = torch.cat([context["o"][None], o[:-1]]) - o
     scaled = errors / world.dynamics.next_observation.spread / std
     wanted = (0.5 * scaled.square() + std.log()).sum(-1) * ~batch["is_first"]
@@ -107,7 +134,8 @@ def test_overshooting_compares_the_open_loop_with_what_came_until_the_round_ends
     batch["is_first"][2, 0] = True
     _, posteriors, metrics = agent.world_model.compute_loss(batch, None, noise_source())
     o = posteriors["o"]  # the dreams of a model that has learned nothing stay where they began
-    errors = [F.huber_loss(o[0], o[t], reduction="none").sum(-1) for t in (1, 2, 3)]
+    spread = agent.world_model.dynamics.next_observation.spread
+    errors = [F.huber_loss(o[0] / spread, o[t] / spread, reduction="none").sum(-1) for t in (1, 2, 3)]
     for far in errors[1:]:
         far[0] = 0.0
     torch.testing.assert_close(metrics["loss/overshooting"], 0.5 * torch.stack(errors).mean())
@@ -137,10 +165,10 @@ def test_streams_go_on_with_the_last_observation_of_their_lane_mirrored_or_not()
         before = updater.context
         updater.train_step(batch)
         assert updater.context is not None and updater.context.keys() == {"h", "z", "o"}
-        assert torch.equal(updater.context["o"], agent.world_model.normalized(batch["obs"][-1]))
+        assert torch.equal(updater.context["o"][:, :-1], agent.world_model.normalized(batch["obs"][-1]))
         if before is not None:  # each number counts on by one from window to window, downwards in the mirror
             going_on = ~batch["is_first"][0]
-            step = (batch["obs"][0] - (before["o"] * agent.world_model.obs_std + agent.world_model.obs_mean))[going_on]
+            step = (batch["obs"][0] - agent.world_model.decode(before))[going_on]
             torch.testing.assert_close(step.abs(), torch.ones_like(step), atol=1e-3, rtol=0.0)
             assert (step[:, 0] > 0).all()
 

@@ -63,7 +63,7 @@ def world_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, dic
     random = noise_source(8)
     hot = torch.eye(7)[torch.randint(7, (4, 5), generator=random)].flatten(1)
     context = {"h": torch.randn(4, 24, generator=random), "z": hot}
-    context |= {"o": torch.randn(4, 3, generator=random)} if observed else {}
+    context |= {"o": torch.randn(4, 4, generator=random)} if observed else {}
     loss, posteriors, _ = agent.world_model.compute_loss(batch_of(agent), context, noise_source())
     loss.backward()
     return loss, posteriors, gradients(agent)
@@ -73,7 +73,7 @@ def behavior_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, 
     agent = agent_with(wanted, model=SIZES | {"observed": observed})
     random = noise_source(9)
     start = {"h": torch.randn(300, 24, generator=random), "z": torch.zeros(300, 35)}
-    start |= {"o": torch.randn(300, 3, generator=random)} if observed else {}
+    start |= {"o": torch.randn(300, 4, generator=random)} if observed else {}
     dream = agent.world_model.imagine(agent.behavior.policy, start, 4, noise_source(4), siblings=2)
     actor, critic, *_ = agent.behavior.train_step(*dream, noise_source(5))
     (actor + critic).backward()
