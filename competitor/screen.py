@@ -32,7 +32,7 @@ STACK_RULE = 20
 """Length of the line above a stacked row: short, so that it does not look like a table's."""
 ASCII = {"±": "+-", "…": "...", "─": "-", "━": "-", "╸": "-", "╺": "-", "–": "-", "—": "-", "×": "x", "→": "->"}
 Count = Callable[[int, int], None]
-"""Is told how much has been done, of how much."""
+"""Called with how much has been done, of how much."""
 
 
 @dataclass(frozen=True)

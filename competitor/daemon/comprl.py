@@ -3,8 +3,8 @@
 ===================  ====================================================================  ==================
 module               holds                                                                 lives as long as
 ===================  ====================================================================  ==================
-`comprl`             ComprlWire: all connections, one reactor; Caller: one connection      the daemon
-                     through all its losses
+`comprl`             ComprlWire: all connections, one reactor; Reconnector: one            the daemon
+                     connection through all its losses
 `comprl_dial`        from a host name to an open TCP connection                            an attempt
 `comprl_connection`  ComprlConnection: boxes, login, silence, closing                      a connection
 `comprl_player`      ComprlPlayer: the answer to every request                             a connection
@@ -29,7 +29,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from competitor.daemon.comprl_connection import ComprlConnection
-from competitor.daemon.comprl_player import Surroundings
+from competitor.daemon.comprl_player import Shared
 from competitor.daemon.logs import CONSOLE, Redaction
 from competitor.daemon.telemetry import Telemetry
 from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, TokenError, UnreachableError
@@ -80,7 +80,7 @@ class ComprlWire:
         self._given_reactor = reactor
         self._given_clock = clock
         self._reactor: OwnReactor | None = None
-        self._callers: list[Caller] = []
+        self._reconnectors: list[Reconnector] = []
         self._is_finishing = self._is_leaving = False
         self._error: CompetitorError | None = None
 
@@ -111,7 +111,7 @@ class ComprlWire:
         if self._reactor is not None:
             self._reactor.callFromThread(self._stop)
 
-    # What callers need; everything from here on belongs to the reactor's thread.
+    # What the connections need; everything from here on belongs to the reactor's thread.
 
     def dial(self, factory: Factory) -> Deferred[IProtocol]:
         """Connect to the server."""
@@ -120,17 +120,17 @@ class ComprlWire:
     @property
     def is_reachable(self) -> bool:
         """Whether any connection stands: then a single one that fails is no reason to give up."""
-        return any(caller.is_online for caller in self._callers)
+        return any(reconnector.is_online for reconnector in self._reconnectors)
 
     def end_with(self, error: CompetitorError) -> None:
         """End the wire because of `error`; matches in play go on to their end."""
         self._error = self._error or error
         self.finish()
 
-    def gone(self, caller: Caller) -> None:
-        """Leave a caller out that will not connect again, and stop after the last one."""
-        self._callers.remove(caller)
-        if not self._callers:
+    def gone(self, reconnector: Reconnector) -> None:
+        """Leave a connection out that will not come again, and stop after the last one."""
+        self._reconnectors.remove(reconnector)
+        if not self._reconnectors:
             self._running.stop()
 
     @property
@@ -151,38 +151,34 @@ class ComprlWire:
         if self._is_finishing or self._is_leaving:
             self._running.stop()
             return
-        surroundings = Surroundings(
-            self._token, self._redact, self._tournament, self._clock, self._running.call_together
-        )
-        self._callers = [
-            Caller(f"comprl-{number}", self, surroundings, self._retries(), self._telemetry)
+        shared = Shared(self._token, self._redact, self._tournament, self._clock, self._running.call_together)
+        self._reconnectors = [
+            Reconnector(f"comprl-{number}", self, shared, self._retries(), self._telemetry)
             for number in range(1, self._connections + 1)
         ]
-        for caller in list(self._callers):
-            caller.dial()
+        for reconnector in list(self._reconnectors):
+            reconnector.dial()
         self._check()
 
     def _stop(self) -> None:
-        for caller in list(self._callers):
-            caller.leave() if self._is_leaving else caller.finish()
+        for reconnector in list(self._reconnectors):
+            reconnector.leave() if self._is_leaving else reconnector.finish()
 
     def _check(self) -> None:
         self._clock.callLater(CHECK_EVERY_S, self._check)
-        for caller in self._callers:
-            caller.check_stuck()
+        for reconnector in self._reconnectors:
+            reconnector.check_stuck()
 
 
-class Caller(Factory):
+class Reconnector(Factory):
     """One of a wire's connections, through all its losses. All methods belong to the reactor's thread."""
 
     noisy = False
 
-    def __init__(
-        self, name: str, wire: ComprlWire, surroundings: Surroundings, retries: Retries, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, name: str, wire: ComprlWire, shared: Shared, retries: Retries, telemetry: Telemetry) -> None:
         self.name = name
         self._wire = wire
-        self._shared = surroundings
+        self._shared = shared
         self._retries = retries
         self._telemetry = telemetry
         self._was_online = False

@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from competitor.daemon.comprl_player import ComprlPlayer, Surroundings
+from competitor.daemon.comprl_player import ComprlPlayer, Shared
 from competitor.wire.comprl_commands import EndGame, Ready, StartGame, Step
 from competitor.wire.comprl_dial import tune
 from competitor.wire.messages import plain
@@ -46,11 +46,11 @@ class ComprlConnection(amp.AMP):
 
     transport: Any  # Twisted's interfaces are no types
 
-    def __init__(self, owner: Owner, surroundings: Surroundings) -> None:
-        self._player = ComprlPlayer(owner.name, surroundings, self._on_error)
+    def __init__(self, owner: Owner, shared: Shared) -> None:
+        self._player = ComprlPlayer(owner.name, shared, self._on_error)
         super().__init__(locator=self._player)
         self._owner = owner
-        self._clock = surroundings.clock
+        self._clock = shared.clock
         self._timers: list[Timer] = []
         self._owed = 0  # answers
         self._pairs = 0  # of the box that is coming in

@@ -36,7 +36,7 @@ Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Shared:
     """What all connections of a wire share."""
 
     token: bytes = field(repr=False)
@@ -49,10 +49,10 @@ class Surroundings:
 class ComprlPlayer(amp.CommandLocator):
     """Answers one connection's requests. All methods belong to the reactor's thread."""
 
-    def __init__(self, name: str, surroundings: Surroundings, note_error: Callable[[str], None]) -> None:
-        """`note_error` is told the text of the server's Error."""
+    def __init__(self, name: str, shared: Shared, note_error: Callable[[str], None]) -> None:
+        """`note_error` gets the text of the server's Error."""
         self._name = name
-        self._shared = surroundings
+        self._shared = shared
         self._note_error = note_error
         self._session: Session | None = None  # stays after the match: a late Step is still one of it
         self._game_id: bytes | None = None
@@ -159,7 +159,7 @@ class ComprlPlayer(amp.CommandLocator):
         score = goals_of(stats)
         if score is None:
             log.error("%s: match %s ends with an unreadable score: %s", self._name, session.match_id, stats[:4])
-            self._joined.abandon(session, "the server told no score")
+            self._joined.abandon(session, "the server sent no score")
             saved()
         else:
             self._joined.end(session, *score, won=won, saved=saved)

@@ -27,7 +27,7 @@ SPARE = ("95 %", "steps", "p99 ms")  # left out, in this order, where there is n
 LEGEND = (
     "W/D/L and the win rate count all matches up to this one that were played to their end. "
     "end: left = the opponent left, cut = given up by us or by the connection; a score with ~ is what the "
-    "observations tell of such a match, the server never told it. p99: of the answers' latency."
+    "observations say of such a match, the server never sent it. p99: of the answers' latency."
 )
 
 

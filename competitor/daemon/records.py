@@ -67,7 +67,7 @@ class Records:
         retry_s: float = RETRY_S,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`stored` is told how many matches wait for the disk whenever that changes, and what the disk says."""
+        """`stored` hears how many matches wait for the disk whenever that changes, and what the disk says."""
         self.directory = directory
         self._stored = stored
         self._retry_s, self._wall_clock = retry_s, wall_clock

@@ -24,7 +24,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Standing:
-    """The matches of one player with one account on one server against one opponent (None: the server told nobody)."""
+    """The matches of one player with one account on one server against one opponent (None: the server named nobody)."""
 
     checkpoint: str
     digest: str
@@ -67,9 +67,9 @@ def standings(directory: Path, wanted: Wanted) -> list[Standing]:
 def _standing(row: Sequence[Any]) -> Standing:
     *texts, opponent = (None if text is None else str(text) for text in row[:5])
     wins, draws, losses, own, other, ended, matches = (int(number) for number in row[5:])
-    told = dict(zip(("checkpoint", "digest", "server", "account"), map(str, texts), strict=True))
+    named = dict(zip(("checkpoint", "digest", "server", "account"), map(str, texts), strict=True))
     return Standing(
-        **told,
+        **named,
         opponent=opponent,
         tally=MatchTally(wins, draws, losses),
         own=own,

@@ -3,7 +3,7 @@
 Daemons that share a records directory are numbered: `daemons/N.json` is what number N says, and a lock on
 `daemons/N.lock`, which the system lifts when a process dies in whatever way, says that it is alive. A daemon
 takes the lowest number that is free; it removes its file when it ends as asked, and leaves it otherwise.
-Whether it still speaks is told by the monotonic clock, which nobody sets: it counts from the start of the machine.
+Whether it still speaks is decided by the monotonic clock, which nobody sets: it counts from the start of the machine.
 """
 
 from __future__ import annotations

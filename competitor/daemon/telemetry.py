@@ -121,7 +121,7 @@ class Telemetry:
         self._matches.labels(ending, result).inc()
 
     def rated(self, rating: float) -> None:
-        """The server told our rating."""
+        """The server sent our rating."""
         with self._lock:
             self._rating = self._rating or self._gauge("rating", "Rating as the server tells it.")
             self._rating.set(rating)

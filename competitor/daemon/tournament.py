@@ -171,7 +171,7 @@ class Participant:
             self._tournament.note_end(session, match, lambda: None)
 
     def rated(self, rating: float) -> None:
-        """The server told our rating."""
+        """The server sent our rating."""
         self._tournament.telemetry.rated(rating)
 
     def stuck(self) -> list[Session]:

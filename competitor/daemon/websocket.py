@@ -105,7 +105,7 @@ class WebSocketWire:
         while not self._stopped.is_set():
             asked_s = None
             try:
-                news = await self._visit()
+                news = await self._try_once()
             except RefusedError:
                 raise LoginError(f"{self._address} does not accept the access token; is it complete?") from None
             except UntrustedError as error:
@@ -122,20 +122,20 @@ class WebSocketWire:
                 async with asyncio.timeout(wait_s):
                     await self._stopped.wait()
 
-    async def _visit(self) -> str | None:
+    async def _try_once(self) -> str | None:
         """Connect once and play; return how the connection was lost, None if there is nothing left to play.
 
         Raises DialError if it never comes to playing, and ProtocolVersionError.
         """
-        visit = asyncio.ensure_future(self._connect_and_play())
+        attempt = asyncio.ensure_future(self._connect_and_play())
         stopped = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait([visit, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([attempt, stopped], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if self._connection is None and not visit.done():  # stopped on the way there: nothing is owed to anybody
-            visit.cancel()
-            await asyncio.wait([visit])
+        if self._connection is None and not attempt.done():  # stopped on the way there: nothing is owed to anybody
+            attempt.cancel()
+            await asyncio.wait([attempt])
             return None
-        return await visit
+        return await attempt
 
     async def _connect_and_play(self) -> str | None:
         timing, redact = self._timing, Redaction(self._token)

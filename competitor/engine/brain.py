@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from competitor.engine.player_brain import PlayerBrain
-from competitor.engine.session import ACTION_SIZE, OBS_SIZE
+from competitor.engine.session import ACTION_SIZE, OBS_SIZE, Flags, Rows
 from competitor.players import Player, checkpoint_path, fingerprint, kind_of, make_player
 from competitor.players.dreamer import finite_rows
 from competitor.system import use_threads
@@ -80,13 +79,7 @@ class DreamerBrain:
         self._free.append(slot)
 
     @torch.inference_mode()
-    def act(
-        self,
-        slots: Sequence[int],
-        obs: NDArray[np.float32],
-        is_first: NDArray[np.bool_],
-        previous: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
+    def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
         """Return raw actions (n, 4) for obs (n, 18), is_first (n,) and the actions sent before, previous (n, 4).
 
         A row whose new state or action is not finite returns NaN and keeps its old state.
@@ -105,7 +98,7 @@ class DreamerBrain:
         action = action.masked_fill(~is_sound[:, None], torch.nan)
         for key, table in self._table.items():
             table.index_copy_(0, rows[is_sound], state[key][is_sound])
-        raw: NDArray[np.float32] = action.numpy()
+        raw: Rows = action.numpy()
         return raw
 
     def _noise(self, slots: Sequence[int]) -> Tensor:
@@ -138,9 +131,7 @@ class DreamerBrain:
         if not np.array_equal(first, again):
             raise CheckpointError(f"{self.name} cannot play: its memory of a round does not end with the round")
 
-    def _tested_act(
-        self, slots: list[int], obs: NDArray[np.float32], is_first: bool, previous: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def _tested_act(self, slots: list[int], obs: Rows, is_first: bool, previous: Rows) -> Rows:
         action = self.act(slots, obs, np.full(len(slots), is_first), previous)
         if not np.isfinite(action).all():
             raise CheckpointError(f"{self.name} cannot play: it does not give finite actions, its weights are damaged")

@@ -19,11 +19,10 @@ from itertools import groupby
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from competitor.engine.guard import DeadlineGuard
 from competitor.engine.safety import SafeActor, UnsoundAction, sanitise
-from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Reply, Session, Source, Step
+from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Flags, Reply, Rows, Session, Source, Step
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +55,7 @@ class Brain(Protocol):
     def close(self, slot: int) -> None:
         """Free a slot."""
 
-    def act(
-        self,
-        slots: Sequence[int],
-        obs: NDArray[np.float32],
-        is_first: NDArray[np.bool_],
-        previous: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
+    def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
         """Return raw actions (n, 4) for obs (n, 18), is_first (n,) and the actions sent before, previous (n, 4).
 
         A row whose new state or action is not finite returns NaN and keeps its old state. If it raises, all

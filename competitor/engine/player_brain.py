@@ -16,9 +16,8 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from competitor.engine.session import ACTION_SIZE, OBS_SIZE
+from competitor.engine.session import ACTION_SIZE, OBS_SIZE, Flags, Rows
 from competitor.errors import PlayerError, message
 from competitor.players import ForeignPlayer, Player, checked_actions
 
@@ -50,13 +49,7 @@ class PlayerBrain:
         """Free a slot."""
         self._free.append(slot)
 
-    def act(
-        self,
-        slots: Sequence[int],
-        obs: NDArray[np.float32],
-        is_first: NDArray[np.bool_],
-        previous: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
+    def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
         """Return raw actions (n, 4) for obs (n, 18) and is_first (n,); a row is NaN where the player failed.
 
         Raises PlayerError when no player could act.
@@ -85,7 +78,7 @@ class PlayerBrain:
         self._players[slot].reset(1)
         return slot
 
-    def _act(self, slots: Sequence[int], obs: NDArray[np.float32], is_first: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _act(self, slots: Sequence[int], obs: Rows, is_first: Flags) -> Rows:
         rows = np.full((len(slots), ACTION_SIZE), np.nan, np.float32)
         errors: list[Exception] = []
         for row, slot in enumerate(slots):
@@ -105,9 +98,9 @@ class PlayerBrain:
             log.warning("%s", message(error), exc_info=error)
 
 
-def _raw_action(player: Player, obs: NDArray[np.float32], is_first: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _raw_action(player: Player, obs: Rows, is_first: Flags) -> Rows:
     act = player.raw_actions if isinstance(player, ForeignPlayer) else player.act
-    row: NDArray[np.float32] = checked_actions(act(obs, is_first), 1)[0]
+    row: Rows = checked_actions(act(obs, is_first), 1)[0]
     return row
 
 

@@ -40,7 +40,7 @@ class MatchFacts:
     digest: str  # sha256 of the weights
     rating: Annotated[float, Field(allow_inf_nan=False)] | None  # after the match, where the server tells it
     account: str = ""  # what the daemon calls it: the name of its token's file; "" where it has none
-    inferred: bool = False  # the score was found in the observations: the server never told it
+    inferred: bool = False  # the score was found in the observations: the server never sent it
 
 
 @dataclass(frozen=True, kw_only=True)

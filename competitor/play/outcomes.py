@@ -93,7 +93,7 @@ def _starter(puck_x: float) -> Starter | None:
 def _results(match: FinishedMatch, guesses: Sequence[RoundResult], lengths: Sequence[int]) -> list[RoundResult]:
     if match.ending != "abandoned":
         return settle(guesses, lengths, (match.own, match.other), all_played=match.ending == "played")
-    # Nobody told a score. The last round was cut, unless its last step decides it.
+    # Nobody sent a score. The last round was cut, unless its last step decides it.
     fitting = [guess if guess in _prices(guess, steps) else None for guess, steps in zip(guesses, lengths, strict=True)]
     return fitting
 

@@ -112,6 +112,6 @@ class HockeyVectorEnv(VectorEnv[Rows, Rows, NDArray[Any]]):
         return self._rinks.obs[0].copy(), rewards, self._rinks.done & ~cut, cut, self._infos()
 
     def _infos(self) -> dict[str, Any]:
-        told = np.ones(self.num_envs, np.bool_)
+        present = np.ones(self.num_envs, np.bool_)
         infos = {key: self._rinks.info[0, :, place].copy() for place, key in enumerate(INFO_KEYS)}
-        return infos | {f"_{key}": told for key in INFO_KEYS}
+        return infos | {f"_{key}": present for key in INFO_KEYS}

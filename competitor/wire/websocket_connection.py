@@ -69,10 +69,10 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._outbox: deque[ClientMessage | bytes] = deque()  # bytes: a ping
         self._pong: bytes | None = None
-        self._bell = asyncio.Event()  # for the writer
+        self._write_wanted = asyncio.Event()  # for the writer
         self._turn = asyncio.Event()  # for the handler
-        self._room = asyncio.Event()  # for the reader
-        self._rung = self._closing = False
+        self._may_read = asyncio.Event()  # for the reader
+        self._writer_is_called = self._closing = False
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._pinged_at = clock()
         self._unheard_since: float | None = None
@@ -80,7 +80,7 @@ class Connection:
     def send(self, message: ClientMessage) -> None:
         """Send `message` as soon as the server reads it, or never if the connection is over. From any thread."""
         self._outbox.append(message)
-        self._ring()
+        self._call_writer()
 
     def wake(self) -> None:
         """Give the handler its turn soon. From any thread."""
@@ -93,12 +93,12 @@ class Connection:
     def close(self) -> None:
         """End it in an orderly way once everything is sent. From the handler."""
         self._closing = True
-        self._bell.set()
+        self._write_wanted.set()
 
     def probe(self, data: bytes) -> None:
         """Send a ping, which the server reads after all that was sent before. From the handler."""
         self._outbox.append(data)
-        self._bell.set()
+        self._write_wanted.set()
 
     async def run(self, handler: Handler) -> str:
         """Serve the connection until it is over, and return why. What the handler raises comes through."""
@@ -120,8 +120,8 @@ class Connection:
         while True:
             for _ in range(FAIR):
                 while handler.busy or len(self._outbox) >= MOST_UNSENT:
-                    self._room.clear()
-                    await self._room.wait()
+                    self._may_read.clear()
+                    await self._may_read.wait()
                 message = await self._socket.receive()
                 if message.type is WSMsgType.CLOSING:  # by the writer, who says when that is done
                     await asyncio.sleep(self._timing.close_s + LEAVE_WITHIN_S)
@@ -142,7 +142,7 @@ class Connection:
                 handler.ignored("a binary message")
             case WSMsgType.PING:
                 self._pong = bytes(message.data)
-                self._bell.set()
+                self._write_wanted.set()
             case WSMsgType.PONG:
                 handler.echoed(bytes(message.data))
             case WSMsgType.CLOSE:
@@ -154,19 +154,19 @@ class Connection:
             case _:
                 return "closed" if self._closing else "the server closed the connection without a word"
         if handler.busy or self._outbox:
-            self._bell.set()
+            self._write_wanted.set()
         return None
 
     async def _write(self) -> str:
         try:
             while True:
-                self._rung = False
+                self._writer_is_called = False
                 await self._write_all()
                 if self._closing:
                     await self._socket.close(code=WSCloseCode.OK)
                     return "closed"
-                await self._bell.wait()
-                self._bell.clear()
+                await self._write_wanted.wait()
+                self._write_wanted.clear()
         except (ClientError, OSError) as error:
             await asyncio.sleep(self._timing.close_s + LEAVE_WITHIN_S)  # what the server said last tells more
             return getattr(error, "strerror", None) or str(error) or "the connection is lost"
@@ -182,12 +182,12 @@ class Connection:
                     await self._socket.ping(message)
                 else:
                     await self._socket.send_str(encode(message))
-            self._room.set()
+            self._may_read.set()
 
     async def _take_turns(self, handler: Handler) -> str:
         while True:
             handler.turn()
-            self._room.set()
+            self._may_read.set()
             lost = self._look_at_the_clock()
             if lost is not None:
                 return lost
@@ -206,15 +206,15 @@ class Connection:
             self.probe(b"")
         return None
 
-    def _ring(self) -> None:
+    def _call_writer(self) -> None:
         """Wake the writer: once for all messages that wait."""
-        if not self._rung:
-            self._rung = True
-            self._call(self._wake_all)
+        if not self._writer_is_called:
+            self._writer_is_called = True
+            self._call(self._wake_writer_and_reader)
 
-    def _wake_all(self) -> None:
-        self._bell.set()
-        self._room.set()
+    def _wake_writer_and_reader(self) -> None:
+        self._write_wanted.set()
+        self._may_read.set()
 
     def _end(self, reason: str) -> None:
         if not self._over.done():

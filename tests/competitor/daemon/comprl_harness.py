@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.comprl_connection import ComprlConnection
-from competitor.daemon.comprl_player import Surroundings
+from competitor.daemon.comprl_player import Shared
 from competitor.daemon.logs import Redaction
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
@@ -273,10 +273,8 @@ class Unplugged:
         self.tournament.on_end = lambda saved: saved()
         self.clock, self.line = Clock(), Line()
         call = lambda function, *args: function(*args)  # noqa: E731
-        self.surroundings = Surroundings(
-            token.encode(), Redaction(token), cast(Tournament, self.tournament), self.clock, call
-        )
-        self.connection = ComprlConnection(self, self.surroundings)
+        self.shared = Shared(token.encode(), Redaction(token), cast(Tournament, self.tournament), self.clock, call)
+        self.connection = ComprlConnection(self, self.shared)
         self.connection.makeConnection(self.line)
 
     def feed(self, data: bytes) -> None:

@@ -427,7 +427,7 @@ def test_the_token_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
         play_on(server)
         assert TOKEN not in repr(daemon.wire)
     assert TOKEN not in caplog.text
-    assert TOKEN not in repr(Unplugged().surroundings)
+    assert TOKEN not in repr(Unplugged().shared)
 
 
 @pytest.mark.parametrize("token", ["t" * 65_536, "caf\udce9"])

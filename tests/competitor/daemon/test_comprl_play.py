@@ -227,7 +227,7 @@ def test_an_unreadable_score_gives_the_match_up_and_is_answered(stats: list[str 
     unplugged = Unplugged()
     unplugged.ask("1", "StartGame", game_id=GAME)
     unplugged.ask("2", "EndGame", result="perhaps", stats=stats)
-    assert unplugged.tournament.wait_for("abandon") == ("abandon", GAME_ID, "the server told no score")
+    assert unplugged.tournament.wait_for("abandon") == ("abandon", GAME_ID, "the server sent no score")
     assert list(unplugged.answers()) == ["1", "2"] and not unplugged.line.is_closed
 
 
