@@ -114,8 +114,7 @@ def matches(
       cli.py matches records/ --last 1000 --since 2026-11-30 --csv matches.csv
     """
     from competitor.daemon.database import Wanted, last_matches
-    from competitor.daemon.match_list import matches_csv, matches_json, print_matches
-    from competitor.daemon.standings import print_standings, standings
+    from competitor.daemon.match_tables import matches_csv, matches_json, print_matches, print_standings, standings
 
     wanted = Wanted(**patterns, since_s=since.timestamp() if since else None)
     damaged: list[str] = []

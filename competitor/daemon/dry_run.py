@@ -14,8 +14,8 @@ from competitor.config import CompeteConfig
 from competitor.daemon.compete import SHOWN_DIGITS, make_wire, weights_digest
 from competitor.daemon.database import Wanted
 from competitor.daemon.health import HealthServer
+from competitor.daemon.match_tables import standings
 from competitor.daemon.options import CompeteOptions
-from competitor.daemon.standings import standings
 from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament

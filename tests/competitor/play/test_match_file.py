@@ -331,6 +331,6 @@ def test_every_array_of_a_match_is_in_the_file() -> None:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, competitor.daemon.records, competitor.daemon.match_list; sys.exit('torch' in sys.modules)"
+    code = "import sys, competitor.daemon.records, competitor.daemon.match_tables; sys.exit('torch' in sys.modules)"
     root = Path(cli.__file__).parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0

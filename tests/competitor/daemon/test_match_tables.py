@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from competitor.daemon.database import ListedMatch, MatchTally, RoundRow, round_rows, row_of
-from competitor.daemon.match_list import matches_json, print_matches
+from competitor.daemon.match_tables import matches_json, print_matches
 from competitor.evaluate.statistics import wilson_interval
 from competitor.play.outcomes import rounds_of
 from tests.competitor.play.made_matches import recorded_match

@@ -1,22 +1,22 @@
-"""The matches played on servers, as a table on the screen and as JSON."""
+"""The matches played on servers: one by one, and what was won against each opponent; as tables, JSON and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from competitor.daemon.database import COLUMNS as COLUMNS_KEPT
-from competitor.daemon.database import ListedMatch, MatchRow, MatchTally
-from competitor.daemon.standings import Standing, standings_json
-from competitor.evaluate.statistics import wilson_interval
+from competitor.daemon.database import ListedMatch, MatchRow, MatchTally, Wanted, reading
+from competitor.evaluate.statistics import elo_with_error, wilson_interval
 from competitor.screen import Table, fits, make_console, print_line, print_table
 from competitor.wire.names import shown_name
 
@@ -28,6 +28,11 @@ LEGEND = (
     "W/D/L and the win rate count all matches up to this one that were played to their end. "
     "end: left = the opponent left, cut = given up by us or by the connection; a score with ~ is what the "
     "observations say of such a match, the server never sent it. p99: of the answers' latency."
+)
+SHOWN_DIGITS = 12
+STANDINGS_LEGEND = (
+    "A drawn match is half a point. Elo: the difference that the points amount to, with its 95 % error, from whole "
+    "matches. rounds: won and lost in these matches. off: matches that were not played to their end count nowhere else."
 )
 
 
@@ -144,3 +149,103 @@ def _summary(tally: MatchTally) -> str:
     low, high = wilson_interval(tally.wins, tally.matches)
     won = f"{tally.wins} won, {tally.draws} drawn, {tally.losses} lost"
     return f"{tally.matches} matches: {won}; win rate {100 * rate:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f})"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The matches of one player with one account on one server against one opponent (None: the server named nobody)."""
+
+    checkpoint: str
+    digest: str
+    server: str
+    account: str
+    opponent: str | None
+    tally: MatchTally
+    own: int  # rounds won in the matches played to their end
+    other: int
+    unfinished: int
+
+    @property
+    def points(self) -> float:
+        """Of the matches played to their end."""
+        return self.tally.wins + self.tally.draws / 2
+
+    @property
+    def elo(self) -> tuple[float, float]:
+        """The Elo difference and the half-width of its 95 % interval; a match is the unit, as a pair is in evaluate."""
+        return elo_with_error([self.tally.losses, 0, self.tally.draws, 0, self.tally.wins])
+
+
+def standings(directory: Path, wanted: Wanted) -> list[Standing]:
+    """The standings of all matches wanted, by player, server and account; the most matches first.
+
+    Raises RecordingError like `reading`.
+    """
+    with reading(directory, wanted) as found:
+        if found is None:
+            return []
+        connection, matches, values = found
+        groups = "checkpoint, digest, server, account"
+        results = ", ".join(f"SUM(result IS '{letter}')" for letter in "WDL")
+        ended = "SUM(CASE WHEN result IN ('W', 'D', 'L') THEN {} ELSE 0 END)"
+        sums = f"{results}, {', '.join(ended.format(column) for column in ('own', 'other', '1'))}, COUNT(*)"
+        query = f"SELECT {groups}, opponent, {sums} FROM {matches} GROUP BY {groups}, opponent ORDER BY {groups}"
+        return [_standing(row) for row in connection.execute(query + ", COUNT(*) DESC, opponent", values)]
+
+
+def _standing(row: Sequence[Any]) -> Standing:
+    checkpoint, digest, server, account, opponent = (None if text is None else str(text) for text in row[:5])
+    wins, draws, losses, own, other, ended, matches = (int(number) for number in row[5:])
+    who = str(checkpoint), str(digest), str(server), str(account)
+    return Standing(*who, opponent, MatchTally(wins, draws, losses), own, other, matches - ended)
+
+
+def standings_json(listed: Iterable[Standing]) -> list[dict[str, Any]]:
+    """Everything as JSON values."""
+    return [
+        {key: value for key, value in asdict(one).items() if key != "tally"}
+        | asdict(one.tally)
+        | {"matches": one.tally.matches, "points": one.points, "elo": one.elo[0], "elo_error95": one.elo[1]}
+        for one in listed
+    ]
+
+
+def print_standings(listed: Sequence[Standing], console: Console | None = None) -> None:
+    """Print a table of opponents for each player, server and account."""
+    console = console or make_console()
+    for title, group in groupby(listed, _title):
+        rows = list(group)
+        cells = [_standing_cells(shown_name(one.opponent or "?"), one) for one in rows]
+        if len(rows) > 1:
+            cells.append(_standing_cells("all", _sum(rows)))
+        columns = ("opponent", "matches", "points", "W/D/L", "rounds", "off", "Elo")
+        print_table(Table(columns, cells, title), console)
+    if listed:
+        print_line(STANDINGS_LEGEND, console, style="dim")
+
+
+def _title(one: Standing) -> str:
+    account = f", account {one.account}" if one.account else ""
+    return f"{one.checkpoint} ({one.digest[:SHOWN_DIGITS]}) on {one.server}{account}"
+
+
+def _sum(rows: Sequence[Standing]) -> Standing:
+    wins, draws, losses = (sum(getattr(one.tally, name) for one in rows) for name in ("wins", "draws", "losses"))
+    own, other, unfinished = (sum(getattr(one, name) for one in rows) for name in ("own", "other", "unfinished"))
+    total = MatchTally(wins, draws, losses)
+    return replace(rows[0], opponent=None, tally=total, own=own, other=other, unfinished=unfinished)
+
+
+def _standing_cells(name: str, one: Standing) -> list[str]:
+    tally = one.tally
+    points = f"{one.points:g} ({100 * one.points / tally.matches:.1f} %)" if tally.matches else "-"
+    elo, error = one.elo
+    return [
+        name,
+        str(tally.matches),
+        points,
+        f"{tally.wins}/{tally.draws}/{tally.losses}",
+        f"{one.own}:{one.other}",
+        str(one.unfinished or ""),
+        f"{elo:+.0f} ± {error:.0f}" if tally.matches else "-",
+    ]
