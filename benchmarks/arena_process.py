@@ -49,7 +49,7 @@ class Target:
 
 @dataclass
 class Play:
-    """What well-behaved clients saw. waits_ms: from an action to the next step."""
+    """What well-behaved clients saw. waits_ms: from the answer of the slower player of a match to the next step."""
 
     waits_ms: list[float] = field(default_factory=list)
     played: int = 0
@@ -59,8 +59,9 @@ class Play:
 class Players:
     """Clients that play one match after another, each in a thread, until they are stopped."""
 
-    def __init__(self, target: Target, names: Sequence[str]) -> None:
-        self._target, self._stop = target, threading.Event()
+    def __init__(self, target: Target, names: Sequence[str], thinks_s: float = THINKS_S) -> None:
+        self._target, self._stop, self._thinks_s = target, threading.Event(), thinks_s
+        self._answered_at: dict[bytes, float] = {}  # by match: both players write there, the slower one last
         self._play = Play()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(target.tokens[name],)) for name in names]
@@ -83,29 +84,28 @@ class Players:
             self._play_one(token)
 
     def _play_one(self, token: str) -> None:
-        answered_at: list[float] = []
-
         def act(obs: list[float]) -> Sequence[float]:
-            now = time.perf_counter()
-            if answered_at:
+            now, match = time.perf_counter(), client.matches[-1].match_id
+            if len(client.matches[-1].observations) > 1:
                 with self._lock:
-                    self._play.waits_ms.append(1e3 * (now - answered_at[0]))
-            time.sleep(THINKS_S)  # a client that thinks; as fast as it can be, it would be an attack of its own
-            answered_at[:] = [time.perf_counter()]
+                    self._play.waits_ms.append(1e3 * (now - self._answered_at[match]))
+            time.sleep(self._thinks_s)  # a client that thinks; as fast as it can be, it would be an attack of its own
+            self._answered_at[match] = time.perf_counter()
             return [max(-1.0, min(1.0, obs[12] - obs[0])), max(-1.0, min(1.0, obs[13] - obs[1])), 0.0, 1.0]
 
         finished = []
+        client = RawClient(self._target.comprl_port, token, act=act)
         with contextlib.suppress(OSError):
-            finished = RawClient(self._target.comprl_port, token, act=act).play(1)
+            finished = client.play(1)
         with self._lock:
             self._play.played += len(finished)
             self._play.broken += not finished
 
 
 @contextlib.contextmanager
-def arena_process(folder: Path, users: Sequence[str], descriptors: int) -> Iterator[Target]:
-    """The command, with accounts for `users`, in a process that may open so many descriptors."""
-    options = ["--comprl-port", "0", "--http-port", "0"]
+def arena_process(folder: Path, users: Sequence[str], descriptors: int, *more: str) -> Iterator[Target]:
+    """The command, with accounts for `users` and `more` options, in a process that may open so many descriptors."""
+    options = ["--comprl-port", "0", "--http-port", "0", *more]
     accounts = [word for name in users for word in ("--user", name)]
     command = [sys.executable, str(ROOT / "cli.py"), "arena", *options, *accounts]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -124,7 +124,7 @@ def arena_process(folder: Path, users: Sequence[str], descriptors: int) -> Itera
         ports = [re.search(rf"{scheme}://127\.0\.0\.1:(\d+)", text) for scheme in ("comprl", "http")]
         if None in ports:
             raise SystemExit(f"the arena did not open: {text}")
-        tokens = {name: (folder / "arena" / "tokens" / name).read_text().strip() for name in users}
+        tokens = {file.name: file.read_text().strip() for file in (folder / "arena" / "tokens").iterdir()}
         comprl, http = (int(found[1]) for found in ports if found)
         yield Target(psutil.Process(process.pid), comprl, http, tokens, said)
     finally:

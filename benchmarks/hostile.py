@@ -195,6 +195,15 @@ async def pages(target: Target) -> str:
     return await pour_all(target.http_port, 50, request * 100, MIB)
 
 
+async def streams(target: Target) -> str:
+    """More pages that watch than may, of which none reads."""
+    async with connected(target.http_port, 60) as clients:
+        for client in clients:
+            client.writer.write(b"GET /events HTTP/1.1\r\nHost: arena\r\n\r\n")
+        await asyncio.sleep(HALF_OPEN_S)
+    return f"60 x, {HALF_OPEN_S:.0f} s"
+
+
 async def no_http(target: Target) -> str:
     bad = ["GET /?count=ü HTTP/1.1\r\n\r\n".encode(), b"GET / HTTP/1.1\r\nX: " + 9000 * b"x" + b"\r\n\r\n"]
     bad += [b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"]
@@ -217,6 +226,7 @@ ATTACKS: dict[str, Attack] = {
     "WebSocket messages": websocket_messages,
     "WebSocket pings": websocket_pings,
     "pages, nothing read": pages,
+    "streams, nothing read": streams,
     "no HTTP": no_http,
 }
 
