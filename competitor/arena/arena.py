@@ -179,7 +179,9 @@ class Arena:
         key = self._registration_key
         registration = None if key is None else Registration(key, self.store)
         store = self._store(stack)  # a connection of its own: no result waits while a page reads
-        return Site(lobby, store, self._recordings, broadcast, self.comprl_port, code_version(), registration)
+        site = Site(lobby, store, self._recordings, broadcast, self.comprl_port, code_version(), registration)
+        stack.callback(site.threads.shutdown)
+        return site
 
     async def _open_port(
         self, connect: Callable[[], asyncio.Protocol], port: int, option: str, idle_s: float, stack: AsyncExitStack

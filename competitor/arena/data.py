@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import time
@@ -43,7 +42,7 @@ def add_data(app: web.Application, site: Site) -> None:
 
     def add(path: str, answer: Callable[[web.Request], dict[str, Any]]) -> None:
         async def handle(request: web.Request) -> web.Response:
-            return web.json_response(await asyncio.to_thread(answer, request), headers=HEADERS)
+            return web.json_response(await site.in_thread(answer, request), headers=HEADERS)
 
         app.router.add_get(path, handle)
 
@@ -57,7 +56,7 @@ def add_data(app: web.Application, site: Site) -> None:
         return web.json_response({"matches": matches, "waiting": site.counts()["waiting"]}, headers=HEADERS)
 
     async def results_csv(request: web.Request) -> web.Response:
-        text = await asyncio.to_thread(lambda: _csv(entries(site, request, RESULTS)))
+        text = await site.in_thread(lambda: _csv(entries(site, request, RESULTS)))
         return web.Response(text=text, content_type="text/csv", headers=_named("results.csv"))
 
     async def recording(request: web.Request) -> web.StreamResponse:
@@ -97,13 +96,13 @@ def match_id(request: web.Request) -> uuid.UUID:
 
 async def _recording(site: Site, request: web.Request) -> web.StreamResponse:
     """A recorded match as it lies on the disk, or as <rink-viewer> takes it."""
-    found, kind = await asyncio.to_thread(site.recordings.find, match_id(request)), request.match_info["kind"]
+    found, kind = await site.in_thread(site.recordings.find, match_id(request)), request.match_info["kind"]
     try:
         if found is not None and kind == "npz":
-            content = await asyncio.to_thread(found.read_bytes)
+            content = await site.in_thread(found.read_bytes)
             return web.Response(body=content, content_type="application/octet-stream", headers=_named(found.name))
         if found is not None:
-            return web.json_response(await asyncio.to_thread(_shown, found), headers=HEADERS)
+            return web.json_response(await site.in_thread(_shown, found), headers=HEADERS)
     except (OSError, RecordingError):  # it has just been deleted, or somebody has damaged it
         pass
     raise web.HTTPNotFound(text="there is no recording of this match\n")

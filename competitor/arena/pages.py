@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
@@ -35,7 +34,7 @@ def add_pages(app: web.Application, site: Site) -> None:
     def add(path: str, template: str, context: Callable[[Site, web.Request, Playing], Context]) -> None:
         async def handle(request: web.Request) -> web.Response:
             playing = site.running()  # here, as the lobby belongs to the event loop
-            return await _page(site, request, template, await asyncio.to_thread(context, site, request, playing))
+            return await _page(site, request, template, await site.in_thread(context, site, request, playing))
 
         app.router.add_get(path, handle)
 
@@ -80,7 +79,7 @@ async def _page(site: Site, request: web.Request, template: str, context: Contex
         "websocket": f"ws://{host}/play",
         "registration": site.registration is not None,
     }
-    text = await asyncio.to_thread(_templates().get_template(template).render, {**common, **context})
+    text = await site.in_thread(_templates().get_template(template).render, {**common, **context})
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from competitor.arena.live import Broadcast
 from competitor.arena.lobby import Lobby
@@ -12,6 +15,9 @@ from competitor.arena.match import Match
 from competitor.arena.recordings import Recordings
 from competitor.arena.registration import Registration
 from competitor.arena.store import Store
+
+PAGES_AT_ONCE = 2
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Running:
 class Site:
     """An arena, as whoever looks at it sees it.
 
-    store: one of its own, so that no match waits for a page. now: unix seconds.
+    store: one of its own, as are the threads in which pages are made: no login and no result waits for a page.
+    now: unix seconds.
     """
 
     lobby: Lobby
@@ -42,6 +49,11 @@ class Site:
     registration: Registration | None = None
     now: Callable[[], float] = time.time
     opened_at: float = field(default_factory=time.monotonic)
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(PAGES_AT_ONCE, "pages"))
+
+    async def in_thread(self, work: Callable[..., Result], *values: Any) -> Result:
+        """What `work` returns, which reads the store or the disk, or takes its time."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *values)
 
     def running(self) -> list[Running]:
         """Matches in play, the oldest first."""

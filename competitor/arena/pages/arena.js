@@ -6,7 +6,7 @@
 const REFRESH_MS = 5000;  // between two looks at the tables
 const LINGER_MS = 1500;  // a board shows the end of a match for so long; by then its recording is written
 const boards = new Map([...document.querySelectorAll("[data-board]")].map(viewer => [viewer.dataset.board, viewer]));
-let dueAt = 0, timer;
+let dueAt = 0, timer, source;
 
 async function refresh() {
   timer = undefined;
@@ -47,11 +47,12 @@ const act = {
   over(viewer) {
     viewer.ending = setTimeout(() => viewer.closest("figure") ? display(viewer, false) : location.reload(), LINGER_MS);
   },
-  clear(viewer) { display(viewer, false); },
+  clear(viewer) { if (viewer.closest("figure")) display(viewer, false); else act.over(viewer); },
 };
 
 function follow(url) {
-  const source = new EventSource(url);
+  source?.close();
+  source = new EventSource(url);
   for (const kind of Object.keys(act)) source.addEventListener(kind, event => {
     const data = JSON.parse(event.data), viewer = boards.get(data.board);
     if (viewer) act[kind](viewer, data);
@@ -60,10 +61,18 @@ function follow(url) {
   source.onerror = () => {  // a browser gives up when it is refused; else it tries again by itself
     if (source.readyState === EventSource.CLOSED) setTimeout(follow, 10000, url);
   };
-  addEventListener("pagehide", () => source.close());
 }
 
-if (document.body.dataset.events) follow(document.body.dataset.events);
+function followWhileSeen() {  // a browser has six connections for all of its windows with this page
+  if (document.hidden) source?.close();
+  else { follow(document.body.dataset.events); refreshSoon(); }
+}
+
+if (document.body.dataset.events) {
+  if (!document.hidden) follow(document.body.dataset.events);
+  document.addEventListener("visibilitychange", followWhileSeen);
+  setInterval(() => document.hidden || refreshSoon(), 60000);  // the ages of results
+}
 
 for (const viewer of document.querySelectorAll("[data-replay]")) fetch(viewer.dataset.replay)
   .then(answer => answer.json()).then(match => viewer.show(match)).catch(() => viewer.replaceWith("The recording is gone."));

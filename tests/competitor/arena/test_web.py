@@ -55,7 +55,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     store.save(replace(result(2, ("bob", "ada"), (1, 0)), ending="disconnected", left_by="bob"))
     lobby = Lobby(store, random=Random(3), rounds=4, tick_s=0.001)
     registration = Registration(KEY, store, Budgets(3, 0.0, Clock()))
-    yield Site(lobby, store, recordings, Broadcast(lobby), 65335, "1.2.3", registration, now=lambda: NOW)
+    made = Site(lobby, store, recordings, Broadcast(lobby), 65335, "1.2.3", registration, now=lambda: NOW)
+    yield made
+    made.threads.shutdown()
     recordings.close()
     store.close()
 
