@@ -263,7 +263,7 @@ class RinkViewer extends HTMLElement {
     const all = of ?? (rounds.length > 1 && rounds.length);
     text("round", number || all ? `round ${number ?? this.roundIndex + 1}${all ? ` of ${all}` : ""}` : "");
     this.shadowRoot.querySelectorAll(".actions span").forEach((line, side) => {
-      line.textContent = action(round.actions[side]?.[step]);
+      line.textContent = action(acted(round, side, step));
     });
     const scrub = this.$("scrub"), play = this.$("play");
     scrub.max = this.steps;
@@ -293,7 +293,7 @@ class RinkViewer extends HTMLElement {
     if (!frame) return;
     drawTrail(pen, round.frames.slice(Math.max(0, step - TRAIL), step + 1), colours);
     if (round.mind && this.$("dreams").checked) drawDream(pen, round.mind.dreams[step] ?? [], colours);
-    for (const side of [0, 1]) drawAction(pen, frame, side, round.actions[side]?.[step], colours);
+    for (const side of [0, 1]) drawAction(pen, frame, side, acted(round, side, step), colours);
     for (const side of [0, 1]) drawRacket(pen, frame, side, colours);
     drawPuck(pen, frame, frame[8] > 0 ? colours.sides[0] : frame[9] > 0 ? colours.sides[1] : colours.line, colours);
     if (round.mind) drawValue(this.$("value"), round.mind, step, colours);
@@ -303,6 +303,7 @@ class RinkViewer extends HTMLElement {
 // ---- words
 
 const blank = () => ({frames: [[-3, 0, 0, 3, 0, 0, 0, 0, 0, 0]], actions: [[], []], score: [0, 0], winner: null});
+const acted = ({actions}, side, step) => actions[side]?.[Math.min(step, actions[side].length - 1)];  // at the end the last one
 const score = ({score: [left, right], winner}, over) => [left + (over && winner === 1), right + (over && winner === -1)];
 const signed = value => (value === undefined ? "" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1));
 const holder = (frame, names) => frame[8] > 0 ? `${names[0]} holds the puck` : frame[9] > 0 ? `${names[1]} holds the puck` : "";

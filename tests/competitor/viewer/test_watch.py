@@ -96,6 +96,8 @@ def test_when_a_recording_has_been_played_the_next_one_follows(browser: Any, gal
         page.locator("#list").select_option(index=1)
         wait_until(page, "viewer.match.names[0] === 'strong'")
         assert width_of(page) == (390, 390)
+        cut = "[...document.querySelectorAll('#list option')].filter(one => one.scrollWidth > one.clientWidth).length"
+        assert page.evaluate(cut) == 0
         page.evaluate("viewer.speed = 100; viewer.playing = true")
         wait_until(page, "viewer.match.names[1] === 'strong'")
 
