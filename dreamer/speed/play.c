@@ -15,18 +15,19 @@ enum {
 /* Sizes and kinds, as the caller packs them: int64 and float32 in this order. */
 typedef struct {
     int64_t observations, actions, hidden, units, embedding, head_units, layers, latent, groups, classes, values;
-    int64_t is_normalized, has_norm, is_silu;
+    int64_t is_normalized, has_norm, is_silu, observed; /* the last: size of o, 0 or observations */
 } sizes_t;
 
 typedef struct {
     float epsilon, unimix, latent_min_std, min_std, max_std;
 } numbers_t;
 
-/* What a batch brings and gets, each (rows, ...); noise is null in deterministic play. */
+/* What a batch brings and gets, each (rows, ...); noise is null in deterministic play, o where there is none. next_o
+ * gets the normalised observation, also where it is no part of the state. */
 typedef struct {
-    const float *h, *z, *action, *obs, *noise;
+    const float *h, *z, *o, *action, *obs, *noise;
     const uint8_t *is_first;
-    float *next_h, *next_z, *next_action;
+    float *next_h, *next_z, *next_o, *next_action;
 } batch_t;
 
 typedef struct {
@@ -131,35 +132,54 @@ static void perceptron(step_t *step, int64_t inputs, int64_t units, int64_t laye
     step->one = step->two, step->two = free;
 }
 
-/* step->one = the embedding of the observations */
-static void encode(step_t *step, const float *obs) {
-    const sizes_t *s = step->sizes;
-    const float *mean = step->weights, *std = mean + s->observations;
-    step->weights = std + s->observations;
-    for (int64_t r = 0; r < step->rows; r++)
-        for (int64_t j = 0; j < s->observations; j++) {
-            float x = obs[r * s->observations + j];
-            if (s->is_normalized) x = (x - mean[j]) / std[j];
-            step->one[r * step->width + j] = copysignf(log1pf(fabsf(x)), x);
-        }
-    perceptron(step, s->observations, s->units, s->layers, s->embedding, step->one);
+/* next_o = the observations in units of their own spread; takes their mean and deviation */
+static void look(step_t *step, const batch_t *batch) {
+    int64_t n = step->sizes->observations;
+    const float *mean = step->weights, *std = mean + n;
+    step->weights = std + n;
+    for (int64_t i = 0; i < step->rows * n; i++)
+        batch->next_o[i] = step->sizes->is_normalized ? (batch->obs[i] - mean[i % n]) / std[i % n] : batch->obs[i];
 }
 
-/* step->kept = [x, h], x = the input layer of [z, action]; rows that begin a round have forgotten all three */
+/* What was seen before, in row r; where a round begins, what is seen there. */
+static const float *seen_before(const step_t *step, const batch_t *batch, int64_t r) {
+    return (batch->is_first[r] ? batch->next_o : batch->o) + r * step->sizes->observed;
+}
+
+static inline float symlog(float x) { return copysignf(log1pf(fabsf(x)), x); }
+
+/* step->one = the embedding of the observations and, where o is in the state, of how they changed; takes the spread */
+static void encode(step_t *step, const batch_t *batch) {
+    const sizes_t *s = step->sizes;
+    const float *spread = step->weights;
+    step->weights += s->observed;
+    for (int64_t r = 0; r < step->rows; r++) {
+        const float *o = batch->next_o + r * s->observations;
+        float *row = step->one + r * step->width;
+        for (int64_t j = 0; j < s->observations; j++) row[j] = symlog(o[j]);
+        for (int64_t j = 0; j < s->observed; j++)
+            row[s->observations + j] = symlog((o[j] - seen_before(step, batch, r)[j]) / spread[j]);
+    }
+    perceptron(step, s->observations + s->observed, s->units, s->layers, s->embedding, step->one);
+}
+
+/* step->kept = [x, h], x = the input layer of [z, o, action]; rows that begin a round have forgotten all but o */
 static void take_in(step_t *step, const batch_t *batch) {
     const sizes_t *s = step->sizes;
     for (int64_t r = 0; r < step->rows; r++) {
         float *row = step->one + r * step->width, *h = step->kept + r * step->width + s->units;
+        if (s->observed) memcpy(row + s->latent, seen_before(step, batch, r), sizeof(float) * s->observed);
         if (batch->is_first[r]) {
-            memset(row, 0, sizeof(float) * (s->latent + s->actions));
+            memset(row, 0, sizeof(float) * s->latent);
+            memset(row + s->latent + s->observed, 0, sizeof(float) * s->actions);
             memset(h, 0, sizeof(float) * s->hidden);
             continue;
         }
         memcpy(row, batch->z + r * s->latent, sizeof(float) * s->latent);
-        memcpy(row + s->latent, batch->action + r * s->actions, sizeof(float) * s->actions);
+        memcpy(row + s->latent + s->observed, batch->action + r * s->actions, sizeof(float) * s->actions);
         memcpy(h, batch->h + r * s->hidden, sizeof(float) * s->hidden);
     }
-    hidden_layer(step, s->latent + s->actions, s->units, step->one, step->two);
+    hidden_layer(step, s->latent + s->observed + s->actions, s->units, step->one, step->two);
     for (int64_t r = 0; r < step->rows; r++)
         memcpy(step->kept + r * step->width, step->two + r * step->width, sizeof(float) * s->units);
 }
@@ -249,8 +269,9 @@ static void choose_action(step_t *step, const batch_t *batch, int64_t noises, co
         float *row = step->kept + r * step->width;
         memcpy(row, batch->next_h + r * s->hidden, sizeof(float) * s->hidden);
         memcpy(row + s->hidden, batch->next_z + r * s->latent, sizeof(float) * s->latent);
+        memcpy(row + s->hidden + s->latent, batch->next_o + r * s->observations, sizeof(float) * s->observed);
     }
-    perceptron(step, s->hidden + s->latent, s->head_units, s->layers, outputs, step->kept);
+    perceptron(step, s->hidden + s->latent + s->observed, s->head_units, s->layers, outputs, step->kept);
     for (int64_t r = 0; r < step->rows; r++) {
         const float *row = step->one + r * step->width, *noise = batch->noise;
         float *action = batch->next_action + r * s->actions;
@@ -262,15 +283,16 @@ static void choose_action(step_t *step, const batch_t *batch, int64_t noises, co
 
 static void play_rows(step_t step, batch_t batch, int64_t noises) {
     int is_sound[ROWS];
+    look(&step, &batch);
     take_in(&step, &batch);
     remember(&step, batch.next_h);
-    encode(&step, batch.obs);
+    encode(&step, &batch);
     choose_latent(&step, &batch, noises, is_sound);
     choose_action(&step, &batch, noises, is_sound);
 }
 
-/* A step of `rows` rounds. weights: those of the input layer, the cell, the observations' mean and deviation, the
- * encoder, the posterior, the policy, and the values of its actions. room: 3 ROWS width floats, where width is at least
+/* A step of `rows` rounds. weights: the observations' mean and deviation, the weights of the input layer and the cell,
+ * the spread of o if it is in the state, the encoder, the posterior, the policy, and the values of its actions. room: 3 ROWS width floats, where width is at least
  * that of the widest table. */
 void play_step(int64_t rows, const sizes_t *sizes, const numbers_t *numbers, const float *weights,
                const batch_t *batch, int64_t noises, float *room, int64_t width) {
@@ -279,7 +301,8 @@ void play_step(int64_t rows, const sizes_t *sizes, const numbers_t *numbers, con
         step_t step = {sizes, numbers, weights, count, width, room, room + ROWS * width, room + 2 * ROWS * width};
         batch_t part = *batch;
         part.h += start * sizes->hidden, part.z += start * sizes->latent, part.action += start * sizes->actions;
-        part.obs += start * sizes->observations, part.is_first += start;
+        part.obs += start * sizes->observations, part.next_o += start * sizes->observations, part.is_first += start;
+        part.o += start * sizes->observed;
         if (part.noise) part.noise += start * noises;
         part.next_h += start * sizes->hidden, part.next_z += start * sizes->latent;
         part.next_action += start * sizes->actions;

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from dreamer.behavior import Policy
 from dreamer.networks import RMSNorm
-from dreamer.speed.native import PLAY_ROWS, load_play, pointers
+from dreamer.speed.native import PLAY_ROWS, load_play
 from dreamer.world_model import WorldModel
 
 State = dict[str, Tensor]
+BATCH = ("h", "z", "o", "action", "obs", "noise", "is_first", "next_h", "next_z", "next_o", "next_action")
+"""What a step reads and writes, in the order of batch_t in play.c."""
 
 
 class Sizes(NamedTuple):
@@ -32,6 +34,7 @@ class Sizes(NamedTuple):
     is_normalized: int
     has_norm: int
     is_silu: int
+    observed: int
 
     @classmethod
     def of(cls, world: WorldModel, policy: Policy) -> "Sizes":
@@ -53,13 +56,15 @@ class Sizes(NamedTuple):
             is_normalized=model.normalize,
             has_norm=model.norm == "rms",
             is_silu=model.activation == "silu",
+            observed=world.dynamics.observed_size,
         )
 
     @property
     def width(self) -> int:
         """Of the widest table that a step fills."""
-        latent_inputs = max(self.latent + self.actions, self.hidden + self.embedding, self.hidden + self.latent)
-        layers = max(self.observations, self.units, self.head_units, self.embedding, self.units + self.hidden)
+        state = self.hidden + self.latent + self.observed
+        latent_inputs = max(self.latent + self.observed + self.actions, self.hidden + self.embedding, state)
+        layers = max(self.observations + self.observed, self.units, self.head_units, self.embedding, self.units + self.hidden)
         return max(latent_inputs, layers, 3 * self.hidden, 2 * self.latent, self.actions * max(2, self.values))
 
 
@@ -68,8 +73,9 @@ class NativePlay:
 
     def __init__(self, world: WorldModel, policy: Policy, library: ctypes.CDLL) -> None:
         self._library, self._sizes = library, Sizes.of(world, policy)
-        dynamics, normalizer = world.dynamics, (world.obs_mean, world.obs_std)
-        self._sources = [*_tensors(dynamics.input_net, dynamics.cell), *normalizer]
+        dynamics = world.dynamics
+        self._sources = [world.obs_mean, world.obs_std, *_tensors(dynamics.input_net, dynamics.cell)]
+        self._sources += [dynamics.next_observation.spread] if self._sizes.observed else []
         self._sources += [*_tensors(world.encoder, dynamics.posterior_net, policy.net), policy.action_values]
         model = world.config.model
         numbers = RMSNorm.EPSILON, model.unimix, model.gaussian_min_std, policy.config.min_std, policy.config.max_std
@@ -81,21 +87,23 @@ class NativePlay:
     def __call__(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
         """See `Dreamer.play`."""
         rows, sizes = len(obs), self._sizes
-        given = [state[key].float().contiguous() for key in ("h", "z", "action")]
-        assert [table.shape for table in given] == [(rows, n) for n in (sizes.hidden, sizes.latent, sizes.actions)]
+        widths = {"h": sizes.hidden, "z": sizes.latent, "o": sizes.observed, "action": sizes.actions}
+        widths = {key: width for key, width in widths.items() if width}
+        assert {key: tuple(table.shape) for key, table in state.items()} == {k: (rows, n) for k, n in widths.items()}
         assert obs.shape == (rows, sizes.observations) and is_first.shape == (rows,) and is_first.dtype == torch.bool
-        chance = [] if noise is None else [noise.float().contiguous()]
-        after = {key: torch.empty_like(table) for key, table in zip(("h", "z", "action"), given, strict=True)}
-        tables = [*given, obs.float().contiguous(), *(chance or [obs.new_empty(0)]), is_first.contiguous()]
-        batch = pointers([*tables, *after.values()])
-        if not chance:
-            batch[4] = None
+        given = {key: table.float().contiguous() for key, table in state.items()}
+        given |= {"obs": obs.float().contiguous(), "is_first": is_first.contiguous()}
+        given |= {} if noise is None else {"noise": noise.float().contiguous()}
+        after = {key: torch.empty_like(given[key]) for key in widths}
+        after |= {"o": torch.empty_like(given["obs"])}
+        places = {**given, **{f"next_{key}": table for key, table in after.items()}}
+        batch = (ctypes.c_void_p * len(BATCH))(*(places[key].data_ptr() if key in places else None for key in BATCH))
         room = torch.empty(3 * PLAY_ROWS * sizes.width)
         self._library.play_step(
             *(rows, self._c_sizes, self._c_numbers, self._packed().data_ptr(), batch),
             *(0 if noise is None else noise.shape[1], room.data_ptr(), sizes.width),
         )
-        return after, after["action"]
+        return {key: after[key] for key in widths}, after["action"]
 
     def _packed(self) -> Tensor:
         """The weights in the order of play.c, matrices as (inputs, outputs); laid out anew when they have changed."""
