@@ -4,11 +4,13 @@ All batch axes lead; sampling takes its noise from the generator it is given.
 """
 
 import math
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from dreamer.fast import native
 from dreamer.math_ops import symexp, symlog
 
 
@@ -50,19 +52,19 @@ class CategoricalDist:
     """
 
     def __init__(self, logits: Tensor, unimix: float = 0.0) -> None:
-        probs = torch.softmax(logits, -1)
-        self.probs = torch.add(probs * (1.0 - unimix), unimix / logits.shape[-1]) if unimix else probs
-        self._logits = None if unimix else logits
+        self.logits, self.unimix = logits, unimix
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """Probabilities (..., groups, classes)."""
+        probs = torch.softmax(self.logits, -1)
+        mixed = torch.add(probs * (1.0 - self.unimix), self.unimix / self.logits.shape[-1])
+        return mixed if self.unimix else probs
 
     @property
     def log_probs(self) -> Tensor:
         """Log probabilities (..., groups, classes); computed only where they are asked for."""
-        return torch.log(self.probs) if self._logits is None else torch.log_softmax(self._logits, -1)
-
-    def sample_index(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
-        """Class indices (..., groups) by inversion: one uniform number per categorical, the same for siblings."""
-        shape = (len(self.probs) // siblings, *self.probs.shape[1:-1])
-        return self.index_at(repeated(torch.rand(shape, generator=generator, device=self.probs.device), siblings))
+        return torch.log(self.probs) if self.unimix else torch.log_softmax(self.logits, -1)
 
     def index_at(self, uniform: Tensor) -> Tensor:
         """The class indices (..., groups) at the share ``uniform`` (..., groups) of all probability."""
@@ -70,9 +72,18 @@ class CategoricalDist:
         return (uniform[..., None] * edges[..., -1:] > edges[..., :-1]).sum(-1)
 
     def sample(self, generator: Generator | None = None, siblings: int = 1) -> Tensor:
-        """One-hot sample (..., groups, classes) with the straight-through gradient of the probabilities."""
-        one_hot = self._one_hot(self.sample_index(generator, siblings))
-        return one_hot + (self.probs - self.probs.detach()) if self.probs.requires_grad else one_hot
+        """One-hot sample (..., groups, classes) with the straight-through gradient of the probabilities.
+
+        By inversion: one uniform number per categorical, the same for siblings.
+        """
+        shape = (len(self.logits) // siblings, *self.logits.shape[1:-1])
+        uniform = repeated(torch.rand(shape, generator=generator, device=self.logits.device), siblings)
+        fast = native(self.logits)
+        if fast:
+            drawn: Tensor = fast.draw(self.logits, uniform, self.unimix)
+            return drawn
+        one_hot = self._one_hot(self.index_at(uniform))
+        return one_hot + (self.probs - self.probs.detach()) if self.logits.requires_grad else one_hot
 
     def draw(self, noise: Tensor) -> Tensor:
         """The one-hot sample (..., groups, classes) that uniform ``noise`` (..., groups) makes, without gradients."""
@@ -157,7 +168,7 @@ class ActionGrid:
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         """An action (..., action) made of grid values."""
-        return self._values[self._dist.sample_index(generator)]
+        return self._dist.sample(generator) @ self._values
 
     def draw(self, noise: Tensor) -> Tensor:
         """The action (..., action) that uniform ``noise`` (..., action) makes."""

@@ -92,16 +92,8 @@ class SequenceModel(nn.Module):
         self.fusible = categorical and config.norm == "rms" and config.activation == "silu" and config.unimix > 0
 
     def _fast(self) -> Any:
-        """dreamer.speed where sequences and dreams take its way, with the same results."""
+        """dreamer.speed where steps take its way, with the same results."""
         return native(self.cell.product.weight) if self.fusible else None
-
-    def _weights(self) -> tuple[Tensor, ...]:
-        parts = (self.input_net, self.cell, self.posterior_net, self.prior_net)
-        return tuple(parameter for part in parts for parameter in part.parameters())
-
-    def _shape(self) -> tuple[int, int, int, float, float]:
-        c = self.config
-        return c.hidden, c.groups, c.classes, c.unimix, RMSNorm.EPSILON
 
     def noise(self, batch: int, generator: Generator) -> Tensor:
         """What one z of each row is drawn from: (batch, groups) uniform or (batch, latent) normal numbers."""
@@ -173,15 +165,8 @@ class SequenceModel(nn.Module):
         """
         assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
         state = self.initial(embeds.shape[1]) if state is None else state
-        fast = self._fast()
-        if fast:
-            led = actions.masked_fill(is_first[..., None], 0.0)
-            led = led if preceding is None else torch.cat([preceding, led], -1)
-            given = embeds, led, is_first, state, generator
-            posteriors = fast.filter_sequence(self._weights(), self._shape(), *given)
-        else:
-            steps = embeds, actions, is_first, embeds[..., :0] if preceding is None else preceding
-            posteriors = self._step_through(steps, state, generator)
+        steps = embeds, actions, is_first, embeds[..., :0] if preceding is None else preceding
+        posteriors = self._step_through(steps, state, generator)
         return posteriors, {"h": posteriors["h"], **self._stats(self.prior_net(posteriors["h"]))}
 
     def _step_through(self, steps: Sequence[Tensor], state: State, generator: Generator | None) -> State:
@@ -205,43 +190,16 @@ class SequenceModel(nn.Module):
         Only the prior is used; nothing observed reaches the dream after its start. From every start (count, ...) go
         ``siblings`` dreams, ``count`` rows apart, with actions of their own and the same chance in all that follows.
         """
-        start_state = {key: repeated(part, siblings) for key, part in carried(start_state).items()}
-        if self._fast():
-            return self._imagine_fused(policy, start_state, horizon, generator, siblings)
-        state = start_state
-        states, actions = [state], []
+        state = {key: repeated(part, siblings) for key, part in carried(start_state).items()}
+        sizes = [part.shape[-1] for part in state.values()]
+        seen, actions = [features(state)], []
         for _ in range(horizon):
-            action = policy(features(state)).sample(generator)
-            state = carried(self.prior_step(state, action, generator, siblings))
-            states.append(state)
-            actions.append(action)
-        return stack(states), torch.stack(actions)
-
-    def _imagine_fused(
-        self,
-        policy: Callable[[Tensor], ActionDist],
-        start: State,
-        horizon: int,
-        generator: Generator | None,
-        siblings: int,
-    ) -> tuple[State, Tensor]:
-        batch, memory = len(start["h"]), self.config.hidden + self.latent_size
-        step = self._fast().DreamSteps(self._weights(), self._shape(), batch)
-        seen = start["h"].new_empty(horizon + 1, batch, self.feature_size)
-        seen[0] = features(start)
-        actions, index = [], None
-        for t in range(horizon):
-            actions.append(policy(seen[t]).sample(generator))
-            chance = torch.rand(batch // siblings, self.config.groups, generator=generator, device=seen.device)
-            (before, o), (after, next_o) = (
-                torch.split(table, [memory, self.observed_size], -1) for table in seen[t : t + 2]
-            )
-            led = torch.cat([o, actions[-1]], -1)
-            index = step(before, index, led, repeated(chance, siblings), after)
-            if self.observed_size:
-                next_o.copy_(self.next_observation(after, o, actions[-1]))
-        h, z, o = torch.split(seen, [self.config.hidden, self.latent_size, self.observed_size], -1)
-        return {"h": h, "z": z, **({"o": o} if self.observed_size else {}), "joined": seen}, torch.stack(actions)
+            actions.append(policy(seen[-1]).sample(generator))
+            state = carried(self.prior_step(state, actions[-1], generator, siblings))
+            seen.append(features(state))
+        joined = torch.stack(seen)
+        parts = torch.split(joined, sizes, -1)
+        return dict(zip(state, parts, strict=True)) | {"joined": joined}, torch.stack(actions)
 
     def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:
         """(loss, KL) per step (time, batch), in nats.
@@ -270,7 +228,12 @@ class SequenceModel(nn.Module):
 
     def _advance(self, state: State, action: Tensor) -> Tensor:
         led = [state["z"], state["o"], action] if self.observed_size else [state["z"], action]
-        h: Tensor = self.cell(self.input_net(torch.cat(led, -1)), state["h"])
+        x, fast = torch.cat(led, -1), self._fast()
+        if fast:
+            weights = (*self.input_net.parameters(), *self.cell.parameters())
+            h: Tensor = fast.advance(x, state["h"], RMSNorm.EPSILON, weights)
+        else:
+            h = self.cell(self.input_net(x), state["h"])
         return h
 
     def _stats(self, output: Tensor) -> State:

@@ -1,17 +1,14 @@
 """What makes the mind fast and changes no result: only dreamer/fast.py knows it, and everything runs without it."""
 
-from dreamer.speed.fused import categorical_kls, laprop_, run_perceptron
-from dreamer.speed.fused_sequence import DreamSteps, Shape, Weights, filter_sequence
+from dreamer.speed.fused import advance, categorical_kls, draw, laprop_, run_perceptron
 from dreamer.speed.native import load_chains
 from dreamer.speed.parallel import help_until, wake
 from dreamer.speed.play import native_play
 
 __all__ = [
-    "DreamSteps",
-    "Shape",
-    "Weights",
+    "advance",
     "categorical_kls",
-    "filter_sequence",
+    "draw",
     "help_until",
     "is_compiled",
     "laprop_",

@@ -2,7 +2,7 @@
  *
  * Products are torch's own sgemm (Fortran's interface, handed over as a pointer), the rest the row kernels. Matrices
  * are row-major, weights (outputs, inputs) as torch.nn.Linear keeps them; nothing is allocated here. dreamer/speed/fused.py
- * and fused_sequence.py hold the calls, and the same chains in torch.
+ * holds the calls.
  */
 #include "kernels.c"
 
@@ -105,122 +105,40 @@ void perceptron_backward(void *gemm, int64_t rows, int64_t depth, int64_t inputs
     }
 }
 
-/* The weights of a sequence model, in the order of dreamer/speed/fused_sequence.py's Weights. */
-enum { INPUT, INPUT_SCALE, CELL, CELL_SCALE, POST, POST_SCALE, POST_OUT, POST_BIAS };
-enum { PRIOR = POST_BIAS + 1, PRIOR_SCALE, PRIOR_OUT, PRIOR_BIAS };
-
-/* One step of the dream, from state (rows, hidden + latent) to out. index (rows, groups) tells where state's z is hot,
- * or is null; drawn gets that of out. table is the input's matrix turned round, (latent + actions, units). room:
- * rows (4 units + 4 hidden + 2 latent + 1) floats. */
-void dream_step(void *gemm, int64_t rows, int64_t actions, int64_t units, int64_t hidden, int64_t groups,
-                int64_t classes, float unimix, float eps, float *state, int64_t ld_state, int32_t *index,
-                float *action, float *uniform, float **weights, float *table, float *room, float *out, int64_t ld_out,
-                int32_t *drawn) {
-    int64_t latent = groups * classes, wide = units + hidden;
-    matrix into = {room, units}, joined = {into.at + rows * units, wide};
-    matrix gates = {joined.at + rows * wide, 3 * hidden}, inner = {gates.at + rows * 3 * hidden, units};
-    matrix active = {inner.at + rows * units, units}, logits = {active.at + rows * units, latent};
-    matrix soft = {logits.at + rows * latent, latent}, before = {joined.at + units, wide}, next = {out, ld_out};
-    float *inverse = soft.at + rows * latent;
-    multiply_back(gemm, rows, units, actions, (matrix){action, actions}, (matrix){table + latent * units, units}, 0.0f,
-                  into);
-    if (index)
-        add_rows(rows, units, groups, index, table, units, into.at, units);
-    else
-        multiply_back(gemm, rows, units, latent, (matrix){state + hidden, ld_state}, (matrix){table, units}, 1.0f,
-                      into);
-    copy_rows(rows, hidden, (matrix){state, ld_state}, before);
-    norm_silu_forward(rows, units, eps, into.at, weights[INPUT_SCALE], joined.at, wide, inverse);
-    multiply(gemm, rows, wide, 3 * hidden, joined, (matrix){weights[CELL], wide}, 0.0f, gates);
-    gru_forward(rows, hidden, eps, gates.at, weights[CELL_SCALE], before.at, wide, out, ld_out, inverse);
-    multiply(gemm, rows, hidden, units, next, (matrix){weights[PRIOR], hidden}, 0.0f, inner);
-    norm_silu_forward(rows, units, eps, inner.at, weights[PRIOR_SCALE], active.at, units, inverse);
-    affine(gemm, rows, units, latent, active, (matrix){weights[PRIOR_OUT], units}, weights[PRIOR_BIAS], logits);
-    categorical_forward(rows, groups, classes, unimix, logits.at, uniform, soft.at, out + hidden, ld_out, drawn);
-}
-
-/* What the filter keeps of each step for the way back, each (time, batch, ...) but for INVERSES (3, time, batch). */
-enum { INTO, GATES, JOINED, BEFORE, POSTED, ACTIVE, SEEN, LOGITS, SOFT, INVERSES };
-
-static void forget_rows(int64_t rows, int64_t n, const uint8_t *forget, matrix x) {
-    for (int64_t r = 0; r < rows; r++)
-        if (forget[r]) memset(x.at + r * x.ld, 0, sizeof(float) * n);
-}
-
-/* All steps of the filter. parts: embed_part, action_part (time, batch, units), h (batch, hidden), z (batch, latent),
- * uniform (time, batch, groups). ld_input and ld_post are the rows of INPUT, of which only the columns of z are used,
- * and of POST, of which only those of h are. room: batch groups int32. */
-void filter_forward(void *gemm, int64_t time, int64_t batch, int64_t units, int64_t hidden, int64_t groups,
-                    int64_t classes, float unimix, float eps, uint8_t *forget, float **parts, int64_t ld_input,
-                    int64_t ld_post, float **weights, float **kept, int32_t *room) {
-    int64_t latent = groups * classes, wide = units + hidden, full = hidden + latent;
-    matrix h = {parts[2], hidden}, z = {parts[3], latent};
-    for (int64_t t = 0; t < time; t++, forget += batch) {
-        int64_t row = t * batch;
-        matrix into = {kept[INTO] + row * units, units}, gates = {kept[GATES] + row * 3 * hidden, 3 * hidden};
-        matrix joined = {kept[JOINED] + row * wide, wide}, old = {joined.at + units, wide};
-        matrix before = {kept[BEFORE] + row * latent, latent}, post = {kept[POSTED] + row * units, units};
-        matrix active = {kept[ACTIVE] + row * units, units}, logits = {kept[LOGITS] + row * latent, latent};
-        float *soft = kept[SOFT] + row * latent, *inverse = kept[INVERSES] + row;
-        copy_rows(batch, latent, z, before);
-        copy_rows(batch, hidden, h, old);
-        forget_rows(batch, latent, forget, before);
-        forget_rows(batch, hidden, forget, old);
-        h = (matrix){kept[SEEN] + row * full, full}, z = (matrix){h.at + hidden, full};
-        copy_rows(batch, units, (matrix){parts[1] + row * units, units}, into);
-        multiply(gemm, batch, latent, units, before, (matrix){weights[INPUT], ld_input}, 1.0f, into);
-        norm_silu_forward(batch, units, eps, into.at, weights[INPUT_SCALE], joined.at, wide, inverse);
-        multiply(gemm, batch, wide, 3 * hidden, joined, (matrix){weights[CELL], wide}, 0.0f, gates);
-        gru_forward(batch, hidden, eps, gates.at, weights[CELL_SCALE], old.at, wide, h.at, full,
-                    inverse + time * batch);
-        copy_rows(batch, units, (matrix){parts[0] + row * units, units}, post);
-        multiply(gemm, batch, hidden, units, h, (matrix){weights[POST], ld_post}, 1.0f, post);
-        norm_silu_forward(batch, units, eps, post.at, weights[POST_SCALE], active.at, units,
-                          inverse + 2 * time * batch);
-        affine(gemm, batch, units, latent, active, (matrix){weights[POST_OUT], units}, weights[POST_BIAS], logits);
-        categorical_forward(batch, groups, classes, unimix, logits.at, parts[4] + row * groups, soft, z.at, full, room);
-    }
-}
-
-static void add_rows_of(int64_t rows, int64_t n, matrix x, matrix to) {
+static void add_rows(int64_t rows, int64_t n, matrix x, matrix to) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < n; j++) to.at[r * to.ld + j] += x.at[r * x.ld + j];
 }
 
-/* From the gradients at seen and, in dlogits, at the logits: that at the logits with what comes through z, and those at
- * into, gates and post: outcome[0..2] (time, batch, ...); those at the scales of INPUT, CELL and POST are added to
- * outcome[3..5]. room: batch (3 hidden + latent + 2 units) floats. */
-void filter_backward(void *gemm, int64_t time, int64_t batch, int64_t units, int64_t hidden, int64_t groups,
-                     int64_t classes, float unimix, uint8_t *forget, float *dseen, float *dlogits, int64_t ld_input,
-                     int64_t ld_post, float **weights, float **kept, float **outcome, float *room) {
-    int64_t latent = groups * classes, wide = units + hidden, full = hidden + latent;
-    matrix dh = {room, hidden}, dold = {dh.at + batch * hidden, hidden}, dz = {dold.at + batch * hidden, latent};
-    matrix dout = {dz.at + batch * latent, units}, djoined = {dout.at + batch * units, wide};
-    memset(dh.at, 0, sizeof(float) * batch * hidden);
-    memset(dz.at, 0, sizeof(float) * batch * latent);
-    for (int64_t t = time - 1; t >= 0; t--) {
-        int64_t row = t * batch;
-        float *inverse = kept[INVERSES] + row, *into = kept[INTO] + row * units;
-        float *gates = kept[GATES] + row * 3 * hidden;
-        float *old = kept[JOINED] + row * wide + units, *post = kept[POSTED] + row * units;
-        matrix seen = {dseen + row * full, full}, logits = {dlogits + row * latent, latent};
-        matrix dinto = {outcome[0] + row * units, units}, dgates = {outcome[1] + row * 3 * hidden, 3 * hidden};
-        matrix dpost = {outcome[2] + row * units, units};
-        add_rows_of(batch, hidden, seen, dh);
-        add_rows_of(batch, latent, (matrix){seen.at + hidden, full}, dz);
-        categorical_backward(batch, groups, classes, unimix, dz.at, latent, kept[SOFT] + row * latent, logits.at);
-        multiply_back(gemm, batch, units, latent, logits, (matrix){weights[POST_OUT], units}, 0.0f, dout);
-        norm_silu_backward(batch, units, dout.at, units, post, weights[POST_SCALE], inverse + 2 * time * batch,
-                           dpost.at, outcome[5]);
-        multiply_back(gemm, batch, hidden, units, dpost, (matrix){weights[POST], ld_post}, 1.0f, dh);
-        gru_backward(batch, hidden, dh.at, gates, weights[CELL_SCALE], inverse + time * batch, old, wide, dgates.at,
-                     dold.at, outcome[4]);
-        multiply_back(gemm, batch, wide, 3 * hidden, dgates, (matrix){weights[CELL], wide}, 0.0f, djoined);
-        norm_silu_backward(batch, units, djoined.at, wide, into, weights[INPUT_SCALE], inverse, dinto.at, outcome[3]);
-        multiply_back(gemm, batch, latent, units, dinto, (matrix){weights[INPUT], ld_input}, 0.0f, dz);
-        copy_rows(batch, hidden, dold, dh);
-        add_rows_of(batch, hidden, (matrix){djoined.at + units, wide}, dh);
-        forget_rows(batch, latent, forget + row, dz);
-        forget_rows(batch, hidden, forget + row, dh);
-    }
+/* A step of the memory: the next h (rows, hidden) from x (rows, inputs), what the input layer sees, and h. weights:
+ * matrix and scale of the input layer, matrix and scale of the cell. into (rows, units), joined (rows, units + hidden),
+ * gates (rows, 3 hidden) and inverses (2, rows) keep what the way back needs. */
+void advance_forward(void *gemm, int64_t rows, int64_t inputs, int64_t units, int64_t hidden, float eps, float *x,
+                     float *h, float **weights, float *into, float *joined, float *gates, float *inverses,
+                     float *next) {
+    int64_t wide = units + hidden;
+    matrix sums = {into, units}, both = {joined, wide}, open = {gates, 3 * hidden};
+    multiply(gemm, rows, inputs, units, (matrix){x, inputs}, (matrix){weights[0], inputs}, 0.0f, sums);
+    norm_silu_forward(rows, units, eps, into, weights[1], joined, wide, inverses);
+    copy_rows(rows, hidden, (matrix){h, hidden}, (matrix){joined + units, wide});
+    multiply(gemm, rows, wide, 3 * hidden, both, (matrix){weights[2], wide}, 0.0f, open);
+    gru_forward(rows, hidden, eps, gates, weights[3], joined + units, wide, next, hidden, inverses + rows);
+}
+
+/* From the gradient at the next h: those at x and h; those at the weights are added. room: rows (4 hidden + 2 units)
+ * floats. */
+void advance_backward(void *gemm, int64_t rows, int64_t inputs, int64_t units, int64_t hidden, float *x,
+                      float **weights, float **gradients, float *into, float *joined, float *gates, float *inverses,
+                      float *dnext, float *room, float *dx, float *dh) {
+    int64_t wide = units + hidden;
+    matrix dopen = {room, 3 * hidden}, dboth = {dopen.at + rows * 3 * hidden, wide};
+    matrix dsums = {dboth.at + rows * wide, units};
+    gru_backward(rows, hidden, dnext, gates, weights[3], inverses + rows, joined + units, wide, dopen.at, dh,
+                 gradients[3]);
+    add_gradient(gemm, rows, wide, 3 * hidden, dopen, (matrix){joined, wide}, (matrix){gradients[2], wide});
+    multiply_back(gemm, rows, wide, 3 * hidden, dopen, (matrix){weights[2], wide}, 0.0f, dboth);
+    add_rows(rows, hidden, (matrix){dboth.at + units, wide}, (matrix){dh, hidden});
+    norm_silu_backward(rows, units, dboth.at, wide, into, weights[1], inverses, dsums.at, gradients[1]);
+    add_gradient(gemm, rows, inputs, units, dsums, (matrix){x, inputs}, (matrix){gradients[0], inputs});
+    multiply_back(gemm, rows, inputs, units, dsums, (matrix){weights[0], inputs}, 0.0f, (matrix){dx, inputs});
 }

@@ -1,4 +1,5 @@
-"""Perceptrons and the KL with hand-written gradients: a few passes over memory instead of one per operation.
+"""What a world model and a behaviour are made of, with hand-written gradients: a few passes over memory instead of one
+per operation.
 
 Equal results to the plain modules within rounding (tests: speed/test_fused.py). A perceptron is walked through in
 blocks of rows that stay in the cache, by one call of compiled code (chains.c).
@@ -105,6 +106,67 @@ def _backward(way: _WayBack, weights: Sequence[Tensor], gradients: list[Tensor])
     )
 
 
+class _Advance(Function):
+    """x (rows, inputs), h (rows, hidden) -> the next h, through the input layer and the recurrent cell."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, h: Tensor, epsilon: float, *weights: Tensor) -> Tensor:
+        """weights: matrix and scale of the input layer, matrix and scale of the cell."""
+        x, h = x.contiguous(), h.contiguous()
+        rows, units, hidden, library = len(x), len(weights[1]), h.shape[1], chains()
+        kept = [x.new_empty(size, rows) for size in (units, units + hidden, 3 * hidden, 2)]
+        after = torch.empty_like(h)
+        places = [table.data_ptr() for table in (x, h)]
+        rest = [table.data_ptr() for table in (*kept, after)]
+        sizes = rows, x.shape[1], units, hidden
+        library.calls.advance_forward(library.gemm, *sizes, epsilon, *places, pointers(weights), *rest)
+        ctx.save_for_backward(x, *kept, *weights)
+        return after
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dafter: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, h and all weights."""
+        x, *saved = ctx.saved_tensors
+        kept, weights, library = saved[:4], saved[4:], chains()
+        dafter = dafter.contiguous()
+        gradients, dx, dh = (
+            [torch.zeros_like(weight) for weight in weights],
+            torch.empty_like(x),
+            torch.empty_like(dafter),
+        )
+        (rows, inputs), units, hidden = x.shape, len(weights[1]), dafter.shape[1]
+        room = x.new_empty(rows, 4 * hidden + 2 * units)
+        places = [table.data_ptr() for table in (*kept, dafter, room, dx, dh)]
+        given = rows, inputs, units, hidden, x.data_ptr(), pointers(weights), pointers(gradients)
+        library.calls.advance_backward(library.gemm, *given, *places)
+        return dx, dh, None, *gradients
+
+
+class _Draw(Function):
+    """logits (rows, groups, classes), uniform (rows, groups) -> one-hot samples with the gradient of probabilities."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, uniform: Tensor, unimix: float) -> Tensor:
+        """By inversion: the class at the share ``uniform`` of all probability."""
+        soft, one_hot = torch.empty_like(logits), torch.empty_like(logits)
+        places = [table.data_ptr() for table in (logits, uniform, soft, one_hot)]
+        chains().calls.draw_forward(*logits.shape, unimix, *places)
+        ctx.save_for_backward(soft)
+        ctx.unimix = unimix
+        return one_hot
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dsample: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of the logits."""
+        (soft,) = ctx.saved_tensors
+        dsample, dlogits = dsample.contiguous(), torch.empty_like(soft)
+        rows, classes = soft.shape[0] * soft.shape[1], soft.shape[2]
+        chains().calls.draw_backward(rows, classes, ctx.unimix, *(t.data_ptr() for t in (dsample, soft, dlogits)))
+        return dlogits, None, None
+
+
 class _CategoricalKL(Function):
     """Both one-sided KL terms at once: they have the same value and part only in their gradients."""
 
@@ -140,6 +202,19 @@ def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tens
     else:
         result = _Perceptron.apply(rows, epsilon, *weights)  # type: ignore[no-untyped-call]
     return result if x.ndim == 2 else result.view(*x.shape[:-1], -1)
+
+
+def advance(x: Tensor, h: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
+    """`SequenceModel`'s step of the memory: the next h (batch, hidden) from what its input layer sees and from h."""
+    after: Tensor = _Advance.apply(x, h, epsilon, *weights)  # type: ignore[no-untyped-call]
+    return after
+
+
+def draw(logits: Tensor, uniform: Tensor, unimix: float) -> Tensor:
+    """`CategoricalDist.sample`: one-hot samples (..., groups, classes) from uniform numbers (..., groups)."""
+    rows, chance = logits.reshape(-1, *logits.shape[-2:]).contiguous(), uniform.contiguous()
+    sample: Tensor = _Draw.apply(rows, chance, unimix)  # type: ignore[no-untyped-call]
+    return sample.view(logits.shape)
 
 
 def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Tensor, Tensor]:

@@ -116,41 +116,34 @@ static void softmax_rows(int64_t rows, int64_t c, const float *restrict logits, 
     }
 }
 
-/* Draw one class in each of g groups by inversion: logits, soft (rows, g c), uniform (rows, g), one_hot (rows, g c)
- * at ld_hot, index (rows, g): position in the row of g c. */
-static void categorical_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
-                                const float *restrict uniform, float *restrict soft, float *restrict one_hot,
-                                int64_t ld_hot, int32_t *restrict index) {
+/* Draw one class in each of g groups by inversion: logits, soft, one_hot (rows, g c), uniform (rows, g). */
+void draw_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
+                  const float *restrict uniform, float *restrict soft, float *restrict one_hot) {
     softmax_rows(rows * g, c, logits, soft);
     float share = 1.0f - unimix, floor = unimix / (float)c;
-    for (int64_t r = 0; r < rows; r++, one_hot += ld_hot) {
-        memset(one_hot, 0, sizeof(float) * g * c);
-        for (int64_t i = 0; i < g; i++, soft += c, uniform++, index++) {
-            float edge = 0.0f;
-            int64_t k = 0;
-            for (; k < c - 1; k++) {
-                edge += soft[k] * share + floor;
-                if (!(*uniform > edge)) break;
-            }
-            one_hot[i * c + k] = 1.0f;
-            *index = (int32_t)(i * c + k);
+    memset(one_hot, 0, sizeof(float) * rows * g * c);
+    for (int64_t i = 0; i < rows * g; i++, soft += c, one_hot += c) {
+        float edge = 0.0f;
+        int64_t k = 0;
+        for (; k < c - 1; k++) {
+            edge += soft[k] * share + floor;
+            if (!(uniform[i] > edge)) break;
         }
+        one_hot[k] = 1.0f;
     }
 }
 
-/* Straight-through: from the gradient at z (rows, c) at the samples, add that at the logits to dlogits. */
-static void categorical_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz,
-                                 int64_t ld_dz, const float *restrict soft, float *restrict dlogits) {
+/* Straight-through: dlogits (rows, c) from the gradient dz (rows, c) at the samples. */
+void draw_backward(int64_t rows, int64_t c, float unimix, const float *restrict dz, const float *restrict soft,
+                   float *restrict dlogits) {
     float share = 1.0f - unimix;
-    for (int64_t r = 0; r < rows; r++, dz += ld_dz)
-        for (int64_t i = 0; i < g; i++, soft += c, dlogits += c) {
-            const float *d = dz + i * c;
-            float dot = 0.0f;
+    for (int64_t r = 0; r < rows; r++, dz += c, soft += c, dlogits += c) {
+        float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
-            for (int64_t k = 0; k < c; k++) dot += d[k] * soft[k];
+        for (int64_t k = 0; k < c; k++) dot += dz[k] * soft[k];
 #pragma omp simd
-            for (int64_t k = 0; k < c; k++) dlogits[k] += share * soft[k] * (d[k] - dot);
-        }
+        for (int64_t k = 0; k < c; k++) dlogits[k] = share * soft[k] * (dz[k] - dot);
+    }
 }
 
 /* kl (rows,) = KL(one || two) summed over g groups of c classes; soft_one, soft_two (rows, g c) kept for backward. */
@@ -190,23 +183,6 @@ void kl_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *
             for (int64_t k = 0; k < c; k++) {
                 done[k] = soft_one[k] * (done[k] - dot_one);
                 dtwo[k] = soft_two[k] * (dtwo[k] - dot_two);
-            }
-        }
-}
-
-/* out (rows, n) += the sum of the `count` rows of table (., n) that index (rows, count) names. */
-static void add_rows(int64_t rows, int64_t n, int64_t count, const int32_t *restrict index, const float *restrict table,
-                     int64_t ld_table, float *restrict out, int64_t ld_out) {
-    for (int64_t r = 0; r < rows; r++, index += count, out += ld_out)
-        for (int64_t i = 0; i + 1 < count + (count & 1); i += 2) {
-            const float *a = table + index[i] * ld_table;
-            if (i + 1 < count) {
-                const float *b = table + index[i + 1] * ld_table;
-#pragma omp simd
-                for (int64_t j = 0; j < n; j++) out[j] += a[j] + b[j];
-            } else {
-#pragma omp simd
-                for (int64_t j = 0; j < n; j++) out[j] += a[j];
             }
         }
 }

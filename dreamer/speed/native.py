@@ -57,9 +57,10 @@ CHAINS = Code(
     {
         "perceptron_forward": "piiiiifpipppp" + "iip",
         "perceptron_backward": "piiiiipipppppippp",
-        "dream_step": "piiiiiiffpipppppppip",
-        "filter_forward": "piiiiiiffppiippp",
-        "filter_backward": "piiiiiifpppiipppp",
+        "advance_forward": "piiiifpppppppp",
+        "advance_backward": "piiiippppppppppp",
+        "draw_forward": "iiifpppp",
+        "draw_backward": "iifppp",
         "kl_forward": "iiifppppp",
         "kl_backward": "iiifpppppp",
         "laprop_step": "ippppffffff",

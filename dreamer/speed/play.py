@@ -64,7 +64,9 @@ class Sizes(NamedTuple):
         """Of the widest table that a step fills."""
         state = self.hidden + self.latent + self.observed
         latent_inputs = max(self.latent + self.observed + self.actions, self.hidden + self.embedding, state)
-        layers = max(self.observations + self.observed, self.units, self.head_units, self.embedding, self.units + self.hidden)
+        layers = max(
+            self.observations + self.observed, self.units, self.head_units, self.embedding, self.units + self.hidden
+        )
         return max(latent_inputs, layers, 3 * self.hidden, 2 * self.latent, self.actions * max(2, self.values))
 
 
