@@ -15,15 +15,15 @@ enum {
 /* Sizes and kinds, as the caller packs them: int64 and float32 in this order. */
 typedef struct {
     int64_t observations, actions, hidden, units, embedding, head_units, layers, latent, groups, classes, values;
-    int64_t is_normalized, has_norm, is_silu, observed; /* the last: size of o, 0 or observations */
+    int64_t is_normalized, has_norm, is_silu, observed; /* the last: size of o, 0 without */
 } sizes_t;
 
 typedef struct {
-    float epsilon, unimix, latent_min_std, min_std, max_std;
+    float epsilon, unimix, latent_min_std, min_std, max_std, tick;
 } numbers_t;
 
 /* What a batch brings and gets, each (rows, ...); noise is null in deterministic play, o where there is none. next_o
- * gets the normalised observation, also where it is no part of the state. */
+ * gets the normalised observation and the clocks, also where it is no part of the state. */
 typedef struct {
     const float *h, *z, *o, *action, *obs, *noise;
     const uint8_t *is_first;
@@ -132,13 +132,20 @@ static void perceptron(step_t *step, int64_t inputs, int64_t units, int64_t laye
     step->one = step->two, step->two = free;
 }
 
-/* next_o = the observations in units of their own spread; takes their mean and deviation */
+static inline int64_t seen(const sizes_t *s) { return s->observed ? s->observed : s->observations; }
+
+/* next_o = the observations in units of their own spread, and the clocks; takes their mean and deviation */
 static void look(step_t *step, const batch_t *batch) {
-    int64_t n = step->sizes->observations;
-    const float *mean = step->weights, *std = mean + n;
-    step->weights = std + n;
-    for (int64_t i = 0; i < step->rows * n; i++)
-        batch->next_o[i] = step->sizes->is_normalized ? (batch->obs[i] - mean[i % n]) / std[i % n] : batch->obs[i];
+    const sizes_t *s = step->sizes;
+    const float *mean = step->weights, *std = mean + s->observations;
+    step->weights = std + s->observations;
+    for (int64_t r = 0; r < step->rows; r++) {
+        const float *obs = batch->obs + r * s->observations;
+        float *o = batch->next_o + r * seen(s);
+        for (int64_t j = 0; j < s->observations; j++) o[j] = s->is_normalized ? (obs[j] - mean[j]) / std[j] : obs[j];
+        for (int64_t j = s->observations; j < s->observed; j++)
+            o[j] = batch->is_first[r] ? 0.0f : batch->o[r * s->observed + j] + step->numbers->tick;
+    }
 }
 
 /* What was seen before, in row r; where a round begins, what is seen there. */
@@ -154,13 +161,13 @@ static void encode(step_t *step, const batch_t *batch) {
     const float *spread = step->weights;
     step->weights += s->observed;
     for (int64_t r = 0; r < step->rows; r++) {
-        const float *o = batch->next_o + r * s->observations;
+        const float *o = batch->next_o + r * seen(s);
         float *row = step->one + r * step->width;
-        for (int64_t j = 0; j < s->observations; j++) row[j] = symlog(o[j]);
+        for (int64_t j = 0; j < seen(s); j++) row[j] = symlog(o[j]);
         for (int64_t j = 0; j < s->observed; j++)
-            row[s->observations + j] = symlog((o[j] - seen_before(step, batch, r)[j]) / spread[j]);
+            row[s->observed + j] = symlog((o[j] - seen_before(step, batch, r)[j]) / spread[j]);
     }
-    perceptron(step, s->observations + s->observed, s->units, s->layers, s->embedding, step->one);
+    perceptron(step, seen(s) + s->observed, s->units, s->layers, s->embedding, step->one);
 }
 
 /* step->kept = [x, h], x = the input layer of [z, o, action]; rows that begin a round have forgotten all but o */
@@ -269,7 +276,7 @@ static void choose_action(step_t *step, const batch_t *batch, int64_t noises, co
         float *row = step->kept + r * step->width;
         memcpy(row, batch->next_h + r * s->hidden, sizeof(float) * s->hidden);
         memcpy(row + s->hidden, batch->next_z + r * s->latent, sizeof(float) * s->latent);
-        memcpy(row + s->hidden + s->latent, batch->next_o + r * s->observations, sizeof(float) * s->observed);
+        memcpy(row + s->hidden + s->latent, batch->next_o + r * seen(s), sizeof(float) * s->observed);
     }
     perceptron(step, s->hidden + s->latent + s->observed, s->head_units, s->layers, outputs, step->kept);
     for (int64_t r = 0; r < step->rows; r++) {
@@ -301,7 +308,7 @@ void play_step(int64_t rows, const sizes_t *sizes, const numbers_t *numbers, con
         step_t step = {sizes, numbers, weights, count, width, room, room + ROWS * width, room + 2 * ROWS * width};
         batch_t part = *batch;
         part.h += start * sizes->hidden, part.z += start * sizes->latent, part.action += start * sizes->actions;
-        part.obs += start * sizes->observations, part.next_o += start * sizes->observations, part.is_first += start;
+        part.obs += start * sizes->observations, part.next_o += start * seen(sizes), part.is_first += start;
         part.o += start * sizes->observed;
         if (part.noise) part.noise += start * noises;
         part.next_h += start * sizes->hidden, part.next_z += start * sizes->latent;

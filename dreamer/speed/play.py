@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dreamer.behavior import Policy
 from dreamer.networks import RMSNorm
 from dreamer.speed.native import PLAY_ROWS, load_play
-from dreamer.world_model import WorldModel
+from dreamer.world_model import TICK, WorldModel
 
 State = dict[str, Tensor]
 BATCH = ("h", "z", "o", "action", "obs", "noise", "is_first", "next_h", "next_z", "next_o", "next_action")
@@ -62,12 +62,10 @@ class Sizes(NamedTuple):
     @property
     def width(self) -> int:
         """Of the widest table that a step fills."""
-        state = self.hidden + self.latent + self.observed
-        latent_inputs = max(self.latent + self.observed + self.actions, self.hidden + self.embedding, state)
-        layers = max(
-            self.observations + self.observed, self.units, self.head_units, self.embedding, self.units + self.hidden
-        )
-        return max(latent_inputs, layers, 3 * self.hidden, 2 * self.latent, self.actions * max(2, self.values))
+        known = self.latent + self.observed
+        inputs = known + self.actions, self.hidden + self.embedding, self.hidden + known, self.units + self.hidden
+        layers = self.observations, 2 * self.observed, self.units, self.head_units, self.embedding
+        return max(*inputs, *layers, 3 * self.hidden, 2 * self.latent, self.actions * max(2, self.values))
 
 
 class NativePlay:
@@ -79,8 +77,8 @@ class NativePlay:
         self._sources = [world.obs_mean, world.obs_std, *_tensors(dynamics.input_net, dynamics.cell)]
         self._sources += [dynamics.next_observation.spread] if self._sizes.observed else []
         self._sources += [*_tensors(world.encoder, dynamics.posterior_net, policy.net), policy.action_values]
-        model = world.config.model
-        numbers = RMSNorm.EPSILON, model.unimix, model.gaussian_min_std, policy.config.min_std, policy.config.max_std
+        model, limits = world.config.model, (policy.config.min_std, policy.config.max_std)
+        numbers = RMSNorm.EPSILON, model.unimix, model.gaussian_min_std, *limits, TICK
         self._c_sizes = (ctypes.c_int64 * len(self._sizes))(*self._sizes)
         self._c_numbers = (ctypes.c_float * len(numbers))(*numbers)
         self._versions: list[tuple[int, int]] = []
@@ -97,7 +95,7 @@ class NativePlay:
         given |= {"obs": obs.float().contiguous(), "is_first": is_first.contiguous()}
         given |= {} if noise is None else {"noise": noise.float().contiguous()}
         after = {key: torch.empty_like(given[key]) for key in widths}
-        after |= {"o": torch.empty_like(given["obs"])}
+        after |= {} if sizes.observed else {"o": torch.empty_like(given["obs"])}
         places = {**given, **{f"next_{key}": table for key, table in after.items()}}
         batch = (ctypes.c_void_p * len(BATCH))(*(places[key].data_ptr() if key in places else None for key in BATCH))
         room = torch.empty(3 * PLAY_ROWS * sizes.width)
