@@ -96,6 +96,7 @@ def play(
 
     from competitor.players import make_player
     from competitor.players.sparring import PREFIX, partner_names
+    from competitor.screen import counter
     from competitor.system import sole_writer, use_threads
     from competitor.viewer.game import RoundKeeper
     from competitor.viewer.play import Table, play_app
@@ -105,7 +106,11 @@ def play(
     shipped = ("champion", "weak", "strong", "random", *(PREFIX + partner for partner in partner_names()))
     opponents = list(dict.fromkeys((*players, *shipped)))
     chance = np.random.default_rng(seed)
-    loaded = {spec: make_player(spec, seed=int(chance.integers(2**31))) for spec in players or opponents[:1]}
+    loaded = {}
+    with counter("players") as count:
+        for spec in dict.fromkeys(players or opponents[:1]):
+            loaded[spec] = make_player(spec, seed=int(chance.integers(2**31)))
+            count(len(loaded), len(players) or 1)
     with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with sole_writer(folder, f"the folder {folder}"):

@@ -36,6 +36,7 @@ from dreamer.errors import DreamerError
 
 BREAK_STEPS = 50
 """Between two rounds: time to see the result and to take the hands back to where they were."""
+MOST_LATE_STEPS = 3
 MOST_MESSAGE_BYTES = 1000
 HEARTBEAT_S = 20.0
 Pace = Callable[[float], Awaitable[None]]
@@ -56,7 +57,7 @@ class Message(BaseModel):
 
 
 class Metronome:
-    """A pace by the clock. A step that comes late is not made up for: nobody can react twice as fast."""
+    """A pace by the clock. What is late is made up for, but after a longer pause nobody has to react twice as fast."""
 
     def __init__(
         self,
@@ -68,8 +69,10 @@ class Metronome:
     async def __call__(self, step_s: float) -> None:
         """Wait until `step_s` seconds after the last step."""
         now = self._clock()
-        self._due = max(self._due + step_s, now)
-        await self._sleep(self._due - now)
+        self._due += step_s
+        if now - self._due > MOST_LATE_STEPS * step_s:
+            self._due = now
+        await self._sleep(max(0.0, self._due - now))
 
 
 @dataclass

@@ -70,7 +70,7 @@ label { white-space: nowrap; }
 :host([instant]) .rink { touch-action: none; cursor: crosshair; }`;
 
 const BODY = `
-<div class="head"><span class="name left"></span><span class="score" aria-label="score"></span>
+<div class="head"><span class="name left"></span><span class="score"></span>
 <span class="name right"></span></div>
 <canvas class="rink" role="img" aria-label="rink"></canvas>
 <canvas class="value" role="img" aria-label="value" hidden></canvas>

@@ -150,6 +150,14 @@ def test_a_round_is_watched_while_it_is_played(browser: Any, stage: Any) -> None
         wait_until(page, "viewer._source === undefined")
 
 
+def test_who_wants_less_motion_presses_play(browser: Any, stage: Any) -> None:
+    for motion, plays in (("reduce", False), ("no-preference", True)):
+        with opened_page(browser, reduced_motion=motion) as page:
+            page.goto(stage[1])
+            page.evaluate("match => { viewer.removeAttribute('paused'); viewer.show(match); }", a_match())
+            assert page.evaluate("viewer.playing") is plays
+
+
 def test_nothing_is_cut_on_a_phone(browser: Any, stage: Any) -> None:
     with opened_page(browser, viewport=PHONE, has_touch=True) as page:
         page.goto(stage[1])

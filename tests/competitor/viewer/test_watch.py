@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -137,13 +137,14 @@ def test_a_recording_that_was_damaged_meanwhile_is_told_in_the_page(browser: Any
 
 
 def test_the_exported_page_needs_no_server(browser: Any, gallery: Gallery, tmp_path: Path) -> None:
-    write_html(gallery.items, tmp_path / "send.html")
-    text = (tmp_path / "send.html").read_text()
-    assert 'src="' not in text and "</script><" not in json.dumps([item.title for item in gallery.items])
+    evil = replace(gallery.items[0], title="</script><script>document.title = 'evil'</script>")
+    write_html([evil, *gallery.items[1:]], tmp_path / "send.html")
+    assert 'src="' not in (tmp_path / "send.html").read_text()
     with opened_page(browser) as page:
         page.goto((tmp_path / "send.html").as_uri())
         wait_until(page, "viewer.match.rounds.length === 4 && viewer.step > 3")
-        assert page.locator("#list option").count() == 3
+        assert page.locator("#list option").count() == 3 and page.title() == "Laser hockey: rounds"
+        assert page.locator("#message").inner_text() == evil.title
 
 
 def test_a_run_plays_rounds_to_be_watched(tmp_path: Path) -> None:
