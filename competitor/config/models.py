@@ -104,6 +104,8 @@ class LeagueConfig(Section):
     opponents: dict[Annotated[str, Field(min_length=1)], Weight]
     snapshot_every_steps: Steps
     pool_size: Annotated[int, Field(ge=1, le=1000)]
+    entry_basic: Share
+    entry_newest: Share
 
     @model_validator(mode="after")
     def _someone_to_play(self) -> LeagueConfig:

@@ -31,6 +31,7 @@ SHOWN_METRICS = {
     "return": "return/mean",
 }
 WIN_RATE = "/win_rate"
+GAUNTLET = "gauntlet/points"
 GONE = (OSError, SystemExit)
 """What writing to a closed terminal or pipe raises; rich makes a broken pipe a SystemExit."""
 
@@ -247,7 +248,10 @@ def _metrics(status: Status) -> list[str]:
 
 def _evaluation(status: Status) -> str:
     rates = {key.removesuffix(WIN_RATE): rate for key, rate in status.evaluation.items() if key.endswith(WIN_RATE)}
-    return ", ".join(f"{name} {rate:.0%} won" for name, rate in rates.items()) or "none yet"
+    parts = [f"{name} {rate:.0%} won" for name, rate in rates.items()]
+    if GAUNTLET in status.evaluation:
+        parts.append(f"gauntlet {status.evaluation[GAUNTLET]:.0%} of the points")
+    return ", ".join(parts) or "none yet"
 
 
 def duration(seconds: float | None) -> str:

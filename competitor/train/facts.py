@@ -38,6 +38,7 @@ class Counters:
     best_score: Finite | None = None
     best_steps: Count = 0
     low_kl_in_a_row: Count = 0
+    evaluations: Count = 0
 
 
 class Part(BaseModel):

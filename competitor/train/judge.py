@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from competitor.config import Config
 from competitor.evaluate.evaluation import EvaluationReport, evaluate
+from competitor.evaluate.gauntlet import GAUNTLET, Gauntlet, gauntlet_of, with_gauntlet
 from competitor.inspect.dream_check import REPORTED, DreamReport, Windows, check_dream
 from competitor.inspect.held_out import training_windows
-from competitor.players import BasicPlayer, DreamerPlayer, Player
+from competitor.players import BasicPlayer, DreamerPlayer, Player, make_player
+from competitor.players.sparring import partner_names
+from competitor.train.league import BASIC
 from competitor.train.metrics import MetricsWriter
 from competitor.train.report import Reporter
 from competitor.train.run_directory import RunDirectory
@@ -15,6 +20,8 @@ from dreamer.checkpoint import save_checkpoint
 
 SELECTION_SEED = 80_121_973
 """Of the rounds that choose `checkpoints/best`: its own, so that `evaluate` does not judge it by the rounds it won."""
+GAUNTLET_EVERY = 5  # evaluations: it takes as long as they do together
+GAUNTLET_ROUNDS = 40  # per partner; the error of the mean over 12 of them is 0.02
 
 
 class Judge:
@@ -29,9 +36,20 @@ class Judge:
         self._state.pipeline.finish()
         keep_mode = self._config.rink.keep_mode
         report = self._play(
-            {name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in ("weak", "strong")}
+            {name: BasicPlayer(weak=name == "weak", keep_mode=keep_mode) for name in BASIC},
+            self._config.training.evaluate_rounds,
         )
-        self._keep_best(report, self._reporter.log_evaluation(writer, report, self.check_dream())["score"])
+        self._state.counters.evaluations += 1
+        gauntlet = None if self._state.counters.evaluations % GAUNTLET_EVERY else self._run_the_gauntlet()
+        written = self._reporter.log_evaluation(writer, report, self.check_dream(), gauntlet)
+        self._keep_best(report, written["score"])
+
+    def _run_the_gauntlet(self) -> Gauntlet | None:
+        """Play against all sparring partners that ship; None where there are none for this rink."""
+        if not (self._config.rink.keep_mode and partner_names()):
+            return None
+        partners = {name: make_player(name, seed=SELECTION_SEED) for name in with_gauntlet([GAUNTLET])}
+        return gauntlet_of(self._play(partners, GAUNTLET_ROUNDS).results)
 
     def check_dream(self) -> DreamReport:
         """Dream through a few held-out rounds, always the same ones."""
@@ -40,11 +58,11 @@ class Judge:
         world, discount = self._state.pipeline.averaged.on_cpu().world_model, self._config.behavior.discount
         return check_dream(world, self._windows, discount=discount, horizons=REPORTED)
 
-    def _play(self, opponents: dict[str, Player]) -> EvaluationReport:
+    def _play(self, opponents: Mapping[str, Player], rounds: int) -> EvaluationReport:
         report = evaluate(
             DreamerPlayer(self._state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
             opponents,
-            rounds=self._config.training.evaluate_rounds,
+            rounds=rounds,
             seed=SELECTION_SEED,
             engine=self._config.rink.engine,
             keep_mode=self._config.rink.keep_mode,

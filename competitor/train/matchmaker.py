@@ -1,7 +1,9 @@
 """Who plays the next round of training, against whom, where and from which start.
 
 The matchmaker is the round runner's schedule: asked for a setup, it draws the opponent by the shares in
-[league.opponents], the mode by those in [training], and lets side and starter take turns.
+[league.opponents] and the mode by fixed ones, lets the sides take turns, and gives the other the kick-off more often
+than the learner as long as more is lost there. While the training consolidates, the learner's own share goes to its
+past selves, all of whom are met alike.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from competitor.config import PAST, Config, TrainingConfig
+from competitor.config import PAST, SELF, Config, TrainingConfig
 from competitor.play.rounds import RoundSetup
 from competitor.rink import Mode
 from competitor.train.league import League
@@ -33,27 +35,31 @@ class Matchmaker(Iterator[RoundSetup]):
         self._generator = generator
         self._turns = dict.fromkeys(self._shares, 0)
         self.active: list[str] = []
+        self.consolidates = False
         self._rounds_since_draw = 0
 
     def __next__(self) -> RoundSetup:
         listed = self._draw_listed()
         opponent = listed if listed != PAST else self.active[int(self._generator.integers(len(self.active)))]
-        turn = self._turns[listed]
+        side = self._turns[listed] % 2
         self._turns[listed] += 1
         self._rounds_since_draw += 1
+        other_starts = self._generator.random() < self._league.opponents[listed].other_start_share
         return RoundSetup(
-            one_starting=turn // 2 % 2 == 0,
+            one_starting=(side == 0) != other_starts,
             seed=int(self._generator.integers(MOST_SEED)),
             mode=self._draw_mode(),
-            side=turn % 2,
+            side=side,
             opponent=opponent,
         )
 
     def _draw_listed(self) -> str:
         """By the shares; while nobody of the past is there, their share goes to the others."""
-        names = [name for name in self._shares if name != PAST or self.active]
-        shares = np.array([self._shares[name] for name in names], dtype=np.float64)
-        return names[int(self._generator.choice(len(names), p=shares / shares.sum()))]
+        given = {name: share for name, share in self._shares.items() if name != PAST or self.active}
+        if self.consolidates and PAST in given:
+            given[PAST] += given.pop(SELF, 0.0)
+        shares = np.array(list(given.values()))
+        return list(given)[int(self._generator.choice(len(given), p=shares / shares.sum()))]
 
     def _draw_mode(self) -> Mode:
         drawn = self._generator.random()
@@ -70,12 +76,12 @@ class Matchmaker(Iterator[RoundSetup]):
         return nobody_yet or self._rounds_since_draw >= self._redraw_rounds
 
     def redraw(self, in_play: Iterable[str]) -> None:
-        """Choose the active past selves anew by PFSP.
+        """Choose the active past selves anew, by PFSP or, while the training consolidates, evenly.
 
         in_play: opponents of running rounds; they stay loaded until their rounds have ended.
         """
         self._rounds_since_draw = 0
-        self.active = self._league.draw(ACTIVE_SNAPSHOTS, self._generator)
+        self.active = self._league.draw(ACTIVE_SNAPSHOTS, self._generator, evenly=self.consolidates)
         self._roster.forget_others([*self.active, *in_play])
         for name in self.active:
             if name not in self._roster.past:

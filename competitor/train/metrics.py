@@ -1,7 +1,7 @@
 """The record of a run: one JSON object per line in metrics.jsonl, and the same numbers for TensorBoard.
 
-Every line has `kind` ("start", "train" or "evaluation"), `environment_steps`, `updates` and `seconds`; the other keys
-are numbers. Lines are only ever added, except when a run is resumed: what a killed run wrote after its last
+Every line has `kind` ("start", "prelude", "train" or "evaluation"), `environment_steps`, `updates` and `seconds`; the
+other keys are numbers. Lines are only ever added, except when a run is resumed: what a killed run wrote after its last
 save will be written again, so it is dropped first.
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from competitor.config import Config
 from competitor.evaluate.evaluation import EvaluationReport
+from competitor.evaluate.gauntlet import Gauntlet
 from competitor.inspect.dream_check import DreamReport
 from competitor.system import code_version, command_line
 from competitor.train.league import Member
@@ -114,6 +115,7 @@ class Reporter:
         for name, record in state.league.opponents.items():
             line[f"win_rate/{name}"] = record.win_rate
             line[f"rounds/{name}"] = record.games
+            line[f"own_start/{name}"], line[f"other_start/{name}"] = record.own_start, record.other_start
         line |= {
             "rounds": state.counters.rounds,
             "replay_steps": len(state.replay),
@@ -125,11 +127,17 @@ class Reporter:
         }
         writer.write("train", self._position(), line)
 
-    def log_evaluation(self, writer: MetricsWriter, report: EvaluationReport, dream: DreamReport) -> dict[str, float]:
+    def log_evaluation(
+        self, writer: MetricsWriter, report: EvaluationReport, dream: DreamReport, gauntlet: Gauntlet | None = None
+    ) -> dict[str, float]:
         """Write the result of an evaluation and how well the model dreams; returns what was written."""
-        self._evaluation = evaluation_metrics(report) | dream_metrics(dream)
+        self._evaluation = evaluation_metrics(report) | dream_metrics(dream) | gauntlet_metrics(gauntlet)
         writer.write("evaluation", self._position(), self._evaluation)
         return self._evaluation
+
+    def log_dream(self, writer: MetricsWriter, dream: DreamReport) -> None:
+        """Write how well the model dreams in the prelude."""
+        writer.write("prelude", self._position(), dream_metrics(dream))
 
     def _position(self) -> dict[str, Any]:
         counters = self._state.counters
@@ -202,6 +210,15 @@ def evaluation_metrics(report: EvaluationReport) -> dict[str, float]:
             f"{result.opponent}/steps": result.mean_steps,
         }
     return metrics
+
+
+def gauntlet_metrics(gauntlet: Gauntlet | None) -> dict[str, float]:
+    """What is logged of the points taken from the sparring partners; without one, nothing."""
+    if gauntlet is None:
+        return {}
+    names = ("points", "held_out_points", "worst_points", "own_start", "other_start")
+    values = {f"gauntlet/{name}": getattr(gauntlet, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def dream_metrics(report: DreamReport) -> dict[str, float]:

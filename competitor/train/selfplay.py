@@ -1,10 +1,10 @@
 """Self-play training: loops 1 to 3 of the seed document over many rinks at once.
 
     warm-up rounds and lessons -> scale of the inputs -> prelude: the world from these rounds, imitation
-    -> [play one step on every rink -> make the updates it earned] ...
+    -> [play one step on every rink -> make the updates it earned] ... -> consolidation
 
 Recorded rounds, where they are given, join the replay before the first update. Between two steps of play, on
-schedules counted in environment steps: evaluation against the basic opponents, snapshots for the league, and,
+schedules counted in environment steps: evaluation against the basic opponents, examinations for the league, and,
 counted in minutes, saves of everything that `--resume` needs.
 """
 
@@ -34,6 +34,11 @@ from competitor.train.update_log import UpdateLog
 from dreamer.checkpoint import save_checkpoint
 from dreamer.replay import Episode
 
+DREAM_EVERY_UPDATES = 2_000
+"""Of the prelude: its lines show when the dream has become sharp enough for `training.prelude_updates` to be lower."""
+CONSOLIDATION = 0.05
+"""Last share of a training in which nobody enters the league any more and the learner meets everybody in it alike."""
+
 
 class StoppedInWarmUp(Exception):  # noqa: N818, it is no error
     """The user has asked to end before there is anything to save."""
@@ -43,7 +48,8 @@ class Trainer:
     """One training of one run. Make it with `start` or `resume`, then call `train` once.
 
     It holds the run for this process alone until `train` has ended or `close` is called.
-    The clock decides only when to save, when to stop and what is displayed: never what is learned.
+    The clock decides only when to save, when to stop and what is displayed: never what is learned, but that the last
+    part of a training with a limit of minutes consolidates.
     """
 
     def __init__(
@@ -288,6 +294,9 @@ class Trainer:
             if self._watch.left_s == 0.0:
                 return
             self._updates.take(state.pipeline.train_prelude(state.replay.sample()), writer)
+            if state.agent.updates % DREAM_EVERY_UPDATES == 0:
+                state.pipeline.finish()
+                self._reporter.log_dream(writer, self._judge.check_dream())
             self._reporter.show("prelude", state.agent.updates, total)
             self._save_now_and_then()
         state.pipeline.finish()
@@ -314,7 +323,8 @@ class Trainer:
                 self.state.replay.add(played.episode(view, self._weights, own=own))
             self.state.averages.add({"round/steps": played.steps})
             if played.setup.mode is Mode.NORMAL:
-                self.state.league.record(played.setup.opponent, played.result)
+                own_start = played.setup.one_starting == (played.setup.side == 0)
+                self.state.league.record(played.setup.opponent, played.result, own_start=own_start)
                 listed = self.state.league.listed_as(played.setup.opponent)
                 self.state.averages.add({f"result/{listed}": played.result})
 
@@ -328,9 +338,10 @@ class Trainer:
     def _keep_schedules(self, runner: RoundRunner, writer: MetricsWriter) -> None:
         """Everything that is due between two steps of play, in an order that a resumed run repeats."""
         state, counters = self.state, self.state.counters
+        state.matchmaker.consolidates = self._left_share <= CONSOLIDATION
         if counters.environment_steps >= counters.next_snapshot:
             counters.next_snapshot = counters.environment_steps + self.config.league.snapshot_every_steps
-            self._snapshot()
+            self._examine()
         if counters.environment_steps >= counters.next_evaluation:
             counters.next_evaluation = counters.environment_steps + self.config.training.evaluate_every_steps
             self._judge.evaluate(writer)
@@ -342,8 +353,17 @@ class Trainer:
         if self._clock() - self._saved_at >= 60.0 * self.config.training.checkpoint_every_minutes:
             self.save()
 
-    def _snapshot(self) -> None:
-        """Take the learner into the league. Files of members that leave are removed after the next save."""
+    @property
+    def _left_share(self) -> float:
+        """What is left of the training until the limit of steps or of this start's minutes, 1 to 0."""
+        steps = self.state.counters.environment_steps / self.config.training.environment_steps
+        return min(1.0 - steps, self._watch.left_share)
+
+    def _examine(self) -> None:
+        """Take the learner into the league if it has earned it. Files of members that leave go after the next save."""
+        demands = self.config.league.entry_basic, self.config.league.entry_newest
+        if self.state.matchmaker.consolidates or not self.state.league.is_examined(*demands):
+            return
         self.state.pipeline.finish()
         name = f"step-{self.state.counters.environment_steps:09d}"
         save_checkpoint(self.run.league / name, self.state.pipeline.averaged, self._reporter.card())

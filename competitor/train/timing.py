@@ -53,3 +53,9 @@ class Stopwatch:
     def left_s(self) -> float | None:
         """Seconds until the limit, at least 0; None without a limit."""
         return max(0.0, self._limit_s - (self._clock() - self._began)) if self._limit_s else None
+
+    @property
+    def left_share(self) -> float:
+        """What is left of this start's time, 1 to 0; 1 without a limit."""
+        left_s = self.left_s
+        return 1.0 if left_s is None else left_s / self._limit_s

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from competitor.train.facts import SavedLeague
-from competitor.train.league import ELO_STEP, League, Member, expected_score, pfsp_weights
+from competitor.train.league import ELO_STEP, EXAM_ROUNDS, League, Member, expected_score, pfsp_weights
 
 RATES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20)
 
@@ -26,8 +26,10 @@ def league_of(*steps: int, pool_size: int = 20, listed: Sequence[str] = LISTED) 
     return league
 
 
-def test_weights_are_squares_of_the_loss_rate() -> None:
-    assert pfsp_weights([0.0, 0.5]) == pytest.approx([0.8, 0.2])
+def test_weights_are_squares_of_the_loss_rate_above_an_even_tenth() -> None:
+    assert pfsp_weights([0.0, 0.5]) == pytest.approx([0.9 * 0.8 + 0.05, 0.9 * 0.2 + 0.05])
+    forgotten = pfsp_weights([0.5] * 9 + [0.95])[-1]
+    assert 0.01 < forgotten == pytest.approx(0.01 + 0.9 * 0.0025 / (9 * 0.25 + 0.0025))
 
 
 def test_all_zero_weights_become_uniform() -> None:
@@ -44,10 +46,53 @@ def test_weights_are_probabilities_and_the_harder_are_never_less_likely(rates: l
 
 def test_drawn_frequencies_follow_the_weights() -> None:
     league = league_of(1, 2)
-    league.members[0].win_rate, league.members[1].win_rate = 0.0, 0.5
+    league.members[0].win_rate, league.members[1].win_rate, league.members[1].wins = 0.0, 0.5, EXAM_ROUNDS
     generator = np.random.default_rng(0)
     drawn = [league.draw(1, generator)[0] for _ in range(4000)]
-    assert drawn.count("step-1") / 4000 == pytest.approx(0.8, abs=0.03)
+    assert drawn.count("step-1") / 4000 == pytest.approx(0.77, abs=0.03)
+    alike = [league.draw(1, generator, evenly=True)[0] for _ in range(4000)]
+    assert alike.count("step-1") / 4000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_newest_is_met_until_it_can_be_examined_against() -> None:
+    league, generator = league_of(1, 2, 3), np.random.default_rng(0)
+    for _ in range(EXAM_ROUNDS):
+        assert league.draw(2, generator)[0] == "step-3"
+        league.record("step-3", 1)
+    assert {league.draw(1, generator)[0] for _ in range(500)} == {"step-1", "step-2", "step-3"}
+
+
+def test_who_enters_has_beaten_the_basic_opponents_and_the_newest_member() -> None:
+    league = league_of()
+    league.opponents["weak"].win_rate, league.opponents["strong"].win_rate = 0.9, 0.69
+    assert not league.is_examined(0.7, 0.6)
+    league.opponents["strong"].win_rate = 0.7
+    assert league.is_examined(0.7, 0.6)  # nobody is in it yet
+    league.add("step-1", 1)
+    for result in (1, 1, 1, 0, -1):
+        assert not league.is_examined(0.7, 0.6)  # not met often enough
+        for _ in range(EXAM_ROUNDS // 5):
+            league.record("step-1", result)
+    assert league.members[0].points == pytest.approx(0.7)
+    assert league.is_examined(0.7, 0.7) and not league.is_examined(0.7, 0.71)
+    assert league_of(1).is_examined(0.0, 0.0)
+
+
+def test_the_other_starts_more_often_as_long_as_more_is_lost_there() -> None:
+    member = Member("other", 0)
+    assert member.other_start_share == 0.5
+    for _ in range(200):
+        member.record(1, own_start=True)
+        member.record(-1, own_start=False)
+    assert (round(member.own_start, 2), round(member.other_start, 2)) == (1.0, 0.0)
+    assert member.other_start_share == 0.75
+    for _ in range(200):
+        member.record(0, own_start=False)
+    assert member.other_start_share == 0.75  # 0.6 / (0.6 + 0.1) is more than may be
+    for _ in range(400):
+        member.record(1, own_start=False)
+        member.record(-1, own_start=True)
+    assert member.other_start_share == 0.5
 
 
 def test_draw_gives_different_members_and_no_more_than_there_are() -> None:

@@ -59,11 +59,32 @@ def test_modes_come_by_their_shares() -> None:
     assert counts[Mode.TRAIN_DEFENSE] / 4000 == pytest.approx(0.05, abs=0.01)
 
 
-def test_against_each_kind_sides_and_starters_take_turns() -> None:
-    setups = [setup for setup in take(matchmaker_of(config_of()), 200) if setup.opponent == "weak"]
-    turns = [(setup.side, setup.one_starting) for setup in setups]
-    assert turns[:4] == [(0, True), (1, True), (0, False), (1, False)]
-    assert turns[4:8] == turns[:4]
+@pytest.mark.parametrize(
+    ("own_start", "other_start", "expected"), [(0.5, 0.5, 0.5), (0.8, 0.5, 2 / 3), (0.2, 0.9, 0.5)]
+)
+def test_sides_take_turns_and_the_other_starts_where_more_is_lost(
+    own_start: float, other_start: float, expected: float
+) -> None:
+    matchmaker = matchmaker_of(config_of("league.opponents={weak=1, strong=0, self=0}"))
+    record = matchmaker._league.opponents["weak"]
+    record.own_start, record.other_start = own_start, other_start
+    setups = take(matchmaker, 4000)
+    assert [setup.side for setup in setups[:5]] == [0, 1, 0, 1, 0]
+    others = [setup.one_starting != (setup.side == 0) for setup in setups]
+    assert sum(others) / 4000 == pytest.approx(expected, abs=0.03)
+
+
+def test_who_consolidates_meets_past_selves_instead_of_itself_and_all_of_them_alike() -> None:
+    matchmaker = matchmaker_of(config_of("league.opponents={weak=1, strong=0, self=2, past=1}"), members=3)
+    for member, rate in zip(matchmaker._league.members, (0.0, 1.0, 1.0), strict=True):
+        member.win_rate = rate
+    matchmaker.consolidates = True
+    counts = Counter[str]()
+    for _ in range(300):
+        matchmaker.redraw([])
+        counts.update(setup.opponent for setup in take(matchmaker, 10))
+    assert counts["self"] == 0 and counts["weak"] / 3000 == pytest.approx(0.25, abs=0.03)
+    assert all(counts[f"step-{number}"] / 3000 == pytest.approx(0.25, abs=0.04) for number in range(3))
 
 
 def test_past_selves_are_redrawn_on_schedule_and_unloaded_when_nobody_needs_them() -> None:

@@ -21,6 +21,7 @@ from competitor.errors import ResumeError, StorageError
 from competitor.evaluate.evaluation import Scheduled, paired_schedule
 from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
+from competitor.train import judge, selfplay
 from competitor.train.judge import Judge
 from competitor.train.metrics import read_lines
 from competitor.train.report import Outcome, Status
@@ -216,7 +217,7 @@ def test_both_views_are_kept_and_updates_follow_the_train_ratio(
 def test_the_replay_knows_whose_each_view_is(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
     own = [episode.own for episode in unbroken[0].state.replay._episodes][8:]  # after four rounds of warm-up
     kinds = set(zip(own[::2], own[1::2], strict=True))
-    assert kinds == {(True, False), (False, True), (True, True)}  # on either side, and against itself
+    assert {(True, True)} < kinds <= {(True, False), (False, True), (True, True)}  # both against itself, else one
 
 
 def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
@@ -281,6 +282,38 @@ def test_all_opponents_were_met(unbroken: tuple[Trainer, Recorder, Outcome]) -> 
     league = unbroken[0].state.league
     assert sum(record.games for record in league.opponents.values()) > 0
     assert unbroken[0].state.matchmaker.to_json()["turns"]["past"] > 0
+
+
+def test_nobody_enters_the_league_unexamined_nor_while_the_end_is_near(
+    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
+) -> None:
+    trainer = Trainer.start(tiny("league.entry_basic=1.0"), tmp_path / "run")
+    trainer.train()
+    assert trainer.state.league.members == [] and list(trainer.run.league.iterdir()) == []
+    state = unbroken[0].state
+    assert state.matchmaker.consolidates
+    assert 0 < state.league.members[-1].environment_steps <= 0.95 * 2000
+    assert state.counters.next_snapshot > 2000  # the last examination was taken, and given to nobody
+
+
+def test_every_few_evaluations_the_sparring_partners_are_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "GAUNTLET_EVERY", 2)
+    monkeypatch.setattr(judge, "GAUNTLET_ROUNDS", 2)
+    trainer = Trainer.start(tiny("training.evaluate_every_steps=300"), tmp_path / "run")
+    trainer.train(lambda status: trainer.stop() if "gauntlet/points" in status.evaluation else None)
+    first, second = (line for line in read_lines(tmp_path / "run/metrics.jsonl") if line["kind"] == "evaluation")
+    assert "gauntlet/points" not in first
+    assert 0.0 <= second["gauntlet/worst_points"] <= second["gauntlet/points"] <= 1.0
+    assert trainer.state.counters.evaluations == 2
+
+
+def test_the_prelude_tells_how_sharp_the_dream_has_become(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfplay, "DREAM_EVERY_UPDATES", 4)
+    trainer = Trainer.start(tiny("training.prelude_updates=9"), tmp_path / "run")
+    trainer.train(lambda status: trainer.stop() if status.phase == "training" else None)
+    lines = [line for line in record(tmp_path / "run") if line["kind"] == "prelude"]
+    assert [line["updates"] for line in lines] == [4, 8]
+    assert all(line["dream/puck_h15"] > 0.0 for line in lines)
 
 
 def test_the_status_tells_how_it_goes(tmp_path: Path) -> None:
