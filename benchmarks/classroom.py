@@ -35,6 +35,7 @@ ACCOUNTS, CLIENTS, WATCHERS = 60, 30, 10
 STEP_S = 0.02
 QUIET_S = 60.0
 SAMPLE_S = 2.0
+BROWSER_WITHIN_MS = 120_000
 DESCRIPTORS = 1024
 HOST = "127.0.0.1"
 
@@ -107,11 +108,12 @@ def windows(target: Target, picture: Path | None) -> Iterator[Callable[[], None]
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         pages = [browser.new_page() for _ in range(WATCHERS)]
         for number, page in enumerate(pages):
+            page.set_default_timeout(BROWSER_WITHIN_MS)
             page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
             page.goto(address + ("/" if number < WATCHERS - 4 else f"/players/student{number}"))
         for page in pages[-2:]:
             page.goto(address)
-            page.click("#playing td.score a")
+            page.goto(address + str(page.get_attribute("#playing td.score a", "href")))
 
         def look() -> None:
             pages[0].evaluate("document.querySelector('rink-viewer').steps")

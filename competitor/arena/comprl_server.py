@@ -24,13 +24,12 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
-from typing import Protocol
 
 from competitor.arena.comprl_connection import Connection, Fields, Later
-from competitor.arena.limits import LoginLimit, WrongTokens
+from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.lobby import Lobby
 from competitor.arena.participant import Action, ParticipantLost, Reason, legal_action
-from competitor.arena.store import User
+from competitor.arena.store import Store, User
 from competitor.errors import CompetitorError
 from competitor.wire.comprl_commands import (
     LOGIN_FAILED,
@@ -45,13 +44,6 @@ from competitor.wire.comprl_commands import (
 )
 
 log = logging.getLogger(__name__)
-
-
-class Accounts(Protocol):
-    """What a wire needs of the Store; called in worker threads."""
-
-    def user_of(self, token: str) -> User | None:
-        """The account that the token opens."""
 
 
 class ComprlParticipant:
@@ -108,8 +100,8 @@ class ComprlServer:
     def __init__(
         self,
         lobby: Lobby,
-        accounts: Accounts,
-        login_limit: LoginLimit,
+        accounts: Store,
+        login_limit: Connections,
         wrong_tokens: WrongTokens,
         *,
         deadline_s: float = 10.0,

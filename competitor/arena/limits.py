@@ -11,7 +11,6 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 MOST_CONNECTIONS = 512
 """One core plays no more matches at once than that, and each connection may cost some 100 kB of buffers."""
@@ -86,13 +85,6 @@ class CountedConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._inner.resume_writing()
-
-
-class LoginLimit(Protocol):
-    """What a wire needs of Connections: to say who has come in on which connection."""
-
-    def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
-        """The account has opened the connection; False if it has too many already."""
 
 
 class Connections:

@@ -16,16 +16,16 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from competitor.arena.game import ROUNDS, Game
 from competitor.arena.match import Match
 from competitor.arena.matchmaking import Waiting, pair_up
 from competitor.arena.participant import Participant, ParticipantLost
 from competitor.arena.queries import MatchResult
-from competitor.arena.rating import Rating
-from competitor.arena.recorder import Announce, Ratings, Recorder, Writer
+from competitor.arena.recorder import Announce, Ratings, Recorder
 from competitor.arena.steps import StepLog
+from competitor.arena.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +37,6 @@ MOST_PLACES = 256
 Keep = Callable[[MatchResult, StepLog, int], None]
 LOOKED_AT, LOOKED_AT_OF_ONE = 256, 32
 """Places in the queue, and of one account, that a tick tries to match: its time grows with their square."""
-
-
-class MatchStore(Writer, Protocol):
-    """What the lobby needs of the Store; called in worker threads."""
-
-    def rating(self, name: str) -> Rating:
-        """The account's rating."""
 
 
 class Lobby:
@@ -62,7 +55,7 @@ class Lobby:
 
     def __init__(
         self,
-        store: MatchStore,
+        store: Store,
         *,
         random: Random,
         rounds: int = ROUNDS,

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from competitor.arena.queries import PLAYED, MatchResult
 from competitor.arena.rating import Rating
+from competitor.arena.store import Store
 from competitor.errors import CompetitorError, StorageError, message
 
 log = logging.getLogger(__name__)
@@ -21,13 +21,6 @@ Ratings = tuple[Rating, Rating]
 Announce = Callable[[str], None]
 
 
-class Writer(Protocol):
-    """What takes a result for good; called in worker threads."""
-
-    def save(self, result: MatchResult) -> Ratings:
-        """Write a match down and return both ratings after it."""
-
-
 class Recorder:
     """Writes results; what the disk refuses waits and is tried again with the next one, or by `retry`.
 
@@ -37,7 +30,7 @@ class Recorder:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Store,
         announce: Announce = lambda line: None,
         saved: Callable[[MatchResult, Ratings], None] = lambda result, ratings: None,
     ) -> None:

@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from competitor.arena.limits import Budget, LoginLimit, WrongTokens
+from competitor.arena.limits import Budget, Connections, WrongTokens
 from competitor.arena.lobby import Lobby
-from competitor.arena.rating import Rating
-from competitor.arena.store import User
+from competitor.arena.store import Store, User
 from competitor.arena.websocket_client import WebSocketClient
 from competitor.wire import messages
 
@@ -28,16 +26,6 @@ MESSAGES_AT_ONCE, MESSAGES_PER_S = 2000, 100.0
 """Messages and pings that answer no open question. Answers may be on their way when hundreds of matches end at once."""
 
 
-class Accounts(Protocol):
-    """What this wire needs of the Store; called in worker threads."""
-
-    def user_of(self, token: str) -> User | None:
-        """The account that the token opens."""
-
-    def rating(self, name: str) -> Rating:
-        """The account's rating."""
-
-
 class WebSocketServer:
     """Serves `/play` of an aiohttp application.
 
@@ -50,8 +38,8 @@ class WebSocketServer:
     def __init__(
         self,
         lobby: Lobby,
-        accounts: Accounts,
-        login_limit: LoginLimit,
+        accounts: Store,
+        login_limit: Connections,
         wrong_tokens: WrongTokens,
         *,
         deadline_s: float = 10.0,
