@@ -96,21 +96,24 @@ def match_id(request: web.Request) -> uuid.UUID:
 
 async def _recording(site: Site, request: web.Request) -> web.StreamResponse:
     """A recorded match as it lies on the disk, or as <rink-viewer> takes it."""
-    found, kind = await site.in_thread(site.recordings.find, match_id(request)), request.match_info["kind"]
+    match, kind = match_id(request), request.match_info["kind"]
+    found = await site.in_thread(site.recordings.find, match)
     try:
         if found is not None and kind == "npz":
             content = await site.in_thread(found.read_bytes)
             return web.Response(body=content, content_type="application/octet-stream", headers=_named(found.name))
         if found is not None:
-            return web.json_response(await site.in_thread(_shown, found), headers=HEADERS)
+            return web.json_response(await site.in_thread(_shown, site, match, found), headers=HEADERS)
     except (OSError, RecordingError):  # it has just been deleted, or somebody has damaged it
         pass
     raise web.HTTPNotFound(text="there is no recording of this match\n")
 
 
-def _shown(path: Path) -> dict[str, Any]:
+def _shown(site: Site, match_id: uuid.UUID, path: Path) -> dict[str, Any]:
     match, _ = read_match(path)
-    return {"names": [match.connection, match.opponent], "rounds": match_rounds(match)}
+    entry = site.store.match(match_id)  # knows who has another name now
+    names = [match.connection, match.opponent] if entry is None else list(entry.result.users)
+    return {"names": names, "rounds": match_rounds(match)}
 
 
 def _named(file: str) -> dict[str, str]:

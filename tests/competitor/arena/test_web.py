@@ -232,8 +232,9 @@ def test_a_match_has_a_page_with_its_replay(site: Site) -> None:
     site.recordings.keep(played, game.log, 4)
     site.recordings.close()
     assert f'data-replay="{path}.json"' in get(site, path)[2].decode()
+    site.store.rename("ada", "eve")
     shown = get_json(site, f"{path}.json")
-    assert shown["names"] == ["ada", "bob"] and [one["winner"] for one in shown["rounds"]].count(1) == game.scores[0]
+    assert shown["names"] == ["eve", "bob"] and [one["winner"] for one in shown["rounds"]].count(1) == game.scores[0]
     file = site.recordings.find(played.match_id)
     assert file is not None
     _, headers, body = get(site, f"{path}.npz")
