@@ -18,7 +18,7 @@ NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the add
 
 @click.command()
 @click.argument("target", metavar="[FILE|DIR|RUN]", type=click.Path(path_type=Path), default=Path("records"))
-@click.option("--agent", metavar="CHECKPOINT", help="Show what this agent expects and dreams.")
+@click.option("--agent", metavar="CHECKPOINT", help="Whose values and dreams to show.  [default: the player's]")
 @click.option("--export", type=ResultFile(".html", ".gif", ".mp4"), help="Write one file (.html, .gif, .mp4) instead.")
 @HOST
 @click.option("--port", type=PORT, default=8090, show_default=True, help="Port of the page, 0: any.")

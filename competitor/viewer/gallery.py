@@ -44,7 +44,7 @@ class Gallery:
 
 
 def open_gallery(target: Path, agent: str | None = None, on_item: Count = lambda done, total: None) -> Gallery:
-    """What there is to see at `target`; agent: the checkpoint that tells its values and dreams, None: nobody.
+    """What there is to see at `target`; agent: the checkpoint whose values and dreams are shown, None: the player's.
 
     Raises RecordingError when there is nothing, CheckpointError for an agent or a run that cannot be used.
     """

@@ -10,19 +10,24 @@ from competitor.play.recording import load_recording
 from competitor.play.rounds import Round
 from competitor.players import short_name
 from competitor.viewer.frames import Floats, Json, frames_of, match_rounds, round_json, rounded, views_of
-from competitor.viewer.mind import Mind
+from competitor.viewer.mind import Mind, mind_of
 from competitor.wire.names import shown_name
 
 
 def match_json(path: Path, mind: Mind | None = None) -> Json:
     """The match or the round in a file as the viewer takes it, with what `mind` thinks of it.
 
-    Raises RecordingError when the file cannot be read, or was played on a rink that the mind does not know.
+    mind: None: that of whoever played, where it is still there. Raises RecordingError when the file cannot be read, or
+    was played on a rink that the mind does not know.
     """
     if is_match_file(path):
-        return match_shown(read_match(path)[0], mind)
+        match, _ = read_match(path)
+        return match_shown(match, mind or mind_of(match.checkpoint, match.digest))
     recording = load_recording(path)
-    return round_shown(recording.round, short_name(recording.about.player), mind)
+    about = recording.about
+    return round_shown(
+        recording.round, short_name(about.player), mind or mind_of(about.player) or mind_of(about.opponent)
+    )
 
 
 def round_shown(played: Round, player: str, mind: Mind | None = None) -> Json:

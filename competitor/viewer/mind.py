@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 
-from competitor.errors import RecordingError
-from competitor.players import checkpoint_path, short_name
+from competitor.errors import PlayerError, RecordingError
+from competitor.players import checkpoint_path, kind_of, short_name
 from competitor.viewer.frames import Floats
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
+from dreamer.errors import CheckpointError
 from dreamer.sequence_model import features, stack
 
 HORIZON = 15
@@ -51,3 +54,18 @@ class Mind:
         dreamed, *_ = agent.world_model.imagine(agent.behavior.policy, start, HORIZON, chance)
         dreams = agent.world_model.decode(dreamed)[1:].transpose(0, 1)
         return value.numpy(), dreams.numpy()
+
+
+@cache
+def mind_of(player: str, digest: str = "") -> Mind | None:
+    """The mind of a recorded player, None unless its checkpoint is still there with the same weights.
+
+    digest: sha256 of the weights, "": not known.
+    """
+    try:
+        if kind_of(player) != "checkpoint":
+            return None
+        agent, card = load_checkpoint(checkpoint_path(player))
+    except (PlayerError, CheckpointError):
+        return None
+    return Mind(agent, short_name(player)) if digest in ("", card["sha256"]) else None

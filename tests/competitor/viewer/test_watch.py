@@ -13,15 +13,20 @@ import pytest
 
 import cli
 from competitor.errors import RecordingError
+from competitor.play.match_file import match_bytes
 from competitor.play.outcomes import rounds_of
+from competitor.play.recording import record_round
 from competitor.viewer.frames import frames_of
 from competitor.viewer.gallery import Gallery, open_gallery
 from competitor.viewer.match_json import match_json
 from competitor.viewer.mind import Mind
 from competitor.viewer.watch import watch_app, write_html
+from dreamer.agent import Dreamer
+from dreamer.checkpoint import load_checkpoint
 from tests.browser import PHONE, browser, opened_page, served, wait_until, width_of
 from tests.competitor.play.made_matches import recorded_match
 from tests.competitor.viewer.recorded import a_round, folder, record
+from tests.dreamer.tiny import tiny_config
 
 __all__ = ["browser", "folder"]
 ROOT = Path(cli.__file__).parent
@@ -64,6 +69,22 @@ def test_values_and_dreams_are_those_of_the_player_who_sees_them() -> None:
     real = played.obs[0, 1 : played.steps - 15, 12:14]
     dreamt = left[1][: len(real), 0, 12:14]
     assert np.median(np.linalg.norm(dreamt - real, axis=1)) < 0.5, "one step ahead the puck is nearly where it will be"
+
+
+def test_who_played_tells_what_it_thought_if_it_is_still_there(tmp_path: Path) -> None:
+    champion = (ROOT / "checkpoints" / "champion").as_posix()
+    digest = load_checkpoint(Path(champion))[1]["sha256"]
+    for name, sha256, thinks in ((champion, digest, True), (champion, "ab" * 32, False), ("gone", digest, False)):
+        match = recorded_match(checkpoint=name, digest=sha256)
+        path = tmp_path / "20261123T114000Z-match.npz"
+        path.write_bytes(match_bytes(match, rounds_of(match), "0"))
+        assert ["mind" in one for one in match_json(path)["rounds"]] == [thinks] * 4
+    played = a_round(side=1)
+    for player, opponent, side in ((champion, "weak", 1), ("weak", champion, 0), ("weak", "strong", None)):
+        setup = replace(played.setup, opponent=opponent)
+        path = record_round(tmp_path, replace(played, setup=setup), number=0, player=player, engine="", keep_mode=True)
+        (shown,) = match_json(path)["rounds"]
+        assert shown.get("mind", {}).get("side") == side
 
 
 def test_an_agent_looks_on_only_at_its_own_game(tmp_path: Path) -> None:
@@ -157,3 +178,12 @@ def test_a_run_plays_rounds_to_be_watched(tmp_path: Path) -> None:
     assert [one["names"] for one in shown] == [["run", "weak"], ["weak", "run"], ["run", "strong"], ["strong", "run"]]
     assert [one["rounds"][0]["mind"]["side"] for one in shown] == [0, 1, 0, 1]
     assert items[0].title.startswith("run won against weak in ")
+
+
+def test_an_agent_whose_state_holds_the_observation_dreams_on_from_what_it_sees() -> None:
+    """With `model.observed` the first dreamed step is one step's change away from the real observation."""
+    played = a_round()
+    mind = Mind(Dreamer(tiny_config(model={"observed": True})), "tiny")
+    value, dreams = mind.look_on(played.obs[0], played.actions[0])
+    assert value.shape == (played.steps + 1,) and dreams.shape == (played.steps + 1, 15, 18)
+    assert np.abs(dreams[:, 0, 12:14] - played.obs[0][:, 12:14]).max() < 1.0
