@@ -1,4 +1,4 @@
-"""The animation of `inspect --gif`: the real rink on the left, the dream on the right, scene after scene.
+"""The animation of `inspect --gif`: the real rink on the left, the dream on the right, example after example.
 
 Import it only after `rink_axes.need_matplotlib`, which brings Pillow along.
 """
@@ -19,8 +19,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from competitor.inspect.dream_check import BODIES, CONTEXT
+from competitor.inspect.examples import DreamExample
 from competitor.inspect.rink_axes import BODY_COLOURS, SIDES, draw_rink, racket_outline, rgb
-from competitor.inspect.scenes import Scene
 from competitor.rink.bodies import PUCK_RADIUS
 from competitor.screen import Count
 from dreamer.files import atomic_write
@@ -29,25 +29,25 @@ from dreamer.replay import Array
 FRAME_MS, PAUSE_MS = 70, 1200
 """A frame is one step of 20 ms, shown 3.5 times slower."""
 LINGERING = 5
-"""Frames that a scene goes on for when reality and dream have ended."""
+"""Frames that an example goes on for when reality and dream have ended."""
 COLOURS = 64
 GOES_ON, ENDS, EMPTY = "#2a9d5c", "#c0392b", "#e3e8ed"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One step of a scene: observations (steps so far, obs) of both rinks; dreamed: 0 while the context is seen."""
+    """One step of an example: observations (steps so far, obs) of both rinks; dreamed: 0 while the context is seen."""
 
     real: Array
     dream: Array
     dreamed: int
     goes_on: float
-    scene: Scene
+    example: DreamExample
 
 
-def write_gif(scenes: list[Scene], path: Path, on_frame: Count | None = None) -> int:
-    """Draw the scenes one after another; returns the number of frames. Raises OSError when the disk refuses."""
-    frames = [frame for scene in scenes for frame in _frames(scene)]
+def write_gif(examples: list[DreamExample], path: Path, on_frame: Count | None = None) -> int:
+    """Draw the examples one after another; returns the number of frames. Raises OSError when the disk refuses."""
+    frames = [frame for example in examples for frame in _frames(example)]
     stage, pictures, durations = _Stage(), [], []
     for number, frame in enumerate(frames, start=1):
         pictures.append(stage.picture(frame))
@@ -60,17 +60,17 @@ def write_gif(scenes: list[Scene], path: Path, on_frame: Count | None = None) ->
     return len(frames)
 
 
-def _frames(scene: Scene) -> Iterator[Frame]:
+def _frames(example: DreamExample) -> Iterator[Frame]:
     """The context, then reality and dream, each until its end, and a little longer."""
     for step in range(1, CONTEXT):
-        yield Frame(scene.seen[:step], scene.seen[:step], 0, 1.0, scene)
-    real, dream = (np.concatenate([scene.seen[:-1], after]) for after in (scene.real, scene.dreams[0]))
-    last = len(scene.real) - 1
-    end = scene.dream_ends(last)[0]
-    for dreamed in range(min(last, max(scene.steps_left, end) + LINGERING) + 1):
+        yield Frame(example.seen[:step], example.seen[:step], 0, 1.0, example)
+    real, dream = (np.concatenate([example.seen[:-1], after]) for after in (example.real, example.dreams[0]))
+    last = len(example.real) - 1
+    end = example.dream_ends(last)[0]
+    for dreamed in range(min(last, max(example.steps_left, end) + LINGERING) + 1):
         shown = min(dreamed, end)
         seen = real[: CONTEXT + dreamed], dream[: CONTEXT + shown]
-        yield Frame(*seen, dreamed, float(scene.goes_on[0, shown]), scene)
+        yield Frame(*seen, dreamed, float(example.goes_on[0, shown]), example)
 
 
 class _Stage:
@@ -118,11 +118,11 @@ class _Stage:
 def _lines(frame: Frame) -> tuple[str, str, str, str]:
     """The two headings and the two lines below."""
     if not frame.dreamed:
-        return "real", "seen", frame.scene.title, f"looks on, step {len(frame.real)} of {CONTEXT}"
-    over = frame.dreamed >= frame.scene.steps_left
+        return "real", "seen", frame.example.title, f"looks on, step {len(frame.real)} of {CONTEXT}"
+    over = frame.dreamed >= frame.example.steps_left
     now = "the round is over" if over else f"step {frame.dreamed}"
     dreamed = f"step {len(frame.dream) - CONTEXT}; that the round goes on:"
-    return "real", "dreamed", f"{frame.scene.title}: {now}", dreamed
+    return "real", "dreamed", f"{frame.example.title}: {now}", dreamed
 
 
 class _Rink:

@@ -12,8 +12,8 @@ from competitor.screen import counter, print_line
 from competitor.system import use_threads
 
 if TYPE_CHECKING:
+    from competitor.inspect.examples import DreamExamples
     from competitor.inspect.inspection import Inspection
-    from competitor.inspect.scenes import Gallery
 
 
 @click.command()
@@ -40,31 +40,31 @@ def inspect(
       cli.py inspect champion --rounds records/
     """
     from competitor.config import load_config
+    from competitor.inspect.examples import choose_examples
     from competitor.inspect.held_out import play_held_out, read_held_out
-    from competitor.inspect.inspection import Subject, inspect
+    from competitor.inspect.inspection import InspectedAgent, inspect
     from competitor.inspect.rink_axes import need_matplotlib
-    from competitor.inspect.scenes import gallery
     from competitor.inspect.tables import print_inspection
 
     use_threads(load_config().run.threads)
     if png or gif:
         need_matplotlib()
-    subject = Subject.load(checkpoint)
+    inspected = InspectedAgent.load(checkpoint)
     with counter("rounds") as count:
         held_out = (
-            play_held_out(subject.agent, subject.weights, seed, on_round=count)
+            play_held_out(inspected.agent, inspected.weights, seed, on_round=count)
             if directory is None
-            else read_held_out(directory, subject.agent, subject.weights)
+            else read_held_out(directory, inspected.agent, inspected.weights)
         )
     with counter("checks") as count:
-        inspection = inspect(subject, held_out, seed=seed, on_part=count)
+        inspection = inspect(inspected, held_out, seed=seed, on_part=count)
     with also_written(json_path, inspection.to_json()):
         print_inspection(inspection)
     if png or gif:
-        _draw_dreams(inspection, gallery(subject.agent, held_out, seed), png, gif)
+        _draw_dreams(inspection, choose_examples(inspected.agent, held_out, seed), png, gif)
 
 
-def _draw_dreams(inspection: Inspection, drawn: Gallery, png: Path | None, gif: Path | None) -> None:
+def _draw_dreams(inspection: Inspection, drawn: DreamExamples, png: Path | None, gif: Path | None) -> None:
     from competitor.inspect.animation import write_gif
     from competitor.inspect.picture import write_png
 
@@ -74,7 +74,7 @@ def _draw_dreams(inspection: Inspection, drawn: Gallery, png: Path | None, gif: 
         print_line(f"picture written to {png}")
     if gif:
         with counter("frames") as count, written(gif):
-            frames = write_gif(drawn.scenes, gif, count)
+            frames = write_gif(drawn.chosen, gif, count)
         print_line(f"{gif}: {frames} frames")
 
 

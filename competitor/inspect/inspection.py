@@ -29,7 +29,7 @@ SHIPPED_REWARD = "the checkpoint does not say what it was rewarded for: returns 
 
 
 @dataclass(frozen=True)
-class Subject:
+class InspectedAgent:
     """A checkpoint to be inspected, and the rewards that it learned from."""
 
     name: str
@@ -39,12 +39,12 @@ class Subject:
     notes: list[str]
 
     @classmethod
-    def load(cls, name: str) -> Subject:
+    def load(cls, name: str) -> InspectedAgent:
         """The checkpoint `name`: a file, or champion. Raises like `of`, and CheckpointError when there is none."""
         return cls.of(name, *load_checkpoint(checkpoint_path(name)))
 
     @classmethod
-    def of(cls, name: str, agent: Dreamer, card: dict[str, Any]) -> Subject:
+    def of(cls, name: str, agent: Dreamer, card: dict[str, Any]) -> InspectedAgent:
         """Raises PlayerError for an agent of another game, CheckpointError for a card with unknown rewards."""
         if (agent.obs_size, agent.action_size) not in ((FEATURES, ACTIONS), WITHOUT_KEEP_MODE):
             raise PlayerError(f"{name} plays with {agent.obs_size} observations: it was not made for laser hockey")
@@ -89,7 +89,7 @@ class Inspection:
         return json.dumps(_finite(about), indent=2, allow_nan=False) + "\n"
 
 
-def inspect(subject: Subject, held_out: HeldOut, *, seed: int, on_part: Count | None = None) -> Inspection:
+def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part: Count | None = None) -> Inspection:
     """Dream through all rounds, source by source, then judge critic and heads; takes some seconds.
 
     seed: fixes the samples. on_part: is told how many parts of this are done.
@@ -100,23 +100,23 @@ def inspect(subject: Subject, held_out: HeldOut, *, seed: int, on_part: Count | 
     dreams = {}
     for done, source in enumerate(held_out.episodes):
         count(done, parts)
-        dreams[source] = _check_source(subject.agent, held_out.episodes[source], seed)
+        dreams[source] = _check_source(inspected.agent, held_out.episodes[source], seed)
     count(parts - 2, parts)
-    critic = check_critic(subject.agent, own, seed=seed) if own else None
+    critic = check_critic(inspected.agent, own, seed=seed) if own else None
     count(parts - 1, parts)
-    drift = check_drift(subject.agent.world_model, held_out.all_episodes)
+    drift = check_drift(inspected.agent.world_model, held_out.all_episodes)
     return Inspection(
-        checkpoint=subject.name,
-        sha256=subject.sha256,
+        checkpoint=inspected.name,
+        sha256=inspected.sha256,
         seed=seed,
         seconds=time.monotonic() - began,
-        discount=subject.agent.config.behavior.discount,
-        reward=asdict(subject.weights),
+        discount=inspected.agent.config.behavior.discount,
+        reward=asdict(inspected.weights),
         rounds=held_out.rounds,
         dreams=dreams,
         critic=critic,
         drift=drift,
-        notes=[*subject.notes, *held_out.notes],
+        notes=[*inspected.notes, *held_out.notes],
     )
 
 

@@ -38,7 +38,7 @@ def watch(target: Path, agent: str | None, export: Path | None, host: str, port:
     """
     from competitor.screen import counter
     from competitor.system import use_threads
-    from competitor.viewer.gallery import open_gallery
+    from competitor.viewer.playlist import open_playlist
     from competitor.viewer.watch import watch_app, write_html
     from competitor.viewer.web import new_token, serve
 
@@ -48,22 +48,22 @@ def watch(target: Path, agent: str | None, export: Path | None, host: str, port:
 
         need_video(export)
     with counter("recordings") as count:
-        gallery = open_gallery(target, agent, count)
-    if gallery.note:
-        click.echo(f"note: {gallery.note}", err=True)
+        playlist = open_playlist(target, agent, count)
+    if playlist.note:
+        click.echo(f"note: {playlist.note}", err=True)
     if export is None:
         token = new_token()
-        serve(watch_app(gallery.items, token), token, host, port, browser=not no_browser, say=print_line)
+        serve(watch_app(playlist.items, token), token, host, port, browser=not no_browser, say=print_line)
         return
-    if len(gallery.items) > MOST_EXPORTED:
-        raise click.UsageError(f"--export takes {MOST_EXPORTED} recordings at most, {target} has {len(gallery.items)}")
+    if len(playlist.items) > MOST_EXPORTED:
+        raise click.UsageError(f"--export takes {MOST_EXPORTED} recordings at most, {target} has {len(playlist.items)}")
     with counter("recordings") as count, written(export):
         if export.suffix.lower() == ".html":
-            write_html(gallery.items, export, count)
+            write_html(playlist.items, export, count)
         else:
             from competitor.viewer.video import write_video
 
-            write_video(gallery.items, export, count)
+            write_video(playlist.items, export, count)
     print_line(f"written to {export}")
 
 

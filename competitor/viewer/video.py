@@ -16,7 +16,7 @@ from competitor.rink.constants import CENTER_X, CENTER_Y, FPS
 from competitor.rink.rendering import Canvas, load_pillow
 from competitor.screen import Count
 from competitor.viewer.frames import Json
-from competitor.viewer.gallery import Item
+from competitor.viewer.playlist import Item
 from dreamer.files import atomic_write
 
 GIF_EVERY = 2

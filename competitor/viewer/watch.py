@@ -1,10 +1,8 @@
 """The page of `watch`, served, or as one file that needs no server.
 
-==========================  ==================================================================
 GET /                       the page
 GET /api/rounds.json        the titles of all recordings
 GET /api/rounds/N.json      recording N as <rink-viewer> takes it; 422 with a line if it cannot be
-==========================  ==================================================================
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from aiohttp import web
 
 from competitor.errors import CompetitorError, message
 from competitor.screen import Count
-from competitor.viewer.gallery import Item
+from competitor.viewer.playlist import Item
 from competitor.viewer.web import HEADERS, Handler, new_app, page, static_text
 from dreamer.files import atomic_write_text
 

@@ -31,7 +31,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever begins to play, to load or to read fails the test."""
     for name in (
         "competitor.players.make_player",
-        "competitor.inspect.inspection.Subject.load",
+        "competitor.inspect.inspection.InspectedAgent.load",
         "competitor.play.recording.load_recording",
         "competitor.daemon.database.last_matches",
     ):

@@ -17,10 +17,10 @@ from competitor.config import Config, load_config
 from competitor.errors import PlayerError
 from competitor.inspect.animation import write_gif
 from competitor.inspect.dream_check import CONTEXT, HORIZONS, check_dream, cut_windows
+from competitor.inspect.examples import DREAMS, DreamExample, DreamExamples, choose_examples
 from competitor.inspect.held_out import BASIC, OWN, RECORDED, HeldOut, play_held_out
-from competitor.inspect.inspection import Inspection, Subject, inspect
+from competitor.inspect.inspection import InspectedAgent, Inspection, inspect
 from competitor.inspect.picture import write_png
-from competitor.inspect.scenes import DREAMS, Gallery, Scene, gallery
 from competitor.inspect.tables import print_inspection
 from dreamer.agent import Dreamer
 from dreamer.errors import CheckpointError
@@ -28,42 +28,42 @@ from tests.competitor.inspect.test_dream_check import round_of
 
 
 @pytest.fixture(scope="module")
-def subject(debug_config: Config) -> Subject:
+def inspected(debug_config: Config) -> InspectedAgent:
     agent = Dreamer(debug_config.dreamer, 18, 4, seed=3)
-    return Subject.of("mine", agent, {"sha256": "f00d", "reward": debug_config.reward.model_dump()})
+    return InspectedAgent.of("mine", agent, {"sha256": "f00d", "reward": debug_config.reward.model_dump()})
 
 
 @pytest.fixture(scope="module")
-def held_out(subject: Subject) -> HeldOut:
-    return play_held_out(subject.agent, subject.weights, 1, basic=4, own=4)
+def held_out(inspected: InspectedAgent) -> HeldOut:
+    return play_held_out(inspected.agent, inspected.weights, 1, basic=4, own=4)
 
 
 @pytest.fixture(scope="module")
-def inspection(subject: Subject, held_out: HeldOut) -> Inspection:
-    return inspect(subject, held_out, seed=1)
+def inspection(inspected: InspectedAgent, held_out: HeldOut) -> Inspection:
+    return inspect(inspected, held_out, seed=1)
 
 
 @pytest.fixture(scope="module")
-def drawn(subject: Subject, held_out: HeldOut) -> Gallery:
-    return gallery(subject.agent, held_out, 1)
+def drawn(inspected: InspectedAgent, held_out: HeldOut) -> DreamExamples:
+    return choose_examples(inspected.agent, held_out, 1)
 
 
-def test_one_seed_gives_one_report(subject: Subject, held_out: HeldOut, inspection: Inspection) -> None:
+def test_one_seed_gives_one_report(inspected: InspectedAgent, held_out: HeldOut, inspection: Inspection) -> None:
     parts: list[tuple[int, int]] = []
-    again = inspect(subject, held_out, seed=1, on_part=lambda *done: parts.append(done))
+    again = inspect(inspected, held_out, seed=1, on_part=lambda *done: parts.append(done))
     assert replace(again, seconds=0.0) == replace(inspection, seconds=0.0)
     assert parts == [(0, 4), (1, 4), (2, 4), (3, 4)]
 
 
-def test_each_source_is_checked_by_itself(subject: Subject, held_out: HeldOut, inspection: Inspection) -> None:
-    discount = subject.agent.config.behavior.discount
+def test_each_source_is_checked_by_itself(inspected: InspectedAgent, held_out: HeldOut, inspection: Inspection) -> None:
+    discount = inspected.agent.config.behavior.discount
     windows = cut_windows(held_out.episodes[BASIC])
-    assert inspection.dreams[BASIC] == check_dream(subject.agent.world_model, windows, discount=discount, seed=1)
+    assert inspection.dreams[BASIC] == check_dream(inspected.agent.world_model, windows, discount=discount, seed=1)
     assert inspection.windows == sum(report.windows for report in inspection.dreams.values())
     assert inspection.critic is not None and inspection.critic.states == inspection.dreams[OWN].windows
 
 
-def test_the_json_holds_everything_and_no_nan(subject: Subject, inspection: Inspection) -> None:
+def test_the_json_holds_everything_and_no_nan(inspected: InspectedAgent, inspection: Inspection) -> None:
     facts = json.loads(inspection.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     about = [facts[key] for key in ("checkpoint", "sha256", "seed", "windows")]
     assert about == ["mine", "f00d", 1, inspection.windows]
@@ -71,7 +71,7 @@ def test_the_json_holds_everything_and_no_nan(subject: Subject, inspection: Insp
     assert facts["dreams"][OWN]["errors"]["puck"].keys() == {str(horizon) for horizon in HORIZONS}
     assert facts["critic"]["bias"] == facts["critic"]["value"] - facts["critic"]["real"]
     assert facts["drift"]["states"] > 0
-    short = inspect(subject, HeldOut({RECORDED: [round_of(25, terminal=False)]}, {RECORDED: 1}), seed=1)
+    short = inspect(inspected, HeldOut({RECORDED: [round_of(25, terminal=False)]}, {RECORDED: 1}), seed=1)
     facts = json.loads(short.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert facts["critic"] is None and facts["drift"]["goes_on_difference"] is None
     assert facts["dreams"][RECORDED]["errors"]["puck"]["30"] is None
@@ -92,61 +92,61 @@ def test_the_report_loses_nothing_on_a_narrow_screen(width: int, inspection: Ins
         assert source in narrow and f"{report.errors['puck'][15]:.2f}" in narrow
 
 
-def test_the_report_says_what_it_rests_on(subject: Subject, inspection: Inspection) -> None:
+def test_the_report_says_what_it_rests_on(inspected: InspectedAgent, inspection: Inspection) -> None:
     text = printed(inspection)
     assert f"{inspection.windows:,} windows from held-out rounds (4 of basic players, 8 of this agent); seed 1" in text
     assert "sha256 f00d" in text and "critic: expects" in text and "late in a round: the round goes on" in text
     assert "note:" not in text and "nan" not in text
-    short = inspect(subject, HeldOut({RECORDED: [round_of(25, terminal=False)]}, {RECORDED: 1}), seed=1)
+    short = inspect(inspected, HeldOut({RECORDED: [round_of(25, terminal=False)]}, {RECORDED: 1}), seed=1)
     text = printed(short)
     assert text.count("not judged") == 2 and "nan" not in text
 
 
-def test_without_rewards_on_the_card_those_of_the_settings_count(subject: Subject) -> None:
-    other = Subject.of("old", subject.agent, {"sha256": "f00d"})
+def test_without_rewards_on_the_card_those_of_the_settings_count(inspected: InspectedAgent) -> None:
+    other = InspectedAgent.of("old", inspected.agent, {"sha256": "f00d"})
     assert other.weights.goal == load_config().reward.goal and "does not say" in other.notes[0]
 
 
 def test_what_cannot_be_inspected_is_told(debug_config: Config) -> None:
     with pytest.raises(PlayerError, match="7 observations: it was not made for laser hockey"):
-        Subject.of("cart", Dreamer(debug_config.dreamer, 7, 2), {"sha256": ""})
+        InspectedAgent.of("cart", Dreamer(debug_config.dreamer, 7, 2), {"sha256": ""})
     with pytest.raises(CheckpointError, match="rewards that this version does not know"):
-        Subject.of("new", Dreamer(debug_config.dreamer, 18, 4), {"sha256": "", "reward": {"style": 1.0}})
+        InspectedAgent.of("new", Dreamer(debug_config.dreamer, 18, 4), {"sha256": "", "reward": {"style": 1.0}})
 
 
-def test_scenes_hold_what_was_real_and_what_was_dreamed(drawn: Gallery, held_out: HeldOut) -> None:
-    assert drawn.source == OWN and drawn.scenes
+def test_scenes_hold_what_was_real_and_what_was_dreamed(drawn: DreamExamples, held_out: HeldOut) -> None:
+    assert drawn.source == OWN and drawn.chosen
     starts = [episode.obs[start : start + CONTEXT] for episode in held_out.episodes[OWN] for start in range(0, 250, 10)]
-    for scene in drawn.scenes:
-        assert any(np.array_equal(scene.seen, start) for start in starts)
-        assert np.array_equal(scene.seen[-1], scene.real[0])
-        assert scene.dreams.shape == (DREAMS, 31, 18) and scene.goes_on.shape == (DREAMS, 31)
-        assert not np.array_equal(scene.dreams[0], scene.dreams[1])
-        after = re.search(r"after (\d+) steps", scene.title)
-        assert after is None or int(after[1]) == scene.steps_left
+    for example in drawn.chosen:
+        assert any(np.array_equal(example.seen, start) for start in starts)
+        assert np.array_equal(example.seen[-1], example.real[0])
+        assert example.dreams.shape == (DREAMS, 31, 18) and example.goes_on.shape == (DREAMS, 31)
+        assert not np.array_equal(example.dreams[0], example.dreams[1])
+        after = re.search(r"after (\d+) steps", example.title)
+        assert after is None or int(after[1]) == example.steps_left
     low, median, high = drawn.errors["puck"]
     assert (low <= median).all() and (median <= high).all() and median.shape == (31,)
 
 
-def test_a_dream_ends_where_it_expects_the_end(drawn: Gallery) -> None:
+def test_a_dream_ends_where_it_expects_the_end(drawn: DreamExamples) -> None:
     goes_on = np.ones((3, 31), dtype=np.float32)
     goes_on[1, 12:] = 0.1
-    scene: Scene = replace(drawn.scenes[0], goes_on=goes_on)
-    assert scene.dream_ends(20) == [20, 12, 20] and scene.dream_ends(5) == [5, 5, 5]
+    example: DreamExample = replace(drawn.chosen[0], goes_on=goes_on)
+    assert example.dream_ends(20) == [20, 12, 20] and example.dream_ends(5) == [5, 5, 5]
 
 
-def test_rounds_without_goals_or_motion_give_a_scene_too(subject: Subject) -> None:
+def test_rounds_without_goals_or_motion_give_a_scene_too(inspected: InspectedAgent) -> None:
     still = replace(round_of(40, terminal=False), obs=np.zeros((41, 18), dtype=np.float32))
-    shown = gallery(subject.agent, HeldOut({RECORDED: [still]}, {RECORDED: 1}), 1)
-    assert [scene.title for scene in shown.scenes] == ["The longest round"]
+    shown = choose_examples(inspected.agent, HeldOut({RECORDED: [still]}, {RECORDED: 1}), 1)
+    assert [example.title for example in shown.chosen] == ["The longest round"]
 
 
-def test_the_pictures_are_pictures(inspection: Inspection, drawn: Gallery, tmp_path: Path) -> None:
+def test_the_pictures_are_pictures(inspection: Inspection, drawn: DreamExamples, tmp_path: Path) -> None:
     write_png(inspection, drawn, tmp_path / "new" / "dream.png")
     with Image.open(tmp_path / "new" / "dream.png") as picture:
         assert picture.format == "PNG" and picture.width > 1000
     counted: list[tuple[int, int]] = []
-    frames = write_gif(drawn.scenes[:1], tmp_path / "dream.gif", lambda *done: counted.append(done))
+    frames = write_gif(drawn.chosen[:1], tmp_path / "dream.gif", lambda *done: counted.append(done))
     with Image.open(tmp_path / "dream.gif") as movie:
         # Frames that look alike are stored as one that stays longer.
         assert movie.format == "GIF" and 1 < movie.n_frames <= frames <= CONTEXT + 30  # type: ignore[attr-defined]

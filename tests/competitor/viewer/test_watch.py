@@ -17,9 +17,9 @@ from competitor.play.match_file import match_bytes
 from competitor.play.outcomes import rounds_of
 from competitor.play.recording import record_round
 from competitor.viewer.frames import frames_of
-from competitor.viewer.gallery import Gallery, open_gallery
 from competitor.viewer.match_json import match_json
 from competitor.viewer.mind import Mind
+from competitor.viewer.playlist import Playlist, open_playlist
 from competitor.viewer.watch import watch_app, write_html
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
@@ -33,8 +33,8 @@ ROOT = Path(cli.__file__).parent
 
 
 @pytest.fixture(scope="module")
-def gallery(folder: Path) -> Gallery:
-    return open_gallery(folder, "champion")
+def playlist(folder: Path) -> Playlist:
+    return open_playlist(folder, "champion")
 
 
 def test_a_round_is_shown_from_the_left_whoever_played_there(folder: Path) -> None:
@@ -94,9 +94,9 @@ def test_an_agent_looks_on_only_at_its_own_game(tmp_path: Path) -> None:
         match_json(path, Mind.load("champion"))
 
 
-def test_the_page_shows_every_recording(browser: Any, gallery: Gallery, tmp_path: Path) -> None:
-    assert gallery.note.startswith("left out 1 of 4 files, the first: ")
-    with served(watch_app(gallery.items, "secret")) as (address, _), opened_page(browser) as page:
+def test_the_page_shows_every_recording(browser: Any, playlist: Playlist, tmp_path: Path) -> None:
+    assert playlist.note.startswith("left out 1 of 4 files, the first: ")
+    with served(watch_app(playlist.items, "secret")) as (address, _), opened_page(browser) as page:
         page.goto(f"{address}/?token=secret")
         page.get_by_text("2026-11-23").first.wait_for()
         titles = page.locator("#list option").all_inner_texts()
@@ -111,8 +111,8 @@ def test_the_page_shows_every_recording(browser: Any, gallery: Gallery, tmp_path
         assert page.locator("#list option").count() == 1
 
 
-def test_when_a_recording_has_been_played_the_next_one_follows(browser: Any, gallery: Gallery) -> None:
-    with served(watch_app(gallery.items, "secret")) as (address, _), opened_page(browser, viewport=PHONE) as page:
+def test_when_a_recording_has_been_played_the_next_one_follows(browser: Any, playlist: Playlist) -> None:
+    with served(watch_app(playlist.items, "secret")) as (address, _), opened_page(browser, viewport=PHONE) as page:
         page.goto(f"{address}/?token=secret")
         page.locator("#list").select_option(index=1)
         wait_until(page, "viewer.match.names[0] === 'strong'")
@@ -123,8 +123,8 @@ def test_when_a_recording_has_been_played_the_next_one_follows(browser: Any, gal
         wait_until(page, "viewer.match.names[1] === 'strong'")
 
 
-def test_without_the_token_there_is_nothing_to_see(gallery: Gallery) -> None:
-    with served(watch_app(gallery.items, "secret")) as (address, _):
+def test_without_the_token_there_is_nothing_to_see(playlist: Playlist) -> None:
+    with served(watch_app(playlist.items, "secret")) as (address, _):
         for path, code in (
             ("/", 403),
             ("/api/rounds.json?token=Secret", 403),
@@ -147,7 +147,7 @@ def fetched(address: str) -> int:
 
 def test_a_recording_that_was_damaged_meanwhile_is_told_in_the_page(browser: Any, tmp_path: Path) -> None:
     path = record(tmp_path, a_round())
-    items = open_gallery(tmp_path).items
+    items = open_playlist(tmp_path).items
     path.write_bytes(b"no longer")
     with served(watch_app(items, "secret")) as (address, _):
         context = browser.new_context()
@@ -157,9 +157,9 @@ def test_a_recording_that_was_damaged_meanwhile_is_told_in_the_page(browser: Any
         context.close()
 
 
-def test_the_exported_page_needs_no_server(browser: Any, gallery: Gallery, tmp_path: Path) -> None:
-    evil = replace(gallery.items[0], title="</script><script>document.title = 'evil'</script>")
-    write_html([evil, *gallery.items[1:]], tmp_path / "send.html")
+def test_the_exported_page_needs_no_server(browser: Any, playlist: Playlist, tmp_path: Path) -> None:
+    evil = replace(playlist.items[0], title="</script><script>document.title = 'evil'</script>")
+    write_html([evil, *playlist.items[1:]], tmp_path / "send.html")
     assert 'src="' not in (tmp_path / "send.html").read_text()
     with opened_page(browser) as page:
         page.goto((tmp_path / "send.html").as_uri())
@@ -173,7 +173,7 @@ def test_a_run_plays_rounds_to_be_watched(tmp_path: Path) -> None:
     (run / "checkpoints").mkdir(parents=True)
     for suffix in (".safetensors", ".json"):
         (run / "checkpoints" / f"best{suffix}").write_bytes((ROOT / "checkpoints" / f"champion{suffix}").read_bytes())
-    items = open_gallery(run).items
+    items = open_playlist(run).items
     shown = [item.load() for item in items]
     assert [one["names"] for one in shown] == [["run", "weak"], ["weak", "run"], ["run", "strong"], ["strong", "run"]]
     assert [one["rounds"][0]["mind"]["side"] for one in shown] == [0, 1, 0, 1]

@@ -36,31 +36,31 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class Playlist:
     """All that can be chosen, and a line for the user where something was left out."""
 
     items: list[Item]
     note: str = ""
 
 
-def open_gallery(target: Path, agent: str | None = None, on_item: Count = lambda done, total: None) -> Gallery:
+def open_playlist(target: Path, agent: str | None = None, on_item: Count = lambda done, total: None) -> Playlist:
     """What there is to see at `target`; agent: the checkpoint whose values and dreams are shown, None: the player's.
 
     Raises RecordingError when there is nothing, CheckpointError for an agent or a run that cannot be used.
     """
     mind = None if agent is None else Mind.load(agent)
     if target.suffix == SUFFIX and not target.is_dir():
-        return Gallery([_item(target, mind)])
+        return Playlist([_item(target, mind)])
     if target.is_dir() and not is_run(str(target)):
         return _folder(target, mind, on_item)
     named = target.suffix == ".safetensors" or target.with_name(f"{target.name}.safetensors").is_file()
     if named or str(target) == CHAMPION or is_run(str(target)):
         player = Mind.load(str(target))
-        return Gallery(_played_now(player, mind or player, on_item))
+        return Playlist(_played_now(player, mind or player, on_item))
     raise RecordingError(f"there is nothing to watch at {target}: no recording, folder of them, run or checkpoint")
 
 
-def _folder(folder: Path, mind: Mind | None, on_item: Count) -> Gallery:
+def _folder(folder: Path, mind: Mind | None, on_item: Count) -> Playlist:
     """The recordings in a folder and below it: matches first, the newest before the others."""
     paths = [path for path in folder.rglob(f"*{SUFFIX}") if path.is_file()]
     items: list[tuple[bool, str, Item]] = []
@@ -75,7 +75,7 @@ def _folder(folder: Path, mind: Mind | None, on_item: Count) -> Gallery:
         raise RecordingError(wrong[0] if wrong else f"there are no recorded rounds in {folder}")
     matches = [item for is_match, _, item in sorted(items, key=lambda one: one[1], reverse=True) if is_match]
     note = f"left out {len(wrong)} of {len(paths)} files, the first: {wrong[0]}" if wrong else ""
-    return Gallery([*matches, *(item for is_match, _, item in items if not is_match)], note)
+    return Playlist([*matches, *(item for is_match, _, item in items if not is_match)], note)
 
 
 def _item(path: Path, mind: Mind | None) -> Item:

@@ -1,6 +1,6 @@
 """Windows worth looking at, each with what really happened and what was dreamed, and the curve of the errors.
 
-A scene is not the best dream that could be found: of its kind it is the one with the median error of the puck.
+An example is not the best dream that could be found: of its kind it is the one with the median error of the puck.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dreamer.sequence_model import features
 from dreamer.world_model import WorldModel
 
 DREAMS = 8
-"""Dreams of each scene: the first is drawn in full, the others show how far chance takes it."""
+"""Dreams of each example: the first is drawn in full, the others show how far chance takes it."""
 COMPARED_AT = 15
 FAR = 4.0
-"""Units that the puck travels at least in a scene of open play."""
+"""Units that the puck travels at least in an example of open play."""
 QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
-class Scene:
+class DreamExample:
     """One window. seen (CONTEXT, obs): the context; real (1 + dreamed, obs): from its last step on, as it went on;
     dreams (DREAMS, 1 + dreamed, obs) and goes_on (DREAMS, 1 + dreamed): the same in the dreams, and the probability
     that the round continues. After `steps_left` steps the round really ended."""
@@ -47,28 +47,28 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Scenes, and the quartiles (3, 1 + dreamed) of each body's error over all windows of the same rounds."""
+class DreamExamples:
+    """Examples, and the quartiles (3, 1 + dreamed) of each body's error over all windows of the same rounds."""
 
     source: str
-    scenes: list[Scene]
+    chosen: list[DreamExample]
     errors: dict[str, Array]
 
 
-def gallery(agent: Dreamer, held_out: HeldOut, seed: int) -> Gallery:
-    """Dream through the rounds that the agent played itself, or else through all of them, and choose the scenes."""
+def choose_examples(agent: Dreamer, held_out: HeldOut, seed: int) -> DreamExamples:
+    """Dream through the rounds that the agent played itself, or else through all of them, and choose the examples."""
     source = OWN if held_out.episodes.get(OWN) else next(iter(held_out.episodes))
-    return _gallery(agent.world_model, source, held_out.episodes[source], torch.Generator().manual_seed(seed))
+    return _examples_of(agent.world_model, source, held_out.episodes[source], torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
-def _gallery(world: WorldModel, source: str, episodes: Sequence[Episode], generator: Generator) -> Gallery:
+def _examples_of(world: WorldModel, source: str, episodes: Sequence[Episode], generator: Generator) -> DreamExamples:
     windows = cut_windows(episodes)
     decoded = world.decode({"joined": features(dream_on(world, windows, generator))})
     distances = body_distances(decoded, windows)
     chosen = _choose(windows, distances["puck"])
-    scenes = [_scene(world, _one(windows, index), title, generator) for title, index in chosen.items()]
-    return Gallery(source, scenes, {body: _quartiles(distances[body], windows) for body in BODIES})
+    examples = [_example(world, _one(windows, index), title, generator) for title, index in chosen.items()]
+    return DreamExamples(source, examples, {body: _quartiles(distances[body], windows) for body in BODIES})
 
 
 def _quartiles(distances: Tensor, windows: Windows) -> Array:
@@ -80,7 +80,7 @@ def _quartiles(distances: Tensor, windows: Windows) -> Array:
 
 
 def _choose(windows: Windows, puck_error: Tensor) -> dict[str, int]:
-    """A title and a window for each kind of scene that there is; one of the longest windows where there is none."""
+    """A title and a window for each kind of example that there is; one of the longest windows where there is none."""
     puck = windows.obs[CONTEXT - 1 :, :, BODIES["puck"]]
     dreamed = len(puck) - 1
     goal = windows.goal & (windows.steps_left >= COMPARED_AT) & (windows.steps_left <= dreamed)
@@ -104,12 +104,12 @@ def _one(windows: Windows, index: int) -> Windows:
     return Windows(*series, windows.steps_left[rows], windows.goal[rows])
 
 
-def _scene(world: WorldModel, windows: Windows, title: str, generator: Generator) -> Scene:
+def _example(world: WorldModel, windows: Windows, title: str, generator: Generator) -> DreamExample:
     dreamt = features(dream_on(world, windows, generator))
     decoded, goes_on = world.decode({"joined": dreamt}), torch.sigmoid(world.continue_head(dreamt)).squeeze(-1)
     left, dreamed = int(windows.steps_left[0]), len(decoded) - 1
     ending = f" after {left} steps" if windows.goal[0] and left <= dreamed else ""
-    return Scene(
+    return DreamExample(
         title=title + ending,
         seen=windows.obs[:CONTEXT, 0].numpy(),
         real=windows.obs[CONTEXT - 1 :, 0].numpy(),
