@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("sbx", reason="sbx-rl is not installed: pip install 'hockey-dreamer[sparring]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
+import cli  # noqa: E402
 from competitor.errors import BusyError  # noqa: E402
 from competitor.sparring.actor import normalized  # noqa: E402
 from competitor.sparring.recipes import Recipe, load_recipe  # noqa: E402
@@ -127,3 +128,15 @@ def test_a_killed_run_goes_on_from_its_last_save(tmp_path: Path) -> None:
     assert process.returncode == 0 and "goes on at 64 updates" in said, said
     progress = [json.loads(line) for line in (path / "progress.jsonl").read_text().splitlines()]
     assert progress[-1]["updates"] == 96
+
+
+def test_what_a_fresh_exploiter_takes_is_written_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["league", "exploit", "weak", "--card"]) == 3
+    assert cli.run(["league", "exploit", "weak", "--minutes", "0.01", "--rounds", "4", "--json", "found.json"]) == 0
+    found = json.loads(Path("found.json").read_text())
+    assert found["rounds"] == found["wins"] + found["draws"] + found["losses"] == 4
+    assert found["points"] == (found["wins"] + found["draws"] / 2) / 4 and found["minutes"] >= 0.01
+    run = Run.open(Path(found["exploiter"].removeprefix("sparring:")).parent)
+    assert run.recipe.shares == {"weak": 1.0} and run.recipe.algorithm == "SAC" and not run.recipe.begins_from
+    assert cli.run(["evaluate", "weak", "--against", found["exploiter"], "--rounds", "2"]) == 0
