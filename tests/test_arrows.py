@@ -12,7 +12,8 @@ import cli
 
 ROOT = Path(cli.__file__).parent
 FLOORS = (
-    {"arena", "daemon", "inspect", "population", "sparring", "train"},
+    {"population"},
+    {"arena", "daemon", "inspect", "sparring", "train"},
     {"engine", "evaluate", "viewer", "wire"},
     {"play"},
     {"players"},
@@ -25,7 +26,6 @@ NEVER = {
     "train": {"arena", "daemon", "engine", "wire"},
 }
 BESIDE = {
-    ("population", "sparring"),
     ("train", "inspect"),
     ("evaluate", "engine"),
     ("engine", "wire"),

@@ -18,6 +18,7 @@ from competitor.screen import counter, print_line
 from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
 
 if TYPE_CHECKING:
+    from competitor.config import Config
     from competitor.population.book import Book
     from competitor.population.workers import Workers
 
@@ -95,8 +96,7 @@ def run(
         if any(value for value in (config_path, preset, overrides, source)):
             raise click.UsageError(f"{directory} has its own settings: drop --config, --preset, --set and --start-from")
     else:
-        settings = load_config(config_path, preset or "default", (*overrides, *ALWAYS))
-        _begin(directory, settings.to_toml(), source)
+        _begin(directory, load_config(config_path, preset or "default", (*overrides, *ALWAYS)), source)
     use_threads(1)
     with sole_writer(directory, f"the population {directory}"):
         config = load_config(directory / CONFIG)
@@ -122,25 +122,24 @@ def run(
     return EXIT_INTERRUPTED if signals else 0
 
 
-def _begin(directory: Path, settings: str, source: str | None) -> None:
+def _begin(directory: Path, settings: Config, source: str | None) -> None:
     """Make a new population; its book is written last, without it the directory is none."""
     from competitor.evaluate.card import weights_of
     from competitor.population.book import NEWEST, Book, Learner, Member
     from competitor.population.roles import CONFIG, freeze
-    from dreamer.checkpoint import read_card
+    from competitor.train.opening import read_start
     from dreamer.files import atomic_write_text
 
-    weights = weights_of(source) if source else None
-    if weights is not None:
-        read_card(weights)  # a mistake is said before there is a directory
+    if source:
+        read_start(source, settings)  # a mistake is said before there is a directory
     if directory.exists() and any(path.name != ".lock" for path in directory.iterdir()):
         raise ConfigError(f"{directory} is not empty and holds no population: take another directory")
     directory.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(directory / CONFIG, settings)
+    atomic_write_text(directory / CONFIG, settings.to_toml())
     book = Book(learners=[Learner(name="main", role="main")])
-    if weights is not None:
-        freeze(weights, directory / "members" / "start.safetensors")
-        freeze(weights, directory / NEWEST)
+    if source:
+        for place in ("members/start.safetensors", NEWEST):
+            freeze(weights_of(source), directory / place)
         book.enter(Member(name="start", role="main", player="members/start.safetensors"))
         book.champion = book.learners[0].begins_from = "start"
     book.write(directory)
