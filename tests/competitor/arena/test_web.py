@@ -8,7 +8,8 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientError, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from competitor.arena.game import Game
@@ -314,6 +315,34 @@ def test_a_stream_tells_what_happens_ends_with_the_arena_and_there_are_not_too_m
             await stream.read()
 
     with_client(site, check)
+
+
+def test_a_page_that_does_not_read_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flood:
+        """Has always more to tell."""
+
+        left = False
+
+        @contextmanager
+        def watching(self, address: str, boards: Sequence[str]) -> Iterator[Flood]:
+            try:
+                yield self
+            finally:
+                self.left = True
+
+        async def next(self, timeout_s: float) -> bytes:
+            return bytes(1 << 20)
+
+    async def check(client: TestClient[Any, Any]) -> None:
+        stream = await client.get("/events")
+        while not flood.left:
+            assert (await client.get("/healthz")).status == 200
+        with pytest.raises(ClientError):
+            await stream.read()
+
+    monkeypatch.setattr("competitor.arena.web.STUCK_S", 0.01)
+    flood = Flood()
+    with_client(replace(site, broadcast=flood), check)  # type: ignore[arg-type]
 
 
 def test_players_open_accounts_with_the_key_of_the_class(site: Site, caplog: pytest.LogCaptureFixture) -> None:
