@@ -12,6 +12,7 @@ from competitor.screen import print_line
 MOST_EXPORTED = 50
 """Recordings in one file: more make it too large to be sent, or to be opened."""
 HUMAN = "records/human"
+LONGEST_NAME = 40
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address.")
 
@@ -67,12 +68,18 @@ def watch(target: Path, agent: str | None, export: Path | None, host: str, port:
     print_line(f"written to {export}")
 
 
+def _name(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    if not name.isprintable() or not 0 < len(name.strip()) <= LONGEST_NAME:
+        raise click.BadParameter(f"a name has 1 to {LONGEST_NAME} letters")
+    return name.strip()
+
+
 @click.command()
 @click.argument("players", metavar="[PLAYER]...", nargs=-1)
 @click.option(
     "--record", "folder", type=ResultFolder(), default="records/human", show_default=True, help="Keeps rounds."
 )
-@click.option("--name", default="human", show_default=True, help="What you are called in recordings.")
+@click.option("--name", default="human", show_default=True, callback=_name, help="What you are called in recordings.")
 @SEED
 @HOST
 @click.option("--port", type=PORT, default=8091, show_default=True, help="Port of the page, 0: any.")

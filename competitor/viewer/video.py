@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,10 +94,12 @@ def _write_mp4(pictures: Pictures, path: Path) -> None:
         height, width, _ = (first := next(pictures)).shape
         writer = ffmpeg.write_frames(str(part), (width, height), fps=FPS, macro_block_size=2, ffmpeg_log_level="error")
         writer.send(None)
-        for picture in (first, *pictures):
+        for picture in chain([first], pictures):
             writer.send(picture)
         writer.close()
         part.replace(path)
+    except OSError as error:  # its text is all that ffmpeg has said
+        raise OSError(error.errno, "ffmpeg cannot write it: is the disk full?") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -104,6 +107,8 @@ def _write_mp4(pictures: Pictures, path: Path) -> None:
 def _ffmpeg() -> Any:
     try:
         import imageio_ffmpeg
-    except ImportError as error:
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it has found no ffmpeg
         raise PackageError(missing_extra("writing .mp4", "video")) from error
     return imageio_ffmpeg

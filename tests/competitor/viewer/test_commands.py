@@ -66,6 +66,15 @@ def test_a_gif_shows_all_rounds_of_the_match(folder: Path, tmp_path: Path) -> No
     assert seconds == pytest.approx((a_round().steps + 1) / 50 + 0.8, abs=0.05)
 
 
+def test_an_mp4_has_a_picture_for_every_step(folder: Path, tmp_path: Path) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra 'video' is not installed")
+    path = next(folder.glob("strong-weak-00000*"))
+    with CliRunner().isolation():
+        assert cli.run(["watch", str(path), "--export", str(tmp_path / "x.mp4")]) == 0
+    assert ffmpeg.count_frames_and_secs(tmp_path / "x.mp4")[0] == a_round().steps + 1 + 40
+    assert [left.name for left in tmp_path.iterdir()] == ["x.mp4"]
+
+
 def durations(gif: Any) -> list[int]:
     """How long (ms) each picture of a GIF is shown."""
     found = []
@@ -127,5 +136,8 @@ def test_every_mistake_of_play_has_its_line(tmp_path: Path) -> None:
             (["weak", "--record", str(tmp_path / "file" / "sub")], 7, "cannot be written: Not a directory"),
             (["weak", "--port", port, "--record", str(tmp_path)], 16, "address already in use"),
             (["weak", "--port", "65536"], 2, "65536"),
+            (["weak", "--name", " "], 2, "a name has 1 to 40 letters"),
+            (["weak", "--name", "a\nb"], 2, "a name has 1 to 40 letters"),
+            (["weak", "--name", "x" * 41], 2, "a name has 1 to 40 letters"),
         ):
             check_refusal(["play", *arguments], code, line)
