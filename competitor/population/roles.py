@@ -18,6 +18,9 @@ CONFIG = "config.toml"
 MEMBERS_SHARE = 0.25
 """Of the main agent's rounds, for all members together: as much as for a few of its past selves."""
 
+FLOOR = 0.1
+"""Of a member's points in these shares: who is beaten, or has not been measured, is met nevertheless."""
+
 
 def turn_of(learner: Learner, directory: Path, minutes: float, met: Mapping[str, float]) -> Turn:
     """The next turn of a learner; it begins the run if there is none yet. met: shares of opponents by name."""
@@ -87,15 +90,17 @@ def opponents_of(learner: Learner, members: Sequence[Member], listed: Mapping[st
     """Whom a learner meets in its next turn.
 
     An exploiter meets the newest main agent alone. The main agent meets those `listed` in the settings and, with a
-    share in all of MEMBERS_SHARE, the members that are met; the others get 0, since a run remembers them.
+    share in all of MEMBERS_SHARE, the members that are met, in proportion to the points that they take from it, with a
+    floor under them; the others get 0, since a run remembers them.
     """
     if learner.role == "exploiter":
         alone = dict.fromkeys(listed, 0.0) if learner.kind == "dreamer" else {}
         return {**alone, NEWEST: 1.0}
     others = [member for member in members if member.player not in listed]
-    met = sum(member.is_met for member in others)
-    share = MEMBERS_SHARE * sum(listed.values()) / (1.0 - MEMBERS_SHARE) / max(1, met)
-    return {member.player: round(share, 4) if member.is_met else 0.0 for member in others}
+    weights = {member.player: max(member.points or 0.0, FLOOR) if member.is_met else 0.0 for member in others}
+    whole = MEMBERS_SHARE * sum(listed.values()) / (1.0 - MEMBERS_SHARE)
+    total = sum(weights.values()) or 1.0
+    return {player: round(whole * weight / total, 4) for player, weight in weights.items()}
 
 
 def learned(learner: Learner, directory: Path) -> Path | None:

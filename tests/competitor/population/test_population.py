@@ -101,6 +101,11 @@ def test_the_main_agent_meets_the_list_and_the_members_that_are_met(tmp_path: Pa
         exploiter("two", 0.0, "sparring:members/two.safetensors"),
     ]
     members[1].is_met = False
+    both = [*members, exploiter("three", 0.25, "strong-one"), exploiter("four", 0.0, "weak-one")]
+    shares = opponents_of(Learner(name="main", role="main"), both, LISTED)
+    assert shares["members/one.safetensors"] == pytest.approx(2 * shares["strong-one"], abs=0.001)
+    assert shares["weak-one"] == pytest.approx(0.2 * shares["members/one.safetensors"], abs=0.001)
+    assert sum(shares.values()) / (sum(shares.values()) + 1.0) == pytest.approx(0.25, abs=0.001)
     main = Learner(name="main", role="main")
     met = opponents_of(main, members, LISTED)
     assert met["sparring:members/two.safetensors"] == 0.0
