@@ -40,7 +40,7 @@ from pydantic import TypeAdapter
 
 from competitor.errors import RecordingError
 from competitor.play.finished_match import FinishedMatch, MatchFacts
-from competitor.play.npz import SUFFIX, names_in, packed, read_about, read_arrays
+from competitor.play.npz import SUFFIX, check_array, names_in, packed, read_about, read_arrays
 from competitor.play.outcomes import PlayedRound, plausible
 from competitor.rink.observation import info_of_view
 
@@ -154,10 +154,10 @@ def read_match(path: Path) -> tuple[FinishedMatch, About]:
     about = read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["received"].shape[:1]
     for name, (_, kind, row) in TRACE.items():
-        _check(path, name, arrays[name], kind, (*steps, *row))
+        check_array(path, name, arrays[name], kind, (*steps, *row), finite=False)
     values: dict[str, Any] = {field: arrays[name] for name, (field, _, _) in TRACE.items()}
     if has_opponent:
-        _check(path, OPPONENT, arrays[OPPONENT], np.float64, (*steps, 4))
+        check_array(path, OPPONENT, arrays[OPPONENT], np.float64, (*steps, 4), finite=False)
         values["opponent_actions"] = arrays[OPPONENT]
     return FinishedMatch(**values, **{name: getattr(about, name) for name in FACTS}), about
 
@@ -167,22 +167,15 @@ def read_views(path: Path) -> Iterator[View]:
     arrays = read_arrays(path, (*EPISODES, "about"))
     read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["steps"]
-    _check(path, "steps", steps, np.int64, steps.shape[:1])
+    check_array(path, "steps", steps, np.int64, steps.shape[:1])
     if (steps < 1).any():
         raise RecordingError(f"{path} is damaged: it has a round without steps")
     total, episodes = sum(steps.tolist()), len(steps)  # of integers that cannot run over
-    _check(path, "obs", arrays["obs"], np.float32, (total + episodes, 18))
-    _check(path, "action", arrays["action"], np.float32, (total, 4))
-    _check(path, "info", arrays["info"], np.float64, (total, 4))
-    _check(path, "terminal", arrays["terminal"], np.bool_, (episodes,))
+    check_array(path, "obs", arrays["obs"], np.float32, (total + episodes, 18))
+    check_array(path, "action", arrays["action"], np.float32, (total, 4))
+    check_array(path, "info", arrays["info"], np.float64, (total, 4))
+    check_array(path, "terminal", arrays["terminal"], np.bool_, (episodes,))
     for index, end in enumerate(np.cumsum(steps).tolist()):
         start = end - int(steps[index])
         obs = arrays["obs"][start + index : end + index + 1]
         yield View(obs, arrays["action"][start:end], arrays["info"][start:end], bool(arrays["terminal"][index]))
-
-
-def _check(path: Path, name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...]) -> None:
-    if array.dtype != kind or array.shape != shape:
-        raise RecordingError(f"{path} is damaged: {name} is {array.dtype} {array.shape}, not of the shape {shape}")
-    if name in EPISODES and not np.isfinite(array).all():
-        raise RecordingError(f"{path} is damaged: {name} holds numbers that are not finite")

@@ -53,6 +53,16 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
         raise _damaged(path) from error
 
 
+def check_array(
+    path: Path, name: str, array: NDArray[Any], kind: type, shape: tuple[int, ...], *, finite: bool = True
+) -> None:
+    """Raise RecordingError unless an array of a file has this type and shape; finite: and only finite numbers."""
+    if array.dtype != kind or array.shape != shape:
+        raise RecordingError(f"{path} is damaged: {name} is {array.dtype} {array.shape}, not of the shape {shape}")
+    if finite and not np.isfinite(array).all():
+        raise RecordingError(f"{path} is damaged: {name} holds numbers that are not finite")
+
+
 def read_about(path: Path, array: NDArray[Any], model: type[Facts], version: int) -> Facts:
     """Return what an array of one text, JSON, says of its recording; RecordingError when it is not understood."""
     try:

@@ -23,7 +23,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from competitor.errors import RecordingError
 from competitor.play.match_file import is_match_file, read_views
-from competitor.play.npz import SUFFIX, packed, read_about, read_arrays
+from competitor.play.npz import SUFFIX, check_array, packed, read_about, read_arrays
 from competitor.play.rounds import RewardWeights, Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.constants import MOST_STEPS
@@ -125,11 +125,7 @@ def _check_shapes(path: Path, about: About, played: Round) -> None:
         "info": (2, about.steps, 4),
     }
     for name, shape in wanted.items():
-        array = getattr(played, name)
-        if array.shape != shape or array.dtype != KINDS[name]:
-            raise RecordingError(f"{path} is damaged: {name} is {array.dtype} {array.shape}, not of the shape {shape}")
-        if not np.isfinite(array).all():
-            raise RecordingError(f"{path} is damaged: {name} holds numbers that are not finite")
+        check_array(path, name, getattr(played, name), KINDS[name], shape)
 
 
 def recordings_in(directory: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,16 @@ def numbered_match(number: int, **changes: Any) -> FinishedMatch:
     match = recorded_match(**{"match_id": f"match-{number}", "ended_at": NOON + 60.0 * number} | changes)
     match.obs[0, 12] += number * 1e-6
     return match
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change arrays of a file, or with about_... what it says of its match or round."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    for key, value in changes.items():
+        (about if key.startswith("about_") else arrays)[key.removeprefix("about_")] = value
+    if "about" not in changes:
+        arrays["about"] = np.array(json.dumps(about))
+    with path.open("wb") as file:
+        np.savez(file, **arrays)

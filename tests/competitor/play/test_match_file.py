@@ -34,7 +34,7 @@ from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds
 from competitor.play.sizes import mirror
 from competitor.players import BasicPlayer
 from dreamer.replay import Episode, EpisodeBuffer
-from tests.competitor.play.made_matches import NOON, finished, recorded_match
+from tests.competitor.play.made_matches import NOON, finished, recorded_match, rewrite
 
 WEIGHTS = RewardWeights(goal=10.0, closeness=0.5, touch=1.0, direction=10.0)
 
@@ -70,19 +70,6 @@ def same(one: FinishedMatch, two: FinishedMatch) -> bool:
         elif mine != yours:
             return False
     return True
-
-
-def rewrite(path: Path, **changes: Any) -> None:
-    """Change arrays of a file, or with about_... what it says of its match."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    about = json.loads(str(arrays["about"]))
-    for key, value in changes.items():
-        (about if key.startswith("about_") else arrays)[key.removeprefix("about_")] = value
-    if "about" not in changes:
-        arrays["about"] = np.array(json.dumps(about))
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def test_nothing_of_a_match_is_lost(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from competitor.play.recording import (
 from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
 from competitor.rink import Mode
+from tests.competitor.play.made_matches import rewrite
 
 SHORT = RoundSetup(one_starting=False, seed=5, mode=Mode.TRAIN_DEFENSE, side=1)
 
@@ -44,19 +45,6 @@ def short_round() -> Round:
 @pytest.fixture
 def path(tmp_path: Path, short_round: Round) -> Path:
     return record(tmp_path, short_round)
-
-
-def rewrite(path: Path, **changes: Any) -> None:
-    """Change arrays of a recording, or with about_... what it says of its round."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    about = json.loads(str(arrays["about"]))
-    for key, value in changes.items():
-        (about if key.startswith("about_") else arrays)[key.removeprefix("about_")] = value
-    if "about" not in changes:
-        arrays["about"] = np.array(json.dumps(about))
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def test_file_holds_the_round(path: Path, short_round: Round) -> None:
