@@ -1,7 +1,6 @@
 """What makes the mind fast and changes no result: only dreamer/fast.py knows it, and everything runs without it."""
 
-from dreamer.speed.fused import advance, categorical_kls, draw, laprop_, run_perceptron
-from dreamer.speed.native import load_chains
+from dreamer.speed.fused import advance, categorical_kls, draw, laprop_, load_chains, run_perceptron
 from dreamer.speed.parallel import help_until, wake
 from dreamer.speed.play import native_play
 

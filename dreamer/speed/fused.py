@@ -5,7 +5,9 @@ Equal results to the plain modules within rounding (tests: speed/test_fused.py).
 blocks of rows that stay in the cache, by one call of compiled code (chains.c).
 """
 
+import ctypes
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -13,40 +15,50 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dreamer.speed.native import PERCEPTRON_ROWS, chains, pointers
+from dreamer.speed.native import FLAGS, Code, gemm, load, pointers
 from dreamer.speed.parallel import over_rows
 
+PERCEPTRON_ROWS = 512  # of a block that goes through a perceptron; 512 rows of 256 float32 are half a megabyte
+CHAINS = Code(
+    "chains.c",
+    ("kernels.c", "scalars.h"),
+    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}"),
+    {
+        "perceptron_forward": "piiiiifpippppiip",
+        "perceptron_backward": "piiiiipipppppippp",
+        "advance_forward": "piiiifpppppppp",
+        "advance_backward": "piiiippppppppppp",
+        "draw_forward": "iiifpppp",
+        "draw_backward": "iifppp",
+        "kl_forward": "iiifppppp",
+        "kl_backward": "iiifpppppp",
+        "laprop_step": "ippppffffff",
+    },
+)
 
-class _Kept(NamedTuple):
-    """What a perceptron's hidden layers leave behind, each (layers, rows, ...): normalised sums, outputs, 1 / rms."""
 
-    sums: Tensor
-    outs: Tensor
-    inverses: Tensor
+class Library(NamedTuple):
+    """The compiled chains, and the address of the matrix product that they are to use."""
 
-    @classmethod
-    def room(cls, like: Tensor, rows: int, weights: Sequence[Tensor]) -> "_Kept":
-        """Uninitialised, for so many rows."""
-        layers, units = len(weights) // 2 - 1, weights[0].shape[0]
-        return cls(*(like.new_empty(layers, rows, width) for width in (units, units, 1)))
-
-    def of(self, rows: slice) -> "_Kept":
-        """The part that belongs to some of the rows."""
-        return _Kept(*(table[:, rows] for table in self))
+    calls: ctypes.CDLL
+    gemm: int
 
 
-class _WayBack(NamedTuple):
-    """What a perceptron's backward pass starts from, and where the gradient of x goes if that is wanted."""
+@cache
+def load_chains() -> Library | None:
+    """The chains of an update; None where they cannot be built, or torch's library does not offer its sgemm."""
+    calls = load(CHAINS)
+    try:
+        return None if calls is None else Library(calls, gemm())
+    except (OSError, AttributeError):
+        return None
 
-    x: Tensor
-    kept: _Kept
-    dresult: Tensor
-    dx: Tensor | None
 
-    def of(self, rows: slice) -> "_WayBack":
-        """The part that belongs to some of the rows."""
-        dx = None if self.dx is None else self.dx[rows]
-        return _WayBack(self.x[rows], self.kept.of(rows), self.dresult[rows], dx)
+def chains() -> Library:
+    """The chains where it is known that they can be used."""
+    library = load_chains()
+    assert library is not None, "the compiled chains are asked for where they are not"
+    return library
 
 
 class _Perceptron(Function):
@@ -55,55 +67,57 @@ class _Perceptron(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, epsilon: float, *weights: Tensor) -> Tensor:
         """weights: matrix and scale of each hidden layer, then matrix and bias of the last."""
-        kept, result = _Kept.room(x, len(x), weights), x.new_empty(len(x), len(weights[-1]))
-
-        def run(part: slice) -> None:
-            _forward(x[part], epsilon, weights, kept.of(part), result[part])
-
-        over_rows(run, len(x))
+        kept = _room(x, len(x), weights)
         ctx.save_for_backward(x, *kept, *weights)
-        return result
+        return _forward(x, epsilon, weights, kept)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dresult: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, if it wants one, and of all weights."""
-        x, sums, outs, inverses, *weights = ctx.saved_tensors
+        (x, *saved), library, dresult = ctx.saved_tensors, chains(), dresult.contiguous()
+        kept, weights = saved[:3], saved[3:]
         dx = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
-        way = _WayBack(x, _Kept(sums, outs, inverses), dresult.contiguous(), dx)
+        (layers, rows, units), outputs = kept[0].shape, dresult.shape[1]
 
         def run(part: slice) -> list[Tensor]:
             gradients = [torch.zeros_like(weight) for weight in weights]
-            _backward(way.of(part), weights, gradients)
+            room, some = x.new_empty(2, PERCEPTRON_ROWS, units), x[part]
+            sizes = len(some), layers, x.shape[1], units, outputs
+            given = some.data_ptr(), x.stride(0), pointers(weights), pointers(gradients)
+            places = *(table[:, part].data_ptr() for table in kept), rows, dresult[part].data_ptr(), room.data_ptr()
+            wanted = None if dx is None else dx[part].data_ptr()
+            library.calls.perceptron_backward(library.gemm, *sizes, *given, *places, wanted)
             return gradients
 
-        gradients, *others = over_rows(run, len(x))
+        gradients, *others = over_rows(run, rows)
         for other in others:
             torch._foreach_add_(gradients, other)
         return dx, None, *gradients
 
 
-def _forward(
-    x: Tensor, epsilon: float, weights: Sequence[Tensor], kept: _Kept, result: Tensor, *, keep: bool = True
-) -> None:
-    """Fill ``result`` and, for the way back, ``kept``; with keep off that is only room for one block."""
-    sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], result.shape[1])
-    given = (x.data_ptr(), x.stride(0), pointers(weights), *(table.data_ptr() for table in kept))
-    library = chains()
-    library.calls.perceptron_forward(library.gemm, *sizes, epsilon, *given, _layer_rows(kept), keep, result.data_ptr())
+def _room(x: Tensor, rows: int, weights: Sequence[Tensor]) -> list[Tensor]:
+    """For what hidden layers leave behind, each (layers, rows, ...): normalised sums, outputs, 1 / rms."""
+    layers, units = len(weights) // 2 - 1, weights[0].shape[0]
+    return [x.new_empty(layers, rows, width) for width in (units, units, 1)]
 
 
-def _backward(way: _WayBack, weights: Sequence[Tensor], gradients: list[Tensor]) -> None:
-    """Add the weights' gradients, and write that of x where it is wanted."""
-    x, kept, dresult, dx = way
-    sizes = (len(x), len(kept.sums), x.shape[1], kept.sums.shape[-1], dresult.shape[1])
-    given = (x.data_ptr(), x.stride(0), pointers(weights), pointers(gradients))
-    room = x.new_empty(2, PERCEPTRON_ROWS, kept.sums.shape[-1])
-    library = chains()
-    library.calls.perceptron_backward(
-        *(library.gemm, *sizes, *given, *(table.data_ptr() for table in kept), _layer_rows(kept)),
-        *(dresult.data_ptr(), room.data_ptr(), None if dx is None else dx.data_ptr()),
-    )
+def _forward(x: Tensor, epsilon: float, weights: Sequence[Tensor], kept: list[Tensor] | None) -> Tensor:
+    """The perceptron's result; what the way back needs is written to ``kept``, if that is wanted."""
+    result, library = x.new_empty(len(x), len(weights[-1])), chains()
+
+    def run(part: slice) -> None:
+        some = x[part]
+        block = min(PERCEPTRON_ROWS, len(some))
+        tables = _room(x, block, weights) if kept is None else [table[:, part] for table in kept]
+        sizes = len(some), len(tables[0]), x.shape[1], tables[0].shape[-1], result.shape[1]
+        given = some.data_ptr(), x.stride(0), pointers(weights), *(table.data_ptr() for table in tables)
+        layer_rows = block if kept is None else len(x)
+        rest = layer_rows, kept is not None, result[part].data_ptr()
+        library.calls.perceptron_forward(library.gemm, *sizes, epsilon, *given, *rest)
+
+    over_rows(run, len(x))
+    return result
 
 
 class _Advance(Function):
@@ -198,7 +212,7 @@ def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tens
     if rows.stride(1) != 1 or rows.stride(0) < rows.shape[1]:
         rows = rows.clone(memory_format=torch.contiguous_format)  # .contiguous() leaves the strides of one row
     if not torch.is_grad_enabled():
-        result = _infer(rows, epsilon, weights)
+        result = _forward(rows, epsilon, weights, None)
     else:
         result = _Perceptron.apply(rows, epsilon, *weights)  # type: ignore[no-untyped-call]
     return result if x.ndim == 2 else result.view(*x.shape[:-1], -1)
@@ -223,23 +237,6 @@ def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Te
     rows = [logits.reshape(-1, *shape[-2:]).contiguous() for logits in (posterior, prior)]
     dynamics, representation = _CategoricalKL.apply(*rows, unimix)  # type: ignore[no-untyped-call]
     return dynamics.view(shape[:-2]), representation.view(shape[:-2])
-
-
-def _infer(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
-    """The forward pass alone, which keeps nothing."""
-    result = x.new_empty(len(x), len(weights[-1]))
-
-    def run(part: slice) -> None:
-        room = _Kept.room(x, min(PERCEPTRON_ROWS, part.stop - part.start), weights)
-        _forward(x[part], epsilon, weights, room, result[part], keep=False)
-
-    over_rows(run, len(x))
-    return result
-
-
-def _layer_rows(kept: _Kept) -> int:
-    """Rows between one layer's table and the next."""
-    return kept.inverses.stride(0)
 
 
 def laprop_(

@@ -99,20 +99,20 @@ static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, co
     }
 }
 
-/* In each row of logits (rows, c): softmax into soft. */
+/* In each row of logits (rows, c): softmax into soft. The exponentials of all rows in one loop, as rows are short. */
 static void softmax_rows(int64_t rows, int64_t c, const float *restrict logits, float *restrict soft) {
     for (int64_t r = 0; r < rows; r++) {
         const float *l = logits + r * c;
-        float *s = soft + r * c, most = l[0], sum = 0.0f;
+        float most = l[0];
         for (int64_t k = 1; k < c; k++) most = l[k] > most ? l[k] : most;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t k = 0; k < c; k++) {
-            s[k] = exp_fast(l[k] - most);
-            sum += s[k];
-        }
-        float inv = 1.0f / sum;
+        for (int64_t k = 0; k < c; k++) soft[r * c + k] = l[k] - most;
+    }
 #pragma omp simd
-        for (int64_t k = 0; k < c; k++) s[k] *= inv;
+    for (int64_t i = 0; i < rows * c; i++) soft[i] = exp_fast(soft[i]);
+    for (int64_t r = 0; r < rows; r++) {
+        float *s = soft + r * c, sum = 0.0f;
+        for (int64_t k = 0; k < c; k++) sum += s[k];
+        for (int64_t k = 0; k < c; k++) s[k] *= 1.0f / sum;
     }
 }
 

@@ -28,8 +28,6 @@ FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shar
 TARGET_VARIABLE = "HOCKEY_DREAMER_TARGET"
 """Compiler flags that name the processor, "-march=native" if unset; "-mavx2 -mfma" holds the C code to AVX2."""
 BUILD_TIMEOUT_S = 60.0
-PERCEPTRON_ROWS = 512  # of a block that goes through a perceptron; 512 rows of 256 float32 are half a megabyte
-PLAY_ROWS = 8  # that go through a step of play together
 PROBES = (-3.0, -0.5, 0.25, 2.0)  # of the functions of one number: a library that miscalculates is not used
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
@@ -50,65 +48,10 @@ class Code(NamedTuple):
     signatures: dict[str, str]
 
 
-CHAINS = Code(
-    "chains.c",
-    ("kernels.c", "scalars.h"),
-    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}"),
-    {
-        "perceptron_forward": "piiiiifpipppp" + "iip",
-        "perceptron_backward": "piiiiipipppppippp",
-        "advance_forward": "piiiifpppppppp",
-        "advance_backward": "piiiippppppppppp",
-        "draw_forward": "iiifpppp",
-        "draw_backward": "iifppp",
-        "kl_forward": "iiifppppp",
-        "kl_backward": "iiifpppppp",
-        "laprop_step": "ippppffffff",
-    },
-)
-# Without contraction vector code and the code for what is left over beside whole vectors round alike.
-PLAY = Code(
-    "play.c",
-    ("scalars.h",),
-    (*FLAGS, "-ffp-contract=off", f"-DPLAY_ROWS={PLAY_ROWS}"),
-    {"play_step": "ippppipi"},
-)
-
-
-class Library(NamedTuple):
-    """The compiled chains, and the address of the matrix product that they are to use."""
-
-    calls: ctypes.CDLL
-    gemm: int
-
-
 def pointers(tensors: Iterable[Tensor]) -> Any:
     """Where the numbers of each tensor begin, as an array for C."""
     addresses = [tensor.data_ptr() for tensor in tensors]
     return (_POINTER * len(addresses))(*addresses)
-
-
-@cache
-def load_chains() -> Library | None:
-    """The chains of an update; None where they cannot be built, or torch's library does not offer its sgemm."""
-    calls = load(CHAINS)
-    try:
-        return None if calls is None else Library(calls, _gemm())
-    except (OSError, AttributeError):
-        return None
-
-
-def chains() -> Library:
-    """The chains where it is known that they can be used."""
-    library = load_chains()
-    assert library is not None, "the compiled chains are asked for where they are not"
-    return library
-
-
-@cache
-def load_play() -> ctypes.CDLL | None:
-    """The step of play; None where it cannot be built."""
-    return load(PLAY)
 
 
 def load(code: Code) -> ctypes.CDLL | None:
@@ -138,7 +81,7 @@ def keep_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _gemm() -> int:
+def gemm() -> int:
     """The address of sgemm in torch's library; raises OSError or AttributeError where there is none."""
     directory = Path(torch.__file__).parent / "lib"
     products = ctypes.CDLL(str(next(directory.glob("*torch_cpu.*"), directory)))

@@ -9,25 +9,24 @@
 enum {
     ROWS = PLAY_ROWS, /* that go through all layers together: each weight is read from memory once for all of them */
     LANES = 16,       /* partial sums of a row, of the width of the widest vectors */
-    TAKEN = 4         /* inputs of a product that are added in one pass over its outputs */
+    AT_ONCE = 4       /* inputs of a product that are added in one pass over its outputs */
 };
 
-/* Sizes and kinds, as the caller packs them: int64 and float32 in this order. */
+/* The fields and their order come from play.py, where they are told. */
 typedef struct {
-    int64_t observations, actions, hidden, units, embedding, head_units, layers, latent, groups, classes, values;
-    int64_t is_normalized, has_norm, is_silu, observed; /* the last: size of o, 0 without */
+    int64_t SIZES;
 } sizes_t;
 
 typedef struct {
-    float epsilon, unimix, latent_min_std, min_std, max_std, tick;
+    float NUMBERS;
 } numbers_t;
 
 /* What a batch brings and gets, each (rows, ...); noise is null in deterministic play, o where there is none. next_o
  * gets the normalised observation and the clocks, also where it is no part of the state. */
 typedef struct {
-    const float *h, *z, *o, *action, *obs, *noise;
     const uint8_t *is_first;
-    float *next_h, *next_z, *next_o, *next_action;
+    const float *GIVEN;
+    float *TAKEN;
 } batch_t;
 
 typedef struct {
@@ -56,7 +55,7 @@ static float sum_of_squares(int64_t n, const float *x) {
     return lane[0];
 }
 
-/* y[j] += x[0] w[0][j] + ... in the order of the inputs, for the TAKEN inputs from w on */
+/* y[j] += x[0] w[0][j] + ... in the order of the inputs, for the AT_ONCE inputs from w on */
 static inline void add_inputs(int64_t n, const float *restrict x, const float *restrict w, float *restrict y) {
     const float *restrict v = w + n, *restrict s = v + n, *restrict t = s + n;
     for (int64_t j = 0; j < n; j++)
@@ -72,7 +71,7 @@ static void multiply(step_t *step, int64_t inputs, int64_t outputs, const float 
     const float *w = step->weights;
     int64_t k = 0;
     for (int64_t r = 0; r < step->rows; r++) memset(to + r * step->width, 0, sizeof(float) * outputs);
-    for (; k + TAKEN <= inputs; k += TAKEN, w += TAKEN * outputs)
+    for (; k + AT_ONCE <= inputs; k += AT_ONCE, w += AT_ONCE * outputs)
         for (int64_t r = 0; r < step->rows; r++)
             add_inputs(outputs, from + r * step->width + k, w, to + r * step->width);
     for (; k < inputs; k++, w += outputs)

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -9,16 +10,19 @@ from torch import Tensor, nn
 
 from dreamer.behavior import Policy
 from dreamer.networks import RMSNorm
-from dreamer.speed.native import PLAY_ROWS, load_play
+from dreamer.speed.native import FLAGS, Code, load
 from dreamer.world_model import TICK, WorldModel
 
 State = dict[str, Tensor]
-BATCH = ("h", "z", "o", "action", "obs", "noise", "is_first", "next_h", "next_z", "next_o", "next_action")
-"""What a step reads and writes, in the order of batch_t in play.c."""
+PLAY_ROWS = 8  # that go through a step together
+PARTS = ("h", "z", "o", "action")
+NUMBERS = ("epsilon", "unimix", "latent_min_std", "min_std", "max_std", "tick")
+GIVEN = (*PARTS, "obs", "noise")
+TAKEN = tuple(f"next_{part}" for part in PARTS)
 
 
 class Sizes(NamedTuple):
-    """The sizes and kinds of an agent, in the order of sizes_t in play.c; 0 groups or values: not categorical."""
+    """The sizes and kinds of an agent; 0 groups or values: not categorical, 0 observed: no o in the state."""
 
     observations: int
     actions: int
@@ -68,6 +72,28 @@ class Sizes(NamedTuple):
         return max(*inputs, *layers, 3 * self.hidden, 2 * self.latent, self.actions * max(2, self.values))
 
 
+PLAY = Code(
+    "play.c",
+    ("scalars.h",),
+    (
+        *FLAGS,
+        "-ffp-contract=off",  # so that vector code and the code for what is left over beside whole vectors round alike
+        f"-DPLAY_ROWS={PLAY_ROWS}",
+        f"-DSIZES={', '.join(Sizes._fields)}",
+        f"-DNUMBERS={', '.join(NUMBERS)}",
+        f"-DGIVEN={', *'.join(GIVEN)}",
+        f"-DTAKEN={', *'.join(TAKEN)}",
+    ),
+    {"play_step": "ippppipi"},
+)
+
+
+@cache
+def load_play() -> ctypes.CDLL | None:
+    """The step of play; None where it cannot be built."""
+    return load(PLAY)
+
+
 class NativePlay:
     """`Dreamer.play` of one agent on the CPU, with the weights that it has at each step."""
 
@@ -80,15 +106,16 @@ class NativePlay:
         model, limits = world.config.model, (policy.config.min_std, policy.config.max_std)
         numbers = RMSNorm.EPSILON, model.unimix, model.gaussian_min_std, *limits, TICK
         self._c_sizes = (ctypes.c_int64 * len(self._sizes))(*self._sizes)
-        self._c_numbers = (ctypes.c_float * len(numbers))(*numbers)
+        self._c_numbers = (ctypes.c_float * len(NUMBERS))(*numbers)
+        sizes = self._sizes
+        widths = zip(PARTS, (sizes.hidden, sizes.latent, sizes.observed, sizes.actions), strict=True)
+        self._widths = {key: width for key, width in widths if width}
         self._versions: list[tuple[int, int]] = []
         self._weights = torch.empty(0)
 
     def __call__(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
         """See `Dreamer.play`."""
-        rows, sizes = len(obs), self._sizes
-        widths = {"h": sizes.hidden, "z": sizes.latent, "o": sizes.observed, "action": sizes.actions}
-        widths = {key: width for key, width in widths.items() if width}
+        rows, sizes, widths = len(obs), self._sizes, self._widths
         assert {key: tuple(table.shape) for key, table in state.items()} == {k: (rows, n) for k, n in widths.items()}
         assert obs.shape == (rows, sizes.observations) and is_first.shape == (rows,) and is_first.dtype == torch.bool
         given = {key: table.float().contiguous() for key, table in state.items()}
@@ -97,7 +124,8 @@ class NativePlay:
         after = {key: torch.empty_like(given[key]) for key in widths}
         after |= {} if sizes.observed else {"o": torch.empty_like(given["obs"])}
         places = {**given, **{f"next_{key}": table for key, table in after.items()}}
-        batch = (ctypes.c_void_p * len(BATCH))(*(places[key].data_ptr() if key in places else None for key in BATCH))
+        fields = ("is_first", *GIVEN, *TAKEN)
+        batch = (ctypes.c_void_p * len(fields))(*(places[key].data_ptr() if key in places else None for key in fields))
         room = torch.empty(3 * PLAY_ROWS * sizes.width)
         self._library.play_step(
             *(rows, self._c_sizes, self._c_numbers, self._packed().data_ptr(), batch),

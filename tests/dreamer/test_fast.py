@@ -11,7 +11,7 @@ from torch import Tensor
 from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.pipeline import Pipeline
-from dreamer.speed import native
+from dreamer.speed import fused, native, play
 from dreamer.update import Updater
 from tests.dreamer.tiny import assert_close, filled_buffer, noise_source, tiny_agent
 
@@ -20,7 +20,7 @@ from tests.dreamer.tiny import assert_close, filled_buffer, noise_source, tiny_a
 def forgotten() -> Iterator[None]:
     """What was found out about the folder and the compiler is found out again after each test."""
     yield
-    for found in (fast.speed, native.load_chains, native.load_play):
+    for found in (fast.speed, fused.load_chains, play.load_play):
         found.cache_clear()
     fast.use("auto")
 
@@ -33,8 +33,8 @@ def without_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native.shutil, "which", lambda _: None)
-    native.load_chains.cache_clear()
-    native.load_play.cache_clear()
+    fused.load_chains.cache_clear()
+    play.load_play.cache_clear()
 
 
 def without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,8 +43,8 @@ def without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    native.load_chains.cache_clear()
-    native.load_play.cache_clear()
+    fused.load_chains.cache_clear()
+    play.load_play.cache_clear()
 
 
 def learned(agent: Dreamer) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -76,14 +76,14 @@ def test_losses_gradients_updates_and_play_do_not_need_what_is_fast(
     missing: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast.use("auto")
-    wanted, play = learned(tiny_agent()), played(tiny_agent())
+    wanted, seen = learned(tiny_agent()), played(tiny_agent())
     missing(monkeypatch)
     assert fast.use("auto") == fast.use("native") == "plain"
     got = learned(tiny_agent())
     assert_close(got[0], wanted[0], 1e-5)
     assert_close(got[1], wanted[1], 1e-3)
     assert_close(got[2], wanted[2], 0.02)
-    assert_close(played(tiny_agent()), play, 1e-5)
+    assert_close(played(tiny_agent()), seen, 1e-5)
 
 
 def test_a_fault_within_the_folder_is_not_taken_for_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamer import fast
+from dreamer import fast, speed
 from dreamer.agent import Dreamer
 from dreamer.config import ModelConfig
+from dreamer.distributions import CategoricalDist
 from dreamer.fast import Kind
+from dreamer.optimizer import laprop_
 from dreamer.sequence_model import State
 from dreamer.speed import parallel
 from dreamer.speed.fused import categorical_kls, run_perceptron
@@ -179,3 +181,55 @@ def test_marks_of_first_steps_need_not_lie_in_one_piece() -> None:
 def copied(tensor: Tensor) -> Tensor:
     """The same numbers, row by row in memory."""
     return torch.tensor(tensor.tolist())
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("rows", [1, 3, 17])
+def test_a_step_of_the_memory_is_that_of_the_modules(rows: int, scale: float) -> None:
+    agent, random = agent_with("native", model=SIZES | {"observed": True}), noise_source(rows)
+    dynamics = agent.world_model.dynamics
+    table = (scale * torch.randn(24 + 35 + 4 + 2, 2 * rows, generator=random)).t()[::2]  # no row in one piece
+    weight = torch.randn(rows, 24, generator=random)
+    results = []
+    for wanted in KINDS:
+        fast.use(wanted)
+        given = table.detach().requires_grad_()
+        h, z, o, action = torch.split(given, [24, 35, 4, 2], 1)
+        after = dynamics._advance({"h": h, "z": z, "o": o}, action)
+        parameters = [*dynamics.input_net.parameters(), *dynamics.cell.parameters()]
+        results.append([after, *torch.autograd.grad((after * weight).sum(), [given, *parameters])])
+    for got, plain in zip(*results, strict=True):
+        assert_close([got], [plain], 1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("classes", [2, 7, 16])
+def test_a_draw_is_that_of_the_plain_distribution(classes: int, scale: float) -> None:
+    random = noise_source(classes)
+    logits = (scale * torch.randn(classes, 5, 13, generator=random)).permute(2, 1, 0)
+    weight = torch.randn(13, 5, classes, generator=random)
+    results = []
+    for wanted in KINDS:
+        fast.use(wanted)
+        given = logits.detach().requires_grad_()
+        drawn = CategoricalDist(given, 0.01).sample(noise_source(4))
+        results.append([drawn, *torch.autograd.grad((drawn * weight).sum(), given)])
+    assert torch.equal(results[0][0].argmax(-1), results[1][0].argmax(-1))
+    assert_close([results[0][1]], [results[1][1]], 1e-4)
+
+
+def test_a_step_of_laprop_is_that_of_torch() -> None:
+    random, results = noise_source(6), []
+    tensors = [torch.randn(size, generator=random) for size in (1, 5, 33, 1001)]
+    gradients = [
+        torch.cat([torch.zeros(1), g[1:] * 10.0 ** torch.randint(-15, 15, g[1:].shape, generator=random)])
+        for g in tensors
+    ]
+    for step in (speed.laprop_, laprop_):
+        weights, means, squares = ([t.clone() for t in tensors] for _ in range(3))
+        squares = [square.square() for square in squares]
+        for _ in range(3):
+            step(weights, [g.clone() for g in gradients], squares, means, [0.5] * 4, 0.9, 0.99, 0.03, 1e-3, 1e-20)
+        results.append([*weights, *means, *squares])
+    for got, plain in zip(*results, strict=True):
+        torch.testing.assert_close(got, plain)

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from dreamer.speed import native
-from dreamer.speed.native import CHAINS, PLAY, TARGET_VARIABLE, Code, load
+from dreamer.speed.fused import CHAINS
+from dreamer.speed.native import TARGET_VARIABLE, Code, load
+from dreamer.speed.play import PLAY, load_play
 
-pytestmark = pytest.mark.skipif(native.load_play() is None, reason="no C compiler")
+pytestmark = pytest.mark.skipif(load_play() is None, reason="no C compiler")
 CODES = [CHAINS, PLAY]
 
 
