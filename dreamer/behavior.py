@@ -102,21 +102,28 @@ class Behavior(nn.Module):
         metrics |= {"return/scale": scale, "return/mean": returns.mean(), "value/mean": values.mean()}
         return actor_loss, critic_loss, returns, metrics | {"loss/critic": critic_loss.detach()}
 
-    def replay_value_loss(self, posteriors: State, batch: Batch) -> Tensor:
+    def replay_value_loss(
+        self, posteriors: State, batch: Batch, dreamed: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Ground the critic on real rewards: its loss on the replayed sequences, a scalar.
 
-        Lambda returns over the replayed rewards, bootstrapped with the critic's own values (DreamerV3, "replay value
-        loss"). Where a round ends by time the return is the value itself, where it ends for good the reward alone.
+        Lambda returns over the replayed rewards, bootstrapped with ``dreamed``: places of states in time x batch, and
+        the returns imagined there, both (count,); elsewhere with the critic's values (DreamerV3, "replay value loss").
+        Only what the agent that is valued played itself counts then; None: everything, as in the prelude. Where a round
+        is cut off the return is the value itself, where it ends for good the reward alone.
         """
         seen = features(posteriors).detach()
         output = self.value(seen)
         with torch.no_grad():
             slow = self.value.mean(self.value_target(seen))
             values = slow if self.config.slow_target else self.value.mean(output)
+            if dreamed is not None:
+                values = values.flatten().scatter(0, *dreamed).view_as(values)
             alive = (~batch["is_terminal"][1:]).to(values.dtype)
             gamma, lambda_ = self.config.discount, self.config.lambda_
             returns = replay_returns(batch["reward"][1:], values, alive, batch["is_last"], gamma, lambda_)
-        inside = (~batch["is_last"][:-1]).to(values.dtype)
+        counted = ~batch["is_last"] if dreamed is None else ~batch["is_last"] & batch["is_own"]
+        inside = counted[:-1].to(values.dtype)
         loss: Tensor = (inside * self._value_loss(output[:-1], returns, slow[:-1])).mean()
         return loss
 

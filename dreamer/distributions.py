@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dreamer.fast import native
-from dreamer.math_ops import symexp, symlog
+from dreamer.math_ops import symexp
 
 
 def repeated(rows: Tensor, siblings: int) -> Tensor:
@@ -203,7 +203,9 @@ class ActionGrid:
 class TwoHot:
     """A scalar as a distribution over bins that are evenly spaced in symlog space: logits (..., bins).
 
-    The mean is taken over the symexp of the bins (DreamerV3, "symexp two-hot loss"), so zero logits mean exactly 0.
+    The mean is taken over the symexp of the bins (DreamerV3, "symexp two-hot loss"), so zero logits mean exactly 0. A
+    target is shared by its two bins so that this mean is the target: shares that are even in symlog space instead make
+    every prediction a little too high, and with it what the next one is bootstrapped from.
     """
 
     def __init__(self, logits: Tensor, limit: float) -> None:
@@ -221,16 +223,15 @@ class TwoHot:
         return paired.sum(-1)
 
     def loss(self, target: Tensor) -> Tensor:
-        """Cross-entropy to the two bins around symlog(target), target (...): (...)."""
-        count = self.logits.shape[-1]
-        position = (symlog(target).clamp(-self._limit, self._limit) / self._limit + 1.0) * (count - 1) / 2
-        # A NaN target must give a NaN loss, which the learner skips, and not an index out of range.
-        below = position.floor().clamp(max=count - 2).nan_to_num(0.0)
-        above_share = position - below
+        """Cross-entropy to the two bins around target (...): (...)."""
+        bins = logits_bins(self.logits.shape[-1], self._limit, self.logits.device)
+        # A NaN target stands beyond all bins and gives a NaN loss, which the learner skips.
+        below = (torch.searchsorted(bins, target.contiguous(), right=True) - 1).clamp(0, len(bins) - 2)
+        low_bin, high_bin = bins[below], bins[below + 1]
+        above_share = (target.clamp(bins[0], bins[-1]) - low_bin) / (high_bin - low_bin)
         log_probs = torch.log_softmax(self.logits, -1)
-        index = below.long()[..., None]
-        low = log_probs.gather(-1, index).squeeze(-1)
-        high = log_probs.gather(-1, index + 1).squeeze(-1)
+        low = log_probs.gather(-1, below[..., None]).squeeze(-1)
+        high = log_probs.gather(-1, below[..., None] + 1).squeeze(-1)
         return -((1.0 - above_share) * low + above_share * high)
 
 

@@ -77,10 +77,11 @@ class Updater:
         loss, posteriors, metrics = self.world_loss(batch, self.context)
         norm = self.world_learner.apply(loss)
         posteriors = {key: value.detach() for key, value in posteriors.items()}
+        if self.agent.config.replay.context == "stream":
+            # Also where the step is not taken: the lanes of the replay have gone on, and their next windows follow.
+            self.context = _finite({key: part[-1] for key, part in carried(posteriors).items()})
         if norm is None:
             return False, posteriors, metrics
-        if self.agent.config.replay.context == "stream":  # the next window of every lane continues from here
-            self.context = {key: part[-1].clone() for key, part in carried(posteriors).items()}
         return True, posteriors, metrics | {"grad/world": torch.tensor(norm)}
 
     def world_loss(self, batch: Batch, context: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:
@@ -109,10 +110,11 @@ class Updater:
         behavior, generator = self.agent.behavior, self.dreaming_generator
         settings = behavior.config
         dream = world.imagine(behavior.policy, start, settings.horizon, generator, settings.siblings)
-        actor_loss, critic_loss, _, metrics = behavior.train_step(*dream, generator)
+        actor_loss, critic_loss, returns, metrics = behavior.train_step(*dream, generator)
         loss = actor_loss + critic_loss
         if settings.replay_value:
-            replayed = behavior.replay_value_loss(posteriors, batch)
+            dreamed = start["place"], returns[0].view(settings.siblings, -1).mean(0)
+            replayed = behavior.replay_value_loss(posteriors, batch, dreamed)
             metrics["loss/replay_value"] = replayed.detach()
             loss = loss + settings.replay_value * replayed
         return loss, metrics
@@ -126,3 +128,9 @@ class Updater:
         if sound:
             behavior.update_slow_value()
         return sound, {"loss/replay_value": replayed.detach(), "loss/imitation": imitation.detach()}
+
+
+def _finite(state: State) -> State:
+    """A copy of the state (batch, ...) whose rows that are not finite start anew."""
+    sound = torch.stack([part.isfinite().all(-1) for part in state.values()]).all(0)
+    return {key: part.masked_fill(~sound[:, None], 0.0) for key, part in state.items()}

@@ -187,27 +187,18 @@ class WorldModel(nn.Module):
         return torch.stack(list(losses.values())).sum(), posteriors, metrics
 
     def get_start_states(self, posteriors: State, batch: Batch, count: int, generator: Generator) -> State:
-        """``count`` random posterior states (count, ...) from which the dream starts, without gradients.
+        """``count`` posterior states (count, ...) from which the dream starts, without gradients.
 
-        States whose round has just ended are left out: nothing follows them.
+        The last of each sequence, with whose dreamed returns its replayed ones go on, and others by chance. Where a
+        round has just ended none starts: nothing follows. ``place`` (count,): which of time x batch they are.
         """
         alive = (~batch["is_last"]).flatten().nonzero().squeeze(-1)
         if count < len(alive):
             order = torch.randperm(len(alive), generator=generator, device=alive.device)
-            alive = alive[order[:count]]
-        return {key: part.detach().flatten(0, 1)[alive] for key, part in carried(posteriors).items()}
-
-    def get_fixed_starts(self, posteriors: State, batch: Batch, count: int, generator: Generator) -> State:
-        """``get_start_states`` whose shape does not depend on the data: always min(count, time x batch) states.
-
-        Where fewer have something following them, some of these begin a second dream. Draws other numbers than
-        ``get_start_states``.
-        """
-        alive = (~batch["is_last"]).flatten()
-        keys = torch.rand(alive.shape, generator=generator, device=alive.device) + alive
-        places = torch.arange(min(count, len(alive)), device=alive.device) % alive.sum().clamp(min=1)
-        chosen = keys.argsort(descending=True)[places]
-        return {key: part.detach().flatten(0, 1)[chosen] for key, part in carried(posteriors).items()}
+            is_end = alive[order] >= batch["is_last"][:-1].numel()
+            alive = alive[order[torch.argsort(is_end, descending=True, stable=True)[:count]]]
+        starts = {key: part.detach().flatten(0, 1)[alive] for key, part in carried(posteriors).items()}
+        return starts | {"place": alive}
 
     @torch.no_grad()
     def imagine(

@@ -217,3 +217,27 @@ def test_replay_value_loss_fits_the_critic_to_real_returns_and_spares_the_world_
     seen = torch.cat([posteriors["h"], posteriors["z"]], -1)[:-1][~batch["is_last"][:-1]]
     values = agent.behavior.value.mean(agent.behavior.value(seen))
     assert 2.5 < values.mean().item() < 6.5  # between the reward alone and 3 / (1 - 0.5)
+
+
+def test_replayed_returns_go_on_with_what_was_dreamed_and_count_for_own_steps_alone() -> None:
+    agent = tiny_agent(behavior={"discount": 0.5, "lambda": 1.0})
+    behavior, batch = agent.behavior, filled_buffer(agent.config).sample()
+    batch["is_last"][:], batch["is_terminal"][:], batch["reward"][:] = False, False, 0.0
+    posteriors = {"h": torch.zeros(6, 4, 16), "z": torch.zeros(6, 4, 16)}  # its critic says 0 of every state
+    ends = torch.arange(20, 24), torch.tensor([8.0, -16.0, 0.0, 32.0])
+    batch["is_own"] = torch.tensor([True, True, True, False]).expand(6, 4)
+    returns = ends[1][:3] * 0.5 ** torch.arange(5, 0, -1)[:, None]
+    output = behavior.value(torch.zeros(5, 3, 32))
+    kept = behavior.config.slow_regularization * behavior.value.loss(output, torch.zeros(5, 3))
+    wanted = (behavior.value.loss(output, returns) + kept).sum() / 20
+    torch.testing.assert_close(behavior.replay_value_loss(posteriors, batch, ends), wanted)
+
+
+def test_the_ends_of_sequences_are_among_the_starts_of_dreams() -> None:
+    agent, batch = tiny_agent(), filled_buffer(tiny_config()).sample()
+    batch["is_last"][:] = False
+    batch["is_last"][-1, 2] = True
+    _, posteriors, _ = agent.world_model.compute_loss(batch, None, noise_source())
+    start = agent.world_model.get_start_states(posteriors, batch, 7, noise_source())
+    assert set(start["place"][:3].tolist()) == {20, 21, 23} and len(set(start["place"].tolist())) == 7
+    assert torch.equal(start["h"], posteriors["h"].detach().flatten(0, 1)[start["place"]])

@@ -125,6 +125,16 @@ def test_two_hot_fits_any_target(target: float) -> None:
     torch.testing.assert_close(TwoHot(logits, 4.0).mean, torch.tensor([target]), rtol=0.02, atol=0.02)
 
 
+def test_a_two_hot_target_means_itself() -> None:
+    """What the loss compares with is softmax minus its gradient; its mean is the target, not a bit above it."""
+    targets = torch.cat([torch.linspace(-53.0, 53.0, 400), torch.linspace(-0.2, 0.2, 41)])
+    logits = torch.zeros(len(targets), 63, requires_grad=True)
+    (gradient,) = torch.autograd.grad(TwoHot(logits, 4.0).loss(targets).sum(), logits)
+    encoded = torch.softmax(logits.detach(), -1) - gradient
+    torch.testing.assert_close(encoded @ logits_bins(63, 4.0, logits.device), targets, atol=2e-5, rtol=1e-5)
+    assert TwoHot(logits, 4.0).loss(torch.full((len(targets),), torch.nan)).isnan().all()
+
+
 def test_two_hot_of_zero_logits_is_exactly_zero() -> None:
     assert TwoHot(torch.zeros(7, 255), 20.0).mean.eq(0.0).all()
 

@@ -9,7 +9,7 @@ import torch
 
 from dreamer.agent import Dreamer
 from tests.dreamer.test_agent import SEED_PRESET
-from tests.dreamer.tiny import filled_buffer, tiny_updater
+from tests.dreamer.tiny import filled_buffer, noise_source, tiny_updater
 
 
 @pytest.mark.parametrize("settings", [{}, SEED_PRESET], ids=["default", "seed"])
@@ -64,6 +64,23 @@ def test_a_batch_that_is_not_finite_is_skipped_and_counted() -> None:
     assert updater.train_step(batch)["skipped"] == 1.0
     assert all(torch.equal(value, before[key]) for key, value in agent.state_dict().items())
     assert updater.train_step(buffer.sample())["skipped"] == 0.0
+
+
+@pytest.mark.parametrize("spoiled", ["reward", "obs"])
+def test_the_streams_go_on_where_their_lanes_are_after_a_step_that_was_not_taken(spoiled: str) -> None:
+    """A lane whose own state broke starts anew; the others remember the window that taught nothing."""
+    updater = tiny_updater(model={"observed": True})
+    buffer = filled_buffer(updater.agent.config)
+    updater.train_step(buffer.sample())
+    batch = buffer.sample()
+    batch[spoiled][2:, 1] = torch.nan
+    _, posteriors, _ = updater.agent.world_model.compute_loss(batch, updater.context, noise_source(2))
+    updater.learning_generator.manual_seed(2)
+    assert updater.train_step(batch)["skipped"] == 1.0 and updater.context is not None
+    others = torch.tensor([0, 2, 3])
+    for key, table in updater.context.items():
+        assert torch.equal(table[others], posteriors[key][-1, others])
+        assert torch.equal(table[1], posteriors[key][-1, 1] if spoiled == "reward" else torch.zeros_like(table[1]))
 
 
 def test_a_dream_that_is_not_finite_is_skipped_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
