@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from competitor.config import CompeteConfig, Config
+from competitor.daemon.database import SHOWN_DIGITS
 from competitor.daemon.health import HealthServer
 from competitor.daemon.logs import CONSOLE, Redaction, log_header, logging_to
 from competitor.daemon.options import CompeteOptions
@@ -34,7 +35,6 @@ from competitor.system import code_version, low_latency
 from competitor.wire.backoff import Backoff, Retries
 from dreamer.checkpoint import read_card
 
-SHOWN_DIGITS = 12
 RELOADED = {"deterministic", "deadline_s"}  # the settings that a running daemon can change
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from competitor.daemon.comprl_connection import ComprlConnection
 from competitor.daemon.comprl_player import Shared
 from competitor.daemon.logs import CONSOLE, Redaction
 from competitor.daemon.telemetry import Telemetry
-from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, TokenError, UnreachableError
+from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, UnreachableError
 from competitor.wire.backoff import STEADY_S, Retries
 from competitor.wire.comprl_commands import LOGIN_FAILED, PROTOCOL_VERSION, WRONG_VERSION
 from competitor.wire.comprl_dial import DialError, dial
@@ -43,7 +43,6 @@ if TYPE_CHECKING:  # brings the engine and its rink
     from competitor.daemon.tournament import Tournament
 
 CHECK_EVERY_S = 1.0
-MOST_TOKEN_BYTES = 65535  # of any value in AMP
 
 log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
@@ -65,13 +64,14 @@ class ComprlWire:
         reactor: OwnReactor | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Raises TokenError. retries: makes those of one connection; the last one that fails ends the wire.
+        """retries: makes those of one connection; the last one that fails ends the wire. token: fit to be sent, as
+        `read_token` returns it.
 
         Without a `reactor` one is made and closed by `run`. `clock` is for the timers, the reactor's if None.
         """
         self.address = plain(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")  # for messages
         self._host, self._port = host, port
-        self._token = _encoded(token)
+        self._token = token.encode()
         self._redact = Redaction(token)
         self._tournament = tournament
         self._connections = connections
@@ -294,14 +294,3 @@ class Reconnector(Factory):
             need = f"does not speak version {PROTOCOL_VERSION} of the comprl protocol"
             return ProtocolVersionError(f"{address} {need}; look for a newer version of this program")
         return None
-
-
-def _encoded(token: str) -> bytes:
-    """The token's bytes; TokenError, which does not show it, if it cannot be sent."""
-    try:
-        encoded = token.encode()
-    except UnicodeEncodeError:
-        raise TokenError("the access token is not text") from None
-    if len(encoded) > MOST_TOKEN_BYTES:
-        raise TokenError(f"the access token is longer than {MOST_TOKEN_BYTES} bytes")
-    return encoded

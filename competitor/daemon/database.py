@@ -24,6 +24,7 @@ from competitor.play.finished_match import FinishedMatch, MatchFacts
 from competitor.play.outcomes import PlayedRound
 
 NAME = "matches.sqlite3"
+SHOWN_DIGITS = 12  # of a sha256, wherever a person reads it
 SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from competitor.config import CompeteConfig
-from competitor.daemon.compete import SHOWN_DIGITS, make_wire, weights_digest
-from competitor.daemon.database import Wanted
+from competitor.daemon.compete import make_wire, weights_digest
+from competitor.daemon.database import SHOWN_DIGITS, Wanted
 from competitor.daemon.health import HealthServer
 from competitor.daemon.match_tables import standings
 from competitor.daemon.options import CompeteOptions

@@ -19,7 +19,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from competitor.daemon.telemetry import Numbers, Telemetry
 from competitor.errors import PortError
 
-LOOPBACK = "127.0.0.1"
 MOST_CONNECTIONS = 64
 REQUEST_TIMEOUT_S = 2.0  # from being let in to the last byte of the answer
 MOST_REQUEST_BYTES = 8192

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from competitor.daemon.database import COLUMNS as COLUMNS_KEPT
-from competitor.daemon.database import ListedMatch, MatchRow, MatchTally, Wanted, reading
+from competitor.daemon.database import SHOWN_DIGITS, ListedMatch, MatchRow, MatchTally, Wanted, reading
 from competitor.evaluate.statistics import elo_with_error, wilson_interval
 from competitor.screen import Table, fits, make_console, print_line, print_table
 from competitor.wire.names import shown_name
@@ -29,7 +29,6 @@ LEGEND = (
     "end: left = the opponent left, cut = given up by us or by the connection; a score with ~ is what the "
     "observations say of such a match, the server never sent it. p99: of the answers' latency."
 )
-SHOWN_DIGITS = 12
 STANDINGS_LEGEND = (
     "A drawn match is half a point. Elo: the difference that the points amount to, with its 95 % error, from whole "
     "matches. rounds: won and lost in these matches. off: matches that were not played to their end count nowhere else."

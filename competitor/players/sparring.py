@@ -21,11 +21,11 @@ from safetensors.numpy import load, save
 from competitor.config import shipped
 from competitor.errors import PlayerError
 from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
+from competitor.rink.constants import OBSERVATION_SIZE
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
 
 PREFIX = "sparring:"
-OBSERVATION_SIZE = 18
 
 
 class PartnerCard(BaseModel):

@@ -15,11 +15,11 @@ from typing import Literal
 import idna
 
 from competitor.errors import AddressError
+from competitor.wire.messages import PATH
 
 URL_VARIABLE = "COMPRL_SERVER_URL"
 PORT_VARIABLE = "COMPRL_SERVER_PORT"
 COMPRL_PORT = 65335
-PLAY_PATH = "/play"
 FORMS = "comprl://HOST:PORT, HOST:PORT, HOST, ws://HOST:PORT or wss://HOST:PORT"
 
 Scheme = Literal["comprl", "ws", "wss"]
@@ -128,4 +128,4 @@ def _path(text: str, path: str) -> str:
     if not re.fullmatch(r"[!-~]*", path) or "#" in path:
         raise AddressError(f"'{text}' is not an address: path and query must be plain ASCII, without #")
     route, mark, query = path.partition("?")
-    return (PLAY_PATH if route in ("", "/") else route) + mark + query
+    return (PATH if route in ("", "/") else route) + mark + query

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from competitor.daemon.health import LOOPBACK, MOST_CONNECTIONS, HealthServer, complaint
+from competitor.daemon.health import MOST_CONNECTIONS, HealthServer, complaint
+from competitor.daemon.options import LOOPBACK
 from competitor.daemon.telemetry import Telemetry
 from competitor.engine.session import Source
 from competitor.errors import PortError
