@@ -24,7 +24,7 @@ OTHERS_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
-class Account:
+class OpenedAccount:
     """An account that was asked for; `token` is None if it was there already, with its file."""
 
     name: str
@@ -32,7 +32,9 @@ class Account:
     token: str | None
 
 
-def open_accounts(store: Store, directory: Path, names: Sequence[str], folder: Path | None = None) -> list[Account]:
+def open_accounts(
+    store: Store, directory: Path, names: Sequence[str], folder: Path | None = None
+) -> list[OpenedAccount]:
     """Make the accounts that do not exist yet, and the token files that are missing or do not open their account.
 
     folder: for the token files, None: `tokens` in the directory. Processes that do so at the same time take turns.
@@ -44,16 +46,16 @@ def open_accounts(store: Store, directory: Path, names: Sequence[str], folder: P
         return [_open_account(store, folder or directory / TOKENS, name) for name in names]
 
 
-def _open_account(store: Store, folder: Path, name: str) -> Account:
+def _open_account(store: Store, folder: Path, name: str) -> OpenedAccount:
     user = store.user(name)
     if user is not None and user.role == "bot":
         raise ConfigError(f"{user.name} is a house bot: give the account another name")
     file = folder / (name if user is None else user.name)
     if user is not None and store.user_of(_secret_in(file)) == user:
-        return Account(user.name, file, None)
+        return OpenedAccount(user.name, file, None)
     token = store.add_user(name) if user is None else store.renew_token(user.name)
     _write_secret(file, token)
-    return Account(file.name, file, token)
+    return OpenedAccount(file.name, file, token)
 
 
 def _secret_in(file: Path) -> str:

@@ -30,7 +30,7 @@ from competitor.arena.store import Store
 from competitor.arena.web import HttpLog, add_pages, limited
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.config import ArenaConfig
-from competitor.errors import AddressError, PortError, StorageError
+from competitor.errors import AddressError, CompetitorError, PortError, StorageError
 from competitor.system import code_version, sole_writer
 from competitor.wire.messages import plain
 
@@ -74,6 +74,7 @@ class Arena:
         self._lobby: Lobby
         self._registration_key = registration_key
         self._recordings: Recordings
+        self._version = code_version()
         self._seed, self._threads, self._tick_s, self._announce = seed, threads, tick_s, announce
         self._open = AsyncExitStack()
 
@@ -95,7 +96,7 @@ class Arena:
             pool = BotPool(bots)
             await asyncio.to_thread(pool.start)
             stack.push_async_callback(asyncio.to_thread, pool.stop)
-            self._lobby = self._open_hall(stack)
+            self._lobby = self._open_lobby(stack)
             self.connections = Connections(most_connections())
             await self._listen(self._lobby, stack)
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(self._lobby)))
@@ -121,7 +122,7 @@ class Arena:
                 self.directory / MATCHES,
                 most_mib=config.record_mib,
                 most_days=config.record_days,
-                version=code_version(),
+                version=self._version,
             )
         except OSError as error:
             raise StorageError(f"the directory {self.directory} cannot be used: {error.strerror}") from error
@@ -133,7 +134,7 @@ class Arena:
         stack.callback(store.close)
         return store
 
-    def _open_hall(self, stack: AsyncExitStack) -> Lobby:
+    def _open_lobby(self, stack: AsyncExitStack) -> Lobby:
         # The lobby names matches by chance as well: a seed alone would give them the names of those before a restart.
         chance = random.Random(None if self._seed is None else f"{self._seed} {self.store.match_count()}")
         config = self.config
@@ -151,19 +152,20 @@ class Arena:
 
     async def _listen(self, lobby: Lobby, stack: AsyncExitStack) -> None:
         """Open both ports; the web page says the comprl port, so that one comes first."""
-        config, login_limit, wrong_tokens = self.config, self.connections, WrongTokens()
-        comprl = ComprlServer(lobby, self.store, login_limit, wrong_tokens, deadline_s=config.deadline_s)
+        deadline_s, wrong_tokens = self.config.deadline_s, WrongTokens()
+        comprl = ComprlServer(lobby, self.store, self.connections, wrong_tokens, deadline_s=deadline_s)
         stack.push_async_callback(comprl.close)
-        idle_s = config.deadline_s + TOO_LATE_S
-        self.comprl_port = await self._open_port(comprl.connect, config.comprl_port, "--comprl-port", idle_s, stack)
-        websocket = WebSocketServer(lobby, self.store, login_limit, wrong_tokens, deadline_s=config.deadline_s)
+        port, idle_s = self.config.comprl_port, deadline_s + TOO_LATE_S
+        self.comprl_port = await self._open_port(comprl.connect, port, "--comprl-port", idle_s, stack)
+        websocket = WebSocketServer(lobby, self.store, self.connections, wrong_tokens, deadline_s=deadline_s)
+        await self._listen_http(websocket, self._site(lobby, stack), stack)
 
+    async def _listen_http(self, websocket: WebSocketServer, site: Site, stack: AsyncExitStack) -> None:
         def renew(request: web.Request) -> None:
-            login_limit.renew(request.transport)
+            self.connections.renew(request.transport)
 
         app = web.Application(middlewares=[limited(renew)], client_max_size=MOST_BODY_BYTES)
         websocket.add_to(app)
-        site = self._site(lobby, stack)
         add_pages(app, site, renew)
         runner = web.AppRunner(app, access_log=None, logger=HttpLog(log), shutdown_timeout=CLOSE_WITHIN_S)
         await runner.setup()
@@ -171,7 +173,8 @@ class Arena:
         stack.push_async_callback(websocket.close)
         stack.callback(site.broadcast.close)
         assert runner.server is not None
-        self.http_port = await self._open_port(runner.server, config.http_port, "--http-port", IDLE_HTTP_S, stack)
+        port = self.config.http_port
+        self.http_port = await self._open_port(runner.server, port, "--http-port", IDLE_HTTP_S, stack)
 
     def _site(self, lobby: Lobby, stack: AsyncExitStack) -> Site:
         broadcast = Broadcast(lobby)
@@ -179,7 +182,7 @@ class Arena:
         key = self._registration_key
         registration = None if key is None else Registration(key, self.store)
         store = self._store(stack)  # a connection of its own: no result waits while a page reads
-        site = Site(lobby, store, self._recordings, broadcast, self.comprl_port, code_version(), registration)
+        site = Site(lobby, store, self._recordings, broadcast, self.comprl_port, self._version, registration)
         stack.callback(site.threads.shutdown)
         return site
 
@@ -200,8 +203,9 @@ class Arena:
             self.connections.close_overdue()
             if looks % round(RETRY_S / LOOK_S) == 0:
                 await lobby.recorder.retry()
-                for name in await asyncio.to_thread(self.store.banned):
-                    self.connections.drop(name)
+                with contextlib.suppress(CompetitorError):  # a disk that does not answer now may do so next time
+                    for name in await asyncio.to_thread(self.store.banned):
+                        self.connections.drop(name)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from competitor.arena.accounts import TOKENS, Account, open_accounts
+from competitor.arena.accounts import TOKENS, OpenedAccount, open_accounts
 from competitor.arena.arena import DATABASE, Arena
 from competitor.arena.log_lines import log_lines
 from competitor.arena.running import keep_open
@@ -109,7 +109,7 @@ def exposure(host: str) -> str | None:
     )
 
 
-def _say_accounts(accounts: Sequence[Account], say: Say) -> None:
+def _say_accounts(accounts: Sequence[OpenedAccount], say: Say) -> None:
     for account in accounts:
         if account.token is None:
             say(f"account {account.name} is there already, its token in {account.file}")
