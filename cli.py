@@ -36,6 +36,7 @@ from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
 from competitor.errors import EXIT_INTERRUPTED, exit_code, message
 from competitor.evaluate.commands import evaluate
+from competitor.export.commands import export
 from competitor.inspect.commands import info, inspect
 from competitor.play.commands import replay
 from competitor.population.commands import league
@@ -75,6 +76,7 @@ COMMANDS = (
     replay,
     inspect,
     info,
+    export,
 )
 for command in COMMANDS:
     cli.add_command(command)

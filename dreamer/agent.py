@@ -100,17 +100,18 @@ class Dreamer(nn.Module):
         On a CPU row by row: a product sums in an order that depends on its shape and on where its numbers lie.
         """
         if self.device.type != "cpu" or len(obs) == 1:
-            return self._play(state, obs, is_first, noise)
+            return self.play_together(state, obs, is_first, noise)
         noises = [None] * len(obs) if noise is None else list(torch.split(noise, 1))
         rows = []
         for row, chance in enumerate(noises):
             one = slice(row, row + 1)
             before = {key: table[one] for key, table in state.items()}
-            rows.append(self._play(before, obs[one], is_first[one], chance))
+            rows.append(self.play_together(before, obs[one], is_first[one], chance))
         after = {key: torch.cat([row[key] for row, _ in rows]) for key in state}
         return after, after["action"]
 
-    def _play(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
+    def play_together(self, state: State, obs: Tensor, is_first: Tensor, noise: Tensor | None) -> tuple[State, Tensor]:
+        """``play`` in one pass over the batch: equal to it but for the order in which products are summed."""
         policy, of_latent, of_action = self.behavior.policy, _mode, _mode
         if noise is not None:
             chance = torch.split(noise, [noise.shape[1] - self.action_size, self.action_size], 1)

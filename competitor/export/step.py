@@ -1,0 +1,96 @@
+"""A deterministic step of play as a function of arrays, and how far it lies from the agent that it was made from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from competitor.play.rounds import Round, RoundSetup, play_rounds
+from competitor.players import BasicPlayer, DreamerPlayer
+from competitor.screen import Count
+from dreamer.agent import Dreamer
+from dreamer.fast import plainly
+
+Array = NDArray[np.float32]
+Arrays = dict[str, Array]
+Run = Callable[[Array, NDArray[np.bool_], Arrays], Arrays]
+"""obs (batch, obs), is_first (batch,) and a state -> the next state, whose `action` (batch, action) is the answer."""
+EXAMPLE_ROWS = 2
+"""Of the batch that is traced; its size stays free."""
+CLOSE = 1e-3
+"""Actions lie in [-1, 1], and other orders of adding up give differences of some 1e-5."""
+SEED = 1
+
+
+class Step(nn.Module):
+    """What is exported: `Dreamer.play_together` without chance, its state a list of tensors in the order of `keys`."""
+
+    def __init__(self, agent: Dreamer) -> None:
+        super().__init__()
+        self.agent = agent.on_cpu()
+        self.keys = list(agent.initial_state(1))
+
+    def forward(self, obs: Tensor, is_first: Tensor, state: list[Tensor]) -> list[Tensor]:
+        """The next state, see `Run`."""
+        after, _ = self.agent.play_together(dict(zip(self.keys, state, strict=True)), obs, is_first, None)
+        return [after[key] for key in self.keys]
+
+    def example(self) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Arguments of `forward` to trace it with."""
+        state = self.agent.initial_state(EXAMPLE_ROWS)
+        obs = torch.zeros(EXAMPLE_ROWS, self.agent.obs_size)
+        return obs, torch.zeros(EXAMPLE_ROWS, dtype=torch.bool), list(state.values())
+
+    def free_sizes(self) -> tuple[dict[int, object], dict[int, object], list[dict[int, object]]]:
+        """The number of rows is free in every argument of `forward`."""
+        rows: dict[int, object] = {0: torch.export.Dim("rows")}
+        return rows, rows, [rows] * len(self.keys)
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Within it the modules run as written, and torch's warnings about its own inner parts are not shown."""
+    with plainly(), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far the actions of an exported step lie from the agent's. differing: steps further away than CLOSE."""
+
+    rounds: int
+    steps: int
+    largest: float
+    differing: int
+
+
+def play_to_compare(agent: Dreamer, rounds: int, on_round: Count) -> list[Round]:
+    """Whole rounds of the agent against the strong opponent."""
+    done: list[Round] = []
+    setups = [RoundSetup(one_starting=number % 2 == 0, seed=SEED + number // 2) for number in range(rounds)]
+    keep_mode = agent.action_size == 4
+    player, opponent = DreamerPlayer(agent, "agent"), BasicPlayer(weak=False, keep_mode=keep_mode)
+    for played in play_rounds(player, opponent, setups, rinks=min(rounds, 8), keep_mode=keep_mode):
+        done.append(played)
+        on_round(len(done), rounds)
+    return done
+
+
+def compare(run: Run, agent: Dreamer, rounds: list[Round]) -> Comparison:
+    """Let the exported step live through the rounds, with a state of its own, and compare what it answers."""
+    distances = []
+    for played in rounds:
+        state = {key: table.numpy() for key, table in agent.initial_state(1).items()}
+        for step in range(played.steps):
+            state = run(played.obs[0, step : step + 1], np.array([step == 0]), state)
+            distances.append(float(np.abs(state["action"][0] - played.actions[0, step, : agent.action_size]).max()))
+    far = sum(not distance <= CLOSE for distance in distances)
+    return Comparison(len(rounds), len(distances), max(distances), far)
