@@ -13,7 +13,7 @@ import cli
 ROOT = Path(cli.__file__).parent
 FLOORS = (
     {"population"},
-    {"arena", "daemon", "inspect", "sparring", "train"},
+    {"arena", "daemon", "export", "inspect", "sparring", "train"},
     {"engine", "evaluate", "viewer", "wire"},
     {"play"},
     {"players"},
