@@ -44,6 +44,8 @@ def test_examples_have_known_options(example: str) -> None:
     name, *arguments = shlex.split(example.split(" #")[0])
     command = cli.cli.commands[name]
     while isinstance(command, click.Group):
+        if command.invoke_without_command and arguments[0] not in command.commands:
+            break  # `arena --user me`
         name = arguments.pop(0) if arguments[0] in command.commands else "run"  # `league DIR`
         command = command.commands[name]
     context = click.Context(command, info_name=name)
