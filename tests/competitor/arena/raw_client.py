@@ -52,11 +52,19 @@ class Played:
 class RawClient:
     """Plays as many matches as asked for over one connection, then says that it is not ready and closes."""
 
-    def __init__(self, port: int, token: str, *, act: Act = towards_the_puck, version: int = 1) -> None:
+    def __init__(
+        self,
+        port: int,
+        token: str,
+        *,
+        act: Act = towards_the_puck,
+        version: int = 1,
+        heard: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.messages: list[str] = []
         self.errors: list[str] = []
         self.matches: list[Played] = []
-        self._port, self._token, self._act, self._version = port, token, act, version
+        self._port, self._token, self._act, self._version, self._heard = port, token, act, version, heard
 
     def play(self, matches: int) -> list[Played]:
         """The matches that the server let it finish; fewer when the server closes the connection."""
@@ -91,6 +99,7 @@ class RawClient:
         else:
             assert command in ("Message", "Error"), command
             (self.errors if command == "Error" else self.messages).append(box["msg"].decode())
+            self._heard(box["msg"].decode())
         return {}
 
 

@@ -16,6 +16,7 @@ from tests.browser import PHONE, browser, opened_page, wait_until, width_of
 from tests.competitor.arena.raw_client import RawClient, towards_the_puck
 
 __all__ = ["browser"]
+pytestmark = pytest.mark.slow
 LONGEST_NAME = "W" * 32
 CUT = """[...document.querySelectorAll("section, table, td, th")].filter(e => e.scrollWidth > e.clientWidth + 1)
     .map(e => e.outerHTML)"""
