@@ -6,7 +6,9 @@ a full disk, costs nobody an hour.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from dreamer.files import atomic_write_text
 PROBE_BYTES = 4096
 """A block of the disk: what a full one refuses."""
 MOST_ROUNDS = 10_000_000
+MOST_MINUTES = 1e7  # as in the settings: nineteen years
 MOST_SEED = 2**31 - 1
 """As in the settings: the random numbers of NumPy and torch take it, with room for seeds derived from it."""
 
@@ -108,6 +111,27 @@ class ResultFolder(click.Path):
         path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
         check_place(path / "round", shown=path)
         return path
+
+
+class Minutes(click.FloatRange):
+    """Minutes from 0 (or, if is_open, above 0) to ten million; NaN, which no comparison refuses, is none."""
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        super().__init__(min=0, max=MOST_MINUTES, min_open=is_open)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; fails outside of the range."""
+        minutes = float(super().convert(value, param, ctx))  # type: ignore[arg-type]
+        if math.isnan(minutes):
+            self.fail(f"{value!r} is not a number of minutes", param, ctx)
+        return minutes
+
+
+def plain_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """For an option that names a run: fails for what is no name of a folder below `runs`."""
+    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name)):
+        raise click.BadParameter(f"{name!r} is not a plain name: the run becomes the folder NAME in runs/")
+    return name
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)

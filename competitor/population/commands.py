@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, BusyError, ConfigError, PackageError, missing_extra
-from competitor.options import CONFIG, FOLDER, JSON, ROUNDS, SET, also_written
+from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Minutes, also_written
 from competitor.screen import counter, print_line
 from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ALWAYS = ("training.minutes=0", f"training.environment_steps={10**15}")
 """The population's clock ends a turn, nothing else."""
-MINUTES = click.FloatRange(min=0, min_open=True, max=1e6)
 
 
 class _RunUnlessNamed(click.Group):
@@ -61,9 +60,21 @@ def league() -> None:
     type=click.IntRange(1, 1024),
     help="Trainings at once; one of them is the main agent's.  [default: the processor's cores]",
 )
-@click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
-@click.option("--turn", type=MINUTES, default=15.0, show_default=True, help="Minutes that a learner trains at a time.")
-@click.option("--life", type=MINUTES, default=120.0, show_default=True, help="Minutes until an exploiter begins again.")
+@click.option("--minutes", type=Minutes(), default=0.0, help="Stop after so many minutes.")
+@click.option(
+    "--turn",
+    type=Minutes(is_open=True),
+    default=15.0,
+    show_default=True,
+    help="Minutes that a learner trains at a time.",
+)
+@click.option(
+    "--life",
+    type=Minutes(is_open=True),
+    default=120.0,
+    show_default=True,
+    help="Minutes until an exploiter begins again.",
+)
 @click.option("--rounds", type=ROUNDS, default=100, show_default=True, help="Rounds of an exploiter's examination.")
 @click.option("--ray", metavar="ADDRESS", help="Train on this Ray cluster; local: one of this machine alone.")
 def run(
@@ -207,9 +218,11 @@ def _card(directory: Path, book: Book) -> dict[str, Any]:
 
 @league.command("exploit")
 @click.argument("checkpoint")
-@click.option("--minutes", type=MINUTES, default=30.0, show_default=True, help="Of one core, to learn in.")
+@click.option(
+    "--minutes", type=Minutes(is_open=True), default=30.0, show_default=True, help="Of one core, to learn in."
+)
 @click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Rounds that measure it at the end.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of all its chance.")
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), default=1, show_default=True, help="Of all its chance.")
 @JSON
 @click.option("--card", "on_card", is_flag=True, help="Write the result on CHECKPOINT's card.")
 def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: Path | None, on_card: bool) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, PackageError, missing_extra
-from competitor.options import FILE, FOLDER
+from competitor.options import FILE, FOLDER, MOST_ROUNDS, MOST_SEED, Minutes, ResultFolder, plain_name
 
 if TYPE_CHECKING:
     from competitor.sparring.learner import Learner
@@ -36,10 +36,10 @@ def sparring() -> None:
 @click.argument("recipe", required=False)
 @RECIPES
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe: reward.goal=5, ...")
-@click.option("--run", "name", help="Name of the run in runs/sparring/.  [default: the recipe's]")
+@click.option("--run", "name", callback=plain_name, help="Name of the run in runs/sparring/.  [default: the recipe's]")
 @click.option("--resume", type=FOLDER, metavar="RUN", help="Continue this run.")
 @click.option("--begin-from", type=FOLDER, metavar="RUN", help="Begin with the weights of this run.")
-@click.option("--minutes", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
+@click.option("--minutes", type=Minutes(), default=0.0, help="Stop after so many minutes.")
 def train(
     recipe: str | None,
     file: Path | None,
@@ -131,9 +131,11 @@ def show_recipes(file: Path | None) -> None:
 @sparring.command("export")
 @click.argument("run_path", metavar="RUN", type=FOLDER)
 @click.option("--policy", type=click.Choice(["best", "latest"]), default="best", show_default=True)
-@click.option("--to", type=FOLDER, default=Path("checkpoints/sparring"), show_default=True, help="Where to.")
-@click.option("--rounds", type=click.IntRange(min=2), default=200, show_default=True, help="Rounds per opponent.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the rounds.")
+@click.option("--to", type=ResultFolder(), default=Path("checkpoints/sparring"), show_default=True, help="Where to.")
+@click.option(
+    "--rounds", type=click.IntRange(2, MOST_ROUNDS), default=200, show_default=True, help="Rounds per opponent."
+)
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), default=1, show_default=True, help="Seed of the rounds.")
 def export(run_path: Path, policy: str, to: Path, rounds: int, seed: int) -> None:
     """Measure what a RUN has learned and write it as a partner, weights and card.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from competitor.evaluate.evaluation import paired_schedule
 from competitor.evaluate.results import Meeting, Outcome
+from competitor.options import written
 from competitor.play.rounds import Round, play_rounds
 from competitor.play.style import style_of
 from competitor.players import Player, make_player
@@ -48,7 +49,7 @@ def export(
 ) -> tuple[Path, PartnerCard]:
     """Measure the policy `which` (best or latest) of a run and write it with its card into the folder `to`.
 
-    Raises CheckpointError when the run has no such policy yet, OSError when it cannot be written.
+    Raises CheckpointError when the run has no such policy yet, StorageError when it cannot be written.
     """
     policy, card = read_partner(run.path / f"{which}.safetensors")
     player = SparringPlayer(policy, run.name, repeat=card.repeat)
@@ -56,5 +57,6 @@ def export(
     made = {**card.made, "recipe": run.recipe.model_dump(exclude={"style", "held_out"})}
     whole = card.model_copy(update={"made": made, "results": results, "plays": plays})
     path = to / f"{run.name}.safetensors"
-    write_partner(path, policy, whole)
+    with written(path):
+        write_partner(path, policy, whole)
     return path, whole

@@ -32,9 +32,9 @@ class Recipe(BaseModel):
     discount: float = Field(gt=0.0, lt=1.0)
     repeat: int = Field(ge=1, le=25)
     steps: int = Field(ge=1, le=50)
-    frames_per_update: int = Field(ge=1)
-    updates: int = Field(ge=1)
-    rinks: int = Field(ge=1)
+    frames_per_update: int = Field(ge=1, le=10**6)
+    updates: int = Field(ge=1, le=10**12)
+    rinks: int = Field(ge=1, le=4096)
     begins_from: str
     opponents: dict[str, Share]
     reward: Reward
@@ -106,10 +106,12 @@ def _tables(file: Path | None) -> dict[str, dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -119,7 +121,7 @@ def _parsed(change: str) -> dict[str, Any]:
     for text in (value.strip(), f'"{value.strip()}"') if equals else ():
         try:
             return tomllib.loads(f"{key.strip()} = {text}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             continue
     raise ConfigError(f"--set {change}: expected key=value, for example discount=0.98 or reward.goal=5.0")
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from competitor.errors import ResumeError
+from competitor.options import written
 from competitor.sparring.recipes import Recipe, read_recipe
 from dreamer.files import atomic_write_text, sync_directory
 
+SAVE = re.compile(r"[1-9]\d{0,8}")
 PROGRESS, EXAMINATIONS = "progress.jsonl", "examinations.jsonl"
 
 
@@ -74,29 +77,35 @@ class Run:
 
     def log(self, file: str, line: dict[str, Any]) -> None:
         """Add a line of JSON to one of the run's logs."""
-        with (self.path / file).open("a", encoding="utf-8") as log:
+        with written(self.path / file), (self.path / file).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
     def current_save(self) -> Path | None:
-        """The directory of the last whole save, or None. Raises ResumeError when it is gone."""
+        """The directory of the last whole save, or None. Raises ResumeError when it is gone, or unknown."""
         pointer = self.path / "saves" / "current"
         if not pointer.is_file():
             return None
-        save = pointer.with_name(pointer.read_text(encoding="utf-8").strip())
-        if not save.is_dir():
-            raise ResumeError(f"{pointer} names the save {save.name}, which is not there: the run has been damaged")
-        return save
+        name = pointer.read_bytes().decode("ascii", "replace").strip()
+        if not SAVE.fullmatch(name):
+            raise ResumeError(f"{pointer} does not hold the number of a save: the run has been damaged")
+        if not pointer.with_name(name).is_dir():
+            raise ResumeError(f"{pointer} names the save {name}, which is not there: the run has been damaged")
+        return pointer.with_name(name)
 
     @contextmanager
     def new_save(self) -> Iterator[Path]:
-        """A directory to fill; at the end of the block it becomes the current save and the others go."""
+        """A directory to fill; at the end of the block it becomes the current save and the other saves go.
+
+        Raises StorageError when it cannot be written, ResumeError like `current_save`.
+        """
         before = self.current_save()
         save = self.path / "saves" / str(int(before.name) + 1 if before else 1)
-        shutil.rmtree(save, ignore_errors=True)
-        save.mkdir(parents=True)
-        yield save
-        sync_directory(save)
-        atomic_write_text(save.with_name("current"), save.name)
-        for other in save.parent.iterdir():
-            if other.is_dir() and other != save:
+        with written(save):
+            shutil.rmtree(save, ignore_errors=True)
+            save.mkdir(parents=True)
+            yield save
+            sync_directory(save)
+            atomic_write_text(save.with_name("current"), save.name)
+        for other in save.parent.iterdir():  # whatever has another name is not ours
+            if SAVE.fullmatch(other.name) and other != save:
                 shutil.rmtree(other, ignore_errors=True)

@@ -227,7 +227,7 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write everything that going on needs, whole or not at all. Raises OSError."""
+        """Write everything that going on needs, whole or not at all. Raises StorageError."""
         book = {
             "frames": self.frames,
             "rounds": self.rounds,

@@ -18,8 +18,10 @@ from competitor.options import (
     MOST_SEED,
     SEED,
     SET,
+    Minutes,
     ResultFile,
     also_written,
+    plain_name,
     written,
 )
 from competitor.screen import print_line
@@ -29,12 +31,6 @@ if TYPE_CHECKING:
     from competitor.train.selfplay import Trainer
 
 RUNS = Path("runs")
-
-
-def _plain_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name)):
-        raise click.BadParameter(f"{name!r} is not a plain name: the run becomes the folder NAME in {RUNS}/")
-    return name
 
 
 def _seed_list(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:
@@ -52,11 +48,11 @@ def _seed_list(context: click.Context, parameter: click.Parameter, text: str | N
 @click.option("--seeds", callback=_seed_list, metavar="1,2,3", help="A run for each seed, one after another.")
 @ENGINE
 @click.option(
-    "--run", "name", callback=_plain_name, help="Name of the new run in runs/.  [default: date, time and preset]"
+    "--run", "name", callback=plain_name, help="Name of the new run in runs/.  [default: date, time and preset]"
 )
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
 @click.option("--start-from", metavar="CHECKPOINT", help="Begin the new run with these weights, without a prelude.")
-@click.option("--minutes", type=click.FloatRange(min=0), help="Stop after so many minutes.")
+@click.option("--minutes", type=Minutes(), help="Stop after so many minutes.")
 @click.option("--replay", "records", multiple=True, type=FOLDER, help="Learn from the rounds recorded here too.")
 @click.option("--logger", type=click.Choice(["tensorboard", "wandb"]), help="wandb: Weights & Biases gets it too.")
 def train(

@@ -119,7 +119,14 @@ def test_mistakes_are_one_line(fails: Fails, tmp_path: Path, monkeypatch: pytest
     Path("mine").mkdir()
     Path("mine/notes.txt").touch()
     assert "is not empty and holds no population" in fails(3, "league", "mine")
-    assert cli.run(["league", "pool", "--turn", "0"]) == 2
+    for option, value in (
+        ("--turn", "0"),
+        ("--turn", "nan"),
+        ("--life", "1e999"),
+        ("--minutes", "nan"),
+        ("--workers", "0"),
+    ):
+        assert cli.run(["league", "pool", option, value]) == 2
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sbx") is not None, reason="sbx-rl is installed here")

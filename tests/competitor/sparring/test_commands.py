@@ -45,6 +45,28 @@ def test_contradictions_are_usage_errors(arguments: list[str], code: int, said: 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "striker", "--run", "../../x"],
+        ["train", "striker", "--run", ""],
+        ["train", "striker", "--minutes", "nan"],
+        ["train", "striker", "--minutes", "inf"],
+        ["export", "runs/x", "--rounds", "99999999999999999999"],
+        ["export", "runs/x", "--seed", "18446744073709551616"],
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(arguments: list[str], capsys: Captured) -> None:
+    assert cli.run(["sparring", *arguments]) == 2
+    assert arguments[-2] in capsys.readouterr().err and not list(Path().iterdir())
+
+
+def test_the_place_of_an_export_is_tried_before_the_rounds(capsys: Captured) -> None:
+    Path("taken").touch()
+    assert cli.run(["sparring", "export", "runs/x", "--to", "taken/partners"]) == 7
+    assert "taken/partners cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(importlib.util.find_spec("sbx") is not None, reason="sbx-rl is installed here")
 def test_without_sbx_training_says_what_to_install(capsys: Captured) -> None:
     assert cli.run(["sparring", "train", "striker"]) == 18

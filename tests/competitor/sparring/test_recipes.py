@@ -63,6 +63,8 @@ def test_a_users_table_may_add_a_recipe(tmp_path: Path) -> None:
     [
         ("discount=2", "discount: .*less than 1"),
         ("seed=-1", "seed: "),
+        ("rinks=100000000", "rinks: .*less than or equal to 4096"),
+        (f"seed={'[' * 9000}", "expected key=value|seed: "),
         ("algorithm=DQN", "algorithm: "),
         ("colour=red", "colour: Extra inputs"),
         ("reward.gaol=1", "reward.gaol: Extra inputs"),
@@ -77,6 +79,15 @@ def test_a_wrong_change_is_one_line_that_names_it(change: str, said: str) -> Non
     with pytest.raises(ConfigError, match=said) as caught:
         load_recipe("striker", changes=[change, *(["opponents.strong=0"] if "pool" in change else [])])
     assert "\n" not in str(caught.value)
+
+
+def test_a_users_table_may_begin_with_a_byte_order_mark_and_may_not_be_nested_without_end(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_bytes(b'\xef\xbb\xbf[mine]\nstyle = "my own"\nalgorithm = "SAC"\nseed = 99\n')
+    assert "mine" in recipe_names(mine)
+    mine.write_text("a = " + "[" * 60_000)
+    with pytest.raises(ConfigError, match="mine.toml is not valid TOML: it is nested too deeply"):
+        recipe_names(mine)
 
 
 def test_an_unknown_recipe_is_answered_with_those_there_are(tmp_path: Path) -> None:

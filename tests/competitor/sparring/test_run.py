@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from competitor.errors import ResumeError
+from competitor.errors import ResumeError, StorageError
 from competitor.sparring.recipes import load_recipe
 from competitor.sparring.run import Run
 
@@ -34,7 +34,7 @@ def test_a_new_save_takes_the_place_of_the_old_one(run: Run) -> None:
 def test_a_save_that_fails_in_the_middle_leaves_the_one_before(run: Run) -> None:
     with run.new_save() as save:
         (save / "book").write_text("one")
-    with pytest.raises(OSError, match="full"), run.new_save() as save:
+    with pytest.raises(StorageError, match="saves/2 cannot be written: full"), run.new_save() as save:
         (save / "book").write_text("tw")
         raise OSError("full")
     current = run.current_save()
@@ -64,6 +64,20 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="is not a sparring partner's run"):
         Run.open(tmp_path / "nothing")
     (run.path / "saves").mkdir()
-    (run.path / "saves" / "current").write_text("7")
-    with pytest.raises(ResumeError, match="which is not there"):
-        run.current_save()
+    for content, said in (
+        (b"7", "names the save 7, which is not there"),
+        *((damaged, "does not hold the number of a save") for damaged in (b"", b"\xff\x00", b"../1", b"07", b"1" * 99)),
+    ):
+        (run.path / "saves" / "current").write_bytes(content)
+        with pytest.raises(ResumeError, match=said):
+            run.current_save()
+
+
+def test_only_saves_of_its_own_are_removed(run: Run) -> None:
+    foreign = [run.path / "saves" / name for name in (".ipynb_checkpoints", "1.bak", "01", "old")]
+    for folder in foreign:
+        folder.mkdir(parents=True)
+    for _ in range(2):
+        with run.new_save() as save:
+            (save / "book").touch()
+    assert {path.name for path in (run.path / "saves").iterdir()} == {"2", "current", *(path.name for path in foreign)}
