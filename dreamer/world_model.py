@@ -173,18 +173,21 @@ class WorldModel(nn.Module):
         ``model.observed`` of overshooting.
         """
         posteriors, priors = self.observe_sequence(batch["obs"], batch["action"], batch["is_first"], context, generator)
-        seen = features(posteriors)
         kl_loss, kl = self.dynamics.kl_loss(posteriors, priors)
-        losses = {
-            "recon": self._reconstruction_loss(posteriors, batch).mean(),
-            "reward": self.reward_head.loss(self.reward_head(seen), batch["reward"]).mean(),
-            "continue": self._continue_loss(seen, batch["is_terminal"]).mean(),
-            "kl": kl_loss.mean(),
-        }
+        losses = self.head_losses(posteriors, batch) | {"kl": kl_loss.mean()}
         if self.dynamics.observed_size and self.config.loss.overshooting:
             losses["overshooting"] = self._overshooting_loss(posteriors, batch, generator)
         metrics = {f"loss/{key}": value.detach() for key, value in losses.items()} | {"kl": kl.mean()}
         return torch.stack(list(losses.values())).sum(), posteriors, metrics
+
+    def head_losses(self, posteriors: State, batch: Batch) -> dict[str, Tensor]:
+        """What is asked of the states (time, batch, ...) of a batch: scalars by name. A new head adds its own here."""
+        seen = features(posteriors)
+        return {
+            "recon": self._reconstruction_loss(posteriors, batch).mean(),
+            "reward": self.reward_head.loss(self.reward_head(seen), batch["reward"]).mean(),
+            "continue": self._continue_loss(seen, batch["is_terminal"]).mean(),
+        }
 
     def get_start_states(self, posteriors: State, batch: Batch, count: int, generator: Generator) -> State:
         """``count`` posterior states (count, ...) from which the dream starts, without gradients.
