@@ -40,7 +40,7 @@ def watch(target: Path, agent: str | None, export: Path | None, host: str, port:
     from competitor.screen import counter
     from competitor.system import use_threads
     from competitor.viewer.playlist import open_playlist
-    from competitor.viewer.watch import watch_app, write_html
+    from competitor.viewer.watch_page import watch_app, write_html
     from competitor.viewer.web import new_token, serve
 
     use_threads(1)
@@ -105,8 +105,8 @@ def play(
     from competitor.players.sparring import PREFIX, partner_names
     from competitor.screen import counter
     from competitor.system import sole_writer, use_threads
-    from competitor.viewer.game import RoundKeeper
-    from competitor.viewer.play import Table, play_app
+    from competitor.viewer.human_game import RoundKeeper
+    from competitor.viewer.play_page import PlaySetup, play_app
     from competitor.viewer.web import new_token, serve
 
     use_threads(1)
@@ -122,5 +122,5 @@ def play(
         folder.mkdir(parents=True, exist_ok=True)
     with sole_writer(folder, f"the folder {folder}"):
         token = new_token()
-        table = Table(opponents, loaded, RoundKeeper(folder, name), name, chance)
-        serve(play_app(table, token), token, host, port, browser=not no_browser, say=print_line)
+        setup = PlaySetup(opponents, loaded, RoundKeeper(folder, name), name, chance)
+        serve(play_app(setup, token), token, host, port, browser=not no_browser, say=print_line)

@@ -1,5 +1,5 @@
 /* The page of `play`: what is pressed, pointed at or steered becomes an action, at once and with every step that the
-   server sends; competitor/viewer/play.py says what goes over the WebSocket. */
+   server sends; competitor/viewer/play_page.py says what goes over the WebSocket. */
 
 "use strict";
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from competitor.errors import PlayerError
-from competitor.viewer.game import RoundKeeper
-from competitor.viewer.play import Session, Table
+from competitor.viewer.human_game import RoundKeeper
+from competitor.viewer.play_page import PlayPage, PlaySetup
 from tests.browser import TIMEOUT_S
 
 SEED = 5
@@ -65,7 +65,7 @@ class Steps:
 
 
 class Stage:
-    """A table whose steps, and what is heard from the page, are in the test's hands."""
+    """A setup whose steps, and what is heard from the page, are in the test's hands."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paces: list[Steps] = []
@@ -73,16 +73,16 @@ class Stage:
         self._news = threading.Condition()
         players = {"still": Still(), "broken": Broken()}
         keeper, chance = RoundKeeper(folder, "me"), np.random.default_rng(SEED)
-        self.table = Table(["still", "weak", "broken", "nobody"], players, keeper, "me", chance, self._pace)
-        hear = Session.hear
+        self.setup = PlaySetup(["still", "weak", "broken", "nobody"], players, keeper, "me", chance, self._pace)
+        hear = PlayPage.hear
 
-        def listening(session: Session, text: str) -> None:
-            hear(session, text)
+        def listening(games: PlayPage, text: str) -> None:
+            hear(games, text)
             with self._news:
                 self.heard.append(json.loads(text))
                 self._news.notify_all()
 
-        monkeypatch.setattr(Session, "hear", listening)
+        monkeypatch.setattr(PlayPage, "hear", listening)
 
     def _pace(self) -> Steps:
         self.paces.append(Steps())

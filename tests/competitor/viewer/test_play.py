@@ -12,7 +12,7 @@ import pytest
 
 from competitor.play.recording import load_episodes, load_recording, verify_recording
 from competitor.play.rounds import RewardWeights
-from competitor.viewer.play import BREAK_STEPS, play_app
+from competitor.viewer.play_page import BREAK_STEPS, play_app
 from tests.browser import PHONE, browser, opened_page, served, wait_until, width_of
 from tests.competitor.viewer.stage import ACTIONS, GOAL, Stage, stage
 
@@ -22,7 +22,7 @@ __all__ = ["browser", "stage"]
 @contextmanager
 def page_of(browser: Any, stage: Stage, **settings: Any) -> Iterator[tuple[Any, Callable[..., None]]]:
     """The page of a game that has begun, and a function that lets it go on for so many steps."""
-    with served(play_app(stage.table, "secret")) as (address, loop), opened_page(browser, **settings) as page:
+    with served(play_app(stage.setup, "secret")) as (address, loop), opened_page(browser, **settings) as page:
         page.goto(f"{address}/?token=secret")
         page.get_by_text("press space to start").wait_for()
         wait_until(page, "viewer.match.names[0] === 'me'")

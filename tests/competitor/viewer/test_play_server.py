@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
-from competitor.viewer.game import HumanGame, RoundKeeper
-from competitor.viewer.play import Metronome, Session, Table, play_app
+from competitor.viewer.human_game import HumanGame, RoundKeeper
+from competitor.viewer.play_page import ClockPace, PlayPage, PlaySetup, play_app
 from tests.browser import TIMEOUT_S, served
 from tests.competitor.viewer.stage import ACTIONS, GOAL, SEED, Stage, Still, stage
 
@@ -38,7 +38,7 @@ def asked(address: str, said: list[Any], *, token: str = "secret", origin: str |
 
 
 def test_only_the_printed_address_may_play(stage: Stage) -> None:
-    with served(play_app(stage.table, "secret")) as (address, _):
+    with served(play_app(stage.setup, "secret")) as (address, _):
         for refused in ({"token": "guess"}, {"origin": "http://evil.example"}, {"origin": "null"}):
             with pytest.raises(WSServerHandshakeError, match="403"):
                 asked(address, [], **refused)
@@ -62,7 +62,7 @@ def test_what_is_no_message_is_answered_with_a_line(stage: Stage) -> None:
         '{"opponent": "os:system"}',
         '{"more": 1}',
     )
-    with served(play_app(stage.table, "secret")) as (address, _):
+    with served(play_app(stage.setup, "secret")) as (address, _):
         heard = asked(address, list(wrong))
     assert heard.count({"error": "a message that is not understood"}) == len(wrong)
 
@@ -75,7 +75,7 @@ def test_who_comes_later_plays_on(stage: Stage) -> None:
                 told = [await first.receive_json(), (await first.receive()).type]
                 return [*told, "welcome" in await second.receive_json()]
 
-    with served(play_app(stage.table, "secret")) as (address, _):
+    with served(play_app(stage.setup, "secret")) as (address, _):
         told = asyncio.run(asyncio.wait_for(talk(address), TIMEOUT_S))
     assert told == [{"error": "the game is played in another window now"}, WSMsgType.CLOSE, True]
 
@@ -93,11 +93,11 @@ def test_a_disk_that_refuses_ends_no_game(tmp_path: Path) -> None:
         async def at_once(step_s: float) -> None: ...
 
         keeper = RoundKeeper(tmp_path / "file", "me")
-        table = Table(["still"], {"still": Still()}, keeper, "me", np.random.default_rng(SEED), lambda: at_once)
-        session = Session(table, send)
-        session.hear('{"paused": false}')
+        setup = PlaySetup(["still"], {"still": Still()}, keeper, "me", np.random.default_rng(SEED), lambda: at_once)
+        games = PlayPage(setup, send)
+        games.hear('{"paused": false}')
         with pytest.raises(asyncio.CancelledError):
-            await session.run()
+            await games.run()
 
     asyncio.run(play())
     (error,) = (one["error"] for one in said if "error" in one)
@@ -118,7 +118,7 @@ def test_directions_are_those_of_the_screen_on_both_sides(side: int, seed: int, 
     assert game.begin()["names"] == (("me", "still") if side == 0 else ("still", "me"))
 
 
-def test_a_metronome_keeps_time_and_does_not_hurry_after_a_pause() -> None:
+def test_the_clock_keeps_time_and_does_not_hurry_after_a_pause() -> None:
     now, waits = [100.0], []
 
     async def sleep(seconds: float) -> None:
@@ -126,7 +126,7 @@ def test_a_metronome_keeps_time_and_does_not_hurry_after_a_pause() -> None:
         now[0] += seconds
 
     async def beat() -> None:
-        pace = Metronome(lambda: now[0], sleep)
+        pace = ClockPace(lambda: now[0], sleep)
         for busy in (0.0, 0.0, 0.005, 0.03, 0.001, 3.0, 0.0):
             now[0] += busy
             await pace(0.02)

@@ -20,7 +20,7 @@ from competitor.viewer.frames import frames_of
 from competitor.viewer.match_json import match_json
 from competitor.viewer.mind import Mind
 from competitor.viewer.playlist import Playlist, open_playlist
-from competitor.viewer.watch import watch_app, write_html
+from competitor.viewer.watch_page import watch_app, write_html
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from tests.browser import PHONE, browser, opened_page, served, wait_until, width_of

@@ -36,7 +36,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlayedStep:
     """What a step brought: for the viewer's push, and the round if it ended with it."""
 
     push: Json
@@ -68,7 +68,7 @@ class HumanGame:
         shown = round_json(self._runner.obs[0], (np.zeros((0, 4)), np.zeros((0, 4))), None, self.score)
         return {"names": self._names, "number": self.number, "round": shown}
 
-    def step(self, action: Sequence[float]) -> Step:
+    def step(self, action: Sequence[float]) -> PlayedStep:
         """Play a step. action: push x, push y, turn and shoot, in [-1, 1], as directions on the screen."""
         x, y, turn, shoot = action
         self._person.action = (x, y, turn, shoot) if self.side == 0 else (-x, -y, turn, shoot)
@@ -79,7 +79,7 @@ class HumanGame:
             views, actions = ended.obs[0, -1:], ended.actions[:, -1:]
             self.score = (self.score[0] + (ended.winner == 1), self.score[1] + (ended.winner == -1))
             self.number += 1
-        return Step({"frames": frames_of(views), "actions": rounded(actions)}, ended)
+        return PlayedStep({"frames": frames_of(views), "actions": rounded(actions)}, ended)
 
 
 class RoundKeeper:

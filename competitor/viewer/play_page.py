@@ -30,7 +30,7 @@ from competitor.play.rounds import Round
 from competitor.players import Player, make_player
 from competitor.rink.constants import TIME_STEP
 from competitor.viewer.frames import Json
-from competitor.viewer.game import IDLE, HumanGame, RoundKeeper
+from competitor.viewer.human_game import IDLE, HumanGame, RoundKeeper
 from competitor.viewer.web import Handler, new_app, page
 from dreamer.errors import DreamerError
 
@@ -44,7 +44,7 @@ Pace = Callable[[float], Awaitable[None]]
 Number = Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False)]
 
 
-class Message(BaseModel):
+class PageMessage(BaseModel):
     """What the page says; see the top of this module."""
 
     model_config = ConfigDict(extra="forbid")
@@ -56,7 +56,7 @@ class Message(BaseModel):
     paused: bool | None = None
 
 
-class Metronome:
+class ClockPace:
     """A pace by the clock. What is late is made up for, but after a longer pause nobody has to react twice as fast."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Metronome:
 
 
 @dataclass
-class Table:
+class PlaySetup:
     """What all games of a process have in common. opponents: names of players that the page may choose from.
 
     players: those that are loaded already; chance: of the rounds; pace: makes the pace of a game.
@@ -87,7 +87,7 @@ class Table:
     keeper: RoundKeeper
     person: str
     chance: np.random.Generator
-    pace: Callable[[], Pace] = Metronome
+    pace: Callable[[], Pace] = ClockPace
 
     async def player(self, name: str) -> Player:
         """The player of that name; raises CompetitorError or DreamerError when it cannot be made."""
@@ -97,12 +97,12 @@ class Table:
         return self.players[name]
 
 
-class Session:
+class PlayPage:
     """One page's games: what the page says goes in by `hear`, `run` plays and sends."""
 
-    def __init__(self, table: Table, send: Callable[[Json], Awaitable[None]]) -> None:
-        self._table, self._send, self._pace = table, send, table.pace()
-        self.opponent, self.side, self.speed = table.opponents[0], 0, 1.0
+    def __init__(self, setup: PlaySetup, send: Callable[[Json], Awaitable[None]]) -> None:
+        self._setup, self._send, self._pace = setup, send, setup.pace()
+        self.opponent, self.side, self.speed = setup.opponents[0], 0, 1.0
         self.action: tuple[float, float, float, float] = IDLE
         self._game: HumanGame | None = None
         self._rest = 0
@@ -111,8 +111,8 @@ class Session:
 
     def hear(self, text: str) -> None:
         """Do what the page says; raises ValueError for what is no message."""
-        said = Message.model_validate_json(text)
-        if said.opponent is not None and said.opponent not in self._table.opponents:
+        said = PageMessage.model_validate_json(text)
+        if said.opponent is not None and said.opponent not in self._setup.opponents:
             raise ValueError("unknown opponent")
         if said.opponent is not None or said.side is not None:
             self.opponent = self.opponent if said.opponent is None else said.opponent
@@ -126,9 +126,9 @@ class Session:
 
     async def run(self) -> None:
         """Play until cancelled. What goes wrong is told to the page; another opponent may do better."""
-        table = self._table
-        chosen = {"opponents": table.opponents, "opponent": self.opponent, "side": self.side}
-        await self._send({"welcome": chosen | {"folder": str(table.keeper.folder)}})
+        setup = self._setup
+        chosen = {"opponents": setup.opponents, "opponent": self.opponent, "side": self.side}
+        await self._send({"welcome": chosen | {"folder": str(setup.keeper.folder)}})
         while True:
             try:
                 if self._game is None:
@@ -146,9 +146,9 @@ class Session:
 
     async def _new_game(self) -> None:
         asked = self.opponent, self.side
-        opponent = await self._table.player(self.opponent)
+        opponent = await self._setup.player(self.opponent)
         if asked == (self.opponent, self.side):  # nothing else was chosen in the meantime
-            game = HumanGame(opponent, name=self._table.person, side=self.side, chance=self._table.chance)
+            game = HumanGame(opponent, name=self._setup.person, side=self.side, chance=self._setup.chance)
             self._game, self._rest = game, 0
             await self._send({"begin": game.begin()})
 
@@ -170,21 +170,21 @@ class Session:
 
     async def _keep(self, played: Round) -> None:
         try:
-            path = await asyncio.to_thread(self._table.keeper.keep, played)
+            path = await asyncio.to_thread(self._setup.keeper.keep, played)
             await self._send({"kept": path.name})
         except OSError as error:
             await self._send({"error": f"the round is not kept: {message(error)}"})
 
 
-def play_app(table: Table, token: str) -> web.Application:
+def play_app(setup: PlaySetup, token: str) -> web.Application:
     """The application in which who has the token plays, in the window that was opened last."""
     app = new_app(token)
     app.router.add_get("/", page("play.html"))
-    app.router.add_get("/play", _socket(table))
+    app.router.add_get("/play", _socket(setup))
     return app
 
 
-def _socket(table: Table) -> Handler:
+def _socket(setup: PlaySetup) -> Handler:
     playing: list[web.WebSocketResponse] = []
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -195,22 +195,22 @@ def _socket(table: Table) -> Handler:
             with contextlib.suppress(ConnectionError):
                 await other.send_json({"error": "the game is played in another window now"})
             await other.close()
-        await _attend(socket, table)
+        await _attend(socket, setup)
         return socket
 
     return handle
 
 
-async def _attend(socket: web.WebSocketResponse, table: Table) -> None:
-    session = Session(table, socket.send_json)
-    running = asyncio.ensure_future(session.run())
+async def _attend(socket: web.WebSocketResponse, setup: PlaySetup) -> None:
+    games = PlayPage(setup, socket.send_json)
+    running = asyncio.ensure_future(games.run())
     running.add_done_callback(lambda _: asyncio.ensure_future(socket.close()))
     try:
         async for received in socket:
             if received.type is not WSMsgType.TEXT:
                 continue
             try:
-                session.hear(received.data)
+                games.hear(received.data)
             except (ValidationError, ValueError):
                 await socket.send_json({"error": "a message that is not understood"})
     finally:
