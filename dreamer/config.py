@@ -5,8 +5,10 @@ A ``ClassVar`` or property of a section is what nobody should change; some of th
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
+
+from dreamer.strict import Strict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]  # of a loss, as its values are far from the end of float32
@@ -17,14 +19,13 @@ Width = Annotated[int, Field(ge=1, le=4096)]  # a model of such layers still fit
 Few = Annotated[int, Field(ge=1, le=256)]
 
 
-class Section(BaseModel):
-    """A section of config.toml: immutable; unknown keys, other types, NaN and infinity are errors.
+class Section(Strict):
+    """A section of config.toml.
 
     What was a setting once is read as long as it says what holds today: ``former`` names it, as an attribute of the
     section, and ``gone`` with the value that is left where the code for any other is gone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     former: ClassVar[tuple[str, ...]] = ()
     gone: ClassVar[dict[str, Any]] = {}
 

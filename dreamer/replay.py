@@ -25,6 +25,7 @@ from torch import Tensor
 from dreamer.config import ReplayConfig
 from dreamer.errors import ReplayError
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.strict import Strict
 
 Array = NDArray[np.float32]
 Batch = dict[str, Tensor]
@@ -69,18 +70,14 @@ class Lane:
     mirrored: bool
 
 
-class GeneratorState(BaseModel):
+class GeneratorState(Strict):
     """The state of a NumPy generator as its ``bit_generator.state`` gives it, checked for type and range."""
 
-    class Words(BaseModel):
+    class Words(Strict):
         """PCG64's two numbers of 128 bits."""
-
-        model_config = ConfigDict(strict=True)
 
         state: Annotated[int, Field(ge=0, lt=2**128)]
         inc: Annotated[int, Field(ge=0, lt=2**128)]
-
-    model_config = ConfigDict(strict=True)
 
     bit_generator: Literal["PCG64"]
     state: Words

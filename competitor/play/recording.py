@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, Field
 
 from competitor.errors import RecordingError
 from competitor.play.match_file import is_match_file, read_views
@@ -29,6 +29,7 @@ from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.constants import MOST_STEPS
 from dreamer.files import atomic_write
 from dreamer.replay import Episode
+from dreamer.strict import Strict
 
 ModeName = Literal["NORMAL", "TRAIN_SHOOTING", "TRAIN_DEFENSE"]
 Side = Literal[0, 1]
@@ -39,10 +40,8 @@ KINDS = {"obs": np.float32, "actions": np.float32, "info": np.float64}
 OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
 
 
-class About(BaseModel):
+class About(Strict):
     """What a recording says of its round. side: where `player` played, 0: left. result: +1 when it won."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format_version: int
     player: str

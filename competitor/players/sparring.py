@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -24,11 +24,12 @@ from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, 
 from competitor.rink.constants import OBSERVATION_SIZE
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.strict import Strict
 
 PREFIX = "sparring:"
 
 
-class PartnerCard(BaseModel):
+class PartnerCard(Strict):
     """How a partner is played, how it was made and how it plays.
 
     activation: of the hidden layers. squash: the last layer's numbers pass through tanh, otherwise they are clipped.
@@ -36,8 +37,6 @@ class PartnerCard(BaseModel):
     made: recipe, updates, frames and minutes of its training. results: won, drawn and lost rounds by opponent.
     plays: what `competitor.play.style` measures.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1] = 1
     name: str

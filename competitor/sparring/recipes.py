@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from competitor.errors import ConfigError
 from competitor.sparring.reward import Reward
+from dreamer.strict import Strict
 
 TABLE = Path(__file__).with_name("recipes.toml")
 DEFAULT = "default"
@@ -20,10 +21,8 @@ SELF, POOL = "self", "pool"
 Share = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
-class Recipe(BaseModel):
+class Recipe(Strict):
     """One partner's recipe; recipes.toml says what each setting means."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     style: str = Field(min_length=1)
     held_out: bool

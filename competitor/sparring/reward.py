@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from dreamer.strict import Strict
 
 Array = NDArray[np.float32]
 
 OWN_X, PUCK_X, PUCK_VX, PUCK_VY, OWN_KEEP = 0, 12, 14, 15, 16
 
 
-class Reward(BaseModel):
+class Reward(Strict):
     """Weights of what happens in a frame, summed up to its reward; recipes.toml says what each one weighs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     goal: float
     conceded: float

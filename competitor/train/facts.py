@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from competitor.errors import ResumeError
 from competitor.train.league import Count, Member
 from dreamer.replay import GeneratorState
+from dreamer.strict import Strict
 
 FORMAT = 1
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -41,10 +42,10 @@ class Counters:
     evaluations: Count = 0
 
 
-class Part(BaseModel):
-    """Immutable; nothing is converted from another type."""
+class Part(Strict):
+    """A part of the file; keys of other versions are left out."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 class SavedLeague(Part):
