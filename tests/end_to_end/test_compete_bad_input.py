@@ -24,9 +24,8 @@ from competitor.wire import comprl_commands
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
 
-CHECKPOINT, PLAYER, STORAGE, LOGIN, VERSION, ADDRESS, TOKEN, CERTIFICATE, PORT, UNREACHABLE = (
-    *(4, 5, 7, 11, 12, 13, 14, 15, 16, 17),
-)
+SETTINGS, CHECKPOINT, PLAYER, STORAGE, RECORDING = 3, 4, 5, 7, 10
+LOGIN, VERSION, ADDRESS, TOKEN, CERTIFICATE, PORT, UNREACHABLE = range(11, 18)
 TWICE = ["--set", "compete.attempts=2"]
 
 Fails = Callable[..., str]
@@ -74,35 +73,42 @@ def closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_missing_checkpoint(fails: Fails, elsewhere: Path) -> None:
-    line = fails(CHECKPOINT, "none.safetensors", "--server", "127.0.0.1:1")
-    assert "there is no checkpoint none.safetensors" in line
-    assert list(elsewhere.iterdir()) == []
+HERE = ["--server", "127.0.0.1:1"]
+MISTAKES: dict[str, tuple[int, list[str], str]] = {
+    "scheme": (ADDRESS, ["--server", "http://h"], "begins with http://, which is no tournament protocol"),
+    "port": (ADDRESS, ["--server", "h:port"], "port 'port' is not a whole number"),
+    "empty": (ADDRESS, ["--server", ""], "it has no host name"),
+    "no server": (ADDRESS, [], "no server given: add --server with comprl://HOST:PORT"),
+    "setting": (SETTINGS, [*HERE, "--set", "compete.connections=0"], "compete.connections"),
+    "checkpoint": (CHECKPOINT, ["none.safetensors", *HERE], "there is no checkpoint none.safetensors"),
+    "another game": (PLAYER, ["other.safetensors", *HERE], "was made for 16 observations and 4 actions"),
+    "class": (PLAYER, ["nowhere:Nobody", *HERE], "nowhere"),
+    "token file": (TOKEN, [*HERE, "--token-file", "none"], "the token file none cannot be read"),
+    "records": (STORAGE, [*HERE, "--records", "file/r"], "file/r"),
+    "table": (RECORDING, [*HERE, "--records", "damaged"], "damaged"),
+    "no certificates": (CERTIFICATE, ["--server", "wss://localhost:1", "--ca-file", "file"], "file"),
+    "missing certificates": (CERTIFICATE, ["--server", "wss://localhost:1", "--ca-file", "none.pem"], "none.pem"),
+    "health port": (PORT, [*HERE, "--http", "TAKEN"], "Address already in use; choose another --http PORT"),
+}
+WITH_A_LOG = {"class", "records", "table", "no certificates", "missing certificates", "health port"}
+"""The daemon has begun to write when these are found, unless it is only tried."""
 
 
-def test_checkpoint_for_another_observation(fails: Fails, elsewhere: Path) -> None:
-    agent = Dreamer(load_config(preset="debug").dreamer, 16, 4)
-    save_checkpoint(elsewhere / "other.safetensors", agent, {"preset": "debug"})
-    line = fails(PLAYER, "other.safetensors", "--server", "127.0.0.1:1")
-    assert "other.safetensors was made for 16 observations and 4 actions, the tournament has 18 and 4" in line
-    assert not (elsewhere / "records").exists()
-
-
-@pytest.mark.parametrize(
-    ("server", "words"),
-    [
-        ("http://example.org", "begins with http://, which is no tournament protocol; expected comprl://HOST:PORT"),
-        ("example.org:port", "port 'port' is not a whole number"),
-        ("", "it has no host name"),
-    ],
-)
-def test_bad_address(server: str, words: str, fails: Fails, elsewhere: Path) -> None:
-    assert words in fails(ADDRESS, "--server", server)
-    assert list(elsewhere.iterdir()) == []
-
-
-def test_no_address(fails: Fails) -> None:
-    assert "no server given: add --server with comprl://HOST:PORT" in fails(ADDRESS)
+@pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_are_found_before_the_first_connection(what: str, dry: bool, fails: Fails, elsewhere: Path) -> None:
+    code, arguments, words = MISTAKES[what]
+    (elsewhere / "file").write_text("")
+    (elsewhere / "damaged").mkdir()
+    (elsewhere / "damaged/matches.sqlite3").write_bytes(b"no database " * 99)
+    if "other.safetensors" in arguments:
+        save_checkpoint(elsewhere / "other.safetensors", Dreamer(load_config(preset="debug").dreamer, 16, 4), {})
+    before = sorted(elsewhere.rglob("*"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        asked = [port if argument == "TAKEN" else argument for argument in arguments]
+        assert words in fails(code, *asked, *["--dry-run"] * dry)
+    assert sorted(elsewhere.rglob("*")) == before or (what in WITH_A_LOG and not dry)
 
 
 @pytest.mark.parametrize("token", [None, "", "  "])
@@ -115,10 +121,6 @@ def test_empty_token(token: str | None, fails: Fails, monkeypatch: pytest.Monkey
     assert "set COMPRL_ACCESS_TOKEN" in line
     assert "--token-file FILE" in line
     assert list(elsewhere.iterdir()) == []
-
-
-def test_missing_token_file(fails: Fails) -> None:
-    assert "the token file none cannot be read" in fails(TOKEN, "--server", "127.0.0.1:1", "--token-file", "none")
 
 
 @pytest.mark.parametrize("scheme", ["comprl", "ws"])
@@ -184,18 +186,6 @@ def test_expired_certificate(fails: Fails, authority: trustme.CA, expired_server
     assert "expired" in line
 
 
-def test_missing_certificates(fails: Fails) -> None:
-    line = fails(CERTIFICATE, "--server", "wss://localhost:1", "--ca-file", "none.pem")
-    assert "none.pem" in line
-
-
-def test_port_in_use(fails: Fails) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        line = fails(PORT, "--server", "127.0.0.1:1", "--http", str(port))
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another --http PORT" in line
-
-
 def test_read_only_records(fails: Fails, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read_only(path: object, *arguments: object, **options: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
@@ -247,35 +237,12 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing(
     more = ["--token-file", "ada.txt", "--games", "3", "--http", str(closed_port), "--connections", "2"]
     assert cli.run(["compete", "--server", server, *more, "--dry-run"]) == 0
     out, err = capfd.readouterr()
-    for words in (
-        server,
-        "account ada",
-        "champion (",
-        "2 at once, until 3 matches are finished",
-        f":{closed_port}/hea",
-    ):
-        assert words in out
+    plays = "2 at once, until 3 matches are finished"
+    assert all(words in out for words in (server, "account ada", "champion (", plays, f":{closed_port}/hea"))
     assert "s3cret-t0ken" not in out + err
     assert sorted(elsewhere.rglob("*")) == before
 
 
-def test_a_dry_run_finds_every_mistake(fails: Fails, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (elsewhere / "file").write_text("")
-    (elsewhere / "damaged").mkdir()
-    (elsewhere / "damaged/matches.sqlite3").write_bytes(b"no database " * 99)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        mistakes: list[tuple[int, list[str], str]] = [
-            (ADDRESS, ["--server", "http://h"], "http"),
-            (3, ["--server", "h", "--set", "compete.connections=0"], "compete.connections"),
-            (CHECKPOINT, ["none.safetensors", "--server", "h"], "no checkpoint none"),
-            (PLAYER, ["nowhere:Nobody", "--server", "h"], "nowhere"),
-            (STORAGE, ["--server", "h", "--records", "file/r"], "file/r"),
-            (10, ["--server", "h", "--records", "damaged"], "matches.sqlite3"),
-            (CERTIFICATE, ["--server", "wss://h", "--ca-file", "file"], "file"),
-            (PORT, ["--server", "h", "--http", str(taken.getsockname()[1])], "cannot listen"),
-            (TOKEN, ["--server", "h", "--token-file", "none"], "none"),
-        ]
-        for code, arguments, words in mistakes:
-            assert words in fails(code, *arguments, "--dry-run")
+def test_a_token_that_a_websocket_cannot_send(fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPRL_ACCESS_TOKEN", "s3cret t0ken")
-    fails(TOKEN, "--server", "ws://h", "--dry-run")
+    fails(TOKEN, "--server", "ws://127.0.0.1:1", "--dry-run")

@@ -27,10 +27,9 @@ from competitor.daemon.compete import compete
 from competitor.daemon.database import MatchRow, last_matches
 from competitor.daemon.options import CompeteOptions, Until
 from competitor.daemon.status import observe
-from competitor.errors import LoginError, PlayerError, PortError
+from competitor.errors import LoginError
 from competitor.players import checkpoint_path
 from competitor.wire.address import parse_address
-from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
 from tests.competitor.daemon.shared import wait_until
 
@@ -314,18 +313,3 @@ def test_a_wrong_token_ends_it_at_once_and_stands_in_the_status(scheme: str, at:
     assert (daemon.state, daemon.status.error) == ("dead", str(caught.value))
     assert "wr0ng-t0ken" not in at.log() + daemon.status.error
     assert "LoginError" in at.log()
-
-
-def test_a_checkpoint_for_another_game_is_refused_before_anything_is_written(at: AtArena, tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    agent = Dreamer(load_config(preset="debug").dreamer, 16, 3)
-    save_checkpoint(path, agent, {"preset": "debug"})
-    with pytest.raises(PlayerError, match="was made for 16 observations and 3 actions, the tournament has 18 and 4"):
-        compete(at.options("ws", checkpoint=str(path)))
-    assert not at.records.exists()
-
-
-def test_a_taken_health_port_is_an_error_before_the_weights_are_loaded(at: AtArena) -> None:
-    with pytest.raises(PortError, match="Address already in use"):
-        compete(at.options("ws", http=("127.0.0.1", at.arena.http_port)))
-    assert "connected" not in at.log()
