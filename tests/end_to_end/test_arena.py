@@ -205,12 +205,18 @@ def test_a_client_written_for_the_real_server_plays_unchanged(tmp_path: Path) ->
 
 def test_accounts_beside_a_running_arena(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with arena_process(tmp_path) as arena:
+    Path("key").write_text("of the class\n")
+    with arena_process(tmp_path, "--registration-key-file", "key") as arena:
         assert re.search(
             r"^an account for NAME: .*cli\.py arena --user NAME --accounts-only$", arena.said, re.MULTILINE
         )
         assert cli.run(["arena", "--user", "eve", "--accounts-only"]) == 0
         assert len(RawClient(arena.comprl_port, token_of(tmp_path, "eve")).play(1)) == 1
+        found = re.search(r"^players open accounts themselves: (\S+/register)$", arena.said, re.MULTILINE)
+        assert found is not None
+        with urllib.request.urlopen(found[1], b"name=fay&key=of+the+class", timeout=TIMEOUT_S) as answer:
+            token = answer.read().decode().strip()
+        assert len(RawClient(arena.comprl_port, token).play(1)) == 1 and token not in arena.stop()[1]
 
 
 def test_a_second_arena_in_the_directory_is_refused_and_the_first_one_goes_on(
