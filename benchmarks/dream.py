@@ -94,14 +94,23 @@ def measure(config: Config, arguments: argparse.Namespace, windows: Windows, epi
 def print_table(result: dict[str, Any]) -> None:
     """Errors by body and horizon, then goals and returns."""
     title = f"{result['name']}: {result['updates']} updates, {result['cpu_minutes']:.1f} minutes, seed {result['seed']}"
-    table = Table("median error, units", *[f"h{horizon}" for horizon in HORIZONS], title=title)
-    for body, errors in result["errors"].items():
-        table.add_row(body, *[f"{error:.3f}" for error in errors.values()])
+    table = Table("error, units", *[f"h{horizon}" for horizon in HORIZONS], title=title)
+    for middle, bodies in (("median", result["errors"]), ("mean", result["means"])):
+        for body, errors in bodies.items():
+            table.add_row(f"{body}, {middle}", *[f"{error:.3f}" for error in errors.values()])
+    alone = {horizon: f"{error:.3f}" for horizon, error in result["untouched"].items()}
+    table.add_row("untouched puck, median", *[alone.get(horizon, "") for horizon in HORIZONS])
     console = Console(width=100)
     console.print(table)
     console.print(
         f"goals foreseen {result['goals_seen']:.0%}, false alarms {result['false_alarms']:.1%}, "
         f"return of 15 steps dreamed {result['return_dreamed']:+.3f}, real {result['return_real']:+.3f}"
+    )
+    shots = result["shots"]
+    console.print(
+        f"{shots['shots']} shots in flight, {shots['arriving']:.0%} arrive in the dream; y at the goal line off by "
+        f"{shots['y_median']:.2f} (median) and {shots['y_mean']:.2f} (mean); goals foreseen "
+        f"{shots['goals_seen']:.0%} of {shots['goals']}, false alarms {shots['false_alarms']:.1%}"
     )
 
 

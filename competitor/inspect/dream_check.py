@@ -7,7 +7,7 @@ dreamed, and how often one that does not; whether the dreamed returns are those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from competitor.inspect.physics_check import ShotReport, check_shots, mean, median, share, untouched
+from competitor.rink.constants import MOST_STEPS
 from dreamer.replay import Array, Episode
 from dreamer.sequence_model import State, carried, features, stack
 from dreamer.world_model import WorldModel
 
 CONTEXT = 20
 STRIDE = 10
-HORIZONS = (0, 5, 10, 15, 30)
+HORIZONS = (0, 1, 5, 7, 15, 30)
 GOAL_HORIZON = 15
 REPORTED = (0, GOAL_HORIZON)
 """The horizons that a training reports; it needs to dream no farther."""
@@ -48,13 +50,18 @@ class Windows:
 
 @dataclass(frozen=True)
 class DreamReport:
-    """What `check_dream` found. errors: body -> horizon -> median distance in units."""
+    """What `check_dream` found. errors, means: body -> horizon -> median and mean distance in units."""
 
     errors: dict[str, dict[int, float]]
+    means: dict[str, dict[int, float]]
+    untouched: dict[int, float]
+    """horizon -> median distance of the puck in the windows in which no racket comes near it."""
+    untouched_windows: int
+    shots: ShotReport
     goals_seen: float
     """Of windows in which a goal follows within 15 steps, the share in which the dream expects the end."""
     false_alarms: float
-    """The same share of windows in which none follows."""
+    """The same share of windows whose round goes on for longer."""
     return_dreamed: float
     return_real: float
     """Mean discounted reward of the 15 steps after the context, dreamed with the true actions, and real."""
@@ -110,7 +117,8 @@ def _cut(episode: Episode, start: int, length: int) -> Cut:
     action[ended], reward[ended] = 0.0, 0.0
     if start == 0:
         action[0], reward[0] = 0.0, 0.0
-    return episode.obs[entries], action, reward, len(episode) - start - CONTEXT, episode.terminal
+    goal = episode.terminal and len(episode.action) < MOST_STEPS  # the clock ends a round for good, too
+    return episode.obs[entries], action, reward, len(episode) - start - CONTEXT, goal
 
 
 @torch.no_grad()
@@ -141,13 +149,21 @@ def check_dream(
     generator = torch.Generator().manual_seed(seed)
     states = dream_on(world, windows, generator)
     seen = features(states)
-    going_on = torch.sigmoid(world.continue_head(seen)).squeeze(-1)[1 : GOAL_HORIZON + 1].prod(0)
+    expected = torch.sigmoid(world.continue_head(seen)).squeeze(-1)[1 : GOAL_HORIZON + 1].prod(0) < 0.5
     follows = windows.goal & (windows.steps_left <= GOAL_HORIZON)
     dreamed, real = _returns(world, seen, windows, discount)
+    decoded, came = world.decode(states), windows.obs[CONTEXT - 1 :]
+    distances, judged = body_distances(decoded, windows), slice(GOAL_HORIZON + 1)
+    alone = untouched(came[judged])
+    near_horizons = [horizon for horizon in horizons if horizon <= GOAL_HORIZON]
     return DreamReport(
-        errors=_errors(world.decode(states), windows, horizons),
-        goals_seen=_share(going_on[follows] < 0.5),
-        false_alarms=_share(going_on[~follows] < 0.5),
+        errors={body: _at(of_body, windows, horizons, median) for body, of_body in distances.items()},
+        means={body: _at(of_body, windows, horizons, mean) for body, of_body in distances.items()},
+        untouched=_at(distances["puck"], windows, near_horizons, median, alone),
+        untouched_windows=int(alone.sum()),
+        shots=check_shots(decoded[judged], came[judged], follows, expected),
+        goals_seen=share(expected[follows]),
+        false_alarms=share(expected[windows.steps_left > GOAL_HORIZON]),
         return_dreamed=float(dreamed.mean()),
         return_real=float(real.mean()),
         windows=len(windows.goal),
@@ -155,13 +171,16 @@ def check_dream(
     )
 
 
-def _errors(decoded: Tensor, windows: Windows, horizons: Sequence[int]) -> dict[str, dict[int, float]]:
-    """Median distance of each body at each horizon, over the windows whose round lasts that long."""
-    distances = body_distances(decoded, windows)
-    return {
-        body: {horizon: _median(of_body[horizon][windows.steps_left >= horizon]) for horizon in horizons}
-        for body, of_body in distances.items()
-    }
+def _at(
+    distances: Tensor,
+    windows: Windows,
+    horizons: Sequence[int],
+    middle: Callable[[Tensor], float],
+    chosen: Tensor | None = None,
+) -> dict[int, float]:
+    """horizon -> the middle of distances (1 + dreamed, windows), of the chosen windows whose round lasts so long."""
+    taken = torch.ones_like(windows.goal) if chosen is None else chosen
+    return {horizon: middle(distances[horizon][taken & (windows.steps_left >= horizon)]) for horizon in horizons}
 
 
 def body_distances(decoded: Tensor, windows: Windows) -> dict[str, Tensor]:
@@ -179,11 +198,3 @@ def _returns(world: WorldModel, seen: Tensor, windows: Windows, discount: float)
     discounts = discount ** torch.arange(GOAL_HORIZON)[:, None]
     real = windows.reward[CONTEXT : CONTEXT + GOAL_HORIZON]
     return (discounts * alive * rewards).sum(0), (discounts * real).sum(0)
-
-
-def _median(distances: Tensor) -> float:
-    return float(distances.median()) if len(distances) else float("nan")
-
-
-def _share(flags: Tensor) -> float:
-    return float(flags.float().mean()) if len(flags) else float("nan")

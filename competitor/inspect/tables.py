@@ -16,12 +16,13 @@ ROUNDS_OF = {BASIC: "of basic players", OWN: "of this agent", RECORDED: "views o
 
 
 def print_inspection(inspection: Inspection, console: Console | None = None) -> None:
-    """Print the errors of the dreams, then goals and returns, then critic and drift in a sentence each."""
+    """Print the errors of the dreams, goals and returns, the puck alone, then critic and drift in a sentence each."""
     console = console or make_console()
     print_line(f"How well {inspection.checkpoint} dreams", console, style="bold")
     print_line("", console)
     _print_errors(inspection, console)
     _print_goals(inspection, console)
+    _print_physics(inspection, console)
     print_line(f"critic: {_critic(inspection.critic)}", console)
     print_line(f"late in a round: {_drift(inspection.drift)}", console)
     for note in inspection.notes:
@@ -55,6 +56,23 @@ def _print_goals(inspection: Inspection, console: Console) -> None:
     ]
     columns = ["rounds", "windows", "goals foreseen", "false alarms", "dreamed", "real", "bias"]
     print_table(Table(columns, rows, "Goals, and the return of the next 15 steps"), console)
+
+
+def _print_physics(inspection: Inspection, console: Console) -> None:
+    rows = [
+        [
+            source,
+            f"{report.untouched_windows:,}",
+            *[_number(report.untouched[horizon], ".2f") for horizon in (1, 7, 15)],
+            f"{report.shots.shots:,}",
+            _number(report.shots.y_median, ".2f"),
+            f"{_number(report.shots.goals_seen, '.0%')} of {report.shots.goals}",
+            _number(report.shots.false_alarms, ".1%"),
+        ]
+        for source, report in inspection.dreams.items()
+    ]
+    columns = ["rounds", "untouched", "h1", "h7", "h15", "shots", "y error", "goals foreseen", "false alarms"]
+    print_table(Table(columns, rows, "The puck where no racket comes near, and shots in flight"), console)
 
 
 def _critic(report: CriticReport | None) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from competitor.config import Config
 from competitor.inspect.dream_check import CONTEXT, HORIZONS, Windows, check_dream, cut_windows, dream_on
+from competitor.rink.constants import MOST_STEPS
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode
 
@@ -55,7 +56,20 @@ def test_a_dream_that_decodes_the_truth_has_no_error(
     assert all(error == 0.0 for errors in report.errors.values() for error in errors.values())
     monkeypatch.setattr(agent.world_model, "decode", lambda _: windows.obs[CONTEXT - 1 :] + 3.0)
     report = check_dream(agent.world_model, windows, discount=0.99)
-    assert report.errors["puck"][15] == pytest.approx(3.0 * math.sqrt(2.0))
+    assert report.errors["puck"][15] == report.means["own"][7] == pytest.approx(3.0 * math.sqrt(2.0))
+    assert report.untouched_windows == 0  # all bodies stand at one place
+
+
+def test_a_round_that_the_clock_ends_is_no_goal_and_no_false_alarm(agent: Dreamer) -> None:
+    windows = cut_windows([round_of(MOST_STEPS, terminal=True), round_of(MOST_STEPS - 1, terminal=True)])
+    whole = len(windows.goal) // 2
+    assert not windows.goal[:whole].any() and windows.goal[whole + 1 :].all()
+    with torch.no_grad():
+        agent.world_model.continue_head[-1].weight.zero_()
+        agent.world_model.continue_head[-1].bias.fill_(9.0)
+    quiet = check_dream(agent.world_model, windows, discount=0.99)
+    follows = (windows.goal & (windows.steps_left <= 15)).sum()
+    assert quiet.goal_windows == follows and quiet.false_alarms == 0.0
 
 
 @pytest.mark.parametrize(("bias", "seen"), [(-9.0, 1.0), (9.0, 0.0)])
