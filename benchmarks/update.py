@@ -1,6 +1,7 @@
 """How long one whole update takes, and where the time goes.
 
-    python benchmarks/update.py [--updates 50] [--threads 1,2] [--ways plain,native,overlapped] [--json FILE]
+    python benchmarks/update.py [--updates 50] [--threads 1,2] [--ways plain,native,overlapped] [--set KEY=VALUE]
+                                [--profile] [--json FILE]
 
 Two shapes: the default preset, and the standard unit that other DreamerV3 learners were measured with (16 sequences
 of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, networks of width 256). An update is
@@ -12,14 +13,14 @@ so that a busy machine is as unfair to one as to another.
 
 The share of the peak is the arithmetic of the plain modules' products by the time and the speed of a large product that
 is measured with as many threads. Parts (benchmarks/update_parts.py) are in float32; some are parts of others.
+
+With --profile: where each millisecond of the compiled way goes, see benchmarks/update_profile.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -31,14 +32,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
+from benchmarks.common import report
 from benchmarks.update_parts import parts, peak_gflops, update_gflop
+from benchmarks.update_profile import profile, profile_table
 from competitor.config import load_config
+from competitor.screen import Table
 from dreamer import fast
 from dreamer.agent import Dreamer
 from dreamer.config import DreamerConfig
@@ -135,22 +136,18 @@ def _result(name: str, one: Learning, repeats: int) -> Result:
     }
 
 
-def print_tables(results: list[Result]) -> None:
+def tables(results: list[Result]) -> list[Table]:
     """What an update takes, then its parts: one line per measurement, times in milliseconds."""
     times = {"ms": "median", "ms_min": "least", "ms_max": "most", "cpu_ms": "processor"}
-    wholes = Table("shape", "way", "threads", *times.values(), "per second", "GFLOP", "peak/s", "share", "weights")
+    columns = ["shape", "way", "threads", *times.values(), "per second", "GFLOP", "peak/s", "share", "weights"]
     names = list({name: None for one in results for name in one["parts_ms"]})
-    pieces = Table("shape", "way", "threads", *names)
+    wholes, pieces = [], []
     for one in results:
-        who = (one["shape"], one["way"], str(one["threads"]))
+        who = [one["shape"], one["way"], str(one["threads"])]
         cells = [f"{one[key]:.0f}" for key in times] + [f"{one['updates_per_s']:.1f}", f"{one['gflop']:.1f}"]
-        cells += [f"{one['peak_gflops']:.0f}", f"{one['share_of_peak']:.0%}", f"{one['weights']:,}"]
-        wholes.add_row(*who, *cells)
-        if one["parts_ms"]:
-            pieces.add_row(*who, *[f"{one['parts_ms'][name]:.0f}" for name in names])
-    console = Console(width=150)
-    console.print(wholes)
-    console.print(pieces)
+        wholes.append(who + cells + [f"{one['peak_gflops']:.0f}", f"{one['share_of_peak']:.0%}", f"{one['weights']:,}"])
+        pieces.append(who + [f"{one['parts_ms'][name]:.0f}" for name in names])
+    return [Table(columns, wholes, texts=2), Table(["shape", "way", "threads", *names], pieces, texts=2)]
 
 
 def main() -> None:
@@ -160,20 +157,25 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2", help="of torch, for the plain way")
     parser.add_argument("--ways", default="plain,native,overlapped")
     parser.add_argument("--shapes", default="default preset,standard unit")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
+    parser.add_argument("--profile", action="store_true", help="where the time of the compiled way goes instead")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    default, results = load_config().dreamer, []
-    ways = arguments.ways.split(",")
+    default, shapes = load_config(overrides=arguments.set).dreamer, arguments.shapes.split(",")
+    configs = {shape: default if shape == "default preset" else standard_unit(default) for shape in shapes}
+    about = {"torch": torch.__version__, "settings": arguments.set}
+    if arguments.profile:
+        learning = {shape: Learning(config, "native", 1) for shape, config in configs.items()}
+        found = {shape: profile(one.pipeline.updater, one.replay, STRETCH) for shape, one in learning.items()}
+        report(about | {"profile": found}, arguments.json, *map(profile_table, found.values()))
+        return
+    ways, results = arguments.ways.split(","), []
     for threads in sorted({int(text) for text in arguments.threads.split(",")}):
-        for shape in arguments.shapes.split(","):
-            config = default if shape == "default preset" else standard_unit(default)
+        for shape, config in configs.items():
             updates = arguments.updates if shape == "default preset" else max(1, arguments.updates // 5)
             results += measure(shape, config, updates, ways, threads)
         ways = [way for way in ways if way == "plain"]  # the one that the number of threads changes
-    print_tables(results)
-    if arguments.json:
-        about = {"machine": platform.platform(), "torch": torch.__version__, "results": results}
-        arguments.json.write_text(json.dumps(about, indent=2) + "\n")
+    report(about | {"results": results}, arguments.json, *tables(results))
 
 
 if __name__ == "__main__":

@@ -47,8 +47,12 @@ def update_gflop(updater: Updater, replay: EpisodeBuffer) -> float:
 
 def parts(updater: Updater, replay: EpisodeBuffer, repeats: int) -> dict[str, float]:
     """Median milliseconds of the parts of an update in float32; some are parts of others."""
-    work = _world_parts(updater, replay) | _behavior_parts(updater, replay) | _other_parts(updater, replay)
-    return {name: median_ms(part, repeats)[0] for name, part in work.items()}
+    return {name: median_ms(part, repeats)[0] for name, part in work(updater, replay).items()}
+
+
+def work(updater: Updater, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:
+    """The parts of an update by name, each to be called by itself."""
+    return _world_parts(updater, replay) | _behavior_parts(updater, replay) | _other_parts(updater, replay)
 
 
 def _world_parts(updater: Updater, replay: EpisodeBuffer) -> dict[str, Callable[[], object]]:

@@ -90,6 +90,7 @@ class SequenceModel(nn.Module):
         if config.observed:
             self.next_observation = NextObservation(config, config.hidden + self.latent_size, obs_size, action_size)
         self.fusible = categorical and config.norm == "rms" and config.activation == "silu" and config.unimix > 0
+        self._memory_weights = (*self.input_net.parameters(), *self.cell.parameters())
 
     def _fast(self) -> Any:
         """dreamer.speed where steps take its way, with the same results."""
@@ -230,8 +231,7 @@ class SequenceModel(nn.Module):
         led = [state["z"], state["o"], action] if self.observed_size else [state["z"], action]
         x, fast = torch.cat(led, -1), self._fast()
         if fast:
-            weights = (*self.input_net.parameters(), *self.cell.parameters())
-            h: Tensor = fast.advance(x, state["h"], RMSNorm.EPSILON, weights)
+            h: Tensor = fast.advance(x, state["h"], RMSNorm.EPSILON, self._memory_weights)
         else:
             h = self.cell(self.input_net(x), state["h"])
         return h

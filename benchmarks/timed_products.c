@@ -1,0 +1,25 @@
+/* torch's matrix product with a stopwatch: how much processor time of this thread went into products, and how many
+ * operations they were. What benchmarks/update_profile.py hands to the compiled chains in its place. */
+#include "../dreamer/speed/scalars.h"
+#include <time.h>
+
+typedef const int64_t *whole;
+typedef void (*gemm_t)(const char *, const char *, whole, whole, whole, const float *, const float *, whole,
+                       const float *, whole, const float *, float *, whole);
+
+gemm_t product;
+double seconds, operations;
+
+static double now(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
+    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
+}
+
+void timed_product(const char *kind_a, const char *kind_b, whole m, whole n, whole k, const float *alpha,
+                   const float *a, whole ld_a, const float *b, whole ld_b, const float *beta, float *c, whole ld_c) {
+    double begun = now();
+    product(kind_a, kind_b, m, n, k, alpha, a, ld_a, b, ld_b, beta, c, ld_c);
+    seconds += now() - begun;
+    operations += 2.0 * (double)*m * (double)*n * (double)*k;
+}
