@@ -54,6 +54,7 @@ def export(
     agent, card = load_checkpoint(checkpoint_path(checkpoint))
     step = Step(agent)
     runs = {}
+    click.echo("tracing a step of play takes some seconds", err=True)
     if numpy_path is not None:
         about = {"name": checkpoint, "digest": str(card["sha256"]), "version": code_version()}
         with written(numpy_path):

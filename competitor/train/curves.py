@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from competitor.errors import ConfigError
-from competitor.screen import make_console, plain
+from competitor.screen import make_console, plain, wrapped
 from competitor.train.run_list import number, record
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -45,13 +45,10 @@ def read_curves(paths: Sequence[Path], metric: str, over: str) -> list[Curve]:
     records = {path: record(path) for path in paths}
     curves = []
     for path, lines in records.items():
-        points = [
-            (line["environment_steps"] if over == "steps" else seconds / 60, value)
-            for line in lines
-            if (value := number(line.get(metric))) is not None and (seconds := number(line.get("seconds"))) is not None
-        ]
-        points.sort(key=lambda point: point[0])
-        curves.append(Curve(str(path), [float(x) for x, _ in points], [y for _, y in points]))
+        key, unit = ("environment_steps", 1.0) if over == "steps" else ("seconds", 60.0)
+        read = ((number(line.get(key)), number(line.get(metric))) for line in lines)
+        points = sorted((x / unit, y) for x, y in read if x is not None and y is not None)
+        curves.append(Curve(str(path), [x for x, _ in points], [y for _, y in points]))
     if not any(curve.x for curve in curves):
         known = sorted({key for lines in records.values() for line in lines for key in line})
         near = get_close_matches(metric, known, n=5, cutoff=0.3)
@@ -69,14 +66,15 @@ def curves_json(curves: Sequence[Curve], metric: str, over: str) -> str:
 def print_curves(curves: Sequence[Curve], metric: str, over: str, console: Console | None = None) -> None:
     """Draw the curves with characters, each with a mark and a colour of its own, and a legend below."""
     console = console or make_console()
-    for line in [Text(metric, style="bold"), *_drawing(curves, over, min(WIDTH, console.width)), *_legend(curves)]:
+    width = min(WIDTH, console.width)
+    for line in [Text(metric, style="bold"), *_drawing(curves, over, width), *_legend(curves, width)]:
         console.print(line, soft_wrap=True)
 
 
 def _drawing(curves: Sequence[Curve], over: str, width: int) -> list[Text]:
     left, right = _bounds([curve.x for curve in curves])
     low, high = _bounds([curve.y for curve in curves])
-    labels = {0: f"{high:.4g}", HEIGHT // 2: f"{(low + high) / 2:.4g}", HEIGHT - 1: f"{low:.4g}"}
+    labels = {0: f"{high:.4g}", HEIGHT // 2: f"{low / 2 + high / 2:.4g}", HEIGHT - 1: f"{low:.4g}"}
     margin = max(map(len, labels.values())) + 1
     columns = max(10, width - margin - 1)
     cells = [[" "] * columns for _ in range(HEIGHT)]
@@ -90,9 +88,9 @@ def _drawing(curves: Sequence[Curve], over: str, width: int) -> list[Text]:
             line.append(cell, style=_colour(MARKS.index(cell)) if cell in MARKS else "")
         line.rstrip()
         lines.append(line)
-    first, last = _short(left), f"{_short(right)} {OVER[over]}"
-    below = f"{' ' * margin}{first}{last:>{max(len(last) + 1, columns + 1 - len(first))}}"
-    return [*lines, Text(f"{' ' * margin}+{'-' * columns}"), Text(below)]
+    first, last = _short(left), _short(right)
+    below = [f"+{'-' * columns}", f"{first}{last:>{columns + 1 - len(first)}}", f"{OVER[over]:>{columns + 1}}"]
+    return [*lines, *(Text(" " * margin + line) for line in below)]
 
 
 def _marked(curve: Curve, xs: np.ndarray, low: float, high: float) -> list[tuple[int, int]]:
@@ -101,7 +99,8 @@ def _marked(curve: Curve, xs: np.ndarray, low: float, high: float) -> list[tuple
         return []
     half = (xs[1] - xs[0]) / 2
     inside = np.flatnonzero((xs >= curve.x[0] - half) & (xs <= curve.x[-1] + half))
-    heights = (np.interp(xs[inside], curve.x, curve.y) - low) / (high - low)
+    # Halves, since the distance of two numbers may be more than a float holds.
+    heights = (np.interp(xs[inside], curve.x, curve.y) / 2 - low / 2) / (high / 2 - low / 2)
     rows = np.rint((1.0 - heights) * (HEIGHT - 1)).astype(int)
     return list(zip(inside.tolist(), rows.tolist(), strict=True))
 
@@ -113,22 +112,22 @@ def _bounds(series: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e12 else f"{value:.3g}"
 
 
 def _colour(place: int) -> str:
     return COLOURS[place] if COLOURS[place] != "#000000" else ""  # black: whatever the terminal writes with
 
 
-def _legend(curves: Sequence[Curve]) -> list[Text]:
-    return [
-        Text.assemble((f"  {MARKS[place]} ", _colour(place)), plain(curve.run), f"  {_last(curve)}")
-        for place, curve in enumerate(curves)
+def _legend(curves: Sequence[Curve], width: int) -> list[Text]:
+    lines = [
+        (_colour(place), f"{MARKS[place]} {plain(curve.run)}  {_last(curve)}") for place, curve in enumerate(curves)
     ]
+    return [Text(part, style=colour) for colour, line in lines for part in wrapped(line, width)]
 
 
 def _last(curve: Curve) -> str:
-    return f"{curve.y[-1]:.4g} in the end" if curve.y else "has none yet"
+    return f"{_short(curve.y[-1])} in the end" if curve.y else "has none yet"
 
 
 def write_png(curves: Sequence[Curve], metric: str, over: str, path: Path) -> None:

@@ -63,12 +63,12 @@ class MetricsWriter:
 
         self.path = directory / METRICS_NAME
         directory.mkdir(parents=True, exist_ok=True)
+        self._wandb = WandbLog(directory) if wandb else None  # may refuse: before files are open
         if resumed_at is not None:
             drop_after(self.path, *resumed_at)
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         purge = None if resumed_at is None else resumed_at[0] + 1
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=purge)
-        self._wandb = WandbLog(directory) if wandb else None
 
     def write(self, kind: str, position: Mapping[str, float], values: Mapping[str, float]) -> None:
         """Add a line; `position` holds environment_steps, updates and seconds."""

@@ -72,7 +72,7 @@ def run_facts(path: Path) -> RunFacts:
         weak=_last(lines, "weak/win_rate"),
         strong=_last(lines, "strong/win_rate"),
         score=max(values(lines, "score"), default=None),
-        gauntlet=_last(lines, "gauntlet/score"),
+        gauntlet=_last(lines, "gauntlet/points"),
         last_line_at=written_at.isoformat(timespec="seconds") if written_at else None,
     )
 
@@ -95,8 +95,12 @@ def _saved_counters(path: Path) -> dict[str, Any]:
 
 def number(value: object) -> float | None:
     """`value` if it is a finite number."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
 
 
 def values(lines: Iterable[dict[str, Any]], metric: str) -> list[float]:

@@ -48,6 +48,11 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ["inspect", "champion", "--gif"],
         ["watch", "round.npz", "--export"],
         ["matches", "--json"],
+        ["matches", "--csv"],
+        ["runs", "--json"],
+        ["plot", "runs/first", "--png"],
+        ["export", "champion", "--numpy"],
+        ["export", "champion", "--onnx"],
         [*QUICK, "--record"],
     ],
     ids=" ".join,
@@ -56,7 +61,7 @@ class TestPlaces:
     """Each option that names a place, with each thing that can be wrong with a place."""
 
     def place(self, arguments: list[str], folder: str) -> str:
-        kind = {"--export": "gif"}.get(arguments[-1], arguments[-1].removeprefix("--"))
+        kind = {"--export": "gif", "--numpy": "py"}.get(arguments[-1], arguments[-1].removeprefix("--"))
         return f"{folder}/a.{kind}"
 
     def test_a_folder_that_is_a_file(self, arguments: list[str], capsys: Captured) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_who_holds_the_lock_is_running(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_is_damaged_or_foreign_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    odd = {**evaluated(20, 121.0, 0.25), "weak/win_rate": "high", "gauntlet/score": True}
+    odd = {**evaluated(20, 121.0, 0.25), "weak/win_rate": "high", "gauntlet/points": True}
     made_run("odd", evaluated(10, 60.0, 0.75), "{", "null", odd)
     made_run("new")
     (made_run("broken") / "config.toml").write_text("=")
@@ -104,6 +105,41 @@ def test_curves_are_drawn_with_marks_and_as_a_picture(
     assert "o runs/up  1 in the end" in out and "x runs/down  0 in the end" in out
     assert json.loads(Path("c.json").read_text())["runs"][1] == {"run": "runs/down", "points": [[0.0, 1.0], [0.5, 0.0]]}
     assert Path("c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_numbers_of_any_size_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    huge = [evaluated(0, 0.0, 1e308), evaluated(10**400, 1.0, 0.5), evaluated(10**30, 2.0, -1e308)]
+    made_run("huge", *huge, {**evaluated(5, 1.0, 0.0), "seconds": "soon"})
+    assert cli.run(["plot", "runs/huge"]) == 0
+    assert "1e+30" in capsys.readouterr().out and listed(capsys)["runs/huge"]["environment_steps"] == 5
+    made_run("one", evaluated(7, 0.0, 0.5))
+    assert cli.run(["plot", "runs/one", "--over", "minutes"]) == 0
+
+
+def test_wandb_that_fails_is_said_and_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails, capsys: Any
+) -> None:
+    """A stand-in of wandb's door: it refuses to begin, and it breaks down while numbers come."""
+    monkeypatch.chdir(tmp_path)
+    wandb = ModuleType("wandb")
+    refusal = type("Error", (Exception,), {})
+    monkeypatch.setattr(wandb, "Error", refusal, raising=False)
+    monkeypatch.setattr(wandb, "Settings", dict, raising=False)
+
+    def refuse(**about: Any) -> None:
+        raise refusal("no key")
+
+    monkeypatch.setattr(wandb, "init", refuse, raising=False)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    again = "wandb: no key; run `wandb login` or set WANDB_MODE=offline, then --resume runs/w"
+    assert again in fails(3, "train", *SMALL, "--run", "w", "--logger", "wandb")
+    calls: list[str] = []
+    broken = SimpleNamespace(define_metric=lambda *_, **__: None, log=refuse, finish=lambda: calls.append("finish"))
+    monkeypatch.setattr(wandb, "init", lambda **about: broken)
+    assert cli.run(["train", "--resume", "runs/w"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("wandb takes no more numbers") == 1 and "all is saved in runs/w" in said.out and not calls
 
 
 def test_what_cannot_be_drawn_is_said(

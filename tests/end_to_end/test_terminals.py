@@ -13,7 +13,10 @@ import pytest
 
 import cli
 from competitor.config import shipped
+from competitor.daemon.records import Records
 from competitor.screen import text_output
+from tests.competitor.play.made_matches import recorded_match
+from tests.end_to_end.test_runs import evaluated, made_run
 
 COMMANDS = {
     "evaluate": ["evaluate", "weak", "--against", "strong,random", "--rounds", "4"],
@@ -107,3 +110,22 @@ def test_a_path_in_an_error_is_only_text(name: str, capsys: pytest.CaptureFixtur
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and "\x1b" not in err
         assert name.replace("\x1b", "\\x1b").replace("\n", " ") in err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("columns", [80, 40, 20])
+def test_runs_curves_and_standings_can_be_read(columns: int, encoding: str, shown: Shown) -> None:
+    made_run("first", evaluated(0, 0.0, 0.25), evaluated(30_000, 600.0, 0.75))
+    with Records(Path("records")) as records:
+        records.keep(recorded_match(opponent="ada", own=3, other=1, server="ws://h:1/p"), lambda: None)
+    sign = "+-" if encoding == "ascii" else "±"
+    for arguments, words in {
+        ("runs",): ["first", "finished", "30,000", "10.0", "75.0 %"],
+        ("plot", "runs/first"): ["0.75", "30,000", "environment steps", "runs/first", "in the end"],
+        ("matches", "--opponents"): ["ada", "(100.0 %)", "1/0/0", "3:1", f"+1200 {sign}", "ws://h:1/p"],
+    }.items():
+        text = shown(list(arguments), columns, encoding)
+        for word in words:
+            assert word in joined(text)
+        for line in text.splitlines():
+            assert len(line) <= columns or max(map(len, line.split())) >= columns - 10, line
