@@ -54,7 +54,7 @@ play: install ## a tournament on this machine: arena with house bots, four match
 	$(BIN)/python cli.py compete champion --server $$(grep -o 'ws://[^ ]*' $$log) \
 		--token-file $(PLAY_DIR)/arena/tokens/me --records $(PLAY_DIR)/records --games $(PLAY_GAMES)
 	@$(BIN)/python cli.py matches $(PLAY_DIR)/records --last $(PLAY_GAMES)
-	@watch="$(BIN)/python cli.py watch $(PLAY_DIR)/records --agent champion --port 0"; \
+	@watch="$(BIN)/python cli.py watch $(PLAY_DIR)/records --port 0"; \
 	if [ -t 1 ]; then exec $$watch; else echo "watch them: $$watch"; fi
 
 pictures: install ## draw the pictures of README and docs anew

@@ -85,7 +85,8 @@ def _item(path: Path, mind: Mind | None) -> Item:
 def _match_title(path: Path) -> str:
     match, _ = read_match(path)
     ended = datetime.fromtimestamp(match.ended_at)
-    return f"{ended:%Y-%m-%d %H:%M} against {shown_name(match.opponent or '?')} {match.own}:{match.other}"
+    names = f"{short_name(match.checkpoint)} against {shown_name(match.opponent or '?')}"
+    return f"{ended:%Y-%m-%d %H:%M} {names} {match.own}:{match.other}"
 
 
 def _round_title(path: Path) -> str:

@@ -100,7 +100,11 @@ def test_the_page_shows_every_recording(browser: Any, playlist: Playlist, tmp_pa
         page.goto(f"{address}/?token=secret")
         page.get_by_text("2026-11-23").first.wait_for()
         titles = page.locator("#list option").all_inner_texts()
-        assert len(titles) == 3 and " against ada " in titles[0] and titles[1].startswith("strong won against weak")
+        assert (
+            len(titles) == 3
+            and " champion against ada 2:2" in titles[0]
+            and titles[1].startswith("strong won against weak")
+        )
         wait_until(page, "viewer.steps > 20 && viewer.match.rounds.length === 4")
         page.locator("#list").select_option(index=2)
         wait_until(page, "viewer.match.names[1] === 'strong'")
