@@ -32,7 +32,7 @@ from competitor.arena.websocket_server import WebSocketServer
 from competitor.config import ArenaConfig
 from competitor.errors import AddressError, CompetitorError, PortError, StorageError
 from competitor.system import code_version, sole_writer
-from competitor.wire.messages import plain
+from competitor.wire.names import one_line
 
 DATABASE = "arena.sqlite"
 MATCHES = "matches"
@@ -220,7 +220,7 @@ def _explained(host: str, port: int, option: str) -> Iterator[None]:
     try:
         yield
     except UnicodeError as error:
-        raise AddressError(f"the arena cannot listen on {plain(host)}: that is no host name") from error
+        raise AddressError(f"the arena cannot listen on {one_line(host)}: that is no host name") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortError(
@@ -230,5 +230,5 @@ def _explained(host: str, port: int, option: str) -> Iterator[None]:
             raise PortError(f"port {port} may not be used: choose one above 1023 with {option}") from error
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise AddressError(
-            f"the arena cannot listen on {plain(host)}: {reason}; --host takes an address of this machine"
+            f"the arena cannot listen on {one_line(host)}: {reason}; --host takes an address of this machine"
         ) from error

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from competitor.wire.messages import plain
+from competitor.wire.names import one_line
 
 MOST_KINDS = 20
 """Lines of different kinds between two calls of `tell_counts`; what is beyond them is only counted."""
@@ -67,4 +67,4 @@ def _line(record: logging.LogRecord) -> str:
     text = record.getMessage().strip().partition("\n")[0]
     if record.exc_info and (error := record.exc_info[1]) is not None:
         text += f": {type(error).__name__}: {error}"
-    return plain(text)[:LONGEST_LINE]
+    return one_line(text)[:LONGEST_LINE]

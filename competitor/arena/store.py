@@ -22,7 +22,7 @@ from competitor.arena.queries import PLAYED, Account, MatchResult, Queries, Role
 from competitor.arena.rating import Rating, rate
 from competitor.arena.schema import FORMAT, INSERT_MATCH, SCHEMA, TABLES, TO_FORMAT_2
 from competitor.errors import ConfigError, RecordingError, StorageError
-from competitor.wire.messages import plain
+from competitor.wire.names import one_line
 
 NAME = re.compile(r"[0-9A-Za-z_À-ÖØ-öø-ÿ][0-9A-Za-z_À-ÖØ-öø-ÿ.-]{0,31}")
 """Of an account. No letters of other scripts: some look like these and would make two names that read the same."""
@@ -162,7 +162,7 @@ class Store(Queries):
             self._db.execute("PRAGMA foreign_keys = ON")
             (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise RecordingError(f"{self.path} is damaged: {plain(verdict)}")
+            raise RecordingError(f"{self.path} is damaged: {one_line(verdict)}")
         with self._transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -239,7 +239,7 @@ def check_name(name: str) -> None:
     """Raises ConfigError if it cannot be an account's name."""
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"{ascii(plain(name)[:40])} cannot be an account's name: take 1 to 32 Latin letters, digits and . _ - "
+            f"{ascii(one_line(name)[:40])} cannot be an account's name: take 1 to 32 Latin letters, digits and . _ - "
             "(the first no . or -)"
         )
 

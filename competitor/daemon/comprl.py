@@ -36,7 +36,7 @@ from competitor.errors import CompetitorError, LoginError, ProtocolVersionError,
 from competitor.wire.backoff import STEADY_S, Retries
 from competitor.wire.comprl_commands import LOGIN_FAILED, PROTOCOL_VERSION, WRONG_VERSION
 from competitor.wire.comprl_dial import DialError, dial
-from competitor.wire.messages import plain
+from competitor.wire.names import one_line
 from competitor.wire.own_reactor import Clock, OwnReactor, Timer, log_to_standard_library
 
 if TYPE_CHECKING:  # brings the engine and its rink
@@ -69,7 +69,7 @@ class ComprlWire:
 
         Without a `reactor` one is made and closed by `run`. `clock` is for the timers, the reactor's if None.
         """
-        self.address = plain(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")  # for messages
+        self.address = one_line(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")  # for messages
         self._host, self._port = host, port
         self._token = token.encode()
         self._redact = Redaction(token)
@@ -269,7 +269,7 @@ class Reconnector(Factory):
         else:
             if not failure.check(DialError):
                 log.error("%s: an error in this program: %s", self.name, failure.getTraceback())
-            self._dial_later(plain(failure.getErrorMessage()), is_last=self._retries.failed())
+            self._dial_later(one_line(failure.getErrorMessage()), is_last=self._retries.failed())
 
     def _dial_later(self, reason: str, *, is_last: bool) -> None:
         if is_last and not self._wire.is_reachable:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from competitor.daemon.comprl_player import ComprlPlayer, Shared
 from competitor.wire.comprl_commands import EndGame, Ready, StartGame, Step
 from competitor.wire.comprl_dial import tune
-from competitor.wire.messages import plain
+from competitor.wire.names import one_line
 from competitor.wire.own_reactor import Timer
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,9 @@ class ComprlConnection(amp.AMP):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The connection is gone: the tournament gives up its match, the owner connects again."""
         done = reason.check(ConnectionDone)
-        self.reason = self.reason or ("the server closed the connection" if done else plain(reason.getErrorMessage()))
+        self.reason = self.reason or (
+            "the server closed the connection" if done else one_line(reason.getErrorMessage())
+        )
         for timer in self._timers:
             if timer.active():
                 timer.cancel()

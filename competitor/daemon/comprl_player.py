@@ -20,7 +20,7 @@ from twisted.protocols import amp
 from competitor.daemon.logs import Redaction
 from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Session
 from competitor.wire import comprl_commands as commands
-from competitor.wire.messages import plain
+from competitor.wire.names import one_line
 from competitor.wire.own_reactor import Clock
 
 if TYPE_CHECKING:  # brings the engine and its rink
@@ -182,7 +182,7 @@ class ComprlPlayer(amp.CommandLocator):
         return self.participant
 
     def _readable(self, msg: bytes | None) -> str:
-        return plain(self._shared.redact((msg or b"").decode("utf-8", "replace")))
+        return one_line(self._shared.redact((msg or b"").decode("utf-8", "replace")))
 
     def _act(self, answer: Deferred[Answer], action: Action) -> None:
         """Send an action, after a last look at it: the server throws out whoever sends a wrong one."""

@@ -31,11 +31,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from competitor.wire.names import one_line
+
 PROTOCOL_VERSION = 1
 PATH = "/play"
 MOST_BYTES = 64 * 1024  # of one message
 MOST_MATCHES = 1024  # that a client can ask for
-LONGEST_TEXT = 500  # characters; what is longer is cut
 LONGEST_ID = 128
 
 # Codes of `error` that programs react to.
@@ -70,19 +71,12 @@ def _printable(text: str) -> str:
     return text
 
 
-def plain(text: str) -> str:
-    """`text` as one line of at most LONGEST_TEXT characters that cannot harm a log or a terminal."""
-    if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else " " for letter in text)
-    return text[:LONGEST_TEXT]
-
-
 def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
 Numbers = tuple[Annotated[float, BeforeValidator(_number)], ...]
-Text = Annotated[str, AfterValidator(plain)]
+Text = Annotated[str, AfterValidator(one_line)]
 MatchId = Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Whole = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_whole)]
 OptionalFloat = Annotated[float | None, AfterValidator(_finite_or_none)]
@@ -223,7 +217,7 @@ def _decode(adapter: TypeAdapter[Kind], frame: str | bytes) -> Kind:
 def _explain(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     if problem["type"] == "union_tag_invalid":
-        return f"unknown type {plain(str(problem['ctx']['tag']))[:40]!r}"
+        return f"unknown type {one_line(str(problem['ctx']['tag']))[:40]!r}"
     if problem["type"] == "union_tag_not_found":
         return "an object without a type"
     where = ".".join(str(part) for part in problem["loc"])

@@ -1,4 +1,4 @@
-"""Names that a server sends, made fit to be shown: no letter that hides, moves the cursor or looks like another.
+"""Names and texts that a server sends, made fit to be shown: no letter that hides, moves the cursor or imitates.
 
 Nobody can turn a player with a deceptive name away from a foreign server, but a name can be shown as what it is.
 """
@@ -8,8 +8,16 @@ from __future__ import annotations
 import unicodedata
 
 LONGEST_NAME = 64
+LONGEST_TEXT = 500  # characters; what is longer is cut
 # Alphabets whose letters look like Latin ones.
 _LOOK_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
+
+
+def one_line(text: str) -> str:
+    """`text` as one line of at most LONGEST_TEXT characters that cannot harm a log or a terminal."""
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text[:LONGEST_TEXT]
 
 
 def shown_name(name: str) -> str:

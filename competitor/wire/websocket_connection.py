@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from aiohttp import ClientError, ClientWebSocketResponse, WSCloseCode, WSMessage, WSMsgType
 
-from competitor.wire.messages import MOST_BYTES, ClientMessage, encode, plain
+from competitor.wire.messages import MOST_BYTES, ClientMessage, encode
+from competitor.wire.names import one_line
 
 MOST_UNSENT = 512  # messages; beyond these nothing more is read until the server reads, too
 FAIR = 32  # messages read before everybody else has a turn
@@ -146,11 +147,11 @@ class Connection:
             case WSMsgType.PONG:
                 handler.echoed(bytes(message.data))
             case WSMsgType.CLOSE:
-                text = plain(str(message.extra or ""))
+                text = one_line(str(message.extra or ""))
                 code = f" ({message.data}{' ' * bool(text)}{text})" if message.data else ""
                 return f"the server closed the connection{code}"
             case WSMsgType.ERROR:
-                return f"the server broke the WebSocket protocol: {plain(str(message.data))}"
+                return f"the server broke the WebSocket protocol: {one_line(str(message.data))}"
             case _:
                 return "closed" if self._closing else "the server closed the connection without a word"
         if handler.busy or self._outbox:

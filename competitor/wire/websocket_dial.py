@@ -23,7 +23,8 @@ from competitor import __version__
 from competitor.errors import CertificateError
 from competitor.wire.address import Address
 from competitor.wire.backoff import retry_after_s
-from competitor.wire.messages import MOST_BYTES, plain
+from competitor.wire.messages import MOST_BYTES
+from competitor.wire.names import one_line
 
 MOST_FRAME_BYTES = 16 * MOST_BYTES  # what is longer ends the connection; up to here it is only passed over
 TURNS_TO_CLOSE = 8  # TLS in its handshake takes four
@@ -152,7 +153,7 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
             reason = getattr(error.os_error, "reason", None) or "connection closed"
             return DialError(f"TLS failed ({reason}); does the server speak TLS?")
         case aiohttp.ClientConnectorDNSError():
-            return DialError(f"there is no host '{plain(address.host)}', or no network")
+            return DialError(f"there is no host '{one_line(address.host)}', or no network")
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno
             return DialError(os.strerror(number) if number else str(error.os_error))
@@ -166,7 +167,7 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
         case aiohttp.ClientOSError():
             return DialError(error.strerror or str(error))
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error) or type(error).__name__
-    return DialError(f"no WebSocket server: {plain(redact(' '.join(said.split())))}")
+    return DialError(f"no WebSocket server: {one_line(redact(' '.join(said.split())))}")
 
 
 def _certificate_problem(host: str, error: ssl.SSLCertVerificationError) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from competitor.wire import messages
 from competitor.wire.messages import MOST_BYTES, MessageError, decode_from_client, decode_from_server, encode
+from competitor.wire.names import LONGEST_TEXT
 
 fixed = settings(derandomize=True, deadline=None, max_examples=300)
 
@@ -20,7 +21,7 @@ DOUBLES = st.one_of(
     st.floats(width=64), st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack("<d", struct.pack("<Q", bits))[0])
 )
 IDS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=messages.LONGEST_ID)
-TEXTS = st.text(max_size=messages.LONGEST_TEXT).filter(str.isprintable)
+TEXTS = st.text(max_size=LONGEST_TEXT).filter(str.isprintable)
 COUNTS = st.integers(0, 2**53)
 RATINGS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 OBS = st.lists(DOUBLES, max_size=30).map(tuple)
@@ -183,7 +184,7 @@ def test_what_is_not_a_message(frame: str | bytes, reason: str) -> None:
 def test_texts_cannot_harm_a_log() -> None:
     notice = decode_from_server(json.dumps({"type": "notice", "message": "a\r\n\x1b[2Jb\u202e" + 600 * "c"}))
     assert isinstance(notice, messages.Notice)
-    assert notice.message.startswith("a   [2Jb c") and len(notice.message) == messages.LONGEST_TEXT
+    assert notice.message.startswith("a   [2Jb c") and len(notice.message) == LONGEST_TEXT
 
 
 def test_a_client_may_not_ask_for_any_number_of_matches() -> None:
