@@ -157,13 +157,10 @@ def _begin(directory: Path, settings: Config, source: str | None) -> None:
 
 
 def _workers(ray: str | None, count: int) -> Workers:
-    if ray is None:
-        from competitor.population.workers import LocalWorkers
-
-        return LocalWorkers(count)
     from competitor.population.cluster import RayWorkers
+    from competitor.population.workers import Workers
 
-    return RayWorkers(ray, count)
+    return Workers(count) if ray is None else RayWorkers(ray, count)
 
 
 def _has_sbx() -> bool:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
 """The command line: beside the package in a checkout and in an installation."""
@@ -35,23 +34,8 @@ class Turn:
     log: Path
 
 
-class Workers(Protocol):
-    """Run turns side by side, `count` at most. Whoever submits more has them wait."""
-
-    count: int
-
-    def submit(self, turn: Turn) -> Future[int]:
-        """Run a turn; the future is its exit code."""
-
-    def stop(self) -> None:
-        """Ask every turn to save and end. A second call ends them at once."""
-
-    def close(self) -> None:
-        """Wait until all have ended."""
-
-
-class LocalWorkers:
-    """Processes of this machine."""
+class Workers:
+    """Processes of this machine, `count` at once; turns that are submitted beyond that wait."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -60,7 +44,7 @@ class LocalWorkers:
         self._stopped = False
 
     def submit(self, turn: Turn) -> Future[int]:
-        """Run a turn; the future is its exit code."""
+        """Run a turn; the future is its exit code, or LOST."""
         return self._threads.submit(self._run, turn)
 
     def _run(self, turn: Turn) -> int:
