@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -20,19 +19,16 @@ from types import TracebackType
 from competitor.config import SELF, Config
 from competitor.play.rounds import RewardWeights, RoundRunner
 from competitor.rink import Mode
-from competitor.train.experience import load_experience
 from competitor.train.judge import Judge
-from competitor.train.metrics import METRICS_NAME, MetricsWriter, count_damaged
-from competitor.train.opening import play_opening, read_start, without_prelude
-from competitor.train.placement import Placement, choose_placement, read_placement
+from competitor.train.metrics import MetricsWriter
+from competitor.train.opening import play_opening
 from competitor.train.report import OnProgress, Outcome, Reporter
-from competitor.train.roster import listed_players
-from competitor.train.run_directory import RunDirectory, storage
-from competitor.train.savepoint import TrainingState, new_state, read_state, write_state
+from competitor.train.run_directory import storage
+from competitor.train.savepoint import write_state
+from competitor.train.starting import Started, begin, take_up
 from competitor.train.timing import Clock, Stopwatch
 from competitor.train.update_log import UpdateLog
 from dreamer.checkpoint import save_checkpoint
-from dreamer.replay import Episode
 
 DREAM_EVERY_UPDATES = 2_000
 """Of the prelude: its lines show when the dream has become sharp enough for `training.prelude_updates` to be lower."""
@@ -52,24 +48,11 @@ class Trainer:
     part of a training with a limit of minutes consolidates.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        run: RunDirectory,
-        state: TrainingState,
-        placement: Placement,
-        held: ExitStack,
-        *,
-        resumed: bool,
-        recorded: Sequence[Episode] = (),
-        newer_settings: Sequence[str] = (),
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self.config, self.run, self.state, self.placement = config, run, state, placement
-        self._held, self._resumed = held, resumed
-        self.recorded = recorded
-        self.newer_settings = newer_settings
-        self._clock = clock
+    def __init__(self, started: Started, clock: Clock = time.monotonic) -> None:
+        config, run, state = started.config, started.run, started.state
+        self.config, self.run, self.state, self.placement = config, run, state, started.placement
+        self.recorded, self.notes = started.recorded, started.notes
+        self._held, self._resumed, self._clock = started.held, started.is_resumed, clock
         self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
         self._stop_requested = False
@@ -98,18 +81,7 @@ class Trainer:
         opponent of the league cannot, CheckpointError when `start_from` cannot, ConfigError when its sizes differ,
         `path` exists or a GPU that is wished for does not, StorageError when it cannot be written, EngineError.
         """
-        start = None if start_from is None else read_start(start_from, config)
-        config = config if start is None else without_prelude(config)
-        recorded = load_experience(records, config)
-        listed = listed_players(config)
-        placement = choose_placement(config)
-        run = RunDirectory.create(path, config, preset=preset, start=start)
-        with ExitStack() as held:
-            with storage(path):
-                held.enter_context(run.sole_writer())
-                placement.write(path)
-            state = new_state(config, run, listed, placement)
-            return cls(config, run, state, placement, held.pop_all(), resumed=False, recorded=recorded, clock=clock)
+        return cls(begin(config, path, preset, records, start_from), clock)
 
     @classmethod
     def resume(
@@ -126,48 +98,7 @@ class Trainer:
         would change that cannot; BusyError when another process trains it; ConfigError for a wrong override,
         RecordingError like `start`.
         """
-        run = RunDirectory.open(path)
-        with ExitStack() as held:
-            with storage(path):
-                held.enter_context(run.sole_writer())
-            config = run.config(overrides)
-            recorded = load_experience(records, config)
-            save, before = run.current_save(), read_placement(path)
-            placement = choose_placement(config, before)
-            if save is None:
-                state = new_state(config, run, listed_players(config), placement)
-            else:
-                state = read_state(save, config, run, placement)
-            newer = run.newer_settings()
-            run.write_config(config)
-            if placement.differs_from(before):  # else the file keeps its reason
-                with storage(path):
-                    placement.write(path)
-            return cls(
-                config,
-                run,
-                state,
-                placement,
-                held.pop_all(),
-                resumed=True,
-                recorded=recorded,
-                newer_settings=newer,
-                clock=clock,
-            )
-
-    def notes(self) -> list[str]:
-        """What the user should know before it begins, line by line."""
-        lines = [self.placement.line]
-        if self.newer_settings:
-            names = ", ".join(self.newer_settings)
-            lines.append(f"the run is older than these settings, which take their defaults: {names}")
-        if self.recorded:
-            steps = sum(len(episode.action) for episode in self.recorded)
-            lines.append(f"{len(self.recorded):,} views of recorded rounds ({steps:,} steps) go into the replay")
-        damaged = count_damaged(self.run.path) if self._resumed else 0
-        if damaged:
-            lines.append(f"{damaged} damaged or foreign lines of {self.run.path / METRICS_NAME} are left out")
-        return lines
+        return cls(take_up(path, overrides, records), clock)
 
     def close(self) -> None:
         """End the thread of the updates and let go of the run; what has not been saved is lost."""

@@ -214,10 +214,14 @@ def test_both_views_are_kept_and_updates_follow_the_train_ratio(
     assert outcome.reason == "steps" and outcome.environment_steps >= config.training.environment_steps
 
 
-def test_the_replay_knows_whose_each_view_is(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
-    own = [episode.own for episode in unbroken[0].state.replay._episodes][8:]  # after four rounds of warm-up
-    kinds = set(zip(own[::2], own[1::2], strict=True))
-    assert {(True, True)} < kinds <= {(True, False), (False, True), (True, True)}  # both against itself, else one
+@pytest.mark.parametrize(("opponent", "own_views"), [("weak", 1), ("self", 2)])
+def test_the_replay_knows_whose_each_view_is(opponent: str, own_views: int, tmp_path: Path) -> None:
+    others = dict.fromkeys(("weak", "strong", "self", "past"), 0.0) | {opponent: 1.0}
+    shares = [f"league.opponents.{name}={share}" for name, share in others.items()]
+    trainer = Trainer.start(tiny(*shares, "training.train_ratio=0.001"), tmp_path / "run")
+    trainer.train()
+    own = [episode.own for episode in trainer.state.replay._episodes][8:]  # after four rounds of warm-up
+    assert own and {sum(views) for views in zip(own[::2], own[1::2], strict=True)} == {own_views}
 
 
 def test_the_run_directory_holds_what_it_promises(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
