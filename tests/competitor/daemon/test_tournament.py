@@ -69,7 +69,6 @@ def test_a_match_from_start_to_record(rig: Rig, participant: Participant) -> Non
         "rating": 24.5,
         "inferred": False,
         "account": "",
-        "opponent_actions": None,
     }
     assert match.result == "W"
     assert np.array_equal(match.obs, rows) and np.array_equal(match.actions, actions)
