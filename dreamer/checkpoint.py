@@ -160,6 +160,9 @@ def _metadata(weights: Path) -> dict[str, str]:
 
 
 def _checked(card: dict[str, Any], weights: Path) -> Card:
+    model = config.get("model") if isinstance(config := card.get("config"), dict) else None
+    if isinstance(model, dict) and "observed" not in model:  # cards up to version 0.3
+        card = {**card, "config": {**card["config"], "model": {**model, "observed": False}}}
     try:
         return Card.model_validate_json(json.dumps(card, default=str))
     except (ValidationError, ValueError, RecursionError) as error:

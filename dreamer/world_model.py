@@ -235,7 +235,7 @@ class WorldModel(nn.Module):
         decoded: Tensor = self.obs_decoder(features(posteriors))
         target = self.normalized(batch["obs"])
         if self.config.loss.decoder == "mse":
-            return (decoded - symlog(target)).square().mean(-1)
+            return (decoded - symlog(target)).square().sum(-1)
         return self._negative_log_likelihood(decoded - target)
 
     def _negative_log_likelihood(self, errors: Tensor) -> Tensor:

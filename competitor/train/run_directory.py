@@ -50,6 +50,8 @@ FIXED_SETTINGS = (
     ("replay", "context"),
     ("optimizer", "kind"),
 )
+# What held in runs whose config.toml is older than the setting.
+BEFORE = {"model.observed": "model.observed=false"}
 
 
 def default_name(preset: str, now: datetime | None = None) -> str:
@@ -109,9 +111,10 @@ class RunDirectory:
         Raises ConfigError for a wrong override, ResumeError for one that cannot change any more.
         """
         file = self.path / "config.toml"
-        config = load_config(file, overrides=overrides)
+        older = [change for name, change in BEFORE.items() if name not in known_settings(file)]
+        config = load_config(file, overrides=[*older, *overrides])
         if overrides:
-            _check_unchanged(load_config(file), config)
+            _check_unchanged(load_config(file, overrides=older), config)
         return config
 
     def newer_settings(self) -> list[str]:
@@ -121,7 +124,12 @@ class RunDirectory:
         """
         file = self.path / "config.toml"
         known, today = known_settings(file), load_config(file).model_dump(by_alias=True)
-        return [name for section in today for key in today[section] if (name := f"{section}.{key}") not in known]
+        return [
+            name
+            for section in today
+            for key in today[section]
+            if (name := f"{section}.{key}") not in known | BEFORE.keys()
+        ]
 
     def write_config(self, config: Config) -> None:
         """Store the settings; the file is whole or untouched."""

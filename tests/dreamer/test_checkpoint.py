@@ -259,3 +259,16 @@ def test_how_an_older_checkpoint_learned_is_no_reason_to_refuse_it(saved: Path) 
     change_setting(saved, "model", unimix=0.5)
     with pytest.raises(CheckpointError, match="unimix was a setting until version 0.3 and is fixed at 0.01 now"):
         load_checkpoint(saved)
+
+
+def test_a_checkpoint_from_before_observed_states_plays_on_without_them(tmp_path: Path) -> None:
+    agent, path = tiny_agent(model={"observed": False}), tmp_path / "old.safetensors"
+    save_checkpoint(path, agent, {})
+    config = read_card(path)["config"]
+    change_card(path, config=config | {"model": {k: v for k, v in config["model"].items() if k != "observed"}})
+    loaded, _ = load_checkpoint(path)
+    state, obs, first = agent.initial_state(2), torch.ones(2, 3), torch.ones(2).bool()
+    assert not loaded.config.model.observed
+    assert torch.equal(
+        loaded.act(state, obs, first, deterministic=True)[1], agent.act(state, obs, first, deterministic=True)[1]
+    )

@@ -54,6 +54,16 @@ def test_mse_decoder_predicts_symlog_observations() -> None:
     torch.testing.assert_close(model.decode(state)[0], torch.tensor([1.0, -20.0, 0.5]))
 
 
+def test_the_squared_error_is_a_sum_over_the_numbers() -> None:
+    """A mean over them is worth so little beside the KL that nothing would be known."""
+    agent = tiny_agent(loss={"decoder": "mse"}, model={"normalize": False, "observed": False})
+    batch = filled_buffer(agent.config).sample()
+    with torch.no_grad():
+        agent.world_model.obs_decoder[-1].weight.zero_()
+    _, _, metrics = agent.world_model.compute_loss(batch, None, noise_source())
+    torch.testing.assert_close(metrics["loss/recon"], symlog(batch["obs"]).square().sum(-1).mean())
+
+
 def test_gaussian_decoder_learns_a_scale_for_each_number() -> None:
     updater = tiny_updater(optimizer={"world_rate": 1e-2})
     agent = updater.agent

@@ -22,6 +22,7 @@ TINY: dict[str, dict[str, Any]] = {
         "groups": 4,
         "classes": 4,
         "gaussian_size": 8,
+        "observed": False,
         "units": 16,
     },
     "behavior": {"starts": 8, "horizon": 5, "lookahead": 1},

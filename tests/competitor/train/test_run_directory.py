@@ -110,3 +110,11 @@ def test_only_refused_writes_become_storage_errors(tmp_path: Path) -> None:
 
 def test_unnamed_runs_are_called_by_time_and_preset() -> None:
     assert default_name("debug", datetime(2026, 1, 2, 3, 4, 5)) == "2026-01-02-030405-debug"
+
+
+def test_a_run_from_before_observed_states_goes_on_without_them(run: RunDirectory) -> None:
+    file = run.path / "config.toml"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("observed =")))
+    assert not run.config().model.observed and "model.observed" not in run.newer_settings()
+    assert not run.config(["training.minutes=3.0"]).model.observed
