@@ -125,8 +125,7 @@ class Learner:
         if not torch.isfinite(loss) or not torch.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             return None
-        if self.config.clip:
-            self._clip(weights, clip_factors(weights, norms, self.config.clip).tolist())
+        self._clip(weights, clip_factors(weights, norms, self.config.clip).tolist())
         self._set_rates()
         self.optimizer.step()
         self.steps += 1
