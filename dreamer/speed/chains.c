@@ -37,9 +37,10 @@ static void multiply_back(gemm_t gemm, int64_t rows, int64_t inputs, int64_t out
     gemm_columns(gemm, "NN", inputs, rows, outputs, w, dy, keep, dx);
 }
 
-/* dw (outputs, inputs) += dy^T (rows, outputs) x (rows, inputs) */
-static void add_gradient(gemm_t gemm, int64_t rows, int64_t inputs, int64_t outputs, matrix dy, matrix x, matrix dw) {
-    gemm_columns(gemm, "NT", inputs, outputs, rows, x, dy, 1.0f, dw);
+/* dw (outputs, inputs) = keep * dw + dy^T (rows, outputs) x (rows, inputs) */
+static void gradient(gemm_t gemm, int64_t rows, int64_t inputs, int64_t outputs, matrix dy, matrix x, float keep,
+                     matrix dw) {
+    gemm_columns(gemm, "NT", inputs, outputs, rows, x, dy, keep, dw);
 }
 
 static void copy_rows(int64_t rows, int64_t n, matrix from, matrix to) {
@@ -76,16 +77,17 @@ void perceptron_forward(void *gemm, int64_t rows, int64_t depth, int64_t inputs,
     }
 }
 
-/* Adds the gradients of all weights, and writes dx (rows, inputs) unless it is null. room: 2 BLOCK units floats. */
+/* The gradients of all weights (those of scales and bias are added), and dx (rows, inputs) unless it is null. room: 2 BLOCK units floats. */
 void perceptron_backward(void *gemm, int64_t rows, int64_t depth, int64_t inputs, int64_t units, int64_t outputs,
                          float *x, int64_t ld_x, float **weights, float **gradients, float *sums, float *outs,
                          float *inverses, int64_t layer_rows, float *dresult, float *room, float *dx) {
     matrix dout = {room, units}, dy = {room + BLOCK * units, units};
     for (int64_t start = 0; start < rows; start += BLOCK) {
         int64_t count = least(BLOCK, rows - start);
+        float keep = start ? 1.0f : 0.0f;
         matrix given = {dresult + start * outputs, outputs}, last = {weights[2 * depth], units};
         matrix out = {outs + ((depth - 1) * layer_rows + start) * units, units};
-        add_gradient(gemm, count, units, outputs, given, out, (matrix){gradients[2 * depth], units});
+        gradient(gemm, count, units, outputs, given, out, keep, (matrix){gradients[2 * depth], units});
         float *dbias = gradients[2 * depth + 1];
         for (int64_t r = 0; r < count; r++)
             for (int64_t j = 0; j < outputs; j++) dbias[j] += given.at[r * outputs + j];
@@ -96,7 +98,7 @@ void perceptron_backward(void *gemm, int64_t rows, int64_t depth, int64_t inputs
             matrix seen = layer ? (matrix){outs + (row - layer_rows) * units, units} : (matrix){x + start * ld_x, ld_x};
             norm_silu_backward(count, units, dout.at, units, sums + row * units, weights[2 * layer + 1],
                                inverses + row, dy.at, gradients[2 * layer + 1]);
-            add_gradient(gemm, count, width, units, dy, seen, (matrix){gradients[2 * layer], width});
+            gradient(gemm, count, width, units, dy, seen, keep, (matrix){gradients[2 * layer], width});
             if (layer)
                 multiply_back(gemm, count, units, units, dy, w, 0.0f, dout);
             else if (dx)
@@ -125,7 +127,7 @@ void advance_forward(void *gemm, int64_t rows, int64_t inputs, int64_t units, in
     gru_forward(rows, hidden, eps, gates, weights[3], joined + units, wide, next, hidden, inverses + rows);
 }
 
-/* From the gradient at the next h: those at x and h; those at the weights are added. room: rows (4 hidden + 2 units)
+/* From the gradient at the next h: those at x, h and the weights; of the scales they are added. room: rows (4 hidden + 2 units)
  * floats. */
 void advance_backward(void *gemm, int64_t rows, int64_t inputs, int64_t units, int64_t hidden, float *x,
                       float **weights, float **gradients, float *into, float *joined, float *gates, float *inverses,
@@ -135,10 +137,10 @@ void advance_backward(void *gemm, int64_t rows, int64_t inputs, int64_t units, i
     matrix dsums = {dboth.at + rows * wide, units};
     gru_backward(rows, hidden, dnext, gates, weights[3], inverses + rows, joined + units, wide, dopen.at, dh,
                  gradients[3]);
-    add_gradient(gemm, rows, wide, 3 * hidden, dopen, (matrix){joined, wide}, (matrix){gradients[2], wide});
+    gradient(gemm, rows, wide, 3 * hidden, dopen, (matrix){joined, wide}, 0.0f, (matrix){gradients[2], wide});
     multiply_back(gemm, rows, wide, 3 * hidden, dopen, (matrix){weights[2], wide}, 0.0f, dboth);
     add_rows(rows, hidden, (matrix){dboth.at + units, wide}, (matrix){dh, hidden});
     norm_silu_backward(rows, units, dboth.at, wide, into, weights[1], inverses, dsums.at, gradients[1]);
-    add_gradient(gemm, rows, inputs, units, dsums, (matrix){x, inputs}, (matrix){gradients[0], inputs});
+    gradient(gemm, rows, inputs, units, dsums, (matrix){x, inputs}, 0.0f, (matrix){gradients[0], inputs});
     multiply_back(gemm, rows, inputs, units, dsums, (matrix){weights[0], inputs}, 0.0f, (matrix){dx, inputs});
 }

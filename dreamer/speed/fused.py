@@ -1,5 +1,4 @@
-"""What a world model and a behaviour are made of, with hand-written gradients: a few passes over memory instead of one
-per operation.
+"""What a world model and a behaviour are made of, with hand-written gradients and few passes over memory.
 
 Equal results to the plain modules within rounding (tests: speed/test_fused.py). A perceptron is walked through in
 blocks of rows that stay in the cache, by one call of compiled code (chains.c).
@@ -19,6 +18,7 @@ from dreamer.speed.native import FLAGS, Code, gemm, load, pointers
 from dreamer.speed.parallel import over_rows
 
 PERCEPTRON_ROWS = 512  # of a block that goes through a perceptron; 512 rows of 256 float32 are half a megabyte
+Many = Sequence[Tensor]
 CHAINS = Code(
     "chains.c",
     ("kernels.c", "scalars.h"),
@@ -81,8 +81,8 @@ class _Perceptron(Function):
         (layers, rows, units), outputs = kept[0].shape, dresult.shape[1]
 
         def run(part: slice) -> list[Tensor]:
-            gradients = [torch.zeros_like(weight) for weight in weights]
             room, some = x.new_empty(2, PERCEPTRON_ROWS, units), x[part]
+            gradients = _gradients(weights, len(some))
             sizes = len(some), layers, x.shape[1], units, outputs
             given = some.data_ptr(), x.stride(0), pointers(weights), pointers(gradients)
             places = *(table[:, part].data_ptr() for table in kept), rows, dresult[part].data_ptr(), room.data_ptr()
@@ -94,6 +94,11 @@ class _Perceptron(Function):
         for other in others:
             torch._foreach_add_(gradients, other)
         return dx, None, *gradients
+
+
+def _gradients(weights: Sequence[Tensor], rows: int) -> list[Tensor]:
+    """Room for gradients: vectors are added to, matrices are written, if there are any rows."""
+    return [torch.empty_like(w) if w.ndim == 2 and rows else torch.zeros_like(w) for w in weights]
 
 
 def _room(x: Tensor, rows: int, weights: Sequence[Tensor]) -> list[Tensor]:
@@ -130,10 +135,8 @@ class _Advance(Function):
         rows, units, hidden, library = len(x), len(weights[1]), h.shape[1], chains()
         kept = [x.new_empty(size, rows) for size in (units, units + hidden, 3 * hidden, 2)]
         after = torch.empty_like(h)
-        places = [table.data_ptr() for table in (x, h)]
-        rest = [table.data_ptr() for table in (*kept, after)]
-        sizes = rows, x.shape[1], units, hidden
-        library.calls.advance_forward(library.gemm, *sizes, epsilon, *places, pointers(weights), *rest)
+        given = rows, x.shape[1], units, hidden, epsilon, x.data_ptr(), h.data_ptr(), pointers(weights)
+        library.calls.advance_forward(library.gemm, *given, *(table.data_ptr() for table in (*kept, after)))
         ctx.save_for_backward(x, *kept, *weights)
         return after
 
@@ -240,12 +243,7 @@ def categorical_kls(posterior: Tensor, prior: Tensor, unimix: float) -> tuple[Te
 
 
 def laprop_(
-    weights: list[Tensor],
-    gradients: list[Tensor],
-    squares: list[Tensor],
-    means: list[Tensor],
-    factors: list[float],
-    *numbers: float,
+    weights: Many, gradients: Many, squares: Many, means: Many, factors: Sequence[float], *numbers: float
 ) -> None:
     """One step of LaProp on many contiguous tensors; see `dreamer.optimizer.laprop_`."""
     step = chains().calls.laprop_step

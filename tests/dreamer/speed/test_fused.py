@@ -184,7 +184,7 @@ def copied(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
-@pytest.mark.parametrize("rows", [1, 3, 17])
+@pytest.mark.parametrize("rows", [0, 1, 3, 17])
 def test_a_step_of_the_memory_is_that_of_the_modules(rows: int, scale: float) -> None:
     agent, random = agent_with("native", model=SIZES | {"observed": True}), noise_source(rows)
     dynamics = agent.world_model.dynamics
@@ -198,6 +198,21 @@ def test_a_step_of_the_memory_is_that_of_the_modules(rows: int, scale: float) ->
         after = dynamics._advance({"h": h, "z": z, "o": o}, action)
         parameters = [*dynamics.input_net.parameters(), *dynamics.cell.parameters()]
         results.append([after, *torch.autograd.grad((after * weight).sum(), [given, *parameters])])
+    for got, plain in zip(*results, strict=True):
+        assert_close([got], [plain], 1e-4)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 513, 900])
+def test_a_perceptron_and_its_gradients_are_those_of_the_modules(rows: int) -> None:
+    agent = agent_with("native")
+    head, random = agent.world_model.reward_head.net, noise_source(rows)
+    x, results = torch.randn(rows, 24 + 35, generator=random), []
+    weight = torch.randn(rows, 63, generator=random)
+    for wanted in KINDS:
+        fast.use(wanted)
+        given = x.clone().requires_grad_()
+        out = head(given)
+        results.append([out, *torch.autograd.grad((out * weight).sum(), [given, *head.parameters()])])
     for got, plain in zip(*results, strict=True):
         assert_close([got], [plain], 1e-4)
 
