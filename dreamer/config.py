@@ -58,7 +58,7 @@ class ModelConfig(Section):
     units: Width = 128
     norm: Literal["rms", "none"] = "rms"
     normalize: bool = True
-    observed: bool = False
+    observed: bool = True
 
     layers: ClassVar[int] = 2
     """Of the encoder, the decoder, the policy, the reward and the value; the seed document has as many."""
@@ -94,7 +94,7 @@ class LossConfig(Section):
     kl_representation: Weight = 0.1
     free_nats: Weight = 1.0
     overshooting: Annotated[int, Field(ge=0, le=256)] = 7
-    overshooting_weight: Weight = 0.1
+    overshooting_weight: Weight = 1.0
 
     decoder_min_std: ClassVar[float] = 0.01
     """Smallest deviation of the Gaussian decoder in units of the normalised observation: less than play can use."""

@@ -7,7 +7,7 @@ from dreamer.update import Updater
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 SEED_PRESET = {
-    "model": {"latent": "gaussian", "norm": "none", "normalize": False},
+    "model": {"latent": "gaussian", "norm": "none", "normalize": False, "observed": False},
     "loss": {"decoder": "mse", "heads": "mse", "kl_representation": 1.0, "free_nats": 0.0},
     "behavior": {
         "actor": "tanh_normal",

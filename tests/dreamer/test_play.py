@@ -16,8 +16,8 @@ from dreamer.update import Updater
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 ROADS: list[Kind] = ["plain"] + (["native"] if fast.kind() == "native" else [])
-PRESETS = ["default", "seed", "debug", "observed"]
-ODD: dict[str, Any] = {"hidden": 23, "groups": 5, "classes": 7, "units": 17}
+PRESETS = ["default", "seed", "debug", "plain"]
+ODD: dict[str, Any] = {"observed": False, "hidden": 23, "groups": 5, "classes": 7, "units": 17}
 MIXED: list[dict[str, Any]] = [
     {"model": ODD},
     {"model": ODD | {"latent": "gaussian"}},
@@ -34,10 +34,8 @@ def chosen_again() -> Iterator[None]:
 
 
 def agent_of(preset: str) -> Dreamer:
-    observed = preset == "observed"
-    config = load_config(
-        preset="default" if observed else preset, overrides=["model.observed=true"] if observed else []
-    )
+    plain = preset == "plain"
+    config = load_config(preset="default" if plain else preset, overrides=["model.observed=false"] if plain else [])
     sections = {name: getattr(config, name) for name in DreamerConfig.model_fields}
     return shaken(Dreamer(DreamerConfig(**sections), seed=1))
 
