@@ -121,7 +121,8 @@ def test_scenes_hold_what_was_real_and_what_was_dreamed(drawn: DreamExamples, he
         assert any(np.array_equal(example.seen, start) for start in starts)
         assert np.array_equal(example.seen[-1], example.real[0])
         assert example.dreams.shape == (DREAMS, 31, 18) and example.goes_on.shape == (DREAMS, 31)
-        assert not np.array_equal(example.dreams[0], example.dreams[1])
+        # Each dream has a chance of its own; nothing moves in those of a model that has learned nothing.
+        assert not np.array_equal(example.goes_on[0], example.goes_on[1])
         after = re.search(r"after (\d+) steps", example.title)
         assert after is None or int(after[1]) == example.steps_left
     low, median, high = drawn.errors["puck"]
