@@ -94,7 +94,7 @@ class LossConfig(Section):
     kl_representation: Weight = 0.1
     free_nats: Weight = 1.0
     overshooting: Annotated[int, Field(ge=0, le=256)] = 7
-    overshooting_weight: Weight = 1.0
+    overshooting_weight: Weight = 0.1
 
     decoder_min_std: ClassVar[float] = 0.01
     """Smallest deviation of the Gaussian decoder in units of the normalised observation: less than play can use."""
