@@ -54,6 +54,7 @@ STANDARD = {
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
 KERNELS: dict[str, fast.Kind] = {"plain": "plain", "native": "native", "overlapped": "native"}
+SHAPES = ("default preset", "standard unit")
 STRETCH = 10  # updates that each way makes in its turn; times are means over a stretch
 Result = dict[str, Any]
 
@@ -156,12 +157,15 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=50)
     parser.add_argument("--threads", default="1,2", help="of torch, for the plain way")
     parser.add_argument("--ways", default="plain,native,overlapped")
-    parser.add_argument("--shapes", default="default preset,standard unit")
+    parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
     parser.add_argument("--profile", action="store_true", help="where the time of the compiled way goes instead")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     default, shapes = load_config(overrides=arguments.set).dreamer, arguments.shapes.split(",")
+    for known, given in ((SHAPES, shapes), (KERNELS, arguments.ways.split(","))):
+        if unknown := set(given) - set(known):
+            parser.error(f"{', '.join(sorted(unknown))}: there is {', '.join(known)}")
     configs = {shape: default if shape == "default preset" else standard_unit(default) for shape in shapes}
     about = {"torch": torch.__version__, "settings": arguments.set}
     if arguments.profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -54,7 +55,8 @@ def export(
     agent, card = load_checkpoint(checkpoint_path(checkpoint))
     step = Step(agent)
     runs = {}
-    click.echo("tracing a step of play takes some seconds", err=True)
+    if sys.stderr.isatty():
+        click.echo("tracing a step of play takes some seconds", err=True)
     if numpy_path is not None:
         about = {"name": checkpoint, "digest": str(card["sha256"]), "version": code_version()}
         with written(numpy_path):
