@@ -203,8 +203,8 @@ def _results_table(points: list[Point]) -> Table:
 
 
 def _dream_table(points: list[Point]) -> Table:
-    names = list(points[0]["dream"]) if points else []
-    numbers = ([point["dream"][name] for name in names] for point in points)
+    names = list({name: None for point in points for name in point["dream"]})
+    numbers = ([point["dream"].get(name) for name in names] for point in points)
     cells = (["-" if one is None else f"{one:.2f}" for one in row] for row in numbers)
     rows = [[f"{point['minutes']:.1f}", *row] for point, row in zip(points, cells, strict=True)]
     columns = ["minutes", *(name.replace("_", " ") for name in names)]

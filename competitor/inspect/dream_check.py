@@ -25,8 +25,8 @@ CONTEXT = 20
 STRIDE = 10
 HORIZONS = (0, 1, 5, 7, 15, 30)
 GOAL_HORIZON = 15
-REPORTED = (0, GOAL_HORIZON)
-"""The horizons that a training reports; it needs to dream no farther."""
+REPORTED = (7, GOAL_HORIZON)
+"""The horizons that a training reports: a shot's flight, and a dream. It needs to dream no farther."""
 Cut = tuple[Array, Array, Array, int, bool]
 """The fields of Windows for one window, without their axis of windows."""
 BODIES = {"own": slice(0, 2), "opponent": slice(6, 8), "puck": slice(12, 14)}

@@ -225,8 +225,8 @@ def dream_metrics(report: DreamReport) -> dict[str, float]:
     """What is logged of the dreams; the writer leaves out what could not be measured."""
     return {
         "dream/own_h15": report.errors["own"][15],
+        "dream/puck_h7": report.errors["puck"][7],
         "dream/puck_h15": report.errors["puck"][15],
-        "dream/puck_h0": report.errors["puck"][0],
         "dream/goals_seen": report.goals_seen,
         "dream/false_alarms": report.false_alarms,
         "dream/return_bias": report.return_bias,

@@ -14,7 +14,7 @@ from benchmarks.learning_curve import Curve, read_arguments, run, trained_minute
 from competitor.train.selfplay import Trainer
 
 QUICK = ["--seed", "3", "--preset", "debug", "--every", "0.01", "--rounds", "2"]
-DREAM = {"own_h15", "puck_h15", "puck_h0", "goals_seen", "false_alarms", "return_bias"}
+DREAM = {"own_h15", "puck_h15", "puck_h7", "goals_seen", "false_alarms", "return_bias"}
 
 
 def points(path: Path) -> list[dict[str, Any]]:
