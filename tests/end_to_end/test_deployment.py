@@ -131,7 +131,13 @@ def test_what_is_copied_is_enough_to_install(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     wanted = {"competitor/daemon/compete.py", "competitor/data/checkpoints/champion.safetensors", "cli.py"}
-    assert wanted | {"competitor/data/config.toml", "competitor/arena/pages/arena.html"} <= names
+    assert wanted | {"competitor/data/config.toml"} <= names
+    served = {
+        str(path.relative_to(ROOT))
+        for part in ("arena/pages", "viewer/static")
+        for path in (ROOT / "competitor" / part).iterdir()
+    }
+    assert served and served <= names
 
 
 def test_every_exit_code_of_compete_is_explained() -> None:
