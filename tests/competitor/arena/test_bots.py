@@ -216,7 +216,7 @@ def test_the_champion_plays() -> None:
 
     async def play() -> list[Action]:
         policy = bot.begin(MATCH, "ada", 4)
-        return [await policy.act(obs) for obs in observations(5)]
+        return [await policy.act(obs) for obs in observations(60)]
 
     try:
         actions = within(play())
