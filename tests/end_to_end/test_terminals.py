@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ import cli
 from competitor.config import shipped
 from competitor.daemon.records import Records
 from competitor.screen import text_output
+from dreamer.checkpoint import load_checkpoint, save_checkpoint
 from tests.competitor.play.made_matches import recorded_match
 from tests.end_to_end.test_runs import evaluated, made_run
 
@@ -79,7 +78,7 @@ def test_a_pipe_has_whole_lines(command: str, shown: Shown) -> None:
 
 @pytest.mark.parametrize("columns", [None, 80, 60, 40, 10])
 def test_a_digest_is_never_broken(columns: int | None, shown: Shown) -> None:
-    digest = hashlib.sha256(shipped("checkpoints/champion.safetensors").read_bytes()).hexdigest()
+    digest = json.loads(shipped("checkpoints/champion.json").read_text())["sha256"]
     assert digest in shown(COMMANDS["info"], columns)
 
 
@@ -91,13 +90,10 @@ def test_every_number_is_the_same_at_every_width(shown: Shown) -> None:
 
 @pytest.mark.parametrize("text", ["[bold]x", "[/bold]", "\x1b[2J\x1b]0;mine\x07", "a\u202eb", ":smile:"])
 def test_what_a_card_says_is_only_text(text: str, shown: Shown, tmp_path: Path) -> None:
-    for suffix in (".safetensors", ".json"):
-        shutil.copy(shipped(f"checkpoints/champion{suffix}"), tmp_path / f"mine{suffix}")
-    card = json.loads((tmp_path / "mine.json").read_text())
+    agent, card = load_checkpoint(shipped("checkpoints/champion.safetensors"))
     opponent = {"opponent": text, "rounds": 1, "wins": text, "win_rate": None, "ci95": [None]}
-    (tmp_path / "mine.json").write_text(
-        json.dumps({**card, "preset": text, "code_version": text, "results": [opponent]})
-    )
+    told = {key: value for key, value in card.items() if key != "gauntlet"}
+    save_checkpoint(tmp_path / "mine", agent, {**told, "preset": text, "code_version": text, "results": [opponent]})
     out = shown(["info", "mine"])
     escaped = text.replace("\x1b", "\\x1b").replace("\x07", "\\x07").replace("\u202e", "\\u202e")
     assert out.count(escaped) == 4
