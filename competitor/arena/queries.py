@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -86,11 +87,12 @@ class Opponent:
     was_left: int
 
 
-class Queries:
+class Queries(ABC):
     """The reading half of the Store."""
 
+    @abstractmethod
     def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        raise NotImplementedError
+        """A connection to read by."""
 
     def leaderboard(self) -> list[Standing]:
         """Everybody who has finished a match, the best first."""
