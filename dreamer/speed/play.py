@@ -144,9 +144,9 @@ class NativePlay:
 
 
 def native_play(world: WorldModel, policy: Policy) -> NativePlay | None:
-    """The compiled step of an agent's two parts; None where there is no compiler, or a state holds what was seen."""
+    """The compiled step of an agent's two parts; None where there is no compiler."""
     library = load_play()
-    return None if library is None or world.config.model.observed else NativePlay(world, policy, library)
+    return None if library is None else NativePlay(world, policy, library)
 
 
 def _tensors(*modules: nn.Module) -> Iterator[Tensor]:

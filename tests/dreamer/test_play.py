@@ -62,12 +62,12 @@ def scene(agent: Dreamer, rows: int, steps: int = 3) -> tuple[Tensor, Tensor, Te
 
 
 def played(agent: Dreamer, rows: Tensor, given: tuple[Tensor, Tensor, Tensor], deterministic: bool) -> Tensor:
-    """What the rows of a scene come to as one batch: (steps, rows, hidden + latent + action)."""
+    """What the rows of a scene come to as one batch: (steps, rows, all of state and action)."""
     state, seen = agent.initial_state(len(rows)), []
     for obs, is_first, noise in zip(*given, strict=True):
         chance = None if deterministic else noise[rows]
         state, action = agent.act(state, obs[rows], is_first[rows], deterministic=deterministic, noise=chance)
-        seen.append(torch.cat([state["h"], state["z"], action], 1))
+        seen.append(torch.cat([*state.values(), action], 1))
     return torch.stack(seen)
 
 
@@ -78,6 +78,7 @@ def test_a_row_is_the_same_alone_and_in_any_batch_compiled(preset: str, determin
         pytest.skip("no C compiler")
     fast.use("native")
     agent = agent_of(preset)
+    assert agent._native_play is not None  # else this would be the other test
     given = scene(agent, 256)
     together = played(agent, torch.arange(256), given, deterministic)
     assert torch.isfinite(together).all()
