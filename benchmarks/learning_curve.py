@@ -48,7 +48,7 @@ from dreamer.errors import DreamerError
 from dreamer.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-OPPONENTS = {"weak": "#2a9d5c", "strong": "#c0392b"}
+OPPONENTS = {"weak": "#0072B2", "strong": "#D55E00"}
 EVALUATION_SEED = 20_261_123
 NEVER = 10**15
 """Environment steps: the limit of these trainings is time."""

@@ -156,7 +156,7 @@ class ComprlServer:
             connection.offend(WRONG_VERSION, "disconnected")
             return
         try:
-            user = await asyncio.to_thread(self._accounts.user_of, token)
+            user = await asyncio.to_thread(self._accounts.user_of, token, connection.address)
         except CompetitorError as error:
             log.warning("nobody can log in: %s", error)
             connection.abort()

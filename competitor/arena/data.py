@@ -6,7 +6,7 @@
 /api/results.json           finished matches, the newest first: `count`, 50 if not said and 1000 at most, `page`
 /api/results.csv            from 1, `player`: those of one account
 /api/players/NAME.json      rating, counts, head-to-head, the rating's course
-/matches/ID.npz, ID.json    the recorded steps of a match
+/matches/ID.npz, ID.json    the recorded steps of a match; the first is seen by one player, `?side=2` by the other
 ==========================  ====================================================================================
 """
 
@@ -25,9 +25,11 @@ from typing import Any
 from aiohttp import web
 
 from competitor.arena.queries import Entry, Standing
+from competitor.arena.recordings import seen_by_second
 from competitor.arena.site import Site
 from competitor.errors import RecordingError
 from competitor.play.match_file import read_match
+from competitor.play.npz import SUFFIX
 from competitor.viewer.frames import match_rounds
 from competitor.viewer.web import HEADERS
 
@@ -95,18 +97,26 @@ def match_id(request: web.Request) -> uuid.UUID:
 
 
 async def _recording(site: Site, request: web.Request) -> web.StreamResponse:
-    """A recorded match as it lies on the disk, or as <rink-viewer> takes it."""
-    match, kind = match_id(request), request.match_info["kind"]
+    """A recorded match as one of its players saw it, or as <rink-viewer> takes it."""
+    match, kind, side = match_id(request), request.match_info["kind"], request.query.get("side", "1")
+    if side not in ("1", "2"):
+        raise web.HTTPBadRequest(text="side: expected 1 or 2\n")
     found = await site.in_thread(site.recordings.find, match)
     try:
         if found is not None and kind == "npz":
-            content = await site.in_thread(found.read_bytes)
-            return web.Response(body=content, content_type="application/octet-stream", headers=_named(found.name))
+            content = await site.in_thread(_file, site, match, found, side)
+            name = found.name.replace(SUFFIX, f"-{side}{SUFFIX}")
+            return web.Response(body=content, content_type="application/octet-stream", headers=_named(name))
         if found is not None:
             return web.json_response(await site.in_thread(_shown, site, match, found), headers=HEADERS)
     except (OSError, RecordingError):  # it has just been deleted, or somebody has damaged it
         pass
     raise web.HTTPNotFound(text="there is no recording of this match\n")
+
+
+def _file(site: Site, match_id: uuid.UUID, path: Path, side: str) -> bytes:
+    entry = site.store.match(match_id) if side == "2" else None
+    return path.read_bytes() if entry is None else seen_by_second(path, entry.result, site.version)
 
 
 def _shown(site: Site, match_id: uuid.UUID, path: Path) -> dict[str, Any]:

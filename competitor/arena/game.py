@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from competitor.arena.participant import legal_action
 from competitor.arena.steps import StepLog
 from competitor.rink import make_rink
+from competitor.rink.observation import other_view
 
 ROUNDS = 4
 
@@ -75,14 +76,4 @@ class Game:
     def _show(self, obs: NDArray[np.float64]) -> None:
         first: Observation = obs.tolist()
         self.log.show(first)
-        self.observations: tuple[Observation, Observation] = first, _seen_by_other(first)
-
-
-def _seen_by_other(obs: Observation) -> Observation:
-    """The same as the other player sees it, from left to right too: turned by 180 degrees, angles as they are.
-
-    Everything is negated, zeros too, as the real server's -0.0 shows.
-    """
-    x1, y1, angle1, vx1, vy1, spin1, x2, y2, angle2, vx2, vy2, spin2, x, y, vx, vy, held1, held2 = obs
-    own, other = (-x2, -y2, angle2, -vx2, -vy2, spin2), (-x1, -y1, angle1, -vx1, -vy1, spin1)
-    return [*own, *other, -x, -y, -vx, -vy, held2, held1]
+        self.observations: tuple[Observation, Observation] = first, other_view(obs).tolist()

@@ -12,18 +12,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 from uuid import UUID
 
 import numpy as np
 
 from competitor.arena.queries import PLAYED, MatchResult
-from competitor.arena.steps import RoundSteps, StepLog
+from competitor.arena.steps import StepLog
+from competitor.errors import RecordingError
 from competitor.play.finished_match import Ending, FinishedMatch
-from competitor.play.match_file import file_name, match_bytes
-from competitor.play.outcomes import PlayedRound
+from competitor.play.match_file import file_name, match_bytes, read_match
+from competitor.play.outcomes import PlayedRound, rounds_of
+from competitor.rink.observation import other_view
 from dreamer.files import atomic_write
 
 FILE = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9a-f]{8}\.npz")
@@ -130,7 +132,6 @@ def _finished(result: MatchResult, steps: StepLog, rounds_in_all: int) -> tuple[
     obs = np.concatenate([one.views[:-1] for one in logged]).astype(np.float64)
     actions = np.concatenate([one.actions for one in logged])
     first, second = result.users
-    endings: dict[str | None, Ending] = {second: "opponent left"}
     match = FinishedMatch(
         match_id=str(result.match_id),
         wire="arena",
@@ -142,7 +143,7 @@ def _finished(result: MatchResult, steps: StepLog, rounds_in_all: int) -> tuple[
         own=result.scores[0],
         other=result.scores[1],
         rounds=rounds_in_all,
-        ending="played" if result.ending == PLAYED else endings.get(result.left_by, "abandoned"),
+        ending=_ending(result, second),
         reason="" if result.ending == PLAYED else result.ending,
         checkpoint=first,
         digest="",
@@ -163,5 +164,29 @@ def _finished(result: MatchResult, steps: StepLog, rounds_in_all: int) -> tuple[
     return match, rounds
 
 
-def _starter(logged: RoundSteps) -> Literal["own", "other"]:
-    return "own" if logged.views[0, 12] < 0 else "other"
+def _ending(result: MatchResult, opponent: str) -> Ending:
+    """How the match ended for the one whose opponent this is."""
+    if result.ending == PLAYED:
+        return "played"
+    return "opponent left" if result.left_by == opponent else "abandoned"
+
+
+def seen_by_second(path: Path, result: MatchResult, version: str) -> bytes:
+    """The file of a recorded match as the second player saw it. Raises RecordingError."""
+    match, _ = read_match(path)
+    if match.opponent_actions is None:
+        raise RecordingError(f"{path} is no match of an arena")
+    first, second = result.users
+    turned = replace(
+        match,
+        connection=second,
+        opponent=first,
+        checkpoint=second,
+        own=match.other,
+        other=match.own,
+        ending=_ending(result, first),
+        obs=other_view(match.obs),
+        actions=match.opponent_actions,
+        opponent_actions=match.actions,
+    )
+    return match_bytes(turned, rounds_of(turned), version)

@@ -45,7 +45,7 @@ class Registration:
             await asyncio.sleep(self._wrong.wait_s(address))
             raise Refused(403, "that is not the key of the class")
         try:
-            token = await asyncio.to_thread(self._add, name)
+            token = await asyncio.to_thread(self._add, name, address)
         except ConfigError as error:
             raise Refused(409, str(error)) from error
         except CompetitorError as error:
@@ -54,10 +54,14 @@ class Registration:
         log.info("%s has registered from %s", name, address)
         return token
 
-    def _add(self, name: str) -> str:
+    def _add(self, name: str, address: str) -> str:
+        if self._store.is_banned(address):
+            raise Refused(403, "an account that was used from this address is banned: ask your teacher")
         if len(self._store.accounts()) >= MOST_ACCOUNTS:
             raise Refused(403, "the arena has as many accounts as it takes: tell your teacher")
-        return self._store.add_user(name)
+        token = self._store.add_user(name)
+        self._store.user_of(token, address)
+        return token
 
 
 def read_key(path: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-FORMAT = 2
-"""Version of the tables, kept in the file's user_version."""
 TABLES = {"users", "ratings", "matches"}
 
 SCHEMA = """
@@ -45,6 +43,10 @@ CREATE INDEX matches_by_first ON matches (first, ended_at);
 CREATE INDEX matches_by_second ON matches (second, ended_at);
 CREATE INDEX matches_by_leaver ON matches (left_by) WHERE left_by IS NOT NULL
 """
+TO_FORMAT_3 = "ALTER TABLE users ADD COLUMN address TEXT NOT NULL DEFAULT ''"
+UPGRADES = (SCHEMA, TO_FORMAT_2, TO_FORMAT_3)
+FORMAT = len(UPGRADES)
+"""Version of the tables, kept in the file's user_version."""
 LEADERBOARD = """
 SELECT name, role, mu, sigma, wins, draws, losses FROM ratings JOIN users ON users.id = ratings.user
 WHERE wins + draws + losses > 0 AND state = 'active' ORDER BY mu - 3 * sigma DESC, name

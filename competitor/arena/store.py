@@ -14,13 +14,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from competitor.arena.queries import PLAYED, Account, MatchResult, Queries, Role, State
 from competitor.arena.rating import Rating, rate
-from competitor.arena.schema import FORMAT, INSERT_MATCH, SCHEMA, TABLES, TO_FORMAT_2
+from competitor.arena.schema import FORMAT, INSERT_MATCH, TABLES, UPGRADES
 from competitor.errors import ConfigError, RecordingError, StorageError
 from competitor.wire.names import one_line
 
@@ -82,13 +82,25 @@ class Store(Queries):
             db.execute("UPDATE users SET token_sha256 = ? WHERE id = ?", (_digest(token), user.id))
         return token
 
-    def user_of(self, token: str) -> User | None:
-        """The account that `token` opens. What is compared are digests, so its time says nothing about a token."""
+    def user_of(self, token: str, address: str = "") -> User | None:
+        """The account that `token` opens; address: from where it came, which is noted also of who is banned.
+
+        What is compared are digests, so its time says nothing about a token.
+        """
         with self._reading() as db:
             row = db.execute(
-                "SELECT id, name, role FROM users WHERE token_sha256 = ? AND state = 'active'", (_digest(token),)
+                "SELECT id, name, role, state, address FROM users WHERE token_sha256 = ?", (_digest(token),)
             ).fetchone()
-        return None if row is None else User(*row)
+            if row is not None and address not in ("", row[4]):
+                with suppress(sqlite3.OperationalError):  # a full disk keeps nobody out
+                    db.execute("UPDATE users SET address = ? WHERE id = ?", (address, row[0]))
+        return None if row is None or row[3] != "active" else User(*row[:3])
+
+    def is_banned(self, address: str) -> bool:
+        """Whether a banned account was last used from this address."""
+        with self._reading() as db:
+            found = db.execute("SELECT 1 FROM users WHERE state = 'banned' AND address = ?", (address,)).fetchone()
+        return found is not None
 
     def user(self, name: str) -> User | None:
         """The account of that name; upper and lower case are the same."""
@@ -168,12 +180,12 @@ class Store(Queries):
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables >= TABLES and (version or tables):
                 raise RecordingError(f"{self.path} is a database of something else than an arena")
-            if version in (0, 1):
-                for statement in (("" if version else SCHEMA) + TO_FORMAT_2).split(";"):
+            if not 0 <= version <= FORMAT:
+                raise RecordingError(f"{self.path} has format {version}; this version reads format {FORMAT}")
+            if version < FORMAT:
+                for statement in ";".join(UPGRADES[version:]).split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {FORMAT}")
-            elif version != FORMAT:
-                raise RecordingError(f"{self.path} has format {version}; this version reads format {FORMAT}")
 
     def _known(self, db: sqlite3.Connection, name: str) -> User:
         user = self._row(db, name)

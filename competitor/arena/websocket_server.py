@@ -87,10 +87,10 @@ class WebSocketServer:
     async def _login(self, request: web.Request) -> User:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            user = await asyncio.to_thread(self._accounts.user_of, token.strip())
+            address = request.remote or "nowhere"
+            user = await asyncio.to_thread(self._accounts.user_of, token.strip(), address)
             if user is not None:
                 return self._let_in(user, request)
-            address = request.remote or "nowhere"
             log.warning("a wrong token from %s", address)
             await asyncio.sleep(self._wrong_tokens.wait_s(address))
         raise web.HTTPUnauthorized(text="no account has this token\n", headers={"WWW-Authenticate": "Bearer"})

@@ -31,7 +31,7 @@ FRAME_MS, PAUSE_MS = 70, 1200
 LINGERING = 5
 """Frames that an example goes on for when reality and dream have ended."""
 COLOURS = 64
-GOES_ON, ENDS, EMPTY = "#2a9d5c", "#c0392b", "#e3e8ed"
+GOES_ON, ENDS, EMPTY = "#0072B2", "#D55E00", "#e3e8ed"
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ class PlayedRound:
 class LastStep:
     """What the rink says about the last step of a round.
 
-    obs (18,): the observation that nobody was sent, for an opponent who did nothing in this step; own racket and
-    puck are nearly always exact, the opponent's racket is up to 0.05 units off. winner: +1, 0 or -1.
+    obs (18,): the observation that nobody was sent. Where the opponent's action is not known, it did nothing: own
+    racket and puck are nearly always exact, the opponent's racket is up to 0.05 units off. winner: +1, 0 or -1.
     """
 
     obs: Floats
@@ -62,14 +62,14 @@ def plausible(obs: Floats) -> NDArray[np.bool_]:
     return np.asarray((np.abs(obs) <= LARGEST).all(axis=1))
 
 
-def last_step(obs: Floats, action: Floats) -> LastStep | None:
-    """Play one step from obs (18,) with the own action (4,); None when no rink can have sent `obs`."""
+def last_step(obs: Floats, action: Floats, opponent: Floats = IDLE) -> LastStep | None:
+    """Play one step from obs (18,) with the actions (4,) of both; None when no rink can have sent `obs`."""
     if not plausible(obs[None]).all():
         return None
     rink = HockeyEnv()
     rink.reset(one_starting=True, seed=0)
     rink.set_state(obs)
-    final, _, _, _, info = rink.step(np.concatenate((action, IDLE)))
+    final, _, _, _, info = rink.step(np.concatenate((action, opponent)))
     return LastStep(final, int(info["winner"]))
 
 
@@ -77,7 +77,8 @@ def rounds_of(match: FinishedMatch) -> list[PlayedRound]:
     """Return the rounds of a match in order, with their results where they can be known."""
     firsts = [row for row, is_first in enumerate(match.is_first) if is_first or row == 0]
     ends = [*firsts[1:], len(match.is_first)] if firsts else []
-    lasts = [last_step(match.obs[end - 1], match.actions[end - 1]) for end in ends]
+    opponent = np.zeros_like(match.actions) if match.opponent_actions is None else match.opponent_actions
+    lasts = [last_step(match.obs[end - 1], match.actions[end - 1], opponent[end - 1]) for end in ends]
     lengths = [end - first for first, end in zip(firsts, ends, strict=True)]
     guesses = [None if last is None else last.winner for last in lasts]
     return [

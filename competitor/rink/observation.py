@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 from struct import Struct
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from competitor.rink.constants import (
     CENTER_X,
@@ -33,6 +35,9 @@ ACTION_MIRROR = np.array([1, -1, -1, 1], np.float32)
 VIEW = Struct(f"{OBSERVATION_SIZE}f")
 """The layout of a view in memory. Writing it also rounds the positions, which were subtracted as doubles."""
 pack_view = VIEW.pack_into
+
+_OTHER = np.array([6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, 15, 17, 16])
+_TURNED = np.array([-1, -1, 1, -1, -1, 1] * 2 + [-1, -1, -1, -1, 1, 1])
 
 InfoRow = tuple[float, float, float, int]
 INFO_KEYS = ("reward_closeness_to_puck", "reward_touch_puck", "reward_puck_direction", "winner")
@@ -63,6 +68,14 @@ def write_view_two(rink: Simulation, buffer: memoryview, offset: int) -> None:
         CENTER_X - x1, CENTER_Y - y1, angle1, -vx1, -vy1, spin1,
         CENTER_X - x, CENTER_Y - y, -vx, -vy, score.held_2, score.held_1,
     )  # fmt: skip
+
+
+def other_view(views: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """What the other player sees of views (..., 18) of one: the same rink, turned by 180 degrees.
+
+    Everything is negated, zeros too, as the course's server's -0.0 shows.
+    """
+    return np.asarray(views[..., _OTHER] * _TURNED, np.float64)
 
 
 def info_one(rink: Simulation) -> InfoRow:

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from competitor.play.finished_match import FinishedMatch
 from competitor.play.outcomes import rounds_of
+from competitor.rink.observation import other_view
 
 SHOWN = np.array([0, 1, 2, 6, 7, 8, 12, 13, 16, 17])
 """Where a view (18,) holds a frame: both rackets' x, y and angle, the puck, and how long each player may hold it."""
-OTHER = np.array([6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, 15, 17, 16])
-TURNED = np.array([-1, -1, 1, -1, -1, 1] * 2 + [-1, -1, -1, -1, 1, 1])
-"""Where the other player's view has each number, and with which sign: the rink is turned by 180 degrees."""
 DECIMALS = 3
 """A thousandth of a unit is a sixteenth of a pixel."""
 Floats = NDArray[np.floating[Any]]
@@ -25,7 +23,7 @@ Json = dict[str, Any]
 def frames_of(views: Floats, side: int = 0) -> list[list[float]]:
     """The frames (steps, 10) of the views (steps, 18), or (steps, 16) without keep mode, of the player at `side`."""
     whole = np.hstack((views, np.zeros((len(views), 18 - views.shape[1]))))
-    frames: list[list[float]] = rounded((whole[:, OTHER] * TURNED if side else whole)[:, SHOWN])
+    frames: list[list[float]] = rounded((other_view(whole) if side else whole)[:, SHOWN])
     return frames
 
 

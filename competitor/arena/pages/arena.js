@@ -39,7 +39,9 @@ const act = {
     viewer.begin(data);
     const figure = viewer.closest("figure");
     if (!figure) return;
-    figure.querySelector(".watch").href = `/matches/${data.match}`;
+    const watch = figure.querySelector(".watch");
+    watch.href = `/matches/${data.match}`;
+    watch.setAttribute("aria-label", `watch ${data.names.join(" against ")}`);
     figure.querySelector(".round").textContent = `round ${data.number} of ${data.of}`;
   },
   push(viewer, data) { viewer.push(data); },

@@ -106,7 +106,8 @@ class RinkViewer extends HTMLElement {
   }
 
   connectedCallback() {
-    if (!this.hasAttribute("tabindex")) this.tabIndex = 0;
+    this.setAttribute("role", "group");
+    if (!this.hasAttribute("tabindex") && !this.hasAttribute("compact")) this.tabIndex = 0;
     this._sized = new ResizeObserver(() => this._draw());
     this._sized.observe(this.$("rink"));
     this._dark = matchMedia("(prefers-color-scheme: dark)");
@@ -255,6 +256,7 @@ class RinkViewer extends HTMLElement {
     if (!this.isConnected) return;
     const {names, rounds, number, of} = this.match, round = this._round, step = this.step, over = step === this.steps;
     const [left, right] = score(round, over), text = (name, value) => { this.$(name).textContent = value; };
+    this.setAttribute("aria-label", names[0] || names[1] ? `${names[0]} against ${names[1]}` : "rink");
     this.shadowRoot.querySelectorAll(".name").forEach((name, side) => { name.textContent = name.title = names[side]; });
     text("score", `${left} : ${right}`);
     text("clock", `${(step / STEPS_PER_S).toFixed(2)} s of ${(MOST_STEPS / STEPS_PER_S).toFixed(2)}, step ${step}${this.live ? "" : ` of ${this.steps}`}`);
@@ -263,7 +265,7 @@ class RinkViewer extends HTMLElement {
     const all = of ?? (rounds.length > 1 && rounds.length);
     text("round", number || all ? `round ${number ?? this.roundIndex + 1}${all ? ` of ${all}` : ""}` : "");
     this.shadowRoot.querySelectorAll(".actions span").forEach((line, side) => {
-      line.textContent = action(acted(round, side, step));
+      line.textContent = round.actions[side] ? action(acted(round, side, step)) : "action not known";
     });
     const scrub = this.$("scrub"), play = this.$("play");
     scrub.max = this.steps;
@@ -292,7 +294,8 @@ class RinkViewer extends HTMLElement {
     const frame = round.frames[step];
     if (!frame) return;
     drawTrail(pen, round.frames.slice(Math.max(0, step - TRAIL), step + 1), colours);
-    if (round.mind && this.$("dreams").checked) drawDream(pen, round.mind.dreams[step] ?? [], colours);
+    const over = step === this.steps && round.winner !== null;  // what is dreamed of after the end will never be
+    if (round.mind && !over && this.$("dreams").checked) drawDream(pen, round.mind.dreams[step] ?? [], colours);
     for (const side of [0, 1]) drawAction(pen, frame, side, acted(round, side, step), colours);
     for (const side of [0, 1]) drawRacket(pen, frame, side, colours);
     drawPuck(pen, frame, frame[8] > 0 ? colours.sides[0] : frame[9] > 0 ? colours.sides[1] : colours.line, colours);
@@ -422,7 +425,7 @@ function drawValue(canvas, mind, step, colours) {
   const width = canvas.clientWidth, height = canvas.clientHeight, pen = prepared(canvas, width, height);
   if (!pen) return;
   const most = Math.max(10, ...mind.value.map(Math.abs)), last = mind.value.length - 1;
-  const at = index => [width * index / (last || 1), height / 2 * (1 - 0.95 * mind.value[index] / most)];
+  const at = index => [4 + (width - 8) * index / (last || 1), height / 2 * (1 - 0.9 * mind.value[index] / most)];
   Object.assign(pen, {strokeStyle: colours.line, lineWidth: 1});
   pen.beginPath(); pen.moveTo(0, height / 2); pen.lineTo(width, height / 2); pen.stroke();
   Object.assign(pen, {strokeStyle: colours.sides[mind.side], lineWidth: 2});

@@ -43,7 +43,7 @@ class MemoryStore:
         self.tokens = {f"token of {name}": name for name in ("ada", "bob", "cyd")} | {"token1": "one"}
         self.full = False
 
-    def user_of(self, token: str) -> User | None:
+    def user_of(self, token: str, address: str = "") -> User | None:
         name = self.tokens.get(token)
         return None if name is None else User(1, name, "player")
 

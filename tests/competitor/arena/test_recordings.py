@@ -16,11 +16,12 @@ import pytest
 from competitor.arena.game import Game
 from competitor.arena.lobby import Lobby
 from competitor.arena.queries import MatchResult
-from competitor.arena.recordings import DAY_S, MIB, MOST_WAITING, Recordings
+from competitor.arena.recordings import DAY_S, MIB, MOST_WAITING, Recordings, seen_by_second
 from competitor.arena.steps import RoundSteps, StepLog
-from competitor.play.match_file import read_match
+from competitor.play.match_file import read_match, read_views
 from competitor.play.recording import load_episodes
 from competitor.play.rounds import RewardWeights
+from competitor.rink.observation import other_view
 from competitor.viewer.frames import match_rounds
 from tests.competitor.arena.servers import FakeParticipant, MemoryStore
 from tests.competitor.arena.test_game import play_lively
@@ -85,6 +86,25 @@ def test_a_match_is_kept_as_it_was_and_can_be_watched_and_learned_from(tmp_path:
     assert about.results == [each.winner for each in logged] == [each["winner"] for each in match_rounds(match)]
     episodes = list(load_episodes(tmp_path, WEIGHTS))
     assert [len(each.action) for each in episodes] == [len(each.actions) for each in logged]
+
+
+@pytest.mark.parametrize("left_by", [None, "ada", "bob"])
+def test_the_second_player_has_the_match_from_the_own_side(left_by: str | None, tmp_path: Path) -> None:
+    """What a daemon of that player would have kept; also the last views, though nobody was sent them."""
+    game, one = Game(seed=11), result(1, left_by=left_by, ending="timeout" if left_by else "played")
+    seen, _ = play_lively(game)
+    (path,) = written(tmp_path / "first", game, one)
+    (tmp_path / "second.npz").write_bytes(seen_by_second(path, replace(one, scores=game.scores), "1.2.3"))
+    (first, _), (second, about) = read_match(path), read_match(tmp_path / "second.npz")
+    assert np.array_equal(second.obs, seen[:, 1]) and (second.connection, second.opponent) == ("bob", "ada")
+    assert np.array_equal(second.actions, np.asarray(first.opponent_actions))
+    assert np.array_equal(first.actions, np.asarray(second.opponent_actions))
+    assert (second.own, second.other) == (first.other, first.own) == game.scores[::-1]
+    assert second.ending == {None: "played", "ada": "opponent left", "bob": "abandoned"}[left_by]
+    logged = [game.log.round(number) for number in range(4)]
+    assert about.results == [-each.winner for each in logged if each.winner is not None]
+    ends = [view.obs[-1] for view in read_views(tmp_path / "second.npz")]
+    np.testing.assert_allclose(ends, [other_view(each.views[-1]) for each in logged], atol=1e-3)
 
 
 def test_the_last_view_and_the_winner_of_each_round_are_those_of_the_rink(tmp_path: Path, game: Game) -> None:

@@ -219,6 +219,17 @@ def test_an_account_that_is_banned_removed_or_renamed(pair: Store) -> None:
     assert pair.account("Ädä") is not None and pair.opponents("Ädä") == []
 
 
+def test_who_is_banned_is_known_by_the_last_address(pair: Store) -> None:
+    token = pair.renew_token("ada")
+    for address in ("10.0.0.1", "10.0.0.2"):
+        assert pair.user_of(token, address) is not None
+    pair.ban("ada")
+    assert [pair.is_banned(address) for address in ("", "10.0.0.1", "10.0.0.2")] == [False, False, True]
+    assert pair.user_of(token, "10.0.0.3") is None and pair.is_banned("10.0.0.3"), "who tries again is known too"
+    pair.ban("ada", "active")
+    assert not pair.is_banned("10.0.0.3")
+
+
 def test_a_database_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path)) as db:

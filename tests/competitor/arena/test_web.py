@@ -239,7 +239,8 @@ def test_a_match_has_a_page_with_its_replay(site: Site) -> None:
     file = site.recordings.find(played.match_id)
     assert file is not None
     _, headers, body = get(site, f"{path}.npz")
-    assert body == file.read_bytes() and headers["Content-Disposition"] == f'attachment; filename="{file.name}"'
+    assert body == file.read_bytes() and headers["Content-Disposition"].endswith('-1.npz"')
+    assert get(site, f"{path}.npz?side=3")[0] == get(site, f"{path}.npz?side=0")[0] == 400
     file.write_bytes(b"damaged")
     assert get(site, f"{path}.json")[0] == 404
     text = words(site, f"/matches/{LEFT}")
@@ -357,6 +358,15 @@ def test_players_open_accounts_with_the_key_of_the_class(site: Site, caplog: pyt
     ):
         assert get(site, "/register", data=form)[::2] == (status, answer)
     assert caplog.text.count("a wrong class key from 127.0.0.1") == 1 and "guessed" not in caplog.text
+
+
+def test_who_was_banned_opens_no_other_account_from_there(site: Site) -> None:
+    assert get(site, "/register", data={"name": "eve", "key": KEY})[0] == 201
+    site.store.ban("eve")
+    refused = get(site, "/register", data={"name": "fay", "key": KEY})
+    assert refused[::2] == (403, b"an account that was used from this address is banned: ask your teacher\n")
+    site.store.ban("eve", "active")
+    assert get(site, "/register", data={"name": "fay", "key": KEY})[0] == 201
 
 
 @pytest.mark.parametrize("form", [{}, {"name": "<b>", "key": KEY}, {"name": "fay", "key": "ü\x00"}, {"key": KEY}])

@@ -91,6 +91,8 @@ def test_a_round_can_be_scrubbed_stepped_and_played_to_the_next(browser: Any, st
         assert (step(page), text(page, "holds")) == (25, "<b>ada</b> holds the puck")
         assert text(page, "clock") == "0.50 s of 5.02, step 25 of 120"
         assert text(page, "actions .left") == "push +0.5 −1.0, turn +0.3, shoots"
+        assert text(page, "actions .right") == "action not known"
+        assert page.get_by_role("group", name="<b>ada</b> against bob", exact=True).count() == 1
         assert text(page, "worth") == "value for <b>ada</b> +1.1"
         page.locator("#viewer").focus()
         for keys, expected in (("ArrowRight", 26), ("Shift+ArrowLeft", 16), ("End", STEPS), ("Home", 0)):
@@ -111,15 +113,20 @@ def test_the_picture_shows_puck_rackets_and_dreams_in_light_and_dark(browser: An
         const spot = new OffscreenCanvas(1, 1).getContext('2d');
         spot.drawImage(rink, -(300 + 60 * x) * scale, -(240 - 60 * y) * scale);
         return [...spot.getImageData(0, 0, 1, 1).data]; }"""
+    picture = "viewer.shadowRoot.querySelector('.rink').toDataURL()"
     for scheme, puck, left in (("light", [28, 30, 34], [214, 69, 65]), ("dark", [238, 242, 246], [255, 122, 112])):
         with opened_page(browser, color_scheme=scheme) as page:
             page.goto(stage[1])
             page.evaluate("match => { viewer.show(match); viewer.step = 60; }", a_match())
             assert page.evaluate(at, [1.0, 0.0])[:3] == puck
             assert page.evaluate(at, [-3.2, 1.0])[:3] == left
-            with_dreams = page.evaluate("viewer.shadowRoot.querySelector('.rink').toDataURL()")
+            with_dreams = page.evaluate(picture)
             page.locator("#viewer").locator(".dreams").uncheck()
-            assert page.evaluate("viewer.shadowRoot.querySelector('.rink').toDataURL()") != with_dreams
+            assert page.evaluate(picture) != with_dreams
+            page.evaluate("viewer.step = viewer.steps")
+            over = page.evaluate(picture)
+            page.locator("#viewer").locator(".dreams").check()
+            assert page.evaluate(picture) == over, "nothing comes after a goal"
             page.screenshot(path=tmp_path / f"{scheme}.png")
 
 
