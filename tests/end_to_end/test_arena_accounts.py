@@ -155,7 +155,7 @@ def test_beside_a_running_arena_names_stay_and_who_is_banned_cannot_come_in(run:
         for words in (("remove", "ada"), ("rename", "ada", "eve")):
             assert "the arena in arena is running: stop it" in fails(run(*words), BUSY)
         assert "weak is a house bot" in fails(run("ban", "weak"), CONFIG)
-        assert run("ban", "ada")[0] == 0
+        assert run("ban", "ada")[0] == 0 and arena.store.is_banned("127.0.0.1")
         again = RawClient(arena.comprl_port, Path("arena/tokens/ada").read_text().strip())
         assert again.play(1) == [] and again.errors == ["Authentication failed"]
         assert [line.name for line in arena.store.leaderboard()] == ["weak"]
