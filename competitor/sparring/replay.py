@@ -31,7 +31,7 @@ def decisions(
 ) -> Transitions:
     """Cut a round, obs (time + 1, 18), into decisions of `repeat` frames with rewards summed over `steps` decisions.
 
-    `discount` is per frame. A round that ended by time is cut, not over: its last view has a value.
+    `discount` is per frame. Only the last view of a round that is not terminal has a value.
     """
     time = len(action)
     begin = np.arange(0, time, repeat)

@@ -163,8 +163,8 @@ class Trainer:
     def _enter(self, round_: Round, own_views: tuple[int, ...]) -> None:
         for view in (0, 1):
             obs, info = round_.obs[view], round_.info[view]
-            reward, terminal = self.recipe.reward.of(obs, info), round_.winner != 0
-            self.learner.enter(obs, round_.actions[view], reward, terminal=terminal, own=view in own_views)
+            reward, own = self.recipe.reward.of(obs, info), view in own_views
+            self.learner.enter(obs, round_.actions[view], reward, terminal=round_.is_decided, own=own)
 
     def examine(self) -> None:
         """Play against base opponents, named ones and the newest member; keep the best policy, enter the pool.

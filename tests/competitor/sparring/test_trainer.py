@@ -13,6 +13,7 @@ import pytest
 
 from competitor.errors import PlayerError, ResumeError
 from competitor.players.sparring import read_partner
+from competitor.rink.constants import MOST_STEPS
 from competitor.sparring.actor import Actor, LearningPlayer
 from competitor.sparring.examination import Marks
 from competitor.sparring.recipes import load_recipe
@@ -97,7 +98,9 @@ def test_views_come_with_the_recipes_rewards_and_say_whose_they_are(run: Run) ->
     assert any(view[4] for view in learner.views[first:])
     for obs, action, reward, terminal, _ in learner.views:
         assert len(obs) == len(action) + 1 == len(reward) + 1
-        assert terminal == (abs(reward[-1]) > 5.0)
+        assert terminal, "a goal and the clock's draw are results: nothing follows"
+    lengths = {len(view[1]) for view in learner.views if abs(view[2][-1]) < 5.0}
+    assert lengths == {MOST_STEPS}  # draws were among them, and only the clock makes one
 
 
 def test_the_best_policy_is_kept_with_its_card(run: Run) -> None:
