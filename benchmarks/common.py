@@ -15,7 +15,10 @@ from dreamer.files import atomic_write_text
 
 def machine() -> str:
     """Processor, cores and interpreter: what a figure has to be read with."""
-    processor = platform.processor() or platform.machine()
+    facts = Path("/proc/cpuinfo")  # where Linux tells what the processor calls itself
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    processor = next(names, platform.processor() or platform.machine())
     return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 

@@ -1,7 +1,5 @@
 """What hostile clients cost the arena: memory, connections, log lines, and the matches that run meanwhile.
 
-    python benchmarks/hostile.py [--descriptors 256] [--json benchmarks/results/hostile.json]
-
 The command `arena` runs in a process of its own that may open so many descriptors, with the shipped house bots. Two
 clients play against them all the time, while one attack follows another; each is bounded in bytes, count and time, and
 goes to 127.0.0.1 only. Memory is the process's resident set, read ten times a second; "after" is read when the attack's
@@ -10,12 +8,9 @@ connections have been closed for SETTLE_S.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import statistics
 import struct
 import sys
@@ -25,15 +20,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import click
 
-from benchmarks.arena_process import MIB, Play, Players, Target, arena_process  # noqa: E402 - the path is known from here
-from competitor.screen import Table, print_line, print_table  # noqa: E402 - the path is known from here on
-from tests.competitor.arena.raw_client import RawClient, write_box  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.arena_process import MIB, Play, Players, Target, arena_process
+from benchmarks.common import report
+from competitor.options import JSON
+from competitor.screen import Table, print_line
+from tests.competitor.arena.raw_client import RawClient, write_box
 
 HOST = "127.0.0.1"
-RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
 DESCRIPTORS = 256  # a common limit
 LONGEST_S = 20.0  # of one attack
 HALF_OPEN_S = 18.0
@@ -276,32 +273,30 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(columns, cells, "hostile clients: memory is above rest", texts=2)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--descriptors", type=int, default=DESCRIPTORS)
-    parser.add_argument("--json", type=Path, default=RESULTS)
-    options = parser.parse_args()
+@click.command(help=__doc__)
+@click.option("--descriptors", type=int, default=DESCRIPTORS, show_default=True)
+@JSON
+def main(descriptors: int, json_path: Path | None) -> None:
+    """Attack, and say whether the bounds hold."""
     users = (*PLAYERS, "eve")
-    with tempfile.TemporaryDirectory() as folder, arena_process(Path(folder), users, options.descriptors) as target:
+    with tempfile.TemporaryDirectory() as folder, arena_process(Path(folder), users, descriptors) as target:
         at_start, players = target.noise(), Players(target, PLAYERS)
         try:
             rows = asyncio.run(measure(target, players))
         finally:
             players.stop()
-    lines = target.noise() - at_start
     summary = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "descriptors": options.descriptors,
+        "descriptors": descriptors,
         "worst_peak_mib": max(row.peak_mib for row in rows),
         "worst_after_mib": max(row.after_mib for row in rows),
         "median_slowest_step_ms": statistics.median(row.slowest_step_ms for row in rows),
         "broken_matches": sum(row.broken_matches for row in rows),
-        "log_lines": lines,
+        "log_lines": target.noise() - at_start,
         "tracebacks": sum("Traceback" in line for line in target.said),
     }
-    options.json.write_text(json.dumps({**summary, "attacks": [asdict(row) for row in rows]}, indent=1) + "\n")
-    print_table(table(rows))
-    good = summary["worst_peak_mib"] <= MOST_MIB and lines <= MOST_LINES and not summary["broken_matches"]
+    report(summary | {"attacks": [asdict(row) for row in rows]}, json_path, table(rows))
+    few = summary["worst_peak_mib"] <= MOST_MIB and summary["log_lines"] <= MOST_LINES
+    good = few and not summary["broken_matches"]
     print_line(f"{'within' if good else 'BEYOND'} the bounds: {json.dumps(summary)}")
     sys.exit(0 if good else 1)
 

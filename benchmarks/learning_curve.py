@@ -1,9 +1,5 @@
 """How strong the agent becomes in so many minutes of training from nothing, on this machine.
 
-    python benchmarks/learning_curve.py --minutes M --seed S [--every 10] [--rounds 200] [--preset NAME]
-                                        [--set section.key=value ...] [--threads N] [--json FILE]
-                                        [--plot FILE]
-
 Trains in runs/ and stops every `--every` minutes of training to play `--rounds` paired rounds with the deterministic
 policy against weak and against strong, with a seed of its own, and to dream through the held-out rounds of the
 training's own check. The time of this is not training time. The JSON is written after every point. A run that was cut
@@ -12,39 +8,40 @@ goes on with the same command: its run directory is named by preset, seed and se
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
 import os
-import platform
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import click
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import cli
+from benchmarks.common import machine
 from competitor.config import load_config
-from competitor.errors import EXIT_INTERRUPTED, CompetitorError, exit_code, message
+from competitor.errors import EXIT_INTERRUPTED
 from competitor.evaluate.evaluation import EvaluationReport, evaluate
 from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
 from competitor.inspect.rink_axes import need_matplotlib, save_png
+from competitor.options import MOST_SEED, ROUNDS, Minutes, ResultFile
 from competitor.players import DreamerPlayer, make_player
-from competitor.screen import Table, counter, print_table
+from competitor.screen import Table, counter, print_line, print_table
 from competitor.system import code_version, stopping_on_signals
 from competitor.train.display import make_display
 from competitor.train.report import dream_metrics
 from competitor.train.run_directory import RunDirectory
 from competitor.train.selfplay import Trainer
 from dreamer import fast
-from dreamer.errors import DreamerError
 from dreamer.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,69 +53,76 @@ KEPT = ("rounds", "wins", "draws", "losses", "win_rate", "ci95", "score")
 Point = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is to be measured: see the command's options."""
+
+    minutes: float
+    seed: int
+    every: float = 10.0
+    rounds: int = 200
+    preset: str = "default"
+    settings: tuple[str, ...] = ()
+    json: Path | None = None
+    plot: Path | None = None
+    runs: Path = ROOT / "runs"
+
+
 class Curve:
     """The points measured so far, and the run that they are measured on; both lie in the run's directory."""
 
-    def __init__(self, arguments: argparse.Namespace, runs: Path) -> None:
-        self._arguments = arguments
+    def __init__(self, options: Options) -> None:
+        self.options = options
         # Whoever measures something else, or with other defaults, gets a run of its own; more minutes go on with it.
-        learning = load_config(preset=arguments.preset, overrides=arguments.set)
-        kind = repr((learning.model_dump(exclude={"compete", "arena"}), arguments.every, arguments.rounds)).encode()
-        name = f"curve-{arguments.preset}-{arguments.seed}-{hashlib.sha256(kind).hexdigest()[:6]}"
-        self.path = runs / name
+        learning = load_config(preset=options.preset, overrides=options.settings)
+        kind = repr((learning.model_dump(exclude={"compete", "arena"}), options.every, options.rounds)).encode()
+        name = f"curve-{options.preset}-{options.seed}-{hashlib.sha256(kind).hexdigest()[:6]}"
+        self.path = options.runs / name
         self._file = self.path / "learning_curve.json"
         self.points: list[Point] = json.loads(self._file.read_text())["points"] if self._file.exists() else []
 
     @property
     def due(self) -> float | None:
         """Minutes of training at which the next point is due; None when all are there."""
-        last, every = self.points[-1]["minutes"] if self.points else 0.0, self._arguments.every
-        if last >= self._arguments.minutes:
+        last, every = self.points[-1]["minutes"] if self.points else 0.0, self.options.every
+        if last >= self.options.minutes:
             return None
-        return float(min(every * (math.floor(last / every) + 1), self._arguments.minutes))
+        return float(min(every * (math.floor(last / every) + 1), self.options.minutes))
 
     def open(self, due: float) -> tuple[Trainer, float]:
         """The run as it was saved, or a new one, and the minutes of training that are left until `due`."""
-        arguments = self._arguments
+        options = self.options
         if self.path.exists():
             left = due - trained_minutes(self.path)
             return Trainer.resume(self.path, [f"training.minutes={left}"] if left > 0 else []), left
         limits = (f"training.environment_steps={NEVER}", f"training.minutes={due}")
-        config = load_config(preset=arguments.preset, overrides=(*arguments.set, f"run.seed={arguments.seed}", *limits))
-        return Trainer.start(config, self.path, preset=arguments.preset), due
+        config = load_config(preset=options.preset, overrides=(*options.settings, f"run.seed={options.seed}", *limits))
+        return Trainer.start(config, self.path, preset=options.preset), due
 
     def add(self, point: Point) -> None:
         """Take in a point and write everything anew, in the run's directory and to --json."""
         self.points.append(point)
         text = json.dumps(self._about() | {"points": self.points}, indent=1) + "\n"
-        for path in filter(None, (self._file, self._arguments.json)):
+        for path in filter(None, (self._file, self.options.json)):
             atomic_write_text(path, text)
 
     def _about(self) -> dict[str, Any]:
-        arguments = self._arguments
+        options = self.options
         return {
-            "machine": f"{processor()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "code": code_version(),
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
             "kernels": fast.kind(),
-            "preset": arguments.preset,
-            "settings": arguments.set,
-            "seed": arguments.seed,
-            "every_minutes": arguments.every,
-            "rounds": arguments.rounds,
+            "preset": options.preset,
+            "settings": list(options.settings),
+            "seed": options.seed,
+            "every_minutes": options.every,
+            "rounds": options.rounds,
             "evaluation_seed": EVALUATION_SEED,
             "run": self.path.name,
         }
-
-
-def processor() -> str:
-    """What the processor calls itself, where Linux tells."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def trained_minutes(path: Path) -> float:
@@ -127,7 +131,7 @@ def trained_minutes(path: Path) -> float:
     return json.loads((save / "trainer.json").read_text())["counters"]["seconds"] / 60 if save else 0.0
 
 
-def measure(curve: Curve, rounds: int) -> bool:
+def measure(curve: Curve) -> bool:
     """Train to the next point and take it; returns False when Ctrl-C or SIGTERM came, then all is saved."""
     due = curve.due
     assert due is not None, "there is no point left to measure"
@@ -141,12 +145,12 @@ def measure(curve: Curve, rounds: int) -> bool:
     if signals:
         return False
     with trainer.run.sole_writer():  # whoever else measures this curve waits outside, also while rounds are played
-        return take_point(curve, trainer, rounds)
+        return take_point(curve, trainer)
 
 
-def take_point(curve: Curve, trainer: Trainer, rounds: int) -> bool:
+def take_point(curve: Curve, trainer: Trainer) -> bool:
     """Play, dream and write down what came of it; returns False when Ctrl-C came."""
-    report = judge(trainer, rounds)
+    report = judge(trainer, curve.options.rounds)
     if report.partial:
         return False
     counters = trainer.state.counters
@@ -232,70 +236,41 @@ def draw(points: list[Point], title: str, path: Path) -> None:
     save_png(figure, path)
 
 
-def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=positive, required=True, help="of training")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--every", type=positive, default=10.0, help="minutes of training between two points")
-    parser.add_argument("--rounds", type=whole, default=200, help="against each opponent, at each point")
-    parser.add_argument("--preset", default="default")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--threads", type=whole, help="of arithmetic; the same as --set run.threads=N")
-    parser.add_argument("--json", type=Path, help="write the points here too, after each of them")
-    parser.add_argument("--plot", type=Path, help="draw the curve into this PNG, after each point")
-    arguments = parser.parse_args(words)
-    arguments.set += [f"run.threads={arguments.threads}"] if arguments.threads else []
-    return arguments
-
-
-def whole(text: str) -> int:
-    """A whole number above 0; raises ValueError for anything else."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
-
-
-def positive(text: str) -> float:
-    """A number above 0; raises ValueError for anything else."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise ValueError(text)
-    return number
-
-
-def run(arguments: argparse.Namespace, runs: Path = ROOT / "runs") -> int:
+def run(options: Options) -> int:
     """Measure until all points are there; returns the exit code."""
-    if arguments.plot:
+    if options.plot:
         need_matplotlib()
-    curve, going_on = Curve(arguments, runs), True
-    print(f"the run: {curve.path}; the same command goes on with it", flush=True)
-    show(curve, arguments)
+    curve, going_on = Curve(options), True
+    print_line(f"the run: {curve.path}; the same command goes on with it")
+    show(curve)
     while going_on and curve.due is not None:
-        going_on = measure(curve, arguments.rounds)
-        show(curve, arguments)
+        going_on = measure(curve)
+        show(curve)
     return 0 if going_on else EXIT_INTERRUPTED
 
 
-def show(curve: Curve, arguments: argparse.Namespace) -> None:
+def show(curve: Curve) -> None:
     """The points measured so far, as tables and, where it is wished for, as a plot."""
     if curve.points:
         print_tables(curve.points)
-        if arguments.plot:
-            draw(curve.points, f"preset {arguments.preset}, seed {arguments.seed}", arguments.plot)
+        if curve.options.plot:
+            draw(curve.points, f"preset {curve.options.preset}, seed {curve.options.seed}", curve.options.plot)
 
 
-def main() -> None:
-    """Measure one curve; a user's mistake is one line and the exit code that docs/commands.md lists."""
-    try:
-        sys.exit(run(read_arguments()))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except (CompetitorError, DreamerError, OSError) as error:
-        print(f"error: {message(error)}", file=sys.stderr)
-        sys.exit(exit_code(error))
+@click.command(help=__doc__)
+@click.option("--minutes", type=Minutes(is_open=True), required=True, help="Of training.")
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), required=True)
+@click.option("--every", type=Minutes(is_open=True), default=10.0, show_default=True, help="Between two points.")
+@click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Against each opponent, at each point.")
+@click.option("--preset", default="default", show_default=True)
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting.")
+@click.option("--json", type=ResultFile(), help="Write the points here too, after each of them.")
+@click.option("--plot", type=ResultFile(".png"), help="Draw the curve into this picture, after each point.")
+def main(**given: Any) -> int:
+    """Measure one curve."""
+    return run(Options(**given))
 
 
 if __name__ == "__main__":
-    main()
+    cli.cli.add_command(main, "learning-curve")
+    sys.exit(cli.run(["learning-curve", *sys.argv[1:]]))

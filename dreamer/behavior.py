@@ -20,12 +20,11 @@ class Policy(nn.Module):
     def __init__(self, inputs: int, action_size: int, config: DreamerConfig) -> None:
         super().__init__()
         self.config, self.action_size = config.behavior, action_size
-        self.categorical = self.config.actor == "categorical"
+        self.categorical = not config.model.is_seed
         self.register_buffer("action_values", torch.tensor(self.config.action_values), persistent=False)
         each = len(self.config.action_values) if self.categorical else 2
-        model = config.model
-        self.unimix = model.unimix
-        self.net = build_mlp(inputs, action_size * each, model, units=model.head_units, layers=model.layers)
+        self.unimix = config.model.unimix
+        self.net = build_mlp(inputs, action_size * each, config.model)
 
     def soften_output(self) -> None:
         """Start close to uniform: the first actions then explore instead of following random weights."""
@@ -59,7 +58,7 @@ class Behavior(nn.Module):
 
     def __init__(self, inputs: int, action_size: int, config: DreamerConfig) -> None:
         super().__init__()
-        self.config = config.behavior
+        self.config, self.is_seed = config.behavior, config.model.is_seed
         self.policy = Policy(inputs, action_size, config)
         self.value = ValueNetwork(inputs, config)
         self.value_target = ValueNetwork(inputs, config).requires_grad_(False)
@@ -91,7 +90,7 @@ class Behavior(nn.Module):
         output = self.value(seen)
         with torch.no_grad():
             expected, slow_values = self.value.mean(output), self.value.mean(self.value_target(seen))
-            values = slow_values if self.config.slow_target else expected
+            values = slow_values if self.is_seed else expected
             returns = self._returns(rewards, values, continues)
         critic_loss = (weights * self._value_loss(output[:-1], returns, slow_values[:-1])).mean()
         scale = self._scale(returns)
@@ -116,7 +115,7 @@ class Behavior(nn.Module):
         output = self.value(seen)
         with torch.no_grad():
             slow = self.value.mean(self.value_target(seen))
-            values = slow if self.config.slow_target else self.value.mean(output)
+            values = slow if self.is_seed else self.value.mean(output)
             if dreamed is not None:
                 values = values.flatten().scatter(0, *dreamed).view_as(values)
             alive = (~batch["is_terminal"][1:]).to(values.dtype)
@@ -140,15 +139,12 @@ class Behavior(nn.Module):
         return lambda_returns(rewards, values[:-1], continues, values[-1], gamma, lambda_)
 
     def _value_loss(self, output: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
-        """Fit the returns and stay close to the slow critic."""
+        """Fit the returns and, where it is not their target itself, stay close to the slow critic."""
         loss = self.value.loss(output, returns)
-        if self.config.slow_regularization:
-            loss = loss + self.config.slow_regularization * self.value.loss(output, slow_values)
-        return loss
+        return loss if self.is_seed else loss + self.config.slow_regularization * self.value.loss(output, slow_values)
 
     def _scale(self, returns: Tensor) -> Tensor:
-        percentile = self.config.return_scale == "percentile"
-        return self.return_scale.update(returns) if percentile else torch.ones_like(returns[0, 0])
+        return torch.ones_like(returns[0, 0]) if self.is_seed else self.return_scale.update(returns)
 
     def _credit(self, advantages: Tensor) -> Tensor:
         siblings = self.config.siblings

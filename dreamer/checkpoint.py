@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -24,6 +24,7 @@ from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig, OptimizerConfig, ReplayConfig, Section
 from dreamer.errors import CheckpointError
 from dreamer.files import atomic_write, atomic_write_text
+from dreamer.former import FormerSettingError, drop_former, name_kind
 from dreamer.optimizer import Learner
 from dreamer.update import Updater
 from dreamer.world_model import WorldModel
@@ -46,16 +47,6 @@ class Card(BaseModel):
     updates: Count
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     config: DreamerConfig
-
-    @field_validator("config", mode="before")
-    @classmethod
-    def _as_player(cls, config: Any) -> Any:
-        """What steered nothing but its learning, and is no choice any more, does not matter to who plays."""
-        given = dict(config) if isinstance(config, dict) else config
-        for name, section in LEARNING.items() if isinstance(given, dict) else ():
-            if isinstance(given.get(name), dict):
-                given[name] = {key: value for key, value in given[name].items() if key in section.model_fields}
-        return given
 
 
 class Counters(BaseModel):
@@ -160,19 +151,37 @@ def _metadata(weights: Path) -> dict[str, str]:
 
 
 def _checked(card: dict[str, Any], weights: Path) -> Card:
-    model = config.get("model") if isinstance(config := card.get("config"), dict) else None
-    if isinstance(model, dict) and "observed" not in model:  # cards up to version 0.3
-        card = {**card, "config": {**card["config"], "model": {**model, "observed": False}}}
     try:
-        return Card.model_validate_json(json.dumps(card, default=str))
-    except (ValidationError, ValueError, RecursionError) as error:
+        return Card.model_validate_json(json.dumps({**card, "config": _modern(card.get("config"))}, default=str))
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"the card of {weights} describes a model that this version does not know{_first(error)}"
         ) from error
 
 
+def _modern(config: Any) -> Any:
+    """The settings on a card, which may hold anything, as this version names them.
+
+    What steered nothing but its learning, and is no choice any more, does not matter to who plays. Raises
+    FormerSettingError.
+    """
+    if not isinstance(config, dict):
+        return config
+    given = {name: dict(table) if isinstance(table, dict) else table for name, table in config.items()}
+    for name, section in LEARNING.items():
+        if isinstance(given.get(name), dict):
+            given[name] = {key: value for key, value in given[name].items() if key in section.model_fields}
+    if isinstance(given.get("model"), dict):
+        given["model"].setdefault("observed", False)  # cards up to version 0.3 did not tell
+    name_kind(given)
+    drop_former(given)
+    return given
+
+
 def _first(error: Exception) -> str:
     """Where and what the first mistake is."""
+    if isinstance(error, FormerSettingError):
+        return f": {error}"
     if not isinstance(error, ValidationError):
         return ""
     first = error.errors(include_url=False, include_input=False)[0]

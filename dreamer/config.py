@@ -1,12 +1,12 @@
 """The settings of the mind, one model per section of config.toml, where every field is explained.
 
-A ``ClassVar`` or property of a section is what nobody should change; some of them were settings in earlier versions.
+A ``ClassVar`` or property of a section is what nobody should change; some of them were settings in earlier versions
+(dreamer/former.py).
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, model_validator
 
 from dreamer.strict import Strict
 
@@ -20,79 +20,43 @@ Few = Annotated[int, Field(ge=1, le=256)]
 
 
 class Section(Strict):
-    """A section of config.toml.
-
-    What was a setting once is read as long as it says what holds today: ``former`` names it, as an attribute of the
-    section, and ``gone`` with the value that is left where the code for any other is gone.
-    """
-
-    former: ClassVar[tuple[str, ...]] = ()
-    gone: ClassVar[dict[str, Any]] = {}
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _without_former(cls, given: Any, handler: ModelWrapValidatorHandler["Section"]) -> "Section":
-        names = {*cls.former, *cls.gone}
-        if not isinstance(given, dict) or not names & given.keys():
-            return handler(given)
-        section = handler({key: value for key, value in given.items() if key not in names})
-        for name in sorted(names & given.keys()):
-            today = cls.gone[name] if name in cls.gone else getattr(section, name)
-            if given[name] != today:
-                raise PydanticCustomError(
-                    "former_setting",
-                    "{key} was a setting until version 0.3 and is fixed at {today} now",
-                    {"key": name, "today": str(today).lower() if isinstance(today, bool) else today},
-                )
-        return section
+    """A section of config.toml."""
 
 
 class ModelConfig(Section):
-    """Sizes and kinds of the networks."""
+    """Kind and sizes of the networks."""
 
+    kind: Literal["dreamerv3", "seed"] = "dreamerv3"
     hidden: Width = 192
-    latent: Literal["categorical", "gaussian"] = "categorical"
     groups: Few = 16
     classes: Annotated[int, Field(ge=2, le=256)] = 8
-    gaussian_size: Width = 64
     units: Width = 128
-    norm: Literal["rms", "none"] = "rms"
-    normalize: bool = True
     observed: bool = True
 
     layers: ClassVar[int] = 2
     """Of the encoder, the decoder, the policy, the reward and the value; the seed document has as many."""
     unimix: ClassVar[float] = 0.01
     """Share of a uniform distribution in categorical latents and actors (DreamerV3): no KL and no log is endless."""
+    gaussian_size: ClassVar[int] = 64
+    """Of the Gaussian latent, as the seed document has it."""
     gaussian_min_std: ClassVar[float] = 0.1
     """Smallest deviation of a Gaussian latent; it bounds the KL, whose inverse square it is."""
-    former = ("layers", "unimix", "gaussian_min_std", "embedding", "head_units", "activation")
-    gone: ClassVar[dict[str, Any]] = {"input_constant": False, "input_waves": 0}
 
     @property
-    def embedding(self) -> int:
-        """Size of the encoder's output: every layer is as wide."""
-        return self.units
+    def is_seed(self) -> bool:
+        """Whether the agent is that of the seed document, without the later techniques of DreamerV3.
 
-    @property
-    def head_units(self) -> int:
-        """Width of the reward, continue, policy and value layers."""
-        return self.units
-
-    @property
-    def activation(self) -> Literal["silu", "elu"]:
-        """SiLU belongs to normalised layers, as in DreamerV3; ELU is the seed document's."""
-        return "silu" if self.norm == "rms" else "elu"
+        ELU layers without norms on observations as they are, a Gaussian latent, squared errors, the plain KL,
+        continuous actions, advantages as they are, returns bootstrapped with the slow critic. They go together: as
+        settings of their own they were never changed apart, and nobody has measured a mixture.
+        """
+        return self.kind == "seed"
 
 
 class LossConfig(Section):
     """What the world model minimises."""
 
-    decoder: Literal["gaussian", "mse"] = "gaussian"
-    heads: Literal["twohot", "mse"] = "twohot"
-    kl_dynamics: Weight = 1.0
     kl_representation: Weight = 0.1
-    free_nats: Weight = 1.0
     overshooting: Annotated[int, Field(ge=0, le=256)] = 7
     overshooting_weight: Weight = 0.1
 
@@ -102,14 +66,11 @@ class LossConfig(Section):
     """Of the two-hot heads; odd, so that the one in the middle stands at 0."""
     bin_limit: ClassVar[float] = 4.0
     """The outermost bins stand at symexp(+-limit), which is +-53: far beyond a goal of 10."""
-    former = ("decoder_min_std", "bins", "bin_limit")
 
 
 class BehaviorConfig(Section):
     """How the actor and the critic learn from the dream."""
 
-    actor: Literal["categorical", "tanh_normal"] = "categorical"
-    action_values: Annotated[tuple[float, ...], Field(min_length=2, max_length=256, strict=False)] = (-1.0, 0.0, 1.0)
     horizon: Few = 15
     lookahead: Annotated[int, Field(ge=0, le=256)] = 5
     starts: Annotated[int, Field(ge=1, le=65_536)] = 256
@@ -117,30 +78,22 @@ class BehaviorConfig(Section):
     discount: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     lambda_: Share = Field(default=0.95, alias="lambda")
     entropy: Weight = 6e-4
-    return_scale: Literal["percentile", "none"] = "percentile"
-    slow_target: bool = False
     replay_value: Weight = 0.3
 
     model_config = ConfigDict(populate_by_name=True)
+    action_values: ClassVar[tuple[float, ...]] = (-1.0, 0.0, 1.0)
+    """Of each number of a categorical action: at 50 actions a second their mean is what counts."""
     min_std: ClassVar[float] = 0.1
     """Smallest deviation of a tanh_normal actor; if tiny, entropy pushes to determinism."""
     max_std: ClassVar[float] = 1.0
     """Largest deviation of a tanh_normal actor: beyond it only the bounds are drawn."""
     slow_rate: ClassVar[float] = 0.02
     """Share of the critic that flows into its slow copy in each update, as in DreamerV3."""
-    former = ("min_std", "max_std", "slow_rate", "slow_regularization")
-
-    @property
-    def slow_regularization(self) -> float:
-        """Weight of the term that keeps the critic near its slow copy, where that is not the target itself."""
-        return 0.0 if self.slow_target else 1.0
+    slow_regularization: ClassVar[float] = 1.0
+    """Weight of the term that keeps the critic near its slow copy, where that is not the target itself (DreamerV3)."""
 
     @model_validator(mode="after")
     def _check(self) -> "BehaviorConfig":
-        if any(abs(value) > 1.0 for value in self.action_values):
-            raise ValueError("action_values must lie in [-1, 1]")
-        if list(self.action_values) != sorted(set(self.action_values)):
-            raise ValueError("action_values must rise from one to the next")
         if self.lookahead >= self.horizon:
             raise ValueError("lookahead must be smaller than horizon")
         if self.starts % self.siblings:
@@ -164,17 +117,11 @@ class OptimizerConfig(Section):
     beta1: ClassVar[float] = 0.9
     beta2: ClassVar[float] = 0.99
     """Decay of the means of gradients and of their squares; 0.99 forgets a former scale within hundreds of updates."""
-    former = ("clip", "beta1", "beta2", "epsilon", "deviation_rate")
 
     @property
     def epsilon(self) -> float:
         """Added to the root of the squared gradients: LaProp's momentum bears a tiny one (its authors'), Adam's not."""
         return 1e-20 if self.kind == "laprop" else 1e-8
-
-    @property
-    def deviation_rate(self) -> float:
-        """Learning rate of the decoder's deviations; higher ones foresee fewer goals (docs/learning.md)."""
-        return self.world_rate
 
 
 class ReplayConfig(Section):
@@ -184,8 +131,6 @@ class ReplayConfig(Section):
     batch_size: Width = 64
     sequence_length: Annotated[int, Field(ge=2, le=1024)] = 8
     context: Literal["stream", "zero"] = "stream"
-
-    gone: ClassVar[dict[str, Any]] = {"end_share": 0.0, "mirror": True}
 
 
 class DreamerConfig(Section):

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from dreamer.config import ModelConfig
 from dreamer.fast import native
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "elu": nn.ELU}
-
 
 class RMSNorm(nn.Module):
     """x / rms(x) * scale (arXiv 1910.07467), in the fewest passes that plain torch allows on a CPU."""
@@ -44,20 +42,19 @@ class Perceptron(nn.Sequential):
         return result
 
 
-def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, units: int, layers: int) -> Perceptron:
+def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, layers: int = ModelConfig.layers) -> Perceptron:
     """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``."""
     blocks: list[nn.Module] = []
-    for width in [inputs, *[units] * (layers - 1)]:
-        blocks += build_block(width, units, config)
-    return Perceptron(*blocks, nn.Linear(units, outputs))
+    for width in [inputs, *[config.units] * (layers - 1)]:
+        blocks += build_block(width, config.units, config)
+    return Perceptron(*blocks, nn.Linear(config.units, outputs))
 
 
 def build_block(inputs: int, outputs: int, config: ModelConfig) -> list[nn.Module]:
     """One hidden layer; with a norm the bias is left out, the norm's scale stands in for it."""
-    activation = ACTIVATIONS[config.activation]()
-    if config.norm == "none":
-        return [nn.Linear(inputs, outputs), activation]
-    return [nn.Linear(inputs, outputs, bias=False), RMSNorm(outputs), activation]
+    if config.is_seed:
+        return [nn.Linear(inputs, outputs), nn.ELU()]
+    return [nn.Linear(inputs, outputs, bias=False), RMSNorm(outputs), nn.SiLU()]
 
 
 def scale_output(mlp: nn.Sequential, scale: float) -> nn.Sequential:

@@ -30,6 +30,8 @@ from dreamer.observation import NextObservation
 
 State = dict[str, Tensor]
 Latent = CategoricalDist | GaussianDist
+FREE_NATS = 1.0
+"""KL below which neither term has a gradient (DreamerV3): the posterior is not pulled to what is known already."""
 
 
 class ActionDist(Protocol):
@@ -76,32 +78,29 @@ class SequenceModel(nn.Module):
         """obs_size: of the normalised observations, with ``model.observed``."""
         super().__init__()
         self.config, self.loss = config, loss
-        categorical = config.latent == "categorical"
-        self.latent_size = config.groups * config.classes if categorical else config.gaussian_size
-        stats_size = self.latent_size if categorical else 2 * self.latent_size
+        self.latent_size = config.gaussian_size if config.is_seed else config.groups * config.classes
+        stats_size = 2 * self.latent_size if config.is_seed else self.latent_size
         self.observed_size = obs_size if config.observed else 0
         self.feature_size = config.hidden + self.latent_size + self.observed_size
         inputs = self.latent_size + self.observed_size + action_size
         self.input_net = nn.Sequential(*build_block(inputs, config.units, config))
-        self.cell = RecurrentCell(config.units, config.hidden, norm=config.norm == "rms")
-        self.prior_net = build_mlp(config.hidden, stats_size, config, units=config.units, layers=1)
-        joined = config.hidden + config.embedding
-        self.posterior_net = build_mlp(joined, stats_size, config, units=config.units, layers=1)
+        self.cell = RecurrentCell(config.units, config.hidden, norm=not config.is_seed)
+        self.prior_net = build_mlp(config.hidden, stats_size, config, layers=1)
+        self.posterior_net = build_mlp(config.hidden + config.units, stats_size, config, layers=1)
         if config.observed:
             self.next_observation = NextObservation(config, config.hidden + self.latent_size, obs_size, action_size)
-        self.fusible = categorical and config.norm == "rms" and config.activation == "silu" and config.unimix > 0
         self._memory_weights = (*self.input_net.parameters(), *self.cell.parameters())
 
     def _fast(self) -> Any:
         """dreamer.speed where steps take its way, with the same results."""
-        return native(self.cell.product.weight) if self.fusible else None
+        return None if self.config.is_seed else native(self.cell.product.weight)
 
     def noise(self, batch: int, generator: Generator) -> Tensor:
         """What one z of each row is drawn from: (batch, groups) uniform or (batch, latent) normal numbers."""
         like = self.cell.product.weight
-        if self.config.latent == "categorical":
-            return torch.rand(batch, self.config.groups, generator=generator, device=like.device)
-        return torch.randn(batch, self.latent_size, generator=generator, device=like.device)
+        if self.config.is_seed:
+            return torch.randn(batch, self.latent_size, generator=generator, device=like.device)
+        return torch.rand(batch, self.config.groups, generator=generator, device=like.device)
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen: zeros, (batch, ...)."""
@@ -205,9 +204,9 @@ class SequenceModel(nn.Module):
     def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:
         """(loss, KL) per step (time, batch), in nats.
 
-        Two one-sided terms: the prior learns towards the posterior (kl_dynamics) faster than the posterior is pulled
-        back to the prior (kl_representation); each is clipped below at free_nats, where its gradient ends (KL
-        balancing and free bits, DreamerV3 eq. 3-5).
+        Two one-sided terms: the prior learns towards the posterior faster than the posterior is pulled back to the
+        prior (kl_representation); each is clipped below at FREE_NATS, where its gradient ends (KL balancing and free
+        bits, DreamerV3 eq. 3-5). The seed document's is the plain KL: both weigh the same and nothing is clipped.
         """
         fast = self._fast()
         if fast:
@@ -215,14 +214,15 @@ class SequenceModel(nn.Module):
         else:
             dynamics = self._kl(_detached(posteriors), priors)
             representation = self._kl(posteriors, _detached(priors))
-        free = self.loss.free_nats
-        loss = self.loss.kl_dynamics * dynamics.clamp(min=free)
-        return loss + self.loss.kl_representation * representation.clamp(min=free), dynamics.detach()
+        weight = self.loss.kl_representation
+        if self.config.is_seed:
+            return weight * (dynamics + representation), dynamics.detach()
+        return dynamics.clamp(min=FREE_NATS) + weight * representation.clamp(min=FREE_NATS), dynamics.detach()
 
     def _kl(self, one: State, two: State) -> Tensor:
-        if self.config.latent == "categorical":
-            return self._categorical(one).kl(self._categorical(two))
-        return GaussianDist(one["mean"], one["std"]).kl(GaussianDist(two["mean"], two["std"]))
+        if self.config.is_seed:
+            return GaussianDist(one["mean"], one["std"]).kl(GaussianDist(two["mean"], two["std"]))
+        return self._categorical(one).kl(self._categorical(two))
 
     def _categorical(self, state: State) -> CategoricalDist:
         return CategoricalDist(state["logits"], self.config.unimix)
@@ -237,10 +237,10 @@ class SequenceModel(nn.Module):
         return h
 
     def _stats(self, output: Tensor) -> State:
-        if self.config.latent == "categorical":
-            return {"logits": output.view(*output.shape[:-1], self.config.groups, self.config.classes)}
-        mean, std = output.chunk(2, -1)
-        return {"mean": mean, "std": F.softplus(std) + self.config.gaussian_min_std}
+        if self.config.is_seed:
+            mean, std = output.chunk(2, -1)
+            return {"mean": mean, "std": F.softplus(std) + self.config.gaussian_min_std}
+        return {"logits": output.view(*output.shape[:-1], self.config.groups, self.config.classes)}
 
     def _latent(self, stats: State) -> Latent:
         return self._categorical(stats) if "logits" in stats else GaussianDist(stats["mean"], stats["std"])

@@ -35,9 +35,8 @@ class Updater:
     @cached_property
     def world_learner(self) -> Learner:
         """Steps the world model."""
-        rates, (deviation, others) = self.agent.config.optimizer, self.agent.world_model.split_parameters()
-        groups = [(deviation, rates.deviation_rate), (others, rates.world_rate)]
-        return Learner(rates, groups, decay_after=rates.decay_after)
+        rates = self.agent.config.optimizer
+        return Learner(rates, [(self.agent.world_model, rates.world_rate)], decay_after=rates.decay_after)
 
     @cached_property
     def behavior_learner(self) -> Learner:

@@ -22,10 +22,8 @@ class ScalarHead(nn.Module):
 
     def __init__(self, inputs: int, config: DreamerConfig) -> None:
         super().__init__()
-        self.twohot, self.limit = config.loss.heads == "twohot", config.loss.bin_limit
-        outputs = config.loss.bins if self.twohot else 1
-        model = config.model
-        self.net = build_mlp(inputs, outputs, model, units=model.head_units, layers=model.layers)
+        self.twohot, self.limit = not config.model.is_seed, config.loss.bin_limit
+        self.net = build_mlp(inputs, config.loss.bins if self.twohot else 1, config.model)
 
     def zero_output(self) -> None:
         """Make every first prediction exactly 0, so that learning does not start with unlearning noise."""
@@ -61,24 +59,16 @@ class WorldModel(nn.Module):
         self.register_buffer("obs_mean", torch.zeros(obs_size))
         self.register_buffer("obs_std", torch.ones(obs_size))
         looked_at = 2 * (obs_size + CLOCKS) if model.observed else obs_size
-        self.encoder = build_mlp(looked_at, model.embedding, model, units=model.units, layers=model.layers)
+        self.encoder = build_mlp(looked_at, model.units, model)
         self.dynamics = SequenceModel(model, config.loss, action_size, obs_size + CLOCKS)
         size, observed = self.dynamics.feature_size, self.dynamics.observed_size
         if observed:
             self.dynamics.next_observation.spread[-CLOCKS:] = TICK
         else:
-            self.obs_decoder = build_mlp(size, obs_size, model, units=model.units, layers=model.layers)
+            self.obs_decoder = build_mlp(size, obs_size, model)
         self.decoder_log_std = nn.Parameter(torch.zeros(observed or obs_size))
         self.reward_head = ScalarHead(size, config)
-        self.continue_head = build_mlp(size, 1, model, units=model.head_units, layers=1)
-
-    def split_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """(the decoder's deviations, all other parameters), in the order of ``parameters``.
-
-        The deviations fall by more than a factor of ten while the model learns to predict, at most by their learning
-        rate in an update (in the logarithm): at the rate of a weight that takes thousands of updates.
-        """
-        return [self.decoder_log_std], [p for p in self.parameters() if p is not self.decoder_log_std]
+        self.continue_head = build_mlp(size, 1, model, layers=1)
 
     def fit_normalizer(self, observations: Tensor, changes: Tensor | None = None) -> None:
         """Set mean and scale of each input from observations (n, obs); they are part of the weights from then on.
@@ -89,15 +79,15 @@ class WorldModel(nn.Module):
         self.obs_std.copy_(observations.std(0).clamp(min=1e-3))
         if self.config.model.observed:
             changes = observations.diff(dim=0) if changes is None else changes
-            scale = self.obs_std if self.config.model.normalize else 1.0
+            scale = 1.0 if self.config.model.is_seed else self.obs_std
             self.dynamics.next_observation.spread[:-CLOCKS] = (changes.std(0) / scale).clamp(min=1e-3)
 
     def normalized(self, obs: Tensor) -> Tensor:
-        """Observations (..., obs) in units of their own spread, if the settings say so."""
-        return (obs - self.obs_mean) / self.obs_std if self.config.model.normalize else obs
+        """Observations (..., obs) in units of their own spread; the seed document's agent takes them as they are."""
+        return obs if self.config.model.is_seed else (obs - self.obs_mean) / self.obs_std
 
     def encode(self, obs: Tensor) -> Tensor:
-        """Observations (..., obs) -> embeddings (..., embedding), through symlog."""
+        """Observations (..., obs) -> embeddings (..., units), through symlog."""
         embed: Tensor = self.encoder(symlog(self.normalized(obs)))
         return embed
 
@@ -121,9 +111,9 @@ class WorldModel(nn.Module):
         seen = features(state)
         observed = self.dynamics.observed_size
         decoded: Tensor = seen[..., -observed:-CLOCKS] if observed else self.obs_decoder(seen)
-        if self.config.loss.decoder == "mse" and not observed:
-            decoded = symexp(decoded)
-        return decoded * self.obs_std + self.obs_mean if self.config.model.normalize else decoded
+        if self.config.model.is_seed:
+            return decoded if observed else symexp(decoded)
+        return decoded * self.obs_std + self.obs_mean
 
     def filter_step(
         self,
@@ -234,7 +224,7 @@ class WorldModel(nn.Module):
             return self._negative_log_likelihood(errors) * ~batch["is_first"]
         decoded: Tensor = self.obs_decoder(features(posteriors))
         target = self.normalized(batch["obs"])
-        if self.config.loss.decoder == "mse":
+        if self.config.model.is_seed:
             return (decoded - symlog(target)).square().sum(-1)
         return self._negative_log_likelihood(decoded - target)
 

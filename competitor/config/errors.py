@@ -11,7 +11,9 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from competitor.config.former import WAYS
 from competitor.errors import ConfigError
+from dreamer.former import FormerSettingError
 
 KINDS = {
     "integer": "an integer",
@@ -69,11 +71,16 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
     problems = error.errors(include_url=False)
     first = problems[0]
     path = [str(part) for part in first["loc"]][: 3 if _is_table(model, first["loc"]) else 2]
-    if first["type"] == "former_setting":
-        path.append(first["ctx"]["key"])
     source, value = _find(path, layers)
     text = f"{source}: {_problem(first, path, value, model)}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
+
+
+def explain_former(error: FormerSettingError, layers: Sequence[Layer]) -> str:
+    """A setting that is gone and says something else than what holds today, in one line."""
+    name = f"{error.section}.{error.key}"
+    source, _ = _find((error.section, error.key), layers)
+    return f"{source}: {name} = {_show(error.value)}: {error}: {WAYS.get(name, 'leave it out')}"
 
 
 def _is_table(model: type[BaseModel], location: Sequence[object]) -> bool:
@@ -93,8 +100,6 @@ def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel
         return f"{key} is missing, expected {expected(model, path)}"
     if kind == "value_error":
         return f"section [{key}]: {problem['ctx']['error']}"
-    if kind == "former_setting":
-        return f"{key} = {_show(value)}: {problem['msg']}: leave it out"
     return f"{key} = {_show(value)}, expected {expected(model, path)}"
 
 

@@ -4,43 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from competitor.errors import ConfigError
+from competitor.config.models import ArenaConfig, CompeteConfig, TrainingConfig
+from dreamer.former import FORMER, drop_former, name_kind
 
-GONE: dict[str, tuple[str, ...]] = {"league": ("active_snapshots", "redraw_rounds", "pfsp", "pfsp_power")}
-"""Keys by section that are constants now, with no effect on what a saved run holds."""
-EVALUATION = {
-    "rounds": (200, "give --rounds to `evaluate`"),
-    "rinks": (128, "any number plays the same rounds"),
-    "deterministic": (True, "give --sampled to `evaluate`"),
-    "seed": (1, "give --seed to `evaluate`"),
+WITHOUT_EFFECT = {
+    "run": ("precision",),
+    "league": ("active_snapshots", "redraw_rounds", "pfsp", "pfsp_power"),
 }
-"""The keys of the former section [evaluation]: what holds today, and what to do for another value."""
+"""Keys by section that are constants now, with no effect on what a saved run holds."""
+CONSTANTS = {
+    "training": {name: getattr(TrainingConfig, name) for name in ("shooting_share", "defense_share")},
+    "compete": {name: getattr(CompeteConfig, name) for name in ("stuck_after_s", "retry_first_s", "retry_most_s")},
+    "arena": {"tick_s": ArenaConfig.tick_s},
+    "evaluation": {"rounds": 200, "rinks": 128, "deterministic": True, "seed": 1},
+}
+WAYS = {
+    "evaluation.rounds": "give --rounds to `evaluate`",
+    "evaluation.rinks": "any number plays the same rounds",
+    "evaluation.deterministic": "give --sampled to `evaluate`",
+    "evaluation.seed": "give --seed to `evaluate`",
+}
+"""What to do for another value than today's; where nothing is said, to leave it out."""
 OPPONENTS = ("weak", "strong", "self", "past")
 """Their shares were settings of [league] each; now there is the table [league.opponents]."""
 
 
-def modernise(values: dict[str, Any], source: str) -> None:
-    """Change `values` (a table per section, from `source`) from what earlier versions wrote to what this one reads.
-
-    Raises ConfigError for a value that only an earlier version can use. Settings that became constants of their
-    sections are dropped there (dreamer.config.Section).
-    """
-    _check_evaluation(values.pop("evaluation", {}), source)
-    for section, keys in GONE.items():
-        table = values.get(section)
-        if isinstance(table, dict):
-            for key in keys:
-                table.pop(key, None)
-    league = values.get("league")
-    if isinstance(league, dict):
-        shares = {name: league.pop(name) for name in OPPONENTS if name in league}
-        if shares:
-            league["opponents"] = {**shares, **league.get("opponents", {})}
+def modernise(values: dict[str, Any]) -> None:
+    """Change one layer (a table per section) from how earlier versions named things to how this one does."""
+    name_kind(values)
+    for section, keys in WITHOUT_EFFECT.items():
+        for key in keys:
+            _table(values, section).pop(key, None)
+    if _table(values, "run").get("kernels") == "torch":  # gave what "auto" gives
+        values["run"]["kernels"] = "auto"
+    league = _table(values, "league")
+    shares = {name: league.pop(name) for name in OPPONENTS if name in league}
+    if shares:
+        league["opponents"] = {**shares, **league.get("opponents", {})}
 
 
-def _check_evaluation(table: object, source: str) -> None:
-    """Raise ConfigError where [evaluation] says anything else than what `evaluate` does unasked."""
-    for key, value in table.items() if isinstance(table, dict) else ():
-        today, way = EVALUATION.get(key, (None, "leave it out"))
-        if value != today:
-            raise ConfigError(f"{source}: evaluation.{key} was a setting until version 0.3 and is gone: {way}")
+def drop_constants(values: dict[str, Any]) -> None:
+    """Take what is no longer a setting out of all layers together. Raises FormerSettingError for another value."""
+    drop_former(values, {**FORMER, **CONSTANTS})
+    if not values.get("evaluation", True):
+        del values["evaluation"]
+
+
+def _table(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """The section's table; one that is of no use where there is none."""
+    table = values.get(section)
+    return table if isinstance(table, dict) else {}

@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from competitor.config.errors import Layer, check_layer, explain, nearest
-from competitor.config.former import modernise
+from competitor.config.errors import Layer, check_layer, explain, explain_former, nearest
+from competitor.config.former import drop_constants, modernise
 from competitor.config.models import Config
 from competitor.errors import ConfigError
+from dreamer.former import FormerSettingError
 
 LONGEST = 80  # characters of what was given with --set that a message repeats
 TABLES = ("league.opponents",)
@@ -56,11 +57,14 @@ def load_config(path: Path | None = None, preset: str = "default", overrides: Se
     merged: dict[str, Any] = {}
     for layer in layers:
         check_layer(layer)
-        modernise(layer.values, layer.name)
+        modernise(layer.values)
         _merge(merged, layer.values)
     try:
+        drop_constants(merged)
         # Through JSON, whose strict mode takes a TOML array for a tuple but no text for a number.
         return Config.model_validate_json(json.dumps(merged, default=str))
+    except FormerSettingError as error:
+        raise ConfigError(explain_former(error, layers)) from None
     except ValidationError as error:
         raise ConfigError(explain(error, Config, layers)) from None
 
@@ -104,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
 def known_settings(path: Path) -> set[str]:
     """Settings, as `section.key`, that the file at `path` has. Raises ConfigError when it cannot be read."""
     values = _read(path)
-    modernise(values, path.name)
+    modernise(values)
     return {f"{section}.{key}" for section, table in values.items() if isinstance(table, dict) for key in table}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -43,15 +43,6 @@ class RunConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     kernels: Literal["auto", "native", "plain"]
     logger: Literal["tensorboard", "wandb"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_older(cls, given: Any) -> Any:
-        """Of version 0.2: the kernels "torch" gave what "auto" gives; a precision is read as float32, the only one."""
-        if not isinstance(given, dict):
-            return given
-        kept = {key: value for key, value in given.items() if key != "precision"}
-        return kept | {"kernels": "auto"} if kept.get("kernels") == "torch" else kept
 
     @model_validator(mode="after")
     def _kernels_fit(self) -> RunConfig:
@@ -95,7 +86,6 @@ class TrainingConfig(Section):
     """Of TRAIN_SHOOTING rounds: short; one shoots, one saves, sides alternate. A few keep both skills in the replay."""
     defense_share: ClassVar[Share] = 0.05
     """Of TRAIN_DEFENSE rounds: short; a shot flies already, sides alternate."""
-    former = ("shooting_share", "defense_share")
 
 
 class LeagueConfig(Section):
@@ -133,7 +123,6 @@ class CompeteConfig(Section):
     """Before the first attempt to connect again; the wait doubles, with chance: a restart takes seconds."""
     retry_most_s: ClassVar[float] = 60.0
     """Between two attempts at most: whoever comes back after a night waits no longer for its matches."""
-    former = ("stuck_after_s", "retry_first_s", "retry_most_s")
 
 
 class ArenaConfig(Section):
@@ -150,7 +139,6 @@ class ArenaConfig(Section):
 
     tick_s: ClassVar[float] = 1.0
     """Between two looks for players who can be matched: nobody minds a second before a match."""
-    former = ("tick_s",)
 
 
 class Config(Section):

@@ -22,7 +22,7 @@ ABOUT = {
     "format_version": "format",
     "sha256": "sha256",
 }
-SIZES = ("latent", "hidden", "groups", "classes", "gaussian_size", "embedding", "units")
+SIZES = ("kind", "hidden", "groups", "classes", "units", "observed")
 
 
 def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Console | None = None) -> None:

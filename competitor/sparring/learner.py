@@ -21,7 +21,8 @@ class Learner(Protocol):
     def enter(self, obs: Array, action: Array, reward: Array, *, terminal: bool, own: bool) -> None:
         """Take in one view of a round: obs (steps + 1, 18), action (steps, 4), reward (steps,).
 
-        terminal: its end is a result, a goal or the clock's draw, and its last view has no value. own: the learner's policy played it.
+        terminal: its end is a result, a goal or the clock's draw, so its last view has no value. own: the learner's
+        policy played it.
         """
 
     def learn(self, frames: int) -> bool:

@@ -16,9 +16,6 @@ from competitor.train.savepoint import TrainingState
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 
-SHAPING = {"loss": ("decoder", "heads"), "behavior": ("actor", "action_values")}
-"""Settings besides those of [model] that the shapes of the weights follow from."""
-
 
 def play_opening(
     state: TrainingState,
@@ -60,12 +57,11 @@ def read_start(spec: str, config: Config) -> tuple[Dreamer, dict[str, Any]]:
     """
     agent, card = load_checkpoint(checkpoint_path(spec))
     differ = [] if (agent.obs_size, agent.action_size) == sizes(config) else ["rink.keep_mode"]
-    theirs, ours = agent.config, config.dreamer
-    for section, keys in {"model": tuple(type(ours.model).model_fields), **SHAPING}.items():
-        for key in keys:
-            there, here = getattr(getattr(theirs, section), key), getattr(getattr(ours, section), key)
-            if there != here:
-                differ.append(f"{section}.{key} ({there} there, {here} here)")
+    theirs, ours = agent.config.model, config.model
+    for key in type(ours).model_fields:
+        there, here = getattr(theirs, key), getattr(ours, key)
+        if there != here:
+            differ.append(f"model.{key} ({there} there, {here} here)")
     if differ:
         raise ConfigError(f"a run of these settings cannot start from {spec}: it differs in {', '.join(differ)}")
     return agent, card

@@ -49,7 +49,7 @@ class UpdateLog:
         collapsed = counters.low_kl_in_a_row >= COLLAPSED_UPDATES
         self._reporter.warning = (
             f"the KL has stayed below {COLLAPSED_KL} nats for {counters.low_kl_in_a_row:,} updates: the latent state "
-            "carries nothing of what is seen (lower loss.kl_representation or raise loss.free_nats)"
+            "carries nothing of what is seen (lower loss.kl_representation)"
             if collapsed
             else ""
         )

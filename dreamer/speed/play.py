@@ -44,22 +44,22 @@ class Sizes(NamedTuple):
     def of(cls, world: WorldModel, policy: Policy) -> "Sizes":
         """Those of an agent's two parts."""
         model, behavior = world.config.model, policy.config
-        categorical = model.latent == "categorical"
+        categorical = not model.is_seed
         return cls(
             observations=len(world.obs_mean),
             actions=policy.action_size,
             hidden=model.hidden,
             units=model.units,
-            embedding=model.embedding,
-            head_units=model.head_units,
+            embedding=model.units,
+            head_units=model.units,
             layers=model.layers,
             latent=world.dynamics.latent_size,
             groups=model.groups if categorical else 0,
             classes=model.classes if categorical else 0,
-            values=len(behavior.action_values) if behavior.actor == "categorical" else 0,
-            is_normalized=model.normalize,
-            has_norm=model.norm == "rms",
-            is_silu=model.activation == "silu",
+            values=len(behavior.action_values) if categorical else 0,
+            is_normalized=categorical,
+            has_norm=categorical,
+            is_silu=categorical,
             observed=world.dynamics.observed_size,
         )
 

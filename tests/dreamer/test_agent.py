@@ -7,14 +7,9 @@ from dreamer.update import Updater
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
 SEED_PRESET = {
-    "model": {"latent": "gaussian", "norm": "none", "normalize": False, "observed": False},
-    "loss": {"decoder": "mse", "heads": "mse", "kl_representation": 1.0, "free_nats": 0.0},
-    "behavior": {
-        "actor": "tanh_normal",
-        "return_scale": "none",
-        "slow_target": True,
-        "replay_value": 0.0,
-    },
+    "model": {"kind": "seed", "observed": False},
+    "loss": {"kl_representation": 1.0},
+    "behavior": {"replay_value": 0.0},
     "optimizer": {"kind": "adam"},
     "replay": {"context": "zero"},
 }
@@ -86,7 +81,7 @@ def test_a_snapshot_does_not_learn_on() -> None:
 
 
 def test_the_seed_documents_sizes() -> None:
-    sizes = {"hidden": 256, "gaussian_size": 64, "units": 256}
+    sizes = {"hidden": 256, "units": 256}
     agent = Dreamer(DreamerConfig.model_validate(SEED_PRESET | {"model": SEED_PRESET["model"] | sizes}))
     state = agent.initial_state(2)
     assert state["h"].shape == (2, 256) and state["z"].shape == (2, 64)

@@ -10,9 +10,11 @@ from dreamer.networks import initialize
 from dreamer.sequence_model import State
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent, tiny_config
 
+KINDS = pytest.mark.parametrize("kind", ["dreamerv3", "seed"])
 
-def make_behavior(**settings: object) -> Behavior:
-    behavior = Behavior(32, 2, tiny_config(behavior=settings))
+
+def make_behavior(kind: str = "dreamerv3", **settings: object) -> Behavior:
+    behavior = Behavior(32, 2, tiny_config(model={"kind": kind}, behavior=settings))
     initialize(behavior, noise_source(1))
     behavior.synchronize()
     return behavior
@@ -49,19 +51,19 @@ def mean_entropy(behavior: Behavior) -> float:
     return behavior.policy(seen).entropy(noise_source(4)).mean().item()
 
 
-@pytest.mark.parametrize("actor", ["categorical", "tanh_normal"])
-def test_the_entropy_bonus_raises_entropy(actor: str) -> None:
-    behavior = make_behavior(actor=actor, entropy=0.1)
+@KINDS
+def test_the_entropy_bonus_raises_entropy(kind: str) -> None:
+    behavior = make_behavior(kind, entropy=0.1)
     before = mean_entropy(behavior)
     learn(behavior, 30)
     after = mean_entropy(behavior)
-    most = 2 * math.log(3.0) if actor == "categorical" else 2 * math.log(2.0)
+    most = 2 * math.log(3.0) if kind == "dreamerv3" else 2 * math.log(2.0)
     assert before < after < most + 1e-3
 
 
 def test_the_entropy_bonus_does_not_drive_a_narrow_policy_to_determinism() -> None:
     """At the minimum deviation the entropy is negative; the bonus must still widen the policy."""
-    behavior = make_behavior(actor="tanh_normal", entropy=0.1)
+    behavior = make_behavior("seed", entropy=0.1)
     with torch.no_grad():
         behavior.policy.net[-1].bias[2:] = -8.0
     before = mean_entropy(behavior)
@@ -70,9 +72,9 @@ def test_the_entropy_bonus_does_not_drive_a_narrow_policy_to_determinism() -> No
     assert mean_entropy(behavior) > before + 0.5
 
 
-@pytest.mark.parametrize("actor", ["categorical", "tanh_normal"])
-def test_reinforce_makes_rewarded_actions_likelier(actor: str) -> None:
-    behavior = make_behavior(actor=actor, entropy=1e-4, discount=0.5)
+@KINDS
+def test_reinforce_makes_rewarded_actions_likelier(kind: str) -> None:
+    behavior = make_behavior(kind, entropy=1e-4, discount=0.5)
     target = torch.tensor([1.0, 0.0])
     states, *_ = dream()
     seen = torch.cat([states["h"], states["z"]], -1)
@@ -93,7 +95,7 @@ def test_policy_starts_close_to_uniform() -> None:
 
 
 def test_tanh_normal_keeps_its_deviation_within_the_settings() -> None:
-    policy = Policy(32, 2, tiny_config(behavior={"actor": "tanh_normal"}))
+    policy = Policy(32, 2, tiny_config(model={"kind": "seed"}))
     dist = policy(100.0 * torch.randn(200, 32, generator=noise_source()))
     assert isinstance(dist, TanhNormal)
     assert dist.std.min() >= 0.1 and dist.std.max() <= 1.0
@@ -106,7 +108,7 @@ def test_the_return_scale_divides_the_advantages() -> None:
         behavior = make_behavior(entropy=0.0)
         behavior.return_scale.rate = 1.0
         losses[size] = abs(behavior.train_step(states, actions, size * rewards, continues)[0].item())
-    plain = make_behavior(entropy=0.0, return_scale="none")
+    plain = make_behavior("seed", entropy=0.0)
     unscaled = abs(plain.train_step(states, actions, 100.0 * rewards, continues)[0].item())
     assert losses[100.0] < 3 * losses[1.0]
     assert unscaled > 20 * losses[100.0]
@@ -171,7 +173,7 @@ def test_slow_regularisation_pulls_the_critic_to_its_slow_copy(monkeypatch: pyte
 
 
 def test_the_slow_critic_follows_at_its_rate_and_can_give_the_targets() -> None:
-    behavior = make_behavior(slow_target=True)
+    behavior = make_behavior("seed")
     fast, slow = behavior.value.net[0].weight, behavior.value_target.net[0].weight
     with torch.no_grad():
         fast.add_(1.0)

@@ -20,10 +20,9 @@ PRESETS = ["default", "seed", "debug", "plain"]
 ODD: dict[str, Any] = {"observed": False, "hidden": 23, "groups": 5, "classes": 7, "units": 17}
 MIXED: list[dict[str, Any]] = [
     {"model": ODD},
-    {"model": ODD | {"latent": "gaussian"}},
-    {"model": ODD | {"norm": "none"}},
+    {"model": ODD | {"kind": "seed"}},
     {"model": ODD | {"observed": True}},
-    {"model": ODD | {"normalize": False}, "behavior": {"actor": "tanh_normal"}},
+    {"model": ODD | {"observed": True, "kind": "seed"}},
 ]
 
 

@@ -7,11 +7,11 @@ from dreamer.networks import initialize
 from dreamer.sequence_model import SequenceModel, features
 from tests.dreamer.tiny import noise_source, tiny_config
 
-LATENTS = pytest.mark.parametrize("latent", ["categorical", "gaussian"])
+KINDS = pytest.mark.parametrize("kind", ["dreamerv3", "seed"])
 
 
-def make_model(latent: str = "categorical", **loss: float) -> SequenceModel:
-    config = tiny_config(model={"latent": latent}, loss=loss)
+def make_model(kind: str = "dreamerv3", **loss: float) -> SequenceModel:
+    config = tiny_config(model={"kind": kind}, loss=loss)
     model = SequenceModel(config.model, config.loss, action_size=2)
     initialize(model, noise_source(1))
     return model
@@ -24,21 +24,21 @@ def sequences(time: int = 7, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor
     return embeds, actions, torch.zeros(time, batch, dtype=torch.bool)
 
 
-@LATENTS
-def test_shapes_and_keys_of_states(latent: str) -> None:
-    model = make_model(latent)
+@KINDS
+def test_shapes_and_keys_of_states(kind: str) -> None:
+    model = make_model(kind)
     state = model.initial(3)
     posterior, prior = model.posterior_step(state, torch.zeros(3, 2), torch.zeros(3, 16), torch.ones(3).bool())
-    size = 16 if latent == "categorical" else 8
+    size = 16 if kind == "dreamerv3" else 64
     for reached in (posterior, prior, model.prior_step(state, torch.zeros(3, 2))):
         assert reached["h"].shape == (3, 16) and reached["z"].shape == (3, size)
-        assert reached.keys() - {"h", "z"} == ({"logits"} if latent == "categorical" else {"mean", "std"})
+        assert reached.keys() - {"h", "z"} == ({"logits"} if kind == "dreamerv3" else {"mean", "std"})
     assert features(posterior).shape == (3, 16 + size)
 
 
-@LATENTS
-def test_observing_a_sequence_is_stepping_through_it(latent: str) -> None:
-    model = make_model(latent)
+@KINDS
+def test_observing_a_sequence_is_stepping_through_it(kind: str) -> None:
+    model = make_model(kind)
     embeds, actions, is_first = sequences()
     is_first[0] = is_first[4, 1] = True
     posteriors, priors = model.observe_sequence(embeds, actions, is_first, None, noise_source())
@@ -46,7 +46,7 @@ def test_observing_a_sequence_is_stepping_through_it(latent: str) -> None:
     for t in range(7):
         state = model.filter_step(state, actions[t], embeds[t], is_first[t], random)
         torch.testing.assert_close(state["z"], posteriors["z"][t])
-    key = "logits" if latent == "categorical" else "mean"
+    key = "logits" if kind == "dreamerv3" else "mean"
     assert priors[key].shape == posteriors[key].shape
 
 
@@ -86,9 +86,9 @@ class FixedPolicy:
         return torch.ones(len(self.seen[-1]), 2)
 
 
-@LATENTS
-def test_the_dream_uses_the_prior_only(latent: str) -> None:
-    model = make_model(latent)
+@KINDS
+def test_the_dream_uses_the_prior_only(kind: str) -> None:
+    model = make_model(kind)
     start, policy = model.initial(3), FixedPolicy()
     states, actions = model.imagine_sequence(policy, start, 5, noise_source())
     assert states["h"].shape == (6, 3, 16) and actions.shape == (5, 3, 2)
@@ -110,9 +110,9 @@ class ChancePolicy(FixedPolicy):
         return torch.rand(len(self.seen[-1]), 2, generator=generator)
 
 
-@LATENTS
-def test_siblings_part_by_their_actions_alone(latent: str) -> None:
-    model, random = make_model(latent), noise_source(6)
+@KINDS
+def test_siblings_part_by_their_actions_alone(kind: str) -> None:
+    model, random = make_model(kind), noise_source(6)
     start = {"h": torch.randn(4, 16, generator=random), "z": torch.randn(4, model.latent_size, generator=random)}
     same, _ = model.imagine_sequence(FixedPolicy(), start, 5, noise_source(), siblings=3)
     one, two, three = features(same).chunk(3, dim=1)
@@ -124,9 +124,9 @@ def test_siblings_part_by_their_actions_alone(latent: str) -> None:
     assert (one[1:] - two[1:]).abs().max() > 1e-3
 
 
-@LATENTS
-def test_deterministic_filtering_draws_nothing(latent: str) -> None:
-    model, random = make_model(latent), noise_source()
+@KINDS
+def test_deterministic_filtering_draws_nothing(kind: str) -> None:
+    model, random = make_model(kind), noise_source()
     before = random.get_state()
     args = (model.initial(2), torch.zeros(2, 2), torch.randn(2, 16, generator=noise_source(4)), torch.ones(2).bool())
     mode = methodcaller("mode")
@@ -135,9 +135,9 @@ def test_deterministic_filtering_draws_nothing(latent: str) -> None:
     assert torch.equal(random.get_state(), before)
 
 
-def kl_gradients(latent: str, **loss: float) -> tuple[float, float]:
+def kl_gradients(kind: str, **loss: float) -> tuple[float, float]:
     """Sizes of the KL loss's gradient at the posterior's and at the prior's network."""
-    model = make_model(latent, **loss)
+    model = make_model(kind, **loss)
     posteriors, priors = model.observe_sequence(*sequences(), None, noise_source())
     posteriors, priors = ({**s, "h": s["h"].detach()} for s in (posteriors, priors))
     model.kl_loss(posteriors, priors)[0].mean().backward()
@@ -148,18 +148,20 @@ def kl_gradients(latent: str, **loss: float) -> tuple[float, float]:
     return size(model.posterior_net), size(model.prior_net)
 
 
-@LATENTS
-def test_free_nats_end_the_gradient_of_the_kl(latent: str) -> None:
-    assert min(kl_gradients(latent, free_nats=0.0)) > 0
-    assert kl_gradients(latent, free_nats=1e3) == (0.0, 0.0)
+def test_free_nats_end_the_gradient_of_the_kl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamer.sequence_model.FREE_NATS", 0.0)
+    assert min(kl_gradients("dreamerv3")) > 0
+    monkeypatch.setattr("dreamer.sequence_model.FREE_NATS", 1e3)
+    assert kl_gradients("dreamerv3") == (0.0, 0.0)
 
 
-def test_kl_balance_scales_each_side_by_its_own_weight() -> None:
-    _, prior = kl_gradients("gaussian", kl_dynamics=1.0, kl_representation=0.0, free_nats=0.0)
-    _, prior_twice = kl_gradients("gaussian", kl_dynamics=2.0, kl_representation=0.0, free_nats=0.0)
-    assert prior_twice == pytest.approx(2 * prior, rel=1e-4) and prior > 0
-    dynamics_only = make_model(kl_dynamics=1.0, kl_representation=0.0, free_nats=0.0)
-    logits = torch.randn(1, 1, 4, 4, generator=noise_source(), requires_grad=True)
+def test_each_side_of_the_kl_has_its_own_weight_and_that_of_the_seed_is_one() -> None:
+    both, _ = kl_gradients("seed", kl_representation=0.02)
+    twice = kl_gradients("seed", kl_representation=0.04)
+    assert twice[0] == pytest.approx(2 * both, rel=1e-4) and min(both, twice[1]) > 0
+    assert kl_gradients("seed", kl_representation=0.0) == (0.0, 0.0)
+    dynamics_only = make_model(kl_representation=0.0)
+    logits = (9.0 * torch.randn(1, 1, 4, 4, generator=noise_source())).requires_grad_()
     prior_logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
     dynamics_only.kl_loss({"logits": logits}, {"logits": prior_logits})[0].sum().backward()
     assert logits.grad is not None and logits.grad.eq(0).all()

@@ -38,14 +38,14 @@ def test_first_reward_predictions_are_exactly_zero() -> None:
 
 
 def test_mse_heads_are_plain_squared_errors() -> None:
-    head = ScalarHead(4, tiny_config(loss={"heads": "mse"}))
+    head = ScalarHead(4, tiny_config(model={"kind": "seed"}))
     x, target = torch.randn(5, 4, generator=noise_source()), torch.full((5,), 2.0)
     output = head(x)
     torch.testing.assert_close(head.loss(output, target), (head.mean(output) - 2.0) ** 2)
 
 
 def test_mse_decoder_predicts_symlog_observations() -> None:
-    config = tiny_config(loss={"decoder": "mse"}, model={"normalize": False})
+    config = tiny_config(model={"kind": "seed", "observed": False})
     model = WorldModel(config, 3, 2)
     state = model.dynamics.initial(2)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_mse_decoder_predicts_symlog_observations() -> None:
 
 def test_the_squared_error_is_a_sum_over_the_numbers() -> None:
     """A mean over them is worth so little beside the KL that nothing would be known."""
-    agent = tiny_agent(loss={"decoder": "mse"}, model={"normalize": False, "observed": False})
+    agent = tiny_agent(model={"kind": "seed", "observed": False})
     batch = filled_buffer(agent.config).sample()
     with torch.no_grad():
         agent.world_model.obs_decoder[-1].weight.zero_()

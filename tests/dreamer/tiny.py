@@ -21,7 +21,6 @@ TINY: dict[str, dict[str, Any]] = {
         "hidden": 16,
         "groups": 4,
         "classes": 4,
-        "gaussian_size": 8,
         "observed": False,
         "units": 16,
     },

@@ -35,7 +35,7 @@ def files(folder: Path) -> dict[str, bytes]:
         ("training.rinks=many", 'training.rinks = "many", expected an integer of at least 1'),
         ("foo.bar=1", "unknown section [foo], expected one of run, rink, reward"),
         ("run.zzz=1", "unknown key run.zzz = 1, expected one of seed, threads"),
-        ("behavior.action_values=[]", "expected a list of numbers at least"),
+        ("behavior.action_values=[]", "is fixed at [-1.0, 0.0, 1.0] now: leave it out"),
         ("reward.goal=nan", "expected a finite number"),
         ("no_section", "expected section.key=value"),
     ],

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+import cli
 from benchmarks import learning_curve
-from benchmarks.learning_curve import Curve, read_arguments, run, trained_minutes
+from benchmarks.learning_curve import Curve, Options, run, trained_minutes
 from competitor.train.selfplay import Trainer
 
-QUICK = ["--seed", "3", "--preset", "debug", "--every", "0.01", "--rounds", "2"]
+QUICK = Options(minutes=0.01, seed=3, preset="debug", every=0.01, rounds=2)
 DREAM = {"own_h15", "puck_h15", "puck_h7", "goals_seen", "false_alarms", "return_bias"}
 
 
@@ -24,8 +26,8 @@ def points(path: Path) -> list[dict[str, Any]]:
 
 def test_a_curve_is_measured_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, picture = tmp_path / "curve.json", tmp_path / "curve.png"
-    files = ["--json", str(out), "--plot", str(picture)]
-    assert run(read_arguments([*QUICK, "--minutes", "0.015", *files]), tmp_path) == 0
+    options = replace(QUICK, json=out, plot=picture, runs=tmp_path)
+    assert run(replace(options, minutes=0.015)) == 0
     facts = json.loads(out.read_text())
     assert {"machine", "date", "code", "settings", "seed", "preset", "threads"} < facts.keys()
     first = facts["points"]
@@ -35,7 +37,7 @@ def test_a_curve_is_measured_and_goes_on(tmp_path: Path, capsys: pytest.CaptureF
     assert set(first[-1]["dream"]) == DREAM and first[-1]["dream"]["own_h15"] > 0
     with Image.open(picture) as drawn:
         assert drawn.format == "PNG"
-    assert run(read_arguments([*QUICK, "--minutes", "0.03", *files]), tmp_path) == 0
+    assert run(replace(options, minutes=0.03)) == 0
     again = points(out)
     assert again[: len(first)] == first and again[-1]["minutes"] >= 0.03
     assert again[-1]["environment_steps"] >= first[-1]["environment_steps"]
@@ -54,35 +56,34 @@ def test_points_of_an_older_curve_may_say_nothing_of_dreams(capsys: pytest.Captu
     assert len(dreams) == 1 and "20.0" in dreams[0] and "-" in dreams[0]
 
 
-def test_threads_are_a_setting_and_part_of_the_run_s_name(tmp_path: Path) -> None:
-    one, two = (read_arguments([*QUICK, "--minutes", "1", *more]) for more in ([], ["--threads", "2"]))
-    assert (one.set, two.set) == ([], ["run.threads=2"])
-    assert Curve(one, tmp_path).path != Curve(two, tmp_path).path
+def test_settings_are_part_of_the_run_s_name() -> None:
+    assert Curve(QUICK).path != Curve(replace(QUICK, settings=("run.threads=2",))).path
+    assert Curve(QUICK).path == Curve(replace(QUICK, minutes=5.0)).path
 
 
 def test_a_point_that_was_cut_off_is_made_good_without_more_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = read_arguments([*QUICK, "--minutes", "0.01"])
+    options = replace(QUICK, runs=tmp_path)
 
     def killed(trainer: Trainer, rounds: int) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(learning_curve, "judge", killed)
-        run(arguments, tmp_path)
-    curve = Curve(arguments, tmp_path)
+        run(options)
+    curve = Curve(options)
     trained = trained_minutes(curve.path)
     assert trained >= 0.01 and not curve.points
-    assert run(arguments, tmp_path) == 0
+    assert run(options) == 0
     assert [point["minutes"] for point in points(curve.path / "learning_curve.json")] == [trained]
 
 
 def test_stopping_saves_and_takes_no_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = read_arguments([*QUICK, "--minutes", "0.01"])
+    options = replace(QUICK, runs=tmp_path)
     monkeypatch.setattr(learning_curve, "stopping_on_signals", _Stopped)
-    assert run(arguments, tmp_path) == 130
-    assert not Curve(arguments, tmp_path).points and Trainer.resume(Curve(arguments, tmp_path).path)
+    assert run(options) == 130
+    assert not Curve(options).points and Trainer.resume(Curve(options).path)
 
 
 class _Stopped:
@@ -98,17 +99,19 @@ class _Stopped:
         return None
 
 
-@pytest.mark.parametrize("wrong", [["--rounds", "0"], ["--every", "-1"], ["--minutes", "inf"], ["--every", "x"]])
-def test_wrong_numbers_are_told(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        read_arguments([*QUICK, "--minutes", "1", *wrong])
-    assert "invalid" in capsys.readouterr().err
-
-
-def test_a_wrong_setting_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["learning_curve.py", *QUICK, "--minutes", "1", "--set", "model.hiden=3"]
-    monkeypatch.setattr("sys.argv", words)
-    with pytest.raises(SystemExit) as ended:
-        learning_curve.main()
-    assert ended.value.code == 3
-    assert "did you mean" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("wrong", "code", "said"),
+    [
+        (["--rounds", "0"], 2, "--rounds"),
+        (["--every", "-1"], 2, "--every"),
+        (["--minutes", "inf"], 2, "--minutes"),
+        (["--every", "x"], 2, "--every"),
+        (["--set", "model.hiden=3"], 3, "did you mean"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    wrong: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cli.cli.commands, "learning-curve", learning_curve.main)
+    assert cli.run(["learning-curve", "--seed", "3", "--minutes", "1", *wrong]) == code
+    assert said in capsys.readouterr().err

@@ -65,8 +65,10 @@ def test_the_promised_presets_exist() -> None:
 
 def test_seed_preset_has_the_sizes_of_the_seed_document() -> None:
     config = load_config(preset="seed")
-    assert (config.model.hidden, config.model.latent, config.model.gaussian_size) == (256, "gaussian", 64)
-    assert (config.model.units, config.loss.decoder, config.loss.heads) == (256, "mse", "mse")
+    assert (config.model.kind, config.model.hidden, config.model.units, config.model.gaussian_size) == (
+        *("seed", 256, 256),
+        64,
+    )
     assert (config.behavior.horizon, config.behavior.lambda_) == (15, 0.95)
 
 
@@ -103,7 +105,8 @@ def test_a_file_of_ones_own_may_change_a_shipped_preset(tmp_path: Path) -> None:
         ("rink.engine='hockey'", {"rink": {"engine": "hockey"}}),
         (" rink.keep_mode = false ", {"rink": {"keep_mode": False}}),
         ("replay.capacity=1_000", {"replay": {"capacity": 1000}}),
-        ("behavior.action_values=[-1, 1]", {"behavior": {"action_values": [-1, 1]}}),
+        ("arena.bots=[weak, 1]", {"arena": {"bots": "[weak, 1]"}}),
+        ("arena.bots=['weak']", {"arena": {"bots": ["weak"]}}),
         ("rink.engine=a\nseed=3", {"rink": {"engine": "a\nseed=3"}}),
         ("reward.goal=", {"reward": {"goal": ""}}),
     ],
@@ -113,9 +116,9 @@ def test_overrides(text: str, expected: dict[str, dict[str, object]]) -> None:
 
 
 def test_whole_numbers_are_taken_for_fractions_and_arrays_for_tuples() -> None:
-    config = load_config(overrides=["reward.goal=1", "behavior.action_values=[-1, 1]"])
+    config = load_config(overrides=["reward.goal=1", "arena.bots=['weak', 'strong']"])
     assert config.reward.goal == 1.0
-    assert config.behavior.action_values == (-1.0, 1.0)
+    assert config.arena.bots == ("weak", "strong")
 
 
 WRONG = [
@@ -131,14 +134,16 @@ WRONG = [
     ("rink.engine=hokey", 'rink.engine = "hokey", expected one of "builtin", "hockey"'),
     ("model.hidden='256'", 'model.hidden = "256", expected an integer of at least 1'),
     ("behavior.lambda=2", "behavior.lambda = 2, expected a number of at least 0.0 and at most 1.0"),
-    ("behavior.action_values=['a', 1]", "expected a list of numbers"),
+    ("arena.bots=['a', 1]", "expected"),
     ("reward.goal=nan", "reward.goal = nan, expected a finite number"),
     ("optimizer.clip=inf", "optimizer.clip = inf, expected a finite number"),
     (
         "optimizer.clip=0.5",
         "optimizer.clip = 0.5: clip was a setting until version 0.3 and is fixed at 0.3 now",
     ),
-    ("evaluation.rounds=90", "evaluation.rounds was a setting until version 0.3 and is gone: give --rounds"),
+    ("evaluation.rounds=90", "was a setting until version 0.3 and is fixed at 200 now: give --rounds to `evaluate`"),
+    ("loss.heads=mse", "heads was a setting until version 0.3 and is fixed at twohot now: leave it out"),
+    ("behavior.action_values=[-1, 1]", "is fixed at [-1.0, 0.0, 1.0] now"),
     ("run.seed=2020-01-01", "expected an integer of at least 0 and below 2147483648"),
     ("training.rinks", "expected section.key=value"),
     ("rinks=3", "expected section.key=value"),
@@ -287,11 +292,24 @@ shooting_share = 0.05
 [compete]
 retry_most_s = 60.0
 [model]
+latent = "{latent}"
+norm = "{norm}"
+normalize = {normalize}
+gaussian_size = 64
 layers = 2
 embedding = {units}
 head_units = {units}
 activation = "{activation}"
+[loss]
+decoder = "{decoder}"
+heads = "{heads}"
+kl_dynamics = {kl}
+free_nats = {free}
 [behavior]
+actor = "{actor}"
+action_values = [-1, 0, 1]
+return_scale = "{scale}"
+slow_target = {target}
 slow_regularization = {slow}
 [optimizer]
 deviation_rate = 1.2e-3
@@ -302,17 +320,26 @@ mirror = true
 """
 
 
-@pytest.mark.parametrize(
-    ("preset", "said"),
-    [
-        ("default", {"units": 128, "activation": "silu", "slow": 1.0, "epsilon": 1e-20}),
-        ("seed", {"units": 256, "activation": "elu", "slow": 0.0, "epsilon": 1e-8}),
-    ],
-)
+DREAMERV3 = {
+    "units": 128, "latent": "categorical", "norm": "rms", "normalize": "true", "activation": "silu",
+    "decoder": "gaussian", "heads": "twohot", "kl": 1.0, "free": 1.0,
+    "actor": "categorical", "scale": "percentile", "target": "false", "slow": 1.0, "epsilon": 1e-20,
+}  # fmt: skip
+SEED = {
+    "units": 256, "latent": "gaussian", "norm": "none", "normalize": "false", "activation": "elu",
+    "decoder": "mse", "heads": "mse", "kl": 0.02, "free": 0.0,
+    "actor": "tanh_normal", "scale": "none", "target": "true", "slow": 0.0, "epsilon": 1e-8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("preset", "said", "other"), [("default", DREAMERV3, SEED), ("seed", SEED, DREAMERV3)])
 def test_former_settings_that_say_what_holds_today_are_left_out(
-    preset: str, said: dict[str, object], tmp_path: Path
+    preset: str, said: dict[str, object], other: dict[str, object], tmp_path: Path
 ) -> None:
     older = write(tmp_path / "older.toml", FORMER.format(**said))
     assert load_config(older, preset) == load_config(preset=preset)
-    with pytest.raises(ConfigError, match=r"older.toml: .* was a setting until version 0\.3"):
-        load_config(older, preset, ["model.norm=none" if preset == "default" else "model.norm=rms"])
+    changed = ("norm", "normalize", "activation", "decoder", "heads", "kl", "free", "actor", "target", "epsilon")
+    for name in changed:
+        mixed = write(tmp_path / "mixed.toml", FORMER.format(**said | {name: other[name]}))
+        with pytest.raises(ConfigError, match=r"^mixed.toml: \w+\.\w+ = .* was a setting until version 0\.3"):
+            load_config(mixed, preset)

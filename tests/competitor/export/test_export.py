@@ -27,10 +27,7 @@ HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript",
 KINDS: dict[str, dict[str, Any]] = {
     "default": {},
     "observed": {"model": {"observed": True}},
-    "seed": {
-        "model": {"latent": "gaussian", "norm": "none", "activation": "elu", "normalize": False},
-        "behavior": {"actor": "tanh_normal"},
-    },
+    "seed": {"model": {"kind": "seed"}},
 }
 
 

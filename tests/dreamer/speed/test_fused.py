@@ -48,6 +48,11 @@ def batch_of(agent: Dreamer) -> dict[str, Tensor]:
     return batch
 
 
+@pytest.fixture(autouse=True)
+def the_kl_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dreamer.sequence_model.FREE_NATS", 0.05)
+
+
 def gradients(agent: Dreamer) -> dict[str, Tensor]:
     return {name: p.grad for name, p in agent.named_parameters() if p.grad is not None}
 
@@ -61,7 +66,7 @@ def observed_behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tenso
 
 
 def world_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, dict[str, Tensor]]:
-    agent = agent_with(wanted, loss={"free_nats": 0.05}, model=SIZES | {"observed": observed})
+    agent = agent_with(wanted, model=SIZES | {"observed": observed})
     random = noise_source(8)
     hot = torch.eye(7)[torch.randint(7, (4, 5), generator=random)].flatten(1)
     context = {"h": torch.randn(4, 24, generator=random), "z": hot}
