@@ -37,7 +37,7 @@ from competitor.options import MOST_SEED, ROUNDS, Minutes, ResultFile
 from competitor.players import DreamerPlayer, make_player
 from competitor.screen import Table, counter, print_line, print_table
 from competitor.system import code_version, stopping_on_signals
-from competitor.train.display import make_display
+from competitor.train.display import Display
 from competitor.train.report import dream_metrics
 from competitor.train.run_directory import RunDirectory
 from competitor.train.selfplay import Trainer
@@ -138,7 +138,7 @@ def measure(curve: Curve) -> bool:
     trainer, left = curve.open(due)
     with stopping_on_signals(trainer.stop) as signals:
         if left > 0:
-            with make_display() as display:
+            with Display() as display:
                 trainer.train(display)
         else:  # cut after the training of this point and before its evaluation was written
             trainer.close()

@@ -13,20 +13,19 @@ from competitor.players import Array, Player, SeededPlayer
 from competitor.rink import Mode, RinkBatch
 from dreamer.replay import Episode
 
-PLAYER_A, PLAYER_B = 0, 1
-
 
 @dataclass(frozen=True)
 class RoundSetup:
-    """How one round is to be played by the runner's player (A) against `opponent` (B)."""
+    """How one round is to be played by the runner's player (A) against another (B).
+
+    side: A is player one (0, left) or player two (1, right). opponent: B's key in the runner's opponents.
+    """
 
     one_starting: bool
     seed: int
     mode: Mode = Mode.NORMAL
     side: int = 0
-    """A is player one (0, left) or player two (1, right)."""
     opponent: str = ""
-    """B's key in the runner's opponents."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,8 @@ class RewardWeights:
 class Round:
     """A finished round. Axis 0 of every array is the view: 0 player one, 1 player two.
 
-    obs (2, steps + 1, 18) float32, the last one after the last action; actions (2, steps, 4) float32, each in
-    its player's own frame; info (2, steps, 4) float64 (closeness, touch, direction, winner) after each
-    action.
+    obs (2, steps + 1, 18) float32, the last one after the last action; actions (2, steps, 4) float32, each in its
+    player's own frame; info (2, steps, 4) float64 (closeness, touch, direction, winner) after each action.
     """
 
     setup: RoundSetup
@@ -62,17 +60,17 @@ class Round:
 
     @property
     def steps(self) -> int:
-        """Return the number of steps played."""
+        """Steps played."""
         return int(self.actions.shape[1])
 
     @property
     def winner(self) -> int:
-        """Return +1 when player one scored, -1 when player two did, 0 when time ran out."""
+        """+1 when player one scored, -1 when player two did, 0 when time ran out."""
         return int(np.sign(self.info[0, -1, 3]))
 
     @property
     def result(self) -> int:
-        """Return +1 when A scored, -1 when B did, 0 when time ran out."""
+        """+1 when A scored, -1 when B did, 0 when time ran out."""
         return self.winner if self.setup.side == 0 else -self.winner
 
     @property
@@ -139,40 +137,33 @@ class RoundRunner:
         keep_mode: bool = True,
         running: Sequence[RunningRound] | None = None,
     ) -> None:
-        self._player = player
-        self._opponents = opponents
-        self._schedule = schedule
+        self._player, self._opponents, self._schedule = player, opponents, schedule
         self._batch = RinkBatch(rinks, engine=engine, keep_mode=keep_mode)
         self._action_size = 4 if keep_mode else 3
         self._history = History(rinks, self._batch.obs.shape[2], self._action_size)
         self._states = _RinkStates(rinks)
         self._ready: list[Player] = []
-        self._all_rinks = np.arange(rinks)
+        self._rinks = rinks
         player.reset(rinks)
-        if running is not None:
+        if running is None:
+            for rink in range(rinks):
+                self._start_next(rink)
+        else:
             self._take_up(running)
-            return
-        for rink in range(rinks):
-            self._start_next(rink)
 
     def running_rounds(self) -> list[RunningRound]:
         """Return what `running` of a new runner needs to go on from here.
 
         Players whose chance is not the round's (a sampling dreamer) need their own state put back afterwards.
         """
-        rounds = []
-        for rink in np.flatnonzero(self._states.running).tolist():
-            setup = self._states.setups[rink]
-            assert setup is not None
-            actions = self._history.actions[:, rink, : self._states.steps[rink]]
-            rounds.append(RunningRound(rink, setup, actions.copy()))
-        return rounds
+        actions, steps = self._history.actions, self._states.steps
+        setups = enumerate(self._states.setups)
+        return [RunningRound(rink, setup, actions[:, rink, : steps[rink]].copy()) for rink, setup in setups if setup]
 
     def _take_up(self, rounds: Sequence[RunningRound]) -> None:
-        """Play unfinished rounds up to where they stopped, with the actions they had.
+        """Play unfinished rounds up to where they stopped, aligned at their ends, with the actions they had.
 
-        They are aligned at their ends. The players are asked as if it were play, so that a basic opponent's
-        phase comes out as it was; what they answer is not used.
+        The players are asked as if it were play, so that a basic opponent's phase comes out as it was.
         """
         longest = max((running.actions.shape[1] for running in rounds), default=0)
         for time in range(longest + 1):
@@ -180,14 +171,11 @@ class RoundRunner:
                 if running.actions.shape[1] == longest - time:
                     self._start(running.rink, running.setup)
             if time < longest:
-                self._replay_step(rounds, time - longest)
-
-    def _replay_step(self, rounds: Sequence[RunningRound], step_from_end: int) -> None:
-        actions = self._actions()
-        for running in rounds:
-            if self._states.running[running.rink]:
-                actions[:, running.rink] = running.actions[:, step_from_end]
-        self._play(actions)
+                actions = self._actions()
+                for running in rounds:
+                    if self._states.running[running.rink]:
+                        actions[:, running.rink] = running.actions[:, time - longest]
+                self._play(actions)
 
     @property
     def obs(self) -> Array:
@@ -196,7 +184,7 @@ class RoundRunner:
 
     @property
     def active(self) -> int:
-        """Return how many rinks have a running round."""
+        """How many rinks have a running round."""
         return int(self._states.running.sum())
 
     def step(self) -> list[Round]:
@@ -214,12 +202,12 @@ class RoundRunner:
     def _actions(self) -> Array:
         """Ask every player; return the actions (2, rinks, 4) by side of the rink."""
         states, batch = self._states, self._batch
-        actions = np.zeros((2, len(self._all_rinks), self._action_size), dtype=np.float32)
+        actions = np.zeros((2, self._rinks, self._action_size), dtype=np.float32)
         for player, rinks in self._players_and_rinks():
             sides = states.side_of_a[rinks] if player is self._player else 1 - states.side_of_a[rinks]
             obs = np.full(batch.obs.shape[1:], np.nan, dtype=np.float32)
             obs[rinks] = batch.obs[sides, rinks]
-            is_first = np.zeros(len(self._all_rinks), dtype=np.bool_)
+            is_first = np.zeros(self._rinks, dtype=np.bool_)
             is_first[rinks] = states.is_first[rinks]
             actions[sides, rinks] = player.act(obs, is_first)[rinks, : self._action_size]
         return actions
@@ -228,12 +216,12 @@ class RoundRunner:
         """Yield every player that has running rounds, with their rinks."""
         running = np.flatnonzero(self._states.running)
         yield self._player, running
-        rinks_of: dict[int, list[int]] = {}
+        met: dict[int, tuple[Player, list[int]]] = {}
         for rink in running.tolist():
-            rinks_of.setdefault(id(self._states.opponents[rink]), []).append(rink)
-        for rinks in rinks_of.values():
-            opponent = self._states.opponents[rinks[0]]
-            assert opponent is not None
+            opponent = self._states.opponents[rink]
+            if opponent is not None:
+                met.setdefault(id(opponent), (opponent, []))[1].append(rink)
+        for opponent, rinks in met.values():
             yield opponent, np.array(rinks, dtype=np.intp)
 
     def _play(self, actions: Array) -> None:
@@ -259,19 +247,16 @@ class RoundRunner:
         if setup is not None:
             self._start(rink, setup)
             return
-        self._states.setups[rink] = self._states.opponents[rink] = None
-        self._states.running[rink] = False
+        self._states.setups[rink], self._states.opponents[rink], self._states.running[rink] = None, None, False
 
     def _start(self, rink: int, setup: RoundSetup) -> None:
         states = self._states
-        states.setups[rink] = setup
-        states.running[rink] = states.is_first[rink] = True
+        states.setups[rink], states.side_of_a[rink], states.steps[rink] = setup, setup.side, 0
         states.opponents[rink] = opponent = self._prepared(self._opponents[setup.opponent])
-        states.side_of_a[rink] = setup.side
-        states.steps[rink] = 0
+        states.running[rink] = states.is_first[rink] = True
         self._batch.reset(rink, one_starting=setup.one_starting, seed=setup.seed, mode=setup.mode)
         self._history.obs[:, rink, 0] = self._batch.obs[:, rink]
-        for who, player in ((PLAYER_A, self._player), (PLAYER_B, opponent)):
+        for who, player in enumerate((self._player, opponent)):
             if isinstance(player, SeededPlayer):
                 player.begin_round(rink, (setup.seed, who))
 
@@ -283,7 +268,7 @@ class RoundRunner:
             kept = [*self._opponents.values(), *self._states.opponents]
             self._ready = [ready for ready in self._ready if any(ready is player for player in kept)]
             self._ready.append(opponent)
-            opponent.reset(len(self._all_rinks))
+            opponent.reset(self._rinks)
         return opponent
 
 

@@ -118,13 +118,13 @@ def train(
 
 
 def _train(trainer: Trainer, what: str) -> int:
-    from competitor.train.display import make_display, say
+    from competitor.train.display import Display, say
 
     with trainer, stopping_on_signals(trainer.stop) as signals:
         say(f"{what} {trainer.run.path} (Ctrl-C saves and stops)")
         for line in trainer.notes():
             say(line)
-        with make_display() as display:
+        with Display() as display:
             outcome = trainer.train(display)
         for line in outcome.lines(interrupted=bool(signals)):
             say(line)

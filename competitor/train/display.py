@@ -6,9 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import Protocol
+from contextlib import AbstractContextManager, suppress
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -36,24 +34,6 @@ GONE = (OSError, SystemExit)
 """What writing to a closed terminal or pipe raises; rich makes a broken pipe a SystemExit."""
 
 
-class Display(Protocol):
-    """Shows a training; use it as a context manager and call it with each new status."""
-
-    def __call__(self, status: Status) -> None: ...
-
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def make_display(console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> Display:
-    """The display that suits the console; a terminal or pipe that closes never ends the training."""
-    console = console or Console()
-    return LastingDisplay(LiveDisplay(console, clock) if console.is_interactive else LineDisplay(console, clock))
-
-
 def say(text: str) -> None:
     """Print a line; if nobody is there to read it any more, that is no reason to fail."""
     try:
@@ -68,95 +48,58 @@ def _write_to_nowhere() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class LastingDisplay:
-    """Hands everything to another display until that cannot be written to; then the training goes on unseen."""
+class Display(AbstractContextManager["Display"]):
+    """Shows a training; use it as a context manager and call it with each new status.
 
-    def __init__(self, display: Display) -> None:
-        self.display = display
+    On a terminal a panel is redrawn in place; elsewhere there is a line now and then, whenever the phase changes, and
+    at the end. Once nothing can be written any more the training goes on unseen.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console or Console(), clock
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_interactive else None
+        self._every_s = DRAW_EVERY_S if self._live else LINE_EVERY_S
+        self._shown_at = float("-inf")
+        self._shown: Status | None = None
+        self._last: Status | None = None
         self._is_gone = False
 
     def __call__(self, status: Status) -> None:
-        """Show the status, if there is somebody to see it."""
-        self._unless_gone(lambda: self.display(status))
+        """Show the status if it is time."""
+        self._last = status
+        is_new = self._shown is None or self._shown.phase != status.phase
+        if is_new or self._clock() - self._shown_at >= self._every_s:
+            self._show(status)
 
-    def __enter__(self) -> LastingDisplay:
-        self._unless_gone(self.display.__enter__)
+    def __enter__(self) -> Display:
+        if self._live:
+            self._unless_gone(self._live.start)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._unless_gone(lambda: self.display.__exit__(kind, error, trace))
+    def __exit__(self, *_: object) -> None:
+        if self._last is not None and self._last is not self._shown:
+            self._show(self._last)
+        if self._live:
+            self._unless_gone(self._live.stop)
 
-    def _unless_gone(self, show: Callable[[], object]) -> None:
+    def _show(self, status: Status) -> None:
+        self._shown_at, self._shown = self._clock(), status
+        self._unless_gone(lambda: self._draw(status))
+
+    def _draw(self, status: Status) -> None:
+        if self._live:
+            self._live.update(panel(status, self._console.width), refresh=True)
+        else:
+            self._console.print(status_line(status), soft_wrap=True, highlight=False, markup=False)
+
+    def _unless_gone(self, write: Callable[[], object]) -> None:
         if self._is_gone:
             return
         try:
-            show()
+            write()
         except GONE:
             self._is_gone = True
             _write_to_nowhere()
-
-
-class LineDisplay:
-    """One plain line every ten seconds, and one at the end and whenever the phase changes."""
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._clock = console, clock
-        self._printed_at = float("-inf")
-        self._printed: Status | None = None
-        self._last: Status | None = None
-
-    def __call__(self, status: Status) -> None:
-        """Print the status if it is time."""
-        new_phase = self._printed is None or self._printed.phase != status.phase
-        self._last = status
-        if new_phase or self._clock() - self._printed_at >= LINE_EVERY_S:
-            self._print(status)
-
-    def _print(self, status: Status) -> None:
-        self._printed_at, self._printed = self._clock(), status
-        self._console.print(status_line(status), soft_wrap=True, highlight=False, markup=False)
-
-    def __enter__(self) -> LineDisplay:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._last is not None and self._last is not self._printed:
-            self._print(self._last)
-
-
-class LiveDisplay:
-    """A panel that is redrawn in place a few times a second."""
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._clock = console, clock
-        self._drawn_at = float("-inf")
-        self._last: Status | None = None
-        self._live = Live(console=console, auto_refresh=False, transient=False)
-
-    def __call__(self, status: Status) -> None:
-        """Redraw the panel if it is time."""
-        self._last = status
-        if self._clock() - self._drawn_at >= DRAW_EVERY_S:
-            self._drawn_at = self._clock()
-            self._draw(status)
-
-    def _draw(self, status: Status) -> None:
-        self._live.update(panel(status, self._console.width), refresh=True)
-
-    def __enter__(self) -> LiveDisplay:
-        self._live.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._last is not None:
-            self._draw(self._last)
-        self._live.__exit__(kind, error, trace)
 
 
 def status_line(status: Status) -> str:

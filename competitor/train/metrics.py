@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from competitor.train.wandb_log import WandbLog
@@ -49,7 +49,7 @@ class Averages:
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
-class MetricsWriter:
+class MetricsWriter(AbstractContextManager["MetricsWriter"]):
     """Writes the record of one run; use it as a context manager.
 
     directory: the run directory. resumed_at: environment steps and updates of the save that training
@@ -87,12 +87,7 @@ class MetricsWriter:
         if self._wandb:
             self._wandb.close()
 
-    def __enter__(self) -> MetricsWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 
 from competitor.config import SELF, Config
 from competitor.play.rounds import RewardWeights, RoundRunner
@@ -40,7 +40,7 @@ class StoppedInWarmUp(Exception):  # noqa: N818, it is no error
     """The user has asked to end before there is anything to save."""
 
 
-class Trainer:
+class Trainer(AbstractContextManager["Trainer"]):
     """One training of one run. Make it with `start` or `resume`, then call `train` once.
 
     It holds the run for this process alone until `train` has ended or `close` is called.
@@ -107,12 +107,7 @@ class Trainer:
         finally:
             self._held.close()
 
-    def __enter__(self) -> Trainer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def stop(self) -> None:

@@ -16,11 +16,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from competitor.train.display import (
-    LastingDisplay,
-    LineDisplay,
-    LiveDisplay,
+    Display,
     duration,
-    make_display,
     panel,
     status_line,
 )
@@ -138,7 +135,7 @@ def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
 def test_plain_lines_come_every_ten_seconds_at_new_phases_and_at_the_end() -> None:
     screen, text = console(terminal=False)
     clock = Hands()
-    with LineDisplay(screen, clock) as display:
+    with Display(screen, clock) as display:
         for second in range(25):
             clock.now = float(second)
             display(status("training" if second else "warm-up", steps=second))
@@ -162,17 +159,11 @@ def test_a_line_tells_what_matters() -> None:
 
 def test_the_live_panel_shows_everything() -> None:
     screen, text = console(terminal=True)
-    with make_display(screen) as display:
-        assert isinstance(display, LastingDisplay) and isinstance(display.display, LiveDisplay)
+    with Display(screen) as display:
         display(status())
     screen.print(panel(status(), 120))
     for part in ("1:02:03 so far", "1,234 of 10,000", "weak 75% of 1", "return scale 1", "weak 80% won"):
         assert part in text.getvalue()
-
-
-def test_a_pipe_gets_plain_lines() -> None:
-    display = make_display(console(terminal=False)[0])
-    assert isinstance(display, LastingDisplay) and isinstance(display.display, LineDisplay)
 
 
 def test_the_prelude_tells_how_far_it_is_and_when_play_begins() -> None:
@@ -201,19 +192,20 @@ def test_the_panel_is_whole_at_any_width_and_in_ascii(width: int) -> None:
 
 
 def test_a_display_that_nobody_reads_any_more_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent_nowhere = []
+    sent_nowhere, tried = [], itertools.count()
     monkeypatch.setattr("competitor.train.display._write_to_nowhere", lambda: sent_nowhere.append(True))
-    calls = itertools.count()
 
-    class Closed(LineDisplay):
-        def __call__(self, status: Status) -> None:
-            next(calls)
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            next(tried)
             raise OSError(errno.EIO, "Input/output error")
 
-    with LastingDisplay(Closed(console(terminal=False)[0])) as display:
-        display(status())
-        display(status())
-    assert next(calls) == 1 and sent_nowhere == [True]
+    for terminal in (False, True):
+        screen = Console(file=Closed(), force_terminal=terminal, force_interactive=terminal, width=120)
+        with Display(screen) as display:
+            display(status())
+            display(status("another phase"))
+    assert next(tried) == 2 and sent_nowhere == [True, True]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (59.6, "0:01:00"), (3600.0, "1:00:00")])
