@@ -23,9 +23,10 @@ from dreamer.agent import Dreamer
 from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig, OptimizerConfig, ReplayConfig, Section
 from dreamer.errors import CheckpointError
-from dreamer.files import atomic_write, atomic_write_text
+from dreamer.files import atomic_write_bytes, atomic_write_text
 from dreamer.former import FormerSettingError, drop_former, name_kind
 from dreamer.optimizer import Learner
+from dreamer.strict import first_problem
 from dreamer.update import Updater
 from dreamer.world_model import WorldModel
 
@@ -81,7 +82,7 @@ def save_checkpoint(path: Path, agent: Dreamer, card: dict[str, Any]) -> None:
     text = json.dumps(about, indent=2)
     data = save(tensors, {"card": text, "card_sha256": hashlib.sha256(text.encode()).hexdigest()})
     try:
-        atomic_write(weights, lambda file: file.write(data))
+        atomic_write_bytes(weights, data)
         atomic_write_text(copy, text + "\n")
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {weights}: {error.strerror or error}") from error
@@ -182,10 +183,7 @@ def _first(error: Exception) -> str:
     """Where and what the first mistake is."""
     if isinstance(error, FormerSettingError):
         return f": {error}"
-    if not isinstance(error, ValidationError):
-        return ""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f": {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f": {first_problem(error)}" if isinstance(error, ValidationError) else ""
 
 
 def _check_weights(tensors: dict[str, Tensor], card: Card, weights: Path) -> None:
@@ -220,7 +218,7 @@ def save_training_state(directory: Path, updater: Updater) -> None:
     counters |= {name: learner.steps for name, learner in _learners(updater).items()}
     try:
         data = save(_contiguous(tensors))
-        atomic_write(directory / "training.safetensors", lambda file: file.write(data))
+        atomic_write_bytes(directory / "training.safetensors", data)
         atomic_write_text(directory / "training.json", json.dumps(counters))
     except OSError as error:
         raise CheckpointError(f"cannot write the training state to {directory}: {error.strerror or error}") from error

@@ -24,9 +24,14 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data``; raises like ``atomic_write``."""
+    atomic_write(path, lambda file: file.write(data))
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8; raises like ``atomic_write``."""
-    atomic_write(path, lambda file: file.write(text.encode()))
+    atomic_write_bytes(path, text.encode())
 
 
 def sync_directory(directory: Path) -> None:

@@ -14,9 +14,7 @@ waits for the behaviour it helps with its large passes (dreamer/speed/parallel.p
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors.torch import load_file
@@ -25,7 +23,7 @@ from safetensors.torch import save as tensor_bytes
 from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
 from dreamer.fast import speed
-from dreamer.files import atomic_write, atomic_write_text
+from dreamer.files import atomic_write_bytes, atomic_write_text
 from dreamer.replay import Batch
 from dreamer.sequence_model import State
 from dreamer.update import Result, Updater
@@ -116,7 +114,7 @@ class Pipeline:
         atomic_write_text(directory / "player.json", json.dumps(self._last))
         for name, agent in self._copies():
             weights = {key: value.contiguous().cpu() for key, value in agent.state_dict().items()}
-            atomic_write(directory / name, partial(_write, tensor_bytes(weights)))
+            atomic_write_bytes(directory / name, tensor_bytes(weights))
 
     def load(self, directory: Path) -> None:
         """Read what ``save`` wrote; where it did not write a copy, that begins with the agent's weights of now."""
@@ -159,10 +157,6 @@ def _numbers(file: Path) -> dict[str, float]:
     if not all(type(value) in (int, float) for value in values):
         raise ValueError(f"{file.name} does not hold the metrics of an update")
     return dict(found)
-
-
-def _write(data: bytes, file: BinaryIO) -> None:
-    file.write(data)
 
 
 @torch.no_grad()

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from dreamer.config import ReplayConfig
 from dreamer.errors import ReplayError
-from dreamer.files import atomic_write, atomic_write_text
-from dreamer.strict import Strict
+from dreamer.files import atomic_write_bytes, atomic_write_text
+from dreamer.strict import Strict, first_problem
 
 Array = NDArray[np.float32]
 Batch = dict[str, Tensor]
@@ -230,7 +230,7 @@ class EpisodeBuffer:
             "lesson": np.array([e.lesson for e in self._episodes], bool),
             "own": np.array([e.own for e in self._episodes], bool),
         }
-        atomic_write(directory / "replay.safetensors", lambda file: file.write(save(arrays)))
+        atomic_write_bytes(directory / "replay.safetensors", save(arrays))
         state = {
             "first_serial": self._first_serial,
             "random": self._random.bit_generator.state,
@@ -261,9 +261,7 @@ class EpisodeBuffer:
         except ReplayError:
             raise
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise ReplayError(f"{directory / 'replay.json'} cannot be read: {where}: {first['msg']}") from error
+            raise ReplayError(f"{directory / 'replay.json'} cannot be read: {first_problem(error)}") from error
         except Exception as error:  # safetensors raises its own types; all mean the same to the user
             raise ReplayError(f"the replay in {directory} cannot be read: {error}") from error
         buffer._lanes = lanes if len(lanes) == config.batch_size else []

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 
 from competitor.errors import CompetitorError, printable
 from competitor.export.step import Run, Step, tracing
-from dreamer.files import atomic_write, atomic_write_text
+from dreamer.files import atomic_write_bytes, atomic_write_text
 
 # What stands for an operation of torch; {0}, {1}, ... are its arguments.
 OPERATIONS = {
@@ -160,7 +160,7 @@ def write_numpy(step: Step, path: Path, about: Mapping[str, str]) -> Run:
     text = FILE.format(body=body, sizes=sizes, **facts, **shown)
     packed = io.BytesIO()
     np.savez_compressed(packed, **weights)
-    atomic_write(path.with_suffix(".npz"), lambda file: file.write(packed.getvalue()))
+    atomic_write_bytes(path.with_suffix(".npz"), packed.getvalue())
     atomic_write_text(path, text)
     function = runpy.run_path(str(path))["step"]
 

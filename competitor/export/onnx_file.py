@@ -11,7 +11,7 @@ import torch
 
 from competitor.errors import PackageError, missing_extra
 from competitor.export.step import Run, Step, tracing
-from dreamer.files import atomic_write
+from dreamer.files import atomic_write_bytes
 
 NEXT = "next_"
 """Before the name of each part of the state that comes out."""
@@ -48,7 +48,7 @@ def write_onnx(step: Step, path: Path) -> Run:
         )
     assert program is not None
     content = program.model_proto.SerializeToString()
-    atomic_write(path, lambda file: file.write(content))
+    atomic_write_bytes(path, content)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(obs: Any, is_first: Any, state: Any) -> Any:

@@ -12,7 +12,7 @@ from competitor.inspect.dream_check import BODIES
 from competitor.rink.bodies import GOAL_2_X, PLAYER_SHAPE, PLAYER_SIZE, Point, mirrored
 from competitor.rink.constants import CENTER_X
 from competitor.rink.rendering import BLUE, BOARDS, ICE, ICE_OUTLINE, LINE, RED, Colour, placed
-from dreamer.files import atomic_write
+from dreamer.files import atomic_write_bytes
 from dreamer.replay import Array
 
 if TYPE_CHECKING:
@@ -70,4 +70,4 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write the picture; it is whole or absent. Raises OSError when the disk refuses."""
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=130, facecolor="white")
-    atomic_write(path, lambda file: file.write(picture.getvalue()))
+    atomic_write_bytes(path, picture.getvalue())

@@ -27,7 +27,7 @@ from competitor.play.npz import SUFFIX, check_array, packed, read_about, read_ar
 from competitor.play.rounds import RewardWeights, Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.constants import MOST_STEPS
-from dreamer.files import atomic_write
+from dreamer.files import atomic_write_bytes
 from dreamer.replay import Episode
 from dreamer.strict import Strict
 
@@ -91,7 +91,7 @@ def record_round(directory: Path, played: Round, *, number: int, player: str, en
     text = np.array(about.model_dump_json())
     arrays: dict[str, Any] = {name: getattr(played, name) for name in KINDS} | {"about": text}
     content = packed(arrays)
-    atomic_write(path, lambda file: file.write(content))
+    atomic_write_bytes(path, content)
     return path
 
 

@@ -23,8 +23,8 @@ from competitor.errors import PlayerError
 from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
 from competitor.rink.constants import OBSERVATION_SIZE
 from dreamer.errors import CheckpointError
-from dreamer.files import atomic_write, atomic_write_text
-from dreamer.strict import Strict
+from dreamer.files import atomic_write_bytes, atomic_write_text
+from dreamer.strict import Strict, first_problem
 
 PREFIX = "sparring:"
 
@@ -161,14 +161,12 @@ def read_card(path: Path) -> PartnerCard:
             f"{file} cannot be read, and {path.name} cannot be played without: {error.strerror}"
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise CheckpointError(f"{file} is not the card of a sparring partner: {place}: {first['msg']}") from None
+        raise CheckpointError(f"{file} is not the card of a sparring partner: {first_problem(error)}") from None
 
 
 def write_partner(path: Path, policy: SmallPolicy, card: PartnerCard) -> None:
     """Write the weights to `path` (.safetensors) and the card beside it, each whole or not at all. Raises OSError."""
-    atomic_write(path, lambda file: file.write(save(policy.tensors())))
+    atomic_write_bytes(path, save(policy.tensors()))
     atomic_write_text(path.with_suffix(".json"), json.dumps(card.model_dump(), indent=2, allow_nan=False) + "\n")
 
 

@@ -26,6 +26,7 @@ from competitor.evaluate.cross_table import CrossTable
 from competitor.evaluate.results import SprtReport
 from competitor.options import written
 from dreamer.files import atomic_write_text
+from dreamer.strict import first_problem
 
 BOOK = "book.json"
 NEWEST = "newest.safetensors"
@@ -134,9 +135,7 @@ class Book(Part):
         except OSError as error:
             raise ResumeError(f"{file} cannot be read: {error.strerror}") from None
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise ResumeError(f"{file} is damaged: {where}: {first['msg']}") from None
+            raise ResumeError(f"{file} is damaged: {first_problem(error)}") from None
         except StopIteration:
             raise ResumeError(f"{file} is damaged: it names no main agent") from None
         return book

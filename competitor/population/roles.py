@@ -5,14 +5,12 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from competitor.options import written
 from competitor.population.book import NEWEST, Book, Kind, Learner, Member
 from competitor.population.workers import Turn
-from dreamer.files import atomic_write
+from dreamer.files import atomic_write_bytes
 
 CONFIG = "config.toml"
 MEMBERS_SHARE = 0.25
@@ -117,8 +115,4 @@ def freeze(weights: Path, target: Path) -> None:
     for suffix in (".json", ".safetensors"):
         content = weights.with_suffix(suffix).read_bytes()
         with written(target):
-            atomic_write(target.with_suffix(suffix), partial(_write, content))
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
+            atomic_write_bytes(target.with_suffix(suffix), content)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from competitor.errors import ConfigError
 from competitor.sparring.reward import Reward
-from dreamer.strict import Strict
+from dreamer.strict import Strict, first_problem
 
 TABLE = Path(__file__).with_name("recipes.toml")
 DEFAULT = "default"
@@ -88,9 +88,7 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigError(f"{where}: {first_problem(error)}") from None
 
 
 def _tables(file: Path | None) -> dict[str, dict[str, Any]]:

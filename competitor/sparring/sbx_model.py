@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
 
 from competitor.sparring.recipes import Recipe
-from dreamer.files import atomic_write
+from dreamer.files import atomic_write_bytes
 
 Array = NDArray[np.float32]
 Layer = tuple[Array, Array]
@@ -62,7 +62,7 @@ class SbxLearner:
     def save(self, directory: Path) -> None:
         """Write weights and optimisers."""
         whole = {"updates": self.updates, **self._parts()}
-        atomic_write(directory / WEIGHTS, lambda file: file.write(flax.serialization.to_bytes(whole)))
+        atomic_write_bytes(directory / WEIGHTS, flax.serialization.to_bytes(whole))
 
     def load(self, directory: Path, *, weights_only: bool = False) -> None:
         """Take over what `save` wrote; the count of updates only together with everything else."""

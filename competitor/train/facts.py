@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from competitor.errors import ResumeError
 from competitor.train.league import Count, Member
 from dreamer.replay import GeneratorState
-from dreamer.strict import Strict
+from dreamer.strict import Strict, first_problem
 
 FORMAT = 1
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -122,8 +122,6 @@ def read_facts(file: Path) -> Facts:
     except OSError as error:
         raise ResumeError(f"the run cannot be continued: {file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ResumeError(f"the run cannot be continued: {file} is damaged: {where}: {first['msg']}") from error
+        raise ResumeError(f"the run cannot be continued: {file} is damaged: {first_problem(error)}") from error
     except ValueError as error:
         raise ResumeError(f"the run cannot be continued: {file} is damaged: it is not JSON") from error

@@ -18,6 +18,7 @@ from competitor.errors import ConfigError, ResumeError
 from competitor.system import use_threads
 from dreamer import fast
 from dreamer.files import atomic_write_text
+from dreamer.strict import first_problem
 
 FILE_NAME = "placement.json"
 Device = Literal["cpu", "cuda"]
@@ -68,8 +69,7 @@ def read_placement(run: Path) -> Placement:
     except FileNotFoundError:
         return FORMER
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        what = f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+        what = first_problem(error)
         raise ResumeError(f"{file} cannot be read ({what}); without this file the CPU is taken") from error
     except OSError as error:
         raise ResumeError(f"{file} cannot be read ({error.strerror}); without this file the CPU is taken") from error

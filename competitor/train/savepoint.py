@@ -37,7 +37,7 @@ from competitor.train.run_directory import RunDirectory
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, load_training_state, save_checkpoint, save_training_state
 from dreamer.errors import DreamerError
-from dreamer.files import atomic_write, atomic_write_text
+from dreamer.files import atomic_write_bytes, atomic_write_text
 from dreamer.pipeline import Pipeline
 from dreamer.replay import EpisodeBuffer
 
@@ -126,7 +126,7 @@ def write_state(directory: Path, state: TrainingState) -> None:
         if name != SELF:  # who draws from the generator of the agent that learns
             tensors[f"{name}/generator"] = player.agent.generator.get_state()
     data = tensor_bytes({key: value.contiguous() for key, value in tensors.items()})
-    atomic_write(directory / "players.safetensors", lambda file: file.write(data))
+    atomic_write_bytes(directory / "players.safetensors", data)
     _write_rounds(directory, running)
     facts = {
         "format": FORMAT,
@@ -207,8 +207,7 @@ def _restore_players(directory: Path, state: TrainingState, *, same_device: bool
 
 def _write_rounds(directory: Path, running: list[RunningRound]) -> None:
     arrays = {str(played.rink): np.ascontiguousarray(played.actions) for played in running}
-    data = array_bytes(arrays)
-    atomic_write(directory / "rounds.safetensors", lambda file: file.write(data))
+    atomic_write_bytes(directory / "rounds.safetensors", array_bytes(arrays))
 
 
 def _read_rounds(directory: Path, saved: list[SavedRound]) -> list[RunningRound]:
