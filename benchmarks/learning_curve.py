@@ -127,7 +127,7 @@ class Curve:
 
 def trained_minutes(path: Path) -> float:
     """Minutes of training in the run's last save; 0 before the first."""
-    save = RunDirectory.open(path).current_save()
+    save = RunDirectory.open(path).saves.current()
     return json.loads((save / "trainer.json").read_text())["counters"]["seconds"] / 60 if save else 0.0
 
 

@@ -7,25 +7,21 @@
       progress.jsonl   a line a minute; examinations.jsonl: a line per examination
       best, latest     the policy: .safetensors with its card .json
       pool/            past selves that passed an examination
-      saves/           what going on needs; `current` names the last whole save
+      saves/           what going on needs, see competitor/saves.py
 """
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from competitor.errors import ResumeError
 from competitor.options import written
+from competitor.saves import Saves
 from competitor.sparring.recipes import Recipe, read_recipe
-from dreamer.files import atomic_write_text, sync_directory
+from dreamer.files import atomic_write_text
 
-SAVE = re.compile(r"[1-9]\d{0,8}")
 PROGRESS, EXAMINATIONS = "progress.jsonl", "examinations.jsonl"
 
 
@@ -68,7 +64,7 @@ class Run:
         if not (path / "recipe.toml").is_file():
             raise ResumeError(f"{self.name} begins with the weights of {path}, which is no run: {way_out}")
         source = Run.open(path)
-        if source.current_save() is None:
+        if source.saves.current() is None:
             raise ResumeError(f"{self.name} begins with the weights of {path}, which has no save: {way_out}")
         if source.recipe.algorithm != self.recipe.algorithm:
             kinds = f"{source.recipe.algorithm} and not {self.recipe.algorithm}"
@@ -80,32 +76,7 @@ class Run:
         with written(self.path / file), (self.path / file).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
-    def current_save(self) -> Path | None:
-        """The directory of the last whole save, or None. Raises ResumeError when it is gone, or unknown."""
-        pointer = self.path / "saves" / "current"
-        if not pointer.is_file():
-            return None
-        name = pointer.read_bytes().decode("ascii", "replace").strip()
-        if not SAVE.fullmatch(name):
-            raise ResumeError(f"{pointer} does not hold the number of a save: the run has been damaged")
-        if not pointer.with_name(name).is_dir():
-            raise ResumeError(f"{pointer} names the save {name}, which is not there: the run has been damaged")
-        return pointer.with_name(name)
-
-    @contextmanager
-    def new_save(self) -> Iterator[Path]:
-        """A directory to fill; at the end of the block it becomes the current save and the other saves go.
-
-        Raises StorageError when it cannot be written, ResumeError like `current_save`.
-        """
-        before = self.current_save()
-        save = self.path / "saves" / str(int(before.name) + 1 if before else 1)
-        with written(save):
-            shutil.rmtree(save, ignore_errors=True)
-            save.mkdir(parents=True)
-            yield save
-            sync_directory(save)
-            atomic_write_text(save.with_name("current"), save.name)
-        for other in save.parent.iterdir():  # whatever has another name is not ours
-            if SAVE.fullmatch(other.name) and other != save:
-                shutil.rmtree(other, ignore_errors=True)
+    @property
+    def saves(self) -> Saves:
+        """What going on needs."""
+        return Saves(self.path / "saves")

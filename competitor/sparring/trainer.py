@@ -13,6 +13,7 @@ import numpy as np
 
 from competitor.errors import ResumeError
 from competitor.evaluate.evaluation import paired_schedule
+from competitor.options import written
 from competitor.play.rounds import Round, RoundRunner, play_rounds
 from competitor.players import Player, make_player
 from competitor.players.sparring import PartnerCard, SmallPolicy, SparringPlayer, read_partner, write_partner
@@ -98,13 +99,13 @@ class Trainer:
         return make_player(name, seed=self.recipe.seed)
 
     def _begin(self) -> None:
-        save = self.run.current_save()
+        save = self.run.saves.current()
         if save is not None:
             with _explained(save):
                 self._restore(save)
             return
         source = self.run.source()
-        first = source.current_save() if source else None
+        first = source.saves.current() if source else None
         if first is not None:
             with _explained(first):
                 self.learner.load(first, weights_only=True)
@@ -236,7 +237,7 @@ class Trainer:
             "examined_at": self._examined_at,
             "opponents": self.opponents.state(),
         }
-        with self.run.new_save() as save:
+        with written(self.run.path), self.run.saves.new() as save:
             self.learner.save(save)
             atomic_write_text(save / "book.json", json.dumps(book))
 

@@ -9,7 +9,7 @@
       metrics.jsonl       one line per report; tensorboard/ holds the same numbers
       checkpoints/        latest, best and, with --start-from, start, each .safetensors + .json
       league/             the snapshots in the pool
-      state/              what --resume needs; `current` names the whole save among them
+      state/              what --resume needs, see competitor/saves.py
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ import torch
 
 from competitor.config import Config, known_settings, load_config
 from competitor.errors import FULL_DISK, ConfigError, ResumeError, StorageError
+from competitor.saves import Saves
 from competitor.system import code_version, command_line, sole_writer
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
 from dreamer.errors import CheckpointError
-from dreamer.files import atomic_write_text, sync_directory
+from dreamer.files import atomic_write_text
 
-# Exactly the names this program gives: whatever else lies in a run is somebody else's and stays.
 START = "start"
-SAVE_NAME = re.compile(r"save-(\d{6,12})")
+# Exactly the names this program gives: whatever else lies there is somebody else's and stays.
 SNAPSHOT_FILE = re.compile(r"(step-\d{9,18})\.(?:safetensors|json)")
 # What the saved weights, rounds or replay depend on.
 FIXED_SECTIONS = ("rink", "reward", "model")
@@ -162,80 +162,22 @@ class RunDirectory:
         return self.path / "league"
 
     @property
-    def state(self) -> Path:
-        """Where the saves for --resume are kept."""
-        return self.path / "state"
+    def saves(self) -> Saves:
+        """What --resume needs."""
+        return Saves(self.path / "state")
 
-    def current_save(self) -> Path | None:
-        """Directory of the last whole save, or None when there is none yet.
-
-        Raises ResumeError when `state/current` is damaged or the save that it names is gone.
-        """
-        pointer = self.state / "current"
-        try:
-            name = pointer.read_bytes().decode("ascii").strip()
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ResumeError(f"{pointer} cannot be read ({error}): the save has been damaged") from error
-        if not SAVE_NAME.fullmatch(name):
-            raise ResumeError(f"{pointer} does not hold the name of a save: it has been damaged")
-        if not (self.state / name).is_dir():
-            raise ResumeError(f"{pointer} names {name}, which is not there: the save has been damaged")
-        return self.state / name
-
-    def save(self, write: Callable[[Path], None]) -> Path:
-        """Make a new save with `write(directory)`, let `state/current` name it, then remove all others.
-
-        At every moment, whatever kills the process, `current` names a whole save. Raises StorageError when
-        the disk is full; then the save before is untouched and the unfinished one is gone. What cannot be removed
-        stays, see `leftovers`.
-        """
-        with storage(self.path):
-            self._remove_saves(keep=self.current_save())
-            directory = self.state / f"save-{1 + max(self._saves().values(), default=0):06d}"
-            try:
-                directory.mkdir(parents=True)
-                write(directory)
-                sync_directory(directory)
-                atomic_write_text(self.state / "current", directory.name + "\n")
-            except BaseException:
-                if not self._is_current(directory):
-                    shutil.rmtree(directory, ignore_errors=True)
-                raise
-            sync_directory(self.state)
-            self._remove_saves(keep=directory)
-        return directory
+    def save(self, write: Callable[[Path], None]) -> None:
+        """Make a new save with `write(directory)`. Raises StorageError when the disk refuses, see `Saves.new`."""
+        with storage(self.path), self.saves.new() as directory:
+            write(directory)
 
     def remove_snapshots(self, *, keep: Collection[str]) -> None:
         """Remove the files of snapshots that are not named in `keep`; what is not this program's stays."""
-        for file in _entries(self.league):
+        for file in self.league.glob("step-*"):
             match = SNAPSHOT_FILE.fullmatch(file.name)
             if match and match[1] not in keep:
                 with suppress(OSError):
                     file.unlink()
-
-    def leftovers(self) -> list[Path]:
-        """Old saves that could not be removed, because the system refused it."""
-        current = self.current_save()
-        return [directory for directory in sorted(self._saves()) if directory != current]
-
-    def _saves(self) -> dict[Path, int]:
-        """All saves, whole or not, with their numbers."""
-        matches = {path: SAVE_NAME.fullmatch(path.name) for path in _entries(self.state)}
-        return {path: int(match[1]) for path, match in matches.items() if match}
-
-    def _remove_saves(self, *, keep: Path | None) -> None:
-        """Remove saves other than `keep`: older ones, and those a kill has left unfinished."""
-        for directory in self._saves():
-            if directory != keep:
-                shutil.rmtree(directory, ignore_errors=True)
-
-    def _is_current(self, directory: Path) -> bool:
-        """Whether `current` names `directory` already: then it is whole, whatever has been raised since."""
-        with suppress(ResumeError):
-            return self.current_save() == directory
-        return False
 
 
 def check_is_new(path: Path) -> None:
@@ -265,14 +207,6 @@ def _check_unchanged(before: Config, after: Config) -> None:
             changed.append(f"{section}.{key}")
     if changed:
         raise ResumeError(f"{', '.join(changed)} cannot change when a run is resumed: start a new run instead")
-
-
-def _entries(directory: Path) -> list[Path]:
-    """What lies in `directory`; nothing where it is not there or cannot be listed."""
-    try:
-        return list(directory.iterdir())
-    except OSError:
-        return []
 
 
 def _version(preset: str) -> dict[str, str]:

@@ -135,7 +135,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             self.state.agent.updates,
             counters.rounds,
             self._watch.total_s,
-            self.run.leftovers(),
+            self.run.saves.leftovers(),
             is_saved=self.state.runner is not None,
         )
 

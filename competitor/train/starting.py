@@ -73,7 +73,7 @@ def take_up(path: Path, overrides: Sequence[str], records: Sequence[Path]) -> St
             held.enter_context(run.sole_writer())
         config = run.config(overrides)
         recorded = load_experience(records, config)
-        save, before = run.current_save(), read_placement(path)
+        save, before = run.saves.current(), read_placement(path)
         placement = choose_placement(config, before)
         if save is None:
             state = new_state(config, run, listed_players(config), placement)

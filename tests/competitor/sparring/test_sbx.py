@@ -104,7 +104,7 @@ def test_a_run_stopped_by_a_signal_saves_and_goes_on_to_its_end(tmp_path: Path) 
         said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert "continue with: cli.py sparring train --resume runs/sparring/tiny" in said
-    assert Run.open(tmp_path / "runs" / "sparring" / "tiny").current_save() is not None
+    assert Run.open(tmp_path / "runs" / "sparring" / "tiny").saves.current() is not None
 
 
 def test_a_killed_run_goes_on_from_its_last_save(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_stop_ends_after_the_step_in_progress_and_saves(run: Run) -> None:
     trainer = make(run, learner)
     trainer.stop()
     trainer.train()
-    assert learner.updates == 0 and run.current_save() is not None
+    assert learner.updates == 0 and run.saves.current() is not None
 
 
 def test_a_run_may_begin_with_anothers_weights(run: Run, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_run_may_begin_with_anothers_weights(run: Run, tmp_path: Path) -> None
 
 def test_a_damaged_save_is_named(run: Run) -> None:
     make(run, CountingLearner()).train()
-    save = run.current_save()
+    save = run.saves.current()
     assert save is not None
     whole = (save / "learner.npz").read_bytes()
     for name, damaged in (("learner.npz", whole[:100]), ("learner.npz", b""), ("book.json", b"{}")):

@@ -139,7 +139,7 @@ def test_a_new_run_has_the_rounds_after_its_warm_up(matches: Path, rounds: Path,
     assert all(torch.equal(weights[key], others[key]) for key in weights)
     # They are in the save: a run killed from now on has them.
     run = RunDirectory.open(tmp_path / "run")
-    save = run.current_save()
+    save = run.saves.current()
     assert save is not None and read_state(save, config, run).replay.episodes == len(episodes)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import cli
 from benchmarks import learning_curve
+from competitor import saves
 from competitor.errors import BusyError
 from competitor.train import run_directory
 from competitor.train.metrics import read_lines
@@ -75,13 +76,12 @@ def test_a_second_trainer_in_this_process_is_told_too(run: Path) -> None:
     Trainer.resume(run).close()
 
 
-def test_a_learning_curve_waits_for_nobody_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["--seed", "3", "--preset", "debug", "--every", "0.01", "--rounds", "2", "--minutes", "0.01"]
-    arguments = learning_curve.read_arguments(words)
-    path = learning_curve.Curve(arguments, tmp_path).path
+def test_a_learning_curve_waits_for_nobody_either(tmp_path: Path) -> None:
+    options = learning_curve.Options(0.01, seed=3, preset="debug", every=0.01, rounds=2, runs=tmp_path)
+    path = learning_curve.Curve(options).path
     Trainer.start(tiny(), path).close()
     with held_by_another_process(path), pytest.raises(BusyError):
-        learning_curve.run(arguments, tmp_path)
+        learning_curve.run(options)
 
 
 def test_a_run_killed_at_any_moment_goes_on_from_a_whole_save(saved_run: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_only_files_of_its_own_names_are_removed(run: Path) -> None:
     trainer.train()
     assert all((run / name / "file").read_text() == "mine" for name in foreign)
     assert (run / "league" / "Thumbs.db").exists()
-    assert [path.name for path in trainer.run.leftovers()] == []
+    assert [path.name for path in trainer.run.saves.leftovers()] == []
 
 
 def test_an_old_save_that_cannot_be_removed_stops_nothing_and_is_said(
@@ -131,7 +131,7 @@ def test_an_old_save_that_cannot_be_removed_stops_nothing_and_is_said(
         if not ignore_errors:
             raise PermissionError(1, "Operation not permitted", str(path))
 
-    monkeypatch.setattr(run_directory.shutil, "rmtree", refused)
+    monkeypatch.setattr(saves.shutil, "rmtree", refused)
     for limit in ("1910", "1960"):
         assert cli.run(["train", "--resume", str(run), "--set", f"training.environment_steps={limit}"]) == 0
     old = [line for line in capsys.readouterr().out.splitlines() if "could not be deleted" in line]

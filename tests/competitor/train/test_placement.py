@@ -127,7 +127,7 @@ def test_a_save_from_a_gpu_goes_on_with_chance_begun_anew(tmp_path: Path, monkey
     Recorder(trainer, stop_after=20)
     trainer.train()
     assert trainer.state.roster.past
-    pretend_cuda(path, trainer.run.current_save())
+    pretend_cuda(path, trainer.run.saves.current())
     with pytest.raises(ResumeError, match="begun on a CUDA device"):
         Trainer.resume(path)
     again = Trainer.resume(path, ["run.device=cpu"])

@@ -39,7 +39,7 @@ def test_a_new_run_tells_what_made_it(run: RunDirectory, debug_config: Config) -
     assert about["preset"] == run.preset == "debug"
     assert run.config() == debug_config
     assert run.config(["training.minutes=2.0"]).training.minutes == 2.0
-    assert run.current_save() is None
+    assert run.saves.current() is None
 
 
 def test_an_existing_directory_is_never_overwritten(run: RunDirectory, debug_config: Config) -> None:
@@ -55,15 +55,15 @@ def test_what_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
 def test_a_save_replaces_the_one_before(run: RunDirectory) -> None:
     for text in ("one", "two", "three"):
         run.save(write_text(text))
-    save = run.current_save()
+    save = run.saves.current()
     assert save is not None and (save / "part").read_text() == "three"
-    assert [path.name for path in run.state.glob("save-*")] == [save.name]
+    assert [path.name for path in run.saves.directory.glob("save-*")] == [save.name]
 
 
 @pytest.mark.parametrize("cause", ["direct", "checkpoint"])
 def test_a_full_disk_is_one_clear_error_and_leaves_the_old_save(run: RunDirectory, cause: str) -> None:
     run.save(write_text("old"))
-    before = run.current_save()
+    before = run.saves.current()
 
     def write(directory: Path) -> None:
         try:
@@ -76,27 +76,27 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_old_save(run: RunDirector
     with pytest.raises(StorageError, match="disk is full.*untouched") as caught:
         run.save(write)
     assert "\n" not in str(caught.value)
-    assert run.current_save() == before
+    assert run.saves.current() == before
     assert before is not None and (before / "part").read_text() == "old"
-    assert list(run.state.glob("save-*")) == [before]
+    assert list(run.saves.directory.glob("save-*")) == [before]
 
 
 def test_what_a_kill_left_behind_is_ignored_and_removed(run: RunDirectory) -> None:
     run.save(write_text("whole"))
-    left = run.state / "save-000002"
+    left = run.saves.directory / "save-000002"
     left.mkdir()
     (left / "part").write_text("ha")
-    save = run.current_save()
+    save = run.saves.current()
     assert save is not None and save.name == "save-000001"
     run.save(write_text("next"))
-    assert [(path / "part").read_text() for path in run.state.glob("save-*")] == ["next"]
+    assert [(path / "part").read_text() for path in run.saves.directory.glob("save-*")] == ["next"]
 
 
 def test_a_missing_save_is_named(run: RunDirectory) -> None:
     run.save(write_text("whole"))
-    (run.state / "current").write_text("save-000009\n")
+    (run.saves.directory / "current").write_text("save-000009\n")
     with pytest.raises(ResumeError, match="save-000009"):
-        run.current_save()
+        run.saves.current()
 
 
 def test_only_refused_writes_become_storage_errors(tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ def test_a_stop_during_the_warm_up_ends_at_once_and_is_no_harm(tmp_path: Path, l
     assert (outcome.reason, outcome.is_saved, outcome.environment_steps) == ("stopped", False, 0)
     ended, again = outcome.lines(interrupted=True)
     assert ended == "interrupted during the warm-up" and "nothing is saved yet" in again and "--resume" in again
-    assert trainer.run.current_save() is None and list(trainer.run.checkpoints.iterdir()) == []
+    assert trainer.run.saves.current() is None and list(trainer.run.checkpoints.iterdir()) == []
     whole = Trainer.start(config, tmp_path / "whole")
     warm_up_only(whole)
     resumed = Trainer.resume(tmp_path / "run")
@@ -418,7 +418,7 @@ def test_a_damaged_save_is_one_clear_error(tmp_path: Path, part: str) -> None:
     path = tmp_path / "run"
     trainer = Trainer.start(tiny(), path)
     warm_up_only(trainer)
-    save = trainer.run.current_save()
+    save = trainer.run.saves.current()
     assert save is not None
     (save / part).write_bytes((save / part).read_bytes()[:20])
     with pytest.raises(ResumeError, match="cannot be continued") as caught:
@@ -479,7 +479,7 @@ def test_without_keep_mode_everything_is_smaller(tmp_path: Path) -> None:
 def test_resuming_says_nothing_of_the_clock(tmp_path: Path) -> None:
     trainer = Trainer.start(tiny(), tmp_path / "run")
     warm_up_only(trainer)
-    save = trainer.run.current_save()
+    save = trainer.run.saves.current()
     assert save is not None
     counters = json.loads((save / "trainer.json").read_text())["counters"]
     assert Trainer.resume(tmp_path / "run").state.counters.seconds == counters["seconds"] >= 0
