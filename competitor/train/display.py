@@ -123,7 +123,7 @@ def status_line(status: Status) -> str:
 
 
 def phase(status: Status) -> str:
-    """The phase and how far it is, such as `prelude 222 of 2,400, play begins in about 5 minutes`."""
+    """The phase and how far it is, such as `prelude 222 of 24,000, play begins in about 40 minutes`."""
     if not status.total:
         return status.phase
     text = f"{status.phase} {status.done:,} of {status.total:,}"

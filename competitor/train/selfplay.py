@@ -30,8 +30,8 @@ from competitor.train.timing import Clock, Stopwatch
 from competitor.train.update_log import UpdateLog
 from dreamer.checkpoint import save_checkpoint
 
-DREAM_EVERY_UPDATES = 800
-"""Of the prelude: its lines show whether the dream is sharp enough, or `training.prelude_updates` should be higher."""
+DREAM_EVERY_UPDATES = 2_000
+"""Of the prelude: its lines show how sharp the dream has become, by which `training.prelude_updates` can be chosen."""
 CONSOLIDATION = 0.05
 """Last share of a training in which nobody enters the league any more and the learner meets everybody in it alike."""
 
