@@ -133,6 +133,16 @@ class TanhNormal:
         """tanh of the mean (..., action): the median of the squashed variable."""
         return torch.tanh(self.mean)
 
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor]:
+        """``count`` likely actions (count, action), the median first, and their log densities less its (count,).
+
+        Of a single distribution. The others are what draws of always the same noise give. The densities are those of
+        the Gaussian: those of the squashed variable are largest at the bounds, whatever the policy prefers.
+        """
+        noise = torch.randn(count, *self.mean.shape, generator=torch.Generator().manual_seed(0)).to(self.mean)
+        noise[0] = 0.0
+        return torch.tanh(self.mean + self.std * noise), -0.5 * noise.square().sum(-1)
+
     def log_prob(self, action: Tensor) -> Tensor:
         """Log density of actions (..., action), summed over the action: (...)."""
         raw = torch.atanh(action.clamp(-self.LIMIT, self.LIMIT))
@@ -177,6 +187,17 @@ class ActionGrid:
     def mode(self) -> Tensor:
         """The likeliest value of every dimension (..., action)."""
         return self._values[self._dist.probs.argmax(-1)]
+
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor]:
+        """The ``count`` likeliest actions (count, action), the mode first, and their log probabilities less its.
+
+        Of a single distribution, without leading axes; fewer than ``count`` where the grid has fewer.
+        """
+        log_probs, indices = self._dist.log_probs.topk(min(count, len(self._values)), -1)
+        actions = torch.cartesian_prod(*self._values[indices])
+        joint = torch.cartesian_prod(*log_probs).sum(-1)
+        best, places = joint.topk(min(count, len(joint)))
+        return actions[places], best - best[0]
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log probability of the grid values nearest to ``action`` (..., action), summed: (...)."""

@@ -46,6 +46,9 @@ class ActionDist(Protocol):
     def mode(self) -> Tensor:
         """The preferred action (..., action)."""
 
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor]:
+        """``count`` likely actions (count, action), the mode first, and their log likelihoods less its (count,)."""
+
     def log_prob(self, action: Tensor) -> Tensor:
         """Log probability or density of an action: (...)."""
 

@@ -30,7 +30,7 @@ from competitor.engine.brain import load_brain
 from competitor.engine.engine import Brain, Engine
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
-from competitor.players import checkpoint_path, fingerprint, kind_of
+from competitor.players import AGENTS, agent_path, fingerprint, kind_of
 from competitor.system import code_version, low_latency
 from competitor.wire.backoff import Backoff, Retries
 from dreamer.checkpoint import read_card
@@ -281,9 +281,9 @@ def weights_digest(checkpoint: str) -> str:
 
     Raises CheckpointError, and PlayerError for a checkpoint with other observations or actions, or no player at all.
     """
-    if kind_of(checkpoint) != "checkpoint":
+    if kind_of(checkpoint) not in AGENTS:
         return fingerprint(checkpoint)
-    card = read_card(checkpoint_path(checkpoint))
+    card = read_card(agent_path(checkpoint))
     sizes = card.get("obs_size"), card.get("action_size")
     if sizes != (OBS_SIZE, ACTION_SIZE):
         raise PlayerError(

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from competitor.engine.player_brain import PlayerBrain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE, Flags, Rows
-from competitor.players import Player, checkpoint_path, fingerprint, kind_of, make_player
-from competitor.players.dreamer import finite_rows
+from competitor.players import AGENTS, Player, fingerprint, kind_of, load_acting, make_player
+from competitor.players.dreamer import Acting, finite_rows
 from competitor.system import use_threads
 from dreamer.agent import Dreamer
-from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
-from dreamer.sequence_model import State, carried
+from dreamer.sequence_model import State
 
 FIRST_SLOTS = 8
 TESTED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -32,22 +31,27 @@ def load_brain(
     dreamer.errors.CheckpointError: missing, damaged, or made for other observations or actions.
     """
     use_threads(threads)
-    if kind_of(spec) != "checkpoint":
+    if kind_of(spec) not in AGENTS:
 
         def make(number: int) -> Player:
             return make_player(spec, seed=seed + number, deterministic=deterministic)
 
         return PlayerBrain(make, name=spec, digest=fingerprint(spec), ready=ready)
-    agent, card = load_checkpoint(checkpoint_path(spec))
+    agent, acting, card = load_acting(spec)
     agent.generator.manual_seed(seed)
-    return DreamerBrain(agent, name=spec, digest=card["sha256"], deterministic=deterministic)
+    return DreamerBrain(agent, name=spec, digest=card["sha256"], deterministic=deterministic, acting=acting)
 
 
 class DreamerBrain:
     """Weights and states; a `competitor.engine.engine.Brain`."""
 
-    def __init__(self, agent: Dreamer, *, name: str, digest: str, deterministic: bool = True) -> None:
-        """Raises CheckpointError if the agent was made for other observations or actions than the tournament's."""
+    def __init__(
+        self, agent: Dreamer, *, name: str, digest: str, deterministic: bool = True, acting: Acting | None = None
+    ) -> None:
+        """acting: who decides, the agent itself if None.
+
+        Raises CheckpointError if the agent was made for other observations or actions than the tournament's.
+        """
         sizes = agent.obs_size, agent.action_size
         if sizes != (OBS_SIZE, ACTION_SIZE):
             raise CheckpointError(
@@ -56,6 +60,7 @@ class DreamerBrain:
             )
         self.name, self.digest, self.deterministic = name, digest, deterministic
         self._agent = agent.requires_grad_(False).eval()
+        self._acting = acting or self._agent
         self._chance: dict[int, torch.Generator] = {}
         self._table: State = {}
         self._free: list[int] = []
@@ -87,7 +92,7 @@ class DreamerBrain:
         rows = torch.tensor(slots)
         state = {key: table.index_select(0, rows) for key, table in self._table.items()}
         state["action"] = torch.from_numpy(previous)
-        state, action = self._agent.act(
+        state, action = self._acting.act(
             state,
             torch.from_numpy(obs),
             torch.from_numpy(is_first),
@@ -110,7 +115,7 @@ class DreamerBrain:
         What the policy draws after it is what it would have drawn without it.
         """
         drawing = self._agent.generator.get_state()
-        for size in TESTED_BATCHES:
+        for size in TESTED_BATCHES if self._acting is self._agent else TESTED_BATCHES[:2]:  # each row costs a search
             slots = [self.open() for _ in range(size)]
             try:
                 self._test(slots)
@@ -140,8 +145,8 @@ class DreamerBrain:
     @torch.inference_mode()
     def _grow(self, slots: int) -> None:
         """Add `slots` rows to the table."""
-        # Without the previous action: the caller tells it, for it is the one that was sent.
-        fresh = carried(self._agent.initial_state(slots))
+        fresh = self._acting.initial_state(slots)
+        del fresh["action"]  # the caller tells it, for it is the one that was sent
         before = len(self._table["h"]) if self._table else 0
         self._table = {key: torch.cat([self._table[key], new]) if before else new for key, new in fresh.items()}
         self._free.extend(reversed(range(before, before + slots)))

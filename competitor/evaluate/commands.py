@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--against", default="weak,strong", show_default=True, help="Opponents, separated by commas.")
 @click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Rounds per opponent.")
 @click.option("--sampled", is_flag=True, help="Sample the actions, as in training.")
+@click.option("--search", is_flag=True, help="CHECKPOINT tries its actions out: the same as search:CHECKPOINT.")
 @click.option("--cross", is_flag=True, help="Everybody plays everybody, rated together.")
 @JSON
 @click.option("--card", "on_card", is_flag=True, help="Write the results on CHECKPOINT's card.")
@@ -38,6 +39,7 @@ def evaluate(
     against: str,
     rounds: int,
     sampled: bool,
+    search: bool,
     cross: bool,
     json_path: Path | None,
     on_card: bool,
@@ -50,16 +52,22 @@ def evaluate(
     """Play a checkpoint against opponents in paired rounds and show how good it is.
 
     CHECKPOINT and opponents: a file, a run (its best), champion (the shipped agent), weak, strong, random,
-    module:Class, sb3:FILE.zip, sparring:NAME (a sparring partner), or gauntlet (all partners).
+    module:Class, sb3:FILE.zip, sparring:NAME (a sparring partner), search:CHECKPOINT (one that tries its actions out
+    before it plays), or gauntlet (all partners).
 
     \b
     Examples:
       cli.py evaluate champion
       cli.py evaluate champion --against gauntlet --card
+      cli.py evaluate champion --search --against champion
       cli.py evaluate runs/first/checkpoints/latest.safetensors --rounds 1000 --json result.json
       cli.py evaluate strong --against weak,random --record rounds/
       cli.py evaluate champion --against strong,runs/first/checkpoints/best
     """
+    if search:
+        from competitor.players import searching
+
+        player = searching(player)
     if cross and (record_dir or on_card):
         raise click.UsageError("--cross keeps neither rounds nor cards: leave out --record and --card")
     others = [name.strip() for name in against.split(",") if name.strip()]

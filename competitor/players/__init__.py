@@ -16,9 +16,21 @@ from competitor.players.player import (
     playing_rows,
 )
 from competitor.players.scripted import BasicPlayer, ChancePlayer, RandomPlayer
-from competitor.players.specs import CHAMPION, checkpoint_path, fingerprint, kind_of, make_player, short_name
+from competitor.players.specs import (
+    AGENTS,
+    CHAMPION,
+    agent_path,
+    checkpoint_path,
+    fingerprint,
+    kind_of,
+    load_acting,
+    make_player,
+    searching,
+    short_name,
+)
 
 __all__ = [
+    "AGENTS",
     "ACTION_SIZE",
     "CHAMPION",
     "Array",
@@ -32,11 +44,14 @@ __all__ = [
     "SampledDreamer",
     "SeededPlayer",
     "checked_actions",
+    "agent_path",
     "checkpoint_path",
     "clean_actions",
     "fingerprint",
     "kind_of",
+    "load_acting",
     "make_player",
     "playing_rows",
+    "searching",
     "short_name",
 ]

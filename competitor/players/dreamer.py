@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +16,25 @@ from dreamer.agent import Dreamer
 from dreamer.sequence_model import State
 
 
+class Acting(Protocol):
+    """An agent, or what decides better with one; see `Dreamer` for both methods."""
+
+    def initial_state(self, batch: int) -> State:
+        """States before anything was seen, `action` among them, (batch, ...)."""
+
+    def act(
+        self, state: State, obs: Tensor, is_first: Tensor, *, deterministic: bool = False, noise: Tensor | None = None
+    ) -> tuple[State, Tensor]:
+        """One step of play for a batch of rounds: (next state, actions (batch, action))."""
+
+
 class DreamerPlayer:
     """A dreamer in every slot: one table of latent states, row by row the memory of one round."""
 
-    def __init__(self, agent: Dreamer, name: str, *, deterministic: bool = True) -> None:
+    def __init__(self, agent: Dreamer, name: str, *, deterministic: bool = True, acting: Acting | None = None) -> None:
+        """acting: who decides, the agent itself if None."""
         self.name = name
+        self._acting = acting or agent
         self.deterministic = deterministic
         self.agent = agent
         self._state: State = {}
@@ -28,7 +43,7 @@ class DreamerPlayer:
     def reset(self, slots: int) -> None:
         """Forget everything and be ready for `slots` rounds at once."""
         with torch.inference_mode():
-            self._state = self.agent.initial_state(slots)
+            self._state = self._acting.initial_state(slots)
         self._is_fresh = np.ones(slots, dtype=np.bool_)
 
     def memory(self) -> State:
@@ -70,7 +85,7 @@ class DreamerPlayer:
         state = self._state if everywhere else {key: table[index] for key, table in self._state.items()}
         is_first = torch.from_numpy(self._is_fresh[rows]).to(device)
         seen, chance = torch.from_numpy(obs).to(device), self._noise(rows)
-        state, action = self.agent.act(state, seen, is_first, deterministic=self.deterministic, noise=chance)
+        state, action = self._acting.act(state, seen, is_first, deterministic=self.deterministic, noise=chance)
         is_sound = finite_rows(state)
         if not is_sound.all():
             # is_first alone does not heal a row: it multiplies the old state by zero, and 0 * NaN is NaN.
@@ -91,8 +106,8 @@ class DreamerPlayer:
 class SampledDreamer(DreamerPlayer):
     """A dreamer that draws its actions, and whose chance belongs to the round: the same in whatever slot."""
 
-    def __init__(self, agent: Dreamer, name: str) -> None:
-        super().__init__(agent, name, deterministic=False)
+    def __init__(self, agent: Dreamer, name: str, *, acting: Acting | None = None) -> None:
+        super().__init__(agent, name, deterministic=False, acting=acting)
         self._seed = agent.generator.initial_seed()
         self._chance: list[torch.Generator] = []
 

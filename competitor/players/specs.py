@@ -9,29 +9,35 @@
     module:Class            a class of the user's, see docs/evaluation.md
     sb3:FILE.zip            a policy of stable-baselines3
     sparring:NAME           a sparring partner, see docs/sparring.md
+    search:CHECKPOINT       champion, FILE or DIRECTORY, which tries its actions out before it plays, see docs/search.md
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from competitor.config import shipped
 from competitor.errors import PlayerError
 from competitor.players.baselines import PREFIX as BASELINES
 from competitor.players.baselines import load_baseline
-from competitor.players.dreamer import DreamerPlayer, SampledDreamer
+from competitor.players.dreamer import Acting, DreamerPlayer, SampledDreamer
 from competitor.players.foreign import load_class, source_of
 from competitor.players.player import Player
 from competitor.players.scripted import BasicPlayer, RandomPlayer
+from competitor.players.search import PREFIX as SEARCH
+from competitor.players.search import Searcher, goal_of
 from competitor.players.sparring import PREFIX as SPARRING
 from competitor.players.sparring import load_partner, partner_path
+from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
 
-Kind = Literal["basic", "random", "checkpoint", "class", "baseline", "partner"]
+Kind = Literal["basic", "random", "checkpoint", "class", "baseline", "partner", "search"]
 
+AGENTS = ("checkpoint", "search")
+"""Kinds of players that have a checkpoint."""
 BASIC = ("weak", "strong")
 RANDOM = "random"
 CHAMPION = "champion"
@@ -53,7 +59,7 @@ def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: 
         return BasicPlayer(weak=spec == "weak", seed=seed, keep_mode=keep_mode)
     if kind == "random":
         return RandomPlayer(seed)
-    if kind == "checkpoint":
+    if kind in AGENTS:
         return _load_dreamer(spec, seed=seed, deterministic=deterministic)
     if kind == "baseline":
         return load_baseline(spec, seed=seed, deterministic=deterministic)
@@ -72,14 +78,24 @@ def kind_of(spec: str) -> Kind:
         return "baseline"
     if spec.startswith(SPARRING):
         return "partner"
+    if spec.startswith(SEARCH):
+        return _checked_search(spec)
     if _names_checkpoint(spec):
         return "checkpoint"
     if ":" in spec:
         return "class"
     raise PlayerError(
         f"unknown player '{spec}': choose one of weak, strong, random, {CHAMPION} (the shipped agent), "
-        "sparring:NAME (a sparring partner), the path of a checkpoint or of a run, module:Class, or sb3:FILE.zip"
+        "sparring:NAME (a sparring partner), the path of a checkpoint or of a run, search: before one of those, "
+        "module:Class, or sb3:FILE.zip"
     )
+
+
+def _checked_search(spec: str) -> Kind:
+    searching = spec.removeprefix(SEARCH)
+    if kind_of(searching) != "checkpoint":
+        raise PlayerError(f"{searching} cannot search, as it has no world model: {SEARCH} is for checkpoints and runs")
+    return "search"
 
 
 def checkpoint_path(spec: str) -> Path:
@@ -96,6 +112,16 @@ def checkpoint_path(spec: str) -> Path:
         hint = f"; a policy of stable-baselines3 is {BASELINES}{spec}" if path.suffix == ".zip" else ""
         raise CheckpointError(f"{spec} is no checkpoint: those are NAME.safetensors with a card NAME.json{hint}")
     return path
+
+
+def searching(spec: str) -> str:
+    """Return what the checkpoint `spec` is called when it searches."""
+    return spec if spec.startswith(SEARCH) else SEARCH + spec
+
+
+def agent_path(spec: str) -> Path:
+    """Return the checkpoint of a player of a kind in AGENTS, whether it searches or not; see `checkpoint_path`."""
+    return checkpoint_path(spec.removeprefix(SEARCH))
 
 
 def _best_of(run: Path) -> Path:
@@ -145,7 +171,20 @@ def _names_checkpoint(spec: str) -> bool:
     return spec == CHAMPION or looks_like_one or (bool(spec) and exists)
 
 
+def load_acting(spec: str) -> tuple[Dreamer, Acting, dict[str, Any]]:
+    """Return the agent of a checkpoint, or of one that searches, who decides with it, and its card.
+
+    Raises PlayerError for an agent that cannot search, and CheckpointError.
+    """
+    agent, card = load_checkpoint(agent_path(spec))
+    if not spec.startswith(SEARCH):
+        return agent, agent, card
+    return agent, Searcher(agent, spec, goal_of(card)), card
+
+
 def _load_dreamer(spec: str, *, seed: int, deterministic: bool) -> DreamerPlayer:
-    agent, _ = load_checkpoint(checkpoint_path(spec))
+    agent, acting, _ = load_acting(spec)
     agent.generator.manual_seed(seed)
-    return DreamerPlayer(agent, spec) if deterministic else SampledDreamer(agent, spec)
+    if deterministic:
+        return DreamerPlayer(agent, spec, acting=acting)
+    return SampledDreamer(agent, spec, acting=acting)

@@ -38,6 +38,7 @@ set_angular_damping = _engine.b2Body___SetAngularDamping
 set_transform = _engine.b2Body___SetTransform
 set_velocity = _engine.b2Body___SetLinearVelocity
 set_spin = _engine.b2Body___SetAngularVelocity
+set_awake = _engine.b2Body___SetAwake
 
 fixture_a = _engine.b2Contact___GetFixtureA
 fixture_b = _engine.b2Contact___GetFixtureB

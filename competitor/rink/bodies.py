@@ -11,7 +11,7 @@ from typing import Any
 
 from Box2D import b2_dynamicBody, b2BodyDef, b2CircleShape, b2FixtureDef, b2PolygonShape, b2World
 
-from competitor.rink.bindings import Handle, create_body, create_fixture, destroy_body
+from competitor.rink.bindings import Handle, create_body, create_fixture, destroy_body, set_transform
 from competitor.rink.constants import CENTER_X, CENTER_Y, HEIGHT, SCALE, WIDTH
 
 Point = tuple[float, float]
@@ -105,6 +105,7 @@ def _puck() -> list[Any]:
 # The engine copies what it needs, so all rinks share these.
 SCENERY = _decoration() + _walls()
 GOAL_1, GOAL_2 = _goal(GOAL_1_X), _goal(GOAL_2_X)
+PLACES: list[Point] = [tuple(definition.position) for definition, _ in (*SCENERY, GOAL_1, GOAL_2)]
 PLAYER_1, PLAYER_2, PUCK = _player(1), _player(-1), _puck()
 
 
@@ -138,6 +139,11 @@ class Bodies:
 
     def _add(self, at: Point, fixtures: list[Any], damping: float = 0.0) -> Any:
         return build(self._world, (b2BodyDef(type=b2_dynamicBody, position=at, linearDamping=damping), fixtures))
+
+    def straighten(self) -> None:
+        """Put walls and goals to where they were built: the engine's rounding moves them when a puck bounces."""
+        for body, place in zip((*self.scenery, self.goal_1, self.goal_2), PLACES, strict=True):
+            set_transform(body.this, place, 0.0)
 
     def destroy(self) -> None:
         """Remove everything from the world; the object is of no use afterwards."""

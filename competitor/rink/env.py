@@ -11,17 +11,14 @@ from gymnasium.utils import EzPickle, seeding
 from numpy.typing import ArrayLike, NDArray
 
 from competitor.rink.actions import checked_action, discrete_action
-from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, TIME_STEP, WIN_REWARD, Mode
-from competitor.rink.observation import VIEW, info_one, info_two, write_view_one, write_view_two
+from competitor.rink.constants import FPS, TIME_STEP, WIN_REWARD, Mode
+from competitor.rink.observation import VIEW, info_one, info_two, state_of_view, write_view_one, write_view_two
 from competitor.rink.reference_names import FAR, ReferenceNames
 from competitor.rink.rendering import Canvas
 from competitor.rink.simulation import Simulation, fresh_simulation
 
 Observation = NDArray[np.float64]
 Info = dict[str, Any]
-
-_CENTRE = (CENTER_X, CENTER_Y, 0.0, 0.0, 0.0, 0.0)
-_CENTRES = np.array(_CENTRE * 2 + _CENTRE[:2] + (0.0, 0.0))
 
 
 class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]], EzPickle):
@@ -154,7 +151,7 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         values = np.asarray(state, np.float64)
         if values.shape != self.observation_space.shape or not np.isfinite(values).all():
             raise ValueError(f"a state is an observation of {self.observation_space.shape} finite numbers")
-        self._rink.place((values[:16] + _CENTRES).tolist())
+        self._rink.place(state_of_view(values))
         if self.keep_mode:
             score = self._rink.score
             score.held_1, score.held_2 = int(values[16]), int(values[17])

@@ -32,6 +32,13 @@ OBS_MIRROR = np.array([1, -1, -1, 1, -1, -1] * 2 + [1, -1, 1, -1, 1, 1], np.floa
 ACTION_MIRROR = np.array([1, -1, -1, 1], np.float32)
 """Signs (4,) of an action when the rink is reflected up-down."""
 
+OTHERS = np.r_[6:12, 0:6, 12:16, 17, 16]
+"""Where the other player's view (18,) has each of its numbers in one's own,"""
+OTHER_SIGNS = np.array([-1, -1, 1, -1, -1, 1] * 2 + [-1, -1, -1, -1, 1, 1], np.float32)
+"""and the signs (18,) that they get there."""
+_CENTRE = (CENTER_X, CENTER_Y, 0.0, 0.0, 0.0, 0.0)
+_CENTRES = np.array(_CENTRE * 2 + _CENTRE[:2] + (0.0, 0.0))
+
 VIEW = Struct(f"{OBSERVATION_SIZE}f")
 """The layout of a view in memory. Writing it also rounds the positions, which were subtracted as doubles."""
 pack_view = VIEW.pack_into
@@ -76,6 +83,12 @@ def other_view(views: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     Everything is negated, zeros too, as the course's server's -0.0 shows.
     """
     return np.asarray(views[..., _OTHER] * _TURNED, np.float64)
+
+
+def state_of_view(view: NDArray[np.floating]) -> list[float]:
+    """The State in world coordinates of which player one has this view (18,) or (16,)."""
+    state: list[float] = (view[:16].astype(np.float64) + _CENTRES).tolist()
+    return state
 
 
 def info_one(rink: Simulation) -> InfoRow:

@@ -19,6 +19,7 @@ from competitor.rink.bindings import (
     apply_force,
     mass_of,
     position_of,
+    set_awake,
     set_linear_damping,
     set_spin,
     set_transform,
@@ -48,6 +49,8 @@ State = tuple[float, ...]
 
 World coordinates in units, radians and seconds; doubles that hold float32 values.
 """
+APART = (100.0, *[0.0] * 5, 200.0, *[0.0] * 5, 300.0, *[0.0] * 3)
+"""Bodies so far from everything that the engine forgets all it remembers of their contacts."""
 
 
 def state_reader(bodies: Bodies) -> Callable[[], State]:
@@ -170,6 +173,27 @@ class Simulation:
         set_spin(self._two, state[11])
         self._place_body(self._puck, state[12], state[13], angle_of(self._puck), state[14], state[15])
         self.state = self._read()
+
+    def resume(self, before: Sequence[float], now: Sequence[float], held: tuple[int, int]) -> None:
+        """Go on from the middle of a round, whatever was played here before: the same bits as on a new rink.
+
+        before, now: two successive states in world coordinates, see State; held: both players' counters now. Bodies
+        that touched at the first of them do not begin to touch at the second: a puck that leaves a racket is no catch.
+        What no state tells is the puck's spin, 0 here.
+        """
+        assert self.bodies is not None
+        self.bodies.straighten()
+        for body in (self._one, self._two, self._puck):
+            set_awake(body, False)  # ends its spin, and how long it has been at rest
+            set_awake(body, True)
+        set_transform(self._puck, (0.0, 0.0), 0.0)
+        for state in (APART, before):
+            self.place(state)
+            step_world(self._world, 0.0, 1, 1)  # in no time: only contacts are brought up to date
+        self.place(now)
+        self.time = 0
+        self.score.clear()
+        self.score.held_1, self.score.held_2 = held
 
     def _place_body(self, body: Handle, x: float, y: float, angle: float, vx: float, vy: float) -> None:
         set_transform(body, (x, y), angle)

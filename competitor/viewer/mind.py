@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from competitor.errors import PlayerError, RecordingError
-from competitor.players import checkpoint_path, kind_of, short_name
+from competitor.players import AGENTS, agent_path, checkpoint_path, kind_of, short_name
 from competitor.viewer.frames import Floats
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
@@ -63,9 +63,9 @@ def mind_of(player: str, digest: str = "") -> Mind | None:
     digest: sha256 of the weights, "": not known.
     """
     try:
-        if kind_of(player) != "checkpoint":
+        if kind_of(player) not in AGENTS:
             return None
-        agent, card = load_checkpoint(checkpoint_path(player))
+        agent, card = load_checkpoint(agent_path(player))
     except (PlayerError, CheckpointError):
         return None
     return Mind(agent, short_name(player)) if digest in ("", card["sha256"]) else None
