@@ -57,11 +57,12 @@ play: install ## a tournament on this machine: arena with house bots, four match
 	@watch="$(BIN)/python cli.py watch $(PLAY_DIR)/records --port 0"; \
 	if [ -t 1 ]; then exec $$watch; else echo "watch them: $$watch"; fi
 
-pictures: install ## draw the pictures of README and docs anew
+pictures: install ## draw the pictures of README and docs anew (10 minutes; those of pages need Chromium)
 	rm -rf $(PICTURES)
 	$(BIN)/python cli.py evaluate champion --against strong --rounds 8 --seed 4 --record $(PICTURES)
 	$(BIN)/python cli.py watch "$$(ls -S $(PICTURES)/*-won.npz | head -1)" --export docs/round.gif
 	$(BIN)/python cli.py inspect champion --png docs/dream.png --gif docs/dream.gif
+	$(BIN)/python benchmarks/pictures.py $(PICTURES)
 
 test: check ## run every check and every test; ends with pytest's summary
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2

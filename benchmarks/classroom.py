@@ -1,9 +1,11 @@
-"""A class in the arena: 60 accounts, 30 clients that play at 50 steps a second, first nobody who watches, then many.
+"""A class in the arena: 60 accounts, 30 clients that play at 50 steps a second, and in turns nobody, ten streams or ten
+windows of a browser that watch.
 
-    python benchmarks/classroom.py [--minutes 5] [--json benchmarks/results/classroom.json] [--picture FILE.png]
+    python benchmarks/classroom.py [--minutes 5] [--json benchmarks/results/classroom.json]
 
-Ten light watchers read the streams of the first page and draw nothing: what is slower then is the arena's doing. Ten
-windows of a real browser share the machine's cores with arena and clients: what is slower then is drawing as well.
+A stream reads what the first page gets and draws nothing: what is slower then is the arena's doing. Ten windows of a
+real browser share the machine's cores with arena and clients: what is slower then is drawing as well. The three take
+turns of less than a minute, so that whatever else the machine does meanwhile meets all of them.
 A wait is the time from the answer of the slower player of a match to the arrival of both players' next step.
 """
 
@@ -11,66 +13,73 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import click
 import numpy as np
+from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arena_process import ROOT, Players, Target, arena_process
 from benchmarks.common import report
-from competitor.options import JSON, ResultFile
+from competitor.options import JSON
 from competitor.screen import Table, print_line
+from tests.browser import CHROMIUM
 
 ACCOUNTS, CLIENTS, WATCHERS = 60, 30, 10
 STEP_S = 0.02
-QUIET_S = 60.0
+TURNS = 6
 SAMPLE_S = 2.0
 BROWSER_WITHIN_MS = 120_000
 DESCRIPTORS = 1024
 HOST = "127.0.0.1"
+NOTHING = "about:blank"
 
 
 @dataclass
-class Phase:
-    """What was measured while so many watched. cpu: processor time of the arena per second."""
+class Audience:
+    """What was measured while these watched, in all of their turns. cpu_s: processor time of the arena."""
 
-    watching: str
-    seconds: float
-    matches: int
-    broken: int
-    steps_per_s: float
-    median_ms: float
-    p99_ms: float
-    slowest_ms: float
-    memory_mib: float
-    cpu: float
+    seconds: float = 0.0
+    matches: int = 0
+    broken: int = 0
+    cpu_s: float = 0.0
+    memory_mib: list[float] = field(default_factory=list)  # the most in each turn
+    waits_ms: list[float] = field(default_factory=list)
 
+    def measure(self, target: Target, players: Players, seconds: float) -> None:
+        """Let the class play for so long."""
+        players.take()
+        begun, cpu_s, peak = time.monotonic(), sum(target.process.cpu_times()[:2]), 0.0
+        while time.monotonic() < begun + seconds:
+            time.sleep(SAMPLE_S)
+            peak = max(peak, target.memory_mib())
+        play = players.take()
+        self.seconds += time.monotonic() - begun
+        self.cpu_s += sum(target.process.cpu_times()[:2]) - cpu_s
+        self.memory_mib.append(peak)
+        self.matches, self.broken = self.matches + play.played, self.broken + play.broken
+        self.waits_ms += play.waits_ms
 
-def measured(target: Target, players: Players, watching: str, seconds: float, look: Callable[[], None]) -> Phase:
-    """Let the class play for so long; `look` is called now and then."""
-    players.take()
-    begun, cpu_s, peak = time.monotonic(), sum(target.process.cpu_times()[:2]), 0.0
-    while time.monotonic() < begun + seconds:
-        time.sleep(SAMPLE_S)
-        look()
-        peak = max(peak, target.memory_mib())
-    took_s, play = time.monotonic() - begun, players.take()
-    median, p99, slowest = np.percentile(play.waits_ms, (50, 99, 100)).tolist()
-    cpu = (sum(target.process.cpu_times()[:2]) - cpu_s) / took_s
-    steps = len(play.waits_ms) / took_s
-    phase = Phase(watching, took_s, play.played, play.broken, steps, median, p99, slowest, peak, cpu)
-    print_line(f"{watching}: {phase}")
-    return phase
+    def figures(self) -> dict[str, Any]:
+        """All of it but the single waits."""
+        median, p99, slowest = np.percentile(self.waits_ms, (50, 99, 100)).tolist()
+        waits = {"median_ms": median, "p99_ms": p99, "slowest_ms": slowest}
+        late = float(np.mean(np.array(self.waits_ms) > 1000 * STEP_S))
+        rates = {"steps_per_s": len(self.waits_ms) / self.seconds, "cores": self.cpu_s / self.seconds, "late": late}
+        return {key: value for key, value in asdict(self).items() if key != "waits_ms"} | waits | rates
 
 
 @contextlib.contextmanager
@@ -89,40 +98,39 @@ def streams(target: Target) -> Iterator[None]:
     threads = [threading.Thread(target=watch) for _ in range(WATCHERS)]
     for thread in threads:
         thread.start()
-    yield
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 @contextlib.contextmanager
-def windows(target: Target, picture: Path | None) -> Iterator[Callable[[], None]]:
-    """Ten windows of a browser: most show the first page, some a player and a match."""
-    from playwright.sync_api import sync_playwright
-
-    from tests.browser import CHROMIUM
-
-    address = f"http://{HOST}:{target.http_port}"
-    problems: list[str] = []
+def browser_pages(problems: list[str]) -> Iterator[list[Any]]:
+    """Ten empty windows of a browser; what their pages complain of goes into `problems`."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         pages = [browser.new_page() for _ in range(WATCHERS)]
-        for number, page in enumerate(pages):
+        for page in pages:
             page.set_default_timeout(BROWSER_WITHIN_MS)
             page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-            page.goto(address + ("/" if number < WATCHERS - 4 else f"/players/student{number}"))
-        for page in pages[-2:]:
-            page.goto(address)
-            page.goto(address + str(page.get_attribute("#playing td.score a", "href")))
-
-        def look() -> None:
-            pages[0].evaluate("document.querySelector('rink-viewer').steps")
-
-        yield look
-        if picture is not None:
-            pages[0].screenshot(path=picture)
+        yield pages
         browser.close()
-    print_line(f"complaints of the pages: {problems or 'none'}")
+
+
+@contextlib.contextmanager
+def windows(target: Target, pages: Sequence[Any]) -> Iterator[None]:
+    """Six windows with the first page, two with a player, two with a match."""
+    address = f"http://{HOST}:{target.http_port}"
+    with urlopen(f"{address}/api/running.json") as answer:
+        match = json.load(answer)["matches"][-1]["match_id"]
+    for number, page in enumerate(pages):
+        path = ["/"] * (WATCHERS - 4) + ["/players/student1"] * 2 + [f"/matches/{match}"] * 2
+        page.goto(address + path[number], wait_until="commit")
+    yield
+    for page in pages:
+        page.goto(NOTHING)
 
 
 def class_list(folder: Path) -> None:
@@ -133,44 +141,57 @@ def class_list(folder: Path) -> None:
     )
 
 
-def phases(folder: Path, minutes: float, picture: Path | None) -> list[Phase]:
+def measured(folder: Path, minutes: float) -> tuple[dict[str, Audience], list[str], int]:
+    """What was measured for each audience, complaints of the pages, tracebacks of the arena."""
     class_list(folder)
-    with arena_process(folder, (), DESCRIPTORS, "--bots", "weak,strong") as target:
+    found, problems = {name: Audience() for name in ("nobody", "10 streams", "10 windows")}, list[str]()
+    with arena_process(folder, (), DESCRIPTORS, "--bots", "weak,strong") as target, browser_pages(problems) as pages:
         players = Players(target, [f"student{number}" for number in range(CLIENTS)], STEP_S)
+        watch: dict[str, Callable[[], AbstractContextManager[None]]] = {
+            "nobody": contextlib.nullcontext,
+            "10 streams": lambda: streams(target),
+            "10 windows": lambda: windows(target, pages),
+        }
         try:
             time.sleep(10.0)  # the first matches
-            found = [measured(target, players, "nobody", QUIET_S, lambda: None)]
-            with streams(target):
-                found.append(measured(target, players, "10 streams", QUIET_S, lambda: None))
-            with windows(target, picture) as look:
-                found.append(measured(target, players, "10 browser windows", 60 * minutes, look))
-            found.append(measured(target, players, "nobody any more", QUIET_S, lambda: None))
+            for turn in range(TURNS):
+                for name, audience in found.items():
+                    with watch[name]():
+                        audience.measure(target, players, 60 * minutes / TURNS)
+                    print_line(f"turn {turn + 1} of {TURNS}, {name}: {audience.matches} matches")
         finally:
             players.stop()
-        tracebacks = sum("Traceback" in line for line in target.said)
-        print_line(f"lines that are no results: {target.noise()}, tracebacks: {tracebacks}")
-    return found
+        return found, problems, sum("Traceback" in line for line in target.said)
 
 
-def table(found: list[Phase]) -> Table:
+def table(figures: dict[str, dict[str, Any]]) -> Table:
     columns = ["who watches", "s", "matches", "broken", "steps/s", "median ms", "99 % ms", "slowest ms", "MiB", "cores"]
-    cells: list[list[Any]] = [
-        [one.watching, f"{one.seconds:.0f}", one.matches, one.broken, f"{one.steps_per_s:.0f}", f"{one.median_ms:.1f}",
-         f"{one.p99_ms:.1f}", f"{one.slowest_ms:.0f}", f"{one.memory_mib:.0f}", f"{one.cpu:.2f}"]
-        for one in found
+    cells = [
+        [name, f"{one['seconds']:.0f}", str(one["matches"]), str(one["broken"]), f"{one['steps_per_s']:.0f}",
+         f"{one['median_ms']:.1f}", f"{one['p99_ms']:.1f}", f"{one['slowest_ms']:.0f}", f"{max(one['memory_mib']):.0f}",
+         f"{one['cores']:.2f}"]
+        for name, one in figures.items()
     ]  # fmt: skip
-    return Table(columns, [[str(cell) for cell in row] for row in cells], f"{CLIENTS} clients of {ACCOUNTS} accounts")
+    return Table(columns, cells, f"{CLIENTS} clients of {ACCOUNTS} accounts")
 
 
 @click.command(help=__doc__)
-@click.option("--minutes", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Of browsers.")
-@click.option("--picture", type=ResultFile(".png"), help="Picture of the first page at the end.")
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Of each audience.")
 @JSON
-def main(minutes: float, picture: Path | None, json_path: Path | None) -> None:
+def main(minutes: float, json_path: Path | None) -> None:
     """Measure and print."""
+    if CHROMIUM is None:
+        raise SystemExit("error: the windows need Chromium (on Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder:
-        found = phases(Path(folder), minutes, picture)
-    report({"phases": [asdict(phase) for phase in found]}, json_path, table(found))
+        found, problems, tracebacks = measured(Path(folder), minutes)
+    figures = {name: one.figures() for name, one in found.items()}
+    print_line(f"complaints of the pages: {problems or 'none'}; tracebacks of the arena: {tracebacks}")
+    ratios = {
+        name: {key: one[key] / figures["nobody"][key] for key in ("median_ms", "p99_ms", "steps_per_s", "cores")}
+        for name, one in figures.items()
+    }
+    facts = {"turns": TURNS, "complaints": problems, "tracebacks": tracebacks}
+    report({**facts, "audiences": figures, "ratios_to_nobody": ratios}, json_path, table(figures))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def status(directory: Path, as_json: bool) -> int:
 @click.option("--checkpoint", metavar="NAME", help="Only matches of this player, as given to compete, or its sha256.")
 @click.option("--server", metavar="ADDRESS", help="Only matches there.")
 @click.option("--account", metavar="NAME", help="Only matches with the token of this file: NAME or NAME.txt.")
-@click.option("--since", type=click.DateTime(TIMES), help="Only matches that ended then or later.")
+@click.option("--since", metavar="TIME", type=click.DateTime(TIMES), help="Only those that ended then or later.")
 @click.option("--json", "json_path", type=ResultFile(), help="Write them here too, with all that is known of them.")
 @click.option("--csv", "csv_path", type=ResultFile(), help="Write a line per match here.")
 def matches(
@@ -124,4 +124,4 @@ def matches(
         if opponents and listed:
             print_standings(stands)
         else:
-            print_matches(listed, directory, damaged=len(damaged))
+            print_matches(listed, directory, damaged=len(damaged), filtered=wanted != Wanted())

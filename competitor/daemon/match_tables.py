@@ -40,10 +40,14 @@ def print_matches(
     directory: Path,
     *,
     damaged: int = 0,
+    filtered: bool = False,
     console: Console | None = None,
     zone: tzinfo | None = None,
 ) -> None:
-    """Print a row per match, oldest first. damaged: rows left out; zone: of the times shown, None: the local one."""
+    """Print a row per match, oldest first.
+
+    damaged: rows left out; filtered: not all were asked for; zone: of the times shown, None: the local one.
+    """
     console = console or make_console()
     if listed:
         rows = [dict(zip(COLUMNS, _cells(match, zone), strict=True)) for match in listed]
@@ -51,7 +55,7 @@ def print_matches(
         print_line(_summary(listed[-1].tally), console)
         print_line(LEGEND, console, style="dim")
     else:
-        print_line(f"no matches are recorded in {directory}", console)
+        print_line(f"no matches are recorded in {directory}{' that fit' if filtered else ''}", console)
     if damaged:
         print_line(f"{damaged} rows of the table in {directory} are damaged and were left out", console)
 
@@ -90,6 +94,8 @@ def matches_csv(listed: Sequence[ListedMatch]) -> str:
 
 
 def _as_text(value: object) -> object:
+    if isinstance(value, list | dict):
+        return json.dumps(value)
     risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{value}" if risky else value
 

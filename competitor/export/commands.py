@@ -31,7 +31,7 @@ def export(
 
     CHECKPOINT: champion (the shipped agent), a checkpoint, or a run (its best). The step takes the likeliest action.
 
-    \\b
+    \b
     Examples:
       cli.py export champion --numpy champion_numpy.py
       cli.py export runs/first --onnx first.onnx --rounds 20

@@ -57,8 +57,8 @@ def run_facts(path: Path) -> RunFacts:
     lines = record(path)
     last = lines[-1] if lines else {}
     saved = _saved_counters(path)
-    steps, seconds = (
-        max(number(one.get(key)) or 0.0 for one in (last, saved)) for key in ("environment_steps", "seconds")
+    steps, seconds, updates = (
+        max(number(one.get(key)) or 0.0 for one in (last, saved)) for key in ("environment_steps", "seconds", "updates")
     )
     minutes = seconds / 60
     file = path / METRICS_NAME
@@ -67,7 +67,7 @@ def run_facts(path: Path) -> RunFacts:
         run=str(path),
         state=_state(path, steps, minutes),
         environment_steps=int(steps),
-        updates=last.get("updates", 0),
+        updates=int(updates),
         minutes=round(minutes, 1),
         weak=_last(lines, "weak/win_rate"),
         strong=_last(lines, "strong/win_rate"),

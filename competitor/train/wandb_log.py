@@ -42,7 +42,7 @@ class WandbLog:
             self._run = wandb.init(name=directory.resolve().name, id=_id_of(directory), resume="allow", **where)
         except wandb.Error as error:
             again = f"run `wandb login` or set WANDB_MODE=offline, then --resume {directory}"
-            raise ConfigError(f"wandb: {error}; {again}") from error
+            raise ConfigError(f"wandb: {str(error).rstrip('.')}; {again}") from error
         # A resumed run goes back to its last save, and wandb's own steps never go back.
         self._run.define_metric("*", step_metric="environment_steps")
         self._works = True

@@ -54,6 +54,24 @@ def test_examples_have_known_options(example: str) -> None:
     assert len(options) >= sum(word.startswith("--") for word in set(words))
 
 
+def test_every_help_has_its_examples_a_line_each() -> None:
+    for command in every_command(cli.cli):
+        shown = command.get_help(click.Context(command, info_name=command.name))
+        assert "\\b" not in shown and not re.search(r"Examples:.*cli\.py", shown), command.name
+
+
+def test_pictures_are_drawn_by_make_pictures_and_shown_somewhere(tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="the extra `dev` is not installed")
+    from benchmarks.pictures import curves
+
+    curves(tmp_path)
+    commands = (ROOT / "Makefile").read_text() + (ROOT / "benchmarks" / "pictures.py").read_text()
+    drawn = {path.name for path in tmp_path.iterdir()} | set(re.findall(r"\w+\.(?:png|gif)", commands))
+    shown = {Path(link).name for page in PAGES for link in LINK.findall(page.read_text())}
+    pictures = {path.name for path in (ROOT / "docs").iterdir() if path.suffix != ".md"}
+    assert pictures <= drawn and pictures <= shown
+
+
 def test_there_are_examples() -> None:
     assert len(examples()) >= len(cli.cli.commands)
 

@@ -24,7 +24,8 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("records")
 
 
-def test_matches_are_listed(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_matches_are_listed(records: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert cli.run(["matches", "--json", "matches.json"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 100
@@ -34,6 +35,8 @@ def test_matches_are_listed(records: Path, capsys: pytest.CaptureFixture[str]) -
     assert (records / facts["matches"][0]["file"]).is_file()
     assert cli.run(["matches", str(records), "--last", "1"]) == 0
     assert capsys.readouterr().out.count("ada") == 1
+    assert cli.run(["matches", "--opponent", "bob"]) == 0
+    assert capsys.readouterr().out == "no matches are recorded in records that fit\n"
 
 
 def test_no_matches_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

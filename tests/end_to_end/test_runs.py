@@ -71,10 +71,16 @@ def test_what_is_damaged_or_foreign_is_left_out(tmp_path: Path, monkeypatch: pyt
     odd = {**evaluated(20, 121.0, 0.25), "weak/win_rate": "high", "gauntlet/points": True}
     made_run("odd", evaluated(10, 60.0, 0.75), "{", "null", odd)
     made_run("new")
+    save = made_run("saved", evaluated(20, 121.0, 0.25)) / "state" / "save-000001"
+    save.mkdir(parents=True)
+    (save.parent / "current").write_text(save.name)
+    counters = {"environment_steps": 30, "updates": 7, "seconds": 180.0}
+    (save / "trainer.json").write_text(json.dumps({"counters": counters}))
     (made_run("broken") / "config.toml").write_text("=")
     Path("runs/notes").mkdir()
     facts = listed(capsys)
-    assert sorted(facts) == ["runs/broken", "runs/new", "runs/odd"]
+    assert sorted(facts) == ["runs/broken", "runs/new", "runs/odd", "runs/saved"]
+    assert [facts["runs/saved"][key] for key in ("environment_steps", "updates", "minutes")] == [30, 7, 3.0]
     assert facts["runs/odd"] | {"last_line_at": None} == {
         **{"run": "runs/odd", "state": "finished", "environment_steps": 20, "updates": 1, "minutes": 2.0},
         **{"weak": 0.375, "strong": 0.0625, "score": 0.75, "gauntlet": None, "last_line_at": None},

@@ -6,7 +6,7 @@
 (() => {
 const $ = id => document.getElementById(id);
 const viewer = $("viewer"), list = $("list"), kept = $("matches") && JSON.parse($("matches").textContent);
-let titles = [], asked = 0;
+let titles = [], asked = 0, shown = 0;  // how often something was asked for, and which of it is shown
 
 function say(text, wrong = false) {
   $("message").textContent = text;
@@ -26,6 +26,7 @@ async function choose(number) {
   try {
     const match = kept ? kept[number].match : await fetched(`/api/rounds/${number}.json`);
     if (mine !== asked) return;  // another one was chosen in the meantime
+    shown = mine;
     viewer.show(match);
     say(titles[number]);
   } catch (error) {
@@ -34,18 +35,18 @@ async function choose(number) {
 }
 
 function fill() {
-  const words = $("find").value.toLowerCase().split(/\s+/), shown = list.value;
+  const words = $("find").value.toLowerCase().split(/\s+/), chosen = list.value;
   const found = titles.map((title, number) => new Option(title, number))
     .filter(option => words.every(word => option.text.toLowerCase().includes(word)));
   list.replaceChildren(...found);
-  list.value = shown;
+  list.value = chosen;
 }
 
 $("find").addEventListener("input", fill);
 list.addEventListener("change", () => choose(Number(list.value)));
 viewer.addEventListener("finished", () => {
   const next = list.options[list.selectedIndex + 1];
-  if ($("on").checked && next) choose(Number(next.value));
+  if ($("on").checked && next && shown === asked) choose(Number(next.value));
 });
 (async () => {
   try {

@@ -95,6 +95,7 @@ def test_csv_has_a_line_per_match_and_nothing_to_calculate(records: Path) -> Non
     assert [line["opponent"] for line in lines] == ["ada", "", "'=1+1"]
     assert [line["account"] for line in lines] == ["first"] * 3
     assert float(lines[0]["ended_at"]) == NOON + 300.0 and lines[0]["ended"].startswith("2026-11-23T")
+    assert [type(json.loads(lines[0][name])) for name in ("rounds", "answers")] == [list, dict]
 
 
 def test_a_place_that_cannot_be_written_is_said(records: Path, capsys: pytest.CaptureFixture[str]) -> None:

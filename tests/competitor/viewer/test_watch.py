@@ -127,6 +127,16 @@ def test_when_a_recording_has_been_played_the_next_one_follows(browser: Any, pla
         wait_until(page, "viewer.match.names[1] === 'strong'")
 
 
+def test_what_was_chosen_is_not_passed_over_when_the_one_before_ends(browser: Any, playlist: Playlist) -> None:
+    with served(watch_app(playlist.items, "secret")) as (address, _), opened_page(browser) as page:
+        page.goto(f"{address}/?token=secret")
+        wait_until(page, "viewer.match.rounds.length === 4")
+        page.evaluate("""const list = document.getElementById('list'); list.selectedIndex = 1;
+            list.dispatchEvent(new Event('change')); viewer.dispatchEvent(new Event('finished'))""")
+        wait_until(page, "viewer.match.rounds.length === 1")
+        assert page.evaluate("[list.selectedIndex, viewer.match.names[0]]") == [1, "strong"]
+
+
 def test_without_the_token_there_is_nothing_to_see(playlist: Playlist) -> None:
     with served(watch_app(playlist.items, "secret")) as (address, _):
         for path, code in (
