@@ -11,6 +11,7 @@ import random
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -48,6 +49,16 @@ LOOK_S, RETRY_S = 1.0, 5.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class ArenaOptions:
+    """What the command's options say. host: an address of this machine; ports: 0 is any; bots: see `make_bots`."""
+
+    host: str
+    comprl_port: int
+    http_port: int
+    bots: tuple[str, ...]
+
+
 class Arena:
     """A local tournament server; `start` and `stop` it once each, from one event loop.
 
@@ -60,6 +71,7 @@ class Arena:
         self,
         directory: Path,
         config: ArenaConfig,
+        options: ArenaOptions,
         *,
         registration_key: str | None = None,
         seed: int | None = None,
@@ -67,7 +79,7 @@ class Arena:
         tick_s: float = ArenaConfig.tick_s,
         announce: Announce = lambda line: None,
     ) -> None:
-        self.directory, self.config = directory, config
+        self.directory, self.config, self.options = directory, config, options
         self.comprl_port = self.http_port = 0
         self.store: Store
         self.connections: Connections
@@ -90,7 +102,7 @@ class Arena:
         arena has the directory), StorageError and RecordingError (the database); then nothing runs.
         """
         async with AsyncExitStack() as stack:
-            bots = await asyncio.to_thread(make_bots, self.config.bots, seed=self._seed, threads=self._threads)
+            bots = await asyncio.to_thread(make_bots, self.options.bots, seed=self._seed, threads=self._threads)
             self.store = self._open_directory(stack)
             open_bot_accounts(bots, self.store)
             pool = BotPool(bots)
@@ -155,7 +167,7 @@ class Arena:
         deadline_s, wrong_tokens = self.config.deadline_s, WrongTokens()
         comprl = ComprlServer(lobby, self.store, self.connections, wrong_tokens, deadline_s=deadline_s)
         stack.push_async_callback(comprl.close)
-        port, idle_s = self.config.comprl_port, deadline_s + TOO_LATE_S
+        port, idle_s = self.options.comprl_port, deadline_s + TOO_LATE_S
         self.comprl_port = await self._open_port(comprl.connect, port, "--comprl-port", idle_s, stack)
         websocket = WebSocketServer(lobby, self.store, self.connections, wrong_tokens, deadline_s=deadline_s)
         await self._listen_http(websocket, self._site(lobby, stack), stack)
@@ -173,7 +185,7 @@ class Arena:
         stack.push_async_callback(websocket.close)
         stack.callback(site.broadcast.close)
         assert runner.server is not None
-        port = self.config.http_port
+        port = self.options.http_port
         self.http_port = await self._open_port(runner.server, port, "--http-port", IDLE_HTTP_S, stack)
 
     def _site(self, lobby: Lobby, stack: AsyncExitStack) -> Site:
@@ -189,8 +201,8 @@ class Arena:
     async def _open_port(
         self, connect: Callable[[], asyncio.Protocol], port: int, option: str, idle_s: float, stack: AsyncExitStack
     ) -> int:
-        with _explained(self.config.host, port, option):
-            listener = await Listener.open(self.config.host, port, connect, self.connections, idle_s=idle_s)
+        with _explained(self.options.host, port, option):
+            listener = await Listener.open(self.options.host, port, connect, self.connections, idle_s=idle_s)
         stack.callback(listener.close)
         return listener.port
 

@@ -21,10 +21,10 @@ from competitor.system import STOP_SIGNALS
 @click.option("--directory", type=FOLDER, default=Path("arena"), show_default=True, help="Keeps accounts and results.")
 @click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is shown once.")
 @click.option("--accounts-only", is_flag=True, help="Only make the accounts; a running arena knows them at once.")
-@click.option("--host", help="Address to listen on.  [default: 127.0.0.1, this machine only]")
-@click.option("--comprl-port", type=PORT, help="Port of the course's protocol, 0: any.  [default: 65335]")
-@click.option("--http-port", type=PORT, help="Port of web page and WebSocket, 0: any.  [default: 8080]")
-@click.option("--bots", help="House bots, separated by commas.  [default: weak,strong,champion]")
+@click.option("--host", default="127.0.0.1", show_default="127.0.0.1, this machine only", help="Address to listen on.")
+@click.option("--comprl-port", type=PORT, default=65_335, show_default=True, help="Of the course's protocol, 0: any.")
+@click.option("--http-port", type=PORT, default=8080, show_default=True, help="Of web page and WebSocket, 0: any.")
+@click.option("--bots", default="weak,strong,champion", show_default=True, help="House bots, separated by commas.")
 @click.option("--registration-key-file", type=FILE, help="Players open accounts themselves with the key in this file.")
 @CONFIG
 @SET
@@ -34,10 +34,10 @@ def arena(
     directory: Path,
     users: tuple[str, ...],
     accounts_only: bool,
-    host: str | None,
-    comprl_port: int | None,
-    http_port: int | None,
-    bots: str | None,
+    host: str,
+    comprl_port: int,
+    http_port: int,
+    bots: str,
     registration_key_file: Path | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -60,18 +60,20 @@ def arena(
     if accounts_only and not users:
         raise click.UsageError("--accounts-only needs at least one --user")
     with contextlib.nullcontext() if accounts_only else _closing_at_once():
-        from competitor.arena.console import add_accounts, bot_list, run_arena
+        from competitor.arena.arena import ArenaOptions
+        from competitor.arena.console import add_accounts, run_arena
         from competitor.arena.registration import read_key
-        from competitor.config import as_overrides, load_config
+        from competitor.config import load_config
 
-        ports = {"arena.comprl_port": comprl_port, "arena.http_port": http_port}
-        overrides += as_overrides({"arena.host": host, "arena.bots": bot_list(bots), **ports})
         config = load_config(config_path, overrides=overrides)
         if accounts_only:
             add_accounts(directory, users, click.echo)
         else:
             key = None if registration_key_file is None else read_key(registration_key_file)
-            run_arena(directory, config.arena, users, click.echo, threads=config.run.threads, registration_key=key)
+            names = tuple(name.strip() for name in bots.split(",") if name.strip())
+            options = ArenaOptions(host, comprl_port, http_port, names)
+            threads = config.run.threads
+            run_arena(directory, config.arena, options, users, click.echo, threads=threads, registration_key=key)
 
 
 arena.add_command(accounts)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from competitor.arena.accounts import TOKENS, OpenedAccount, open_accounts
-from competitor.arena.arena import DATABASE, Arena
+from competitor.arena.arena import DATABASE, Arena, ArenaOptions
 from competitor.arena.log_lines import log_lines
 from competitor.arena.running import keep_open
 from competitor.arena.store import Store
@@ -36,6 +35,7 @@ def add_accounts(directory: Path, users: Sequence[str], say: Say) -> None:
 def run_arena(
     directory: Path,
     config: ArenaConfig,
+    options: ArenaOptions,
     users: Sequence[str],
     say: Say,
     *,
@@ -50,13 +50,13 @@ def run_arena(
 
     def opened(arena: Arena) -> None:
         _say_accounts(open_accounts(arena.store, directory, users), say)
-        for warning in filter(None, (exposure(config.host), scarcity(arena.connections.most))):
+        for warning in filter(None, (exposure(options.host), scarcity(arena.connections.most))):
             say(f"warning: {warning}")
         for line in _directions(arena, users):
             say(line)
 
     with log_lines(announce) as lines:
-        arena = Arena(directory, config, threads=threads, announce=announce, registration_key=registration_key)
+        arena = Arena(directory, config, options, threads=threads, announce=announce, registration_key=registration_key)
         keep_open(arena, opened, lines)
     say(f"arena closed; accounts and results are kept in {directory}")
 
@@ -91,11 +91,6 @@ def scarcity(connections: int) -> str | None:
     return f"there is room for {connections} connections only: raise `ulimit -n` for more"
 
 
-def bot_list(text: str | None) -> str | None:
-    """The value of the setting arena.bots for the option --bots, names separated by commas."""
-    return None if text is None else json.dumps([name.strip() for name in text.split(",") if name.strip()])
-
-
 def exposure(host: str) -> str | None:
     """A warning when `host` lets others than this machine in, else None."""
     with contextlib.suppress(ValueError):
@@ -119,13 +114,13 @@ def _say_accounts(accounts: Sequence[OpenedAccount], say: Say) -> None:
 
 def _directions(arena: Arena, users: Sequence[str]) -> list[str]:
     """Where the arena is and how to get in."""
-    host = _reachable(arena.config.host)
+    host = _reachable(arena.options.host)
     name = users[0] if users else "NAME"
     server = f"comprl://{host}:{arena.comprl_port}"
     compete = ("compete", "champion", "--server", server, "--token-file", arena.directory / TOKENS / name)
     lines = [
         f"leaderboard and matches: http://{host}:{arena.http_port}/",
-        f"house bots: {', '.join(arena.config.bots) or 'none'}",
+        f"house bots: {', '.join(arena.options.bots) or 'none'}",
         f"connect with{COMMAND}{command_line(*compete)}",
         f"over WebSocket: --server ws://{host}:{arena.http_port}",
     ]

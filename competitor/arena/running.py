@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from competitor.arena.arena import Arena
+from competitor.arena.arena import Arena, ArenaOptions
 from competitor.arena.log_lines import EVERY_S, LogLines
 from competitor.arena.queries import Role
 from competitor.arena.recorder import Announce
@@ -87,14 +88,14 @@ class ArenaThread:
     """An arena in a thread of its own, that can be stopped and started again in the same place.
 
     The ports that the first start found are kept, so clients find the arena again. Each start reads the store
-    from the disk, as a new process would. options: others of Arena.
+    from the disk, as a new process would. more: others of Arena.
     """
 
     def __init__(
-        self, directory: Path, config: ArenaConfig, *, announce: Announce = lambda line: None, **options: Any
+        self, directory: Path, config: ArenaConfig, options: ArenaOptions, *, announce: Announce, **more: Any
     ) -> None:
-        self.directory, self.config = directory, config
-        self._options = {"announce": announce, **options}
+        self.directory, self.config, self.options = directory, config, options
+        self._more = {"announce": announce, **more}
         self._arena: Arena | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] = lambda: None
@@ -102,12 +103,12 @@ class ArenaThread:
     @property
     def comprl_port(self) -> int:
         """Where it speaks the course's protocol."""
-        return self.config.comprl_port
+        return self.options.comprl_port
 
     @property
     def http_port(self) -> int:
         """Where the web page and the WebSocket protocol are."""
-        return self.config.http_port
+        return self.options.http_port
 
     @property
     def store(self) -> Store:
@@ -122,7 +123,7 @@ class ArenaThread:
     def start(self) -> None:
         """Open the arena and wait until it is open; raises what Arena.start raises."""
         assert self._thread is None, "the arena runs already"
-        arena = Arena(self.directory, self.config, **self._options)
+        arena = Arena(self.directory, self.config, self.options, **self._more)
         opened: Future[None] = Future()
         thread = threading.Thread(target=lambda: asyncio.run(self._run(arena, opened)), name="arena")
         thread.start()
@@ -132,8 +133,7 @@ class ArenaThread:
             thread.join()
             raise
         self._arena, self._thread = arena, thread
-        ports = {"comprl_port": arena.comprl_port, "http_port": arena.http_port}
-        self.config = self.config.model_copy(update=ports)
+        self.options = replace(self.options, comprl_port=arena.comprl_port, http_port=arena.http_port)
 
     def stop(self) -> None:
         """Close the arena and wait until its thread is gone; nothing if it is stopped already."""
@@ -167,16 +167,19 @@ def running_arena(
     tick_s: float = 0.02,
     announce: Announce = lambda line: None,
     registration_key: str | None = None,
+    host: str = "127.0.0.1",
+    comprl_port: int = 0,
+    http_port: int = 0,
     **settings: Any,
 ) -> Iterator[ArenaThread]:
     """An arena for a test or a benchmark: any free ports, a quick matchmaker.
 
     settings: others of [arena], such as deadline_s=0.5.
     """
-    values = {"comprl_port": 0, "http_port": 0, **settings, "bots": tuple(bots)}
-    config = ArenaConfig.model_validate({**load_config().arena.model_dump(), **values})
-    options: dict[str, Any] = {"seed": seed, "tick_s": tick_s, "registration_key": registration_key}
-    arena = ArenaThread(directory, config, announce=announce, **options)
+    config = ArenaConfig.model_validate({**load_config().arena.model_dump(), **settings})
+    options = ArenaOptions(host, comprl_port, http_port, tuple(bots))
+    more: dict[str, Any] = {"seed": seed, "tick_s": tick_s, "registration_key": registration_key}
+    arena = ArenaThread(directory, config, options, announce=announce, **more)
     arena.start()
     try:
         yield arena

@@ -20,7 +20,6 @@ KINDS = {
     "number": "a number",
     "boolean": "true or false",
     "string": "a text",
-    "array": "a list of numbers",
     "object": "a table of opponents and their shares",
 }
 BOUNDS = {
@@ -113,8 +112,6 @@ def expected(model: type[BaseModel], path: Sequence[str]) -> str:
     if "enum" in schema or "const" in schema:
         return "one of " + ", ".join(_show(choice) for choice in schema.get("enum", [schema.get("const")]))
     bounds = [f"{words} {schema[name]}" for name, words in BOUNDS.items() if name in schema]
-    if "minItems" in schema:
-        bounds.append(f"at least {schema['minItems']} long")
     return " ".join([KINDS.get(schema.get("type", ""), "another kind of value"), *bounds])
 
 

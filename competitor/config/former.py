@@ -14,8 +14,12 @@ WITHOUT_EFFECT = {
 """Keys by section that are constants now, with no effect on what a saved run holds."""
 CONSTANTS = {
     "training": {name: getattr(TrainingConfig, name) for name in ("shooting_share", "defense_share")},
-    "compete": {name: getattr(CompeteConfig, name) for name in ("stuck_after_s", "retry_first_s", "retry_most_s")},
-    "arena": {"tick_s": ArenaConfig.tick_s},
+    "compete": {name: getattr(CompeteConfig, name) for name in ("stuck_after_s", "retry_first_s", "retry_most_s")}
+    | {"connections": 1},
+    "arena": {
+        "tick_s": ArenaConfig.tick_s,
+        **{"host": "127.0.0.1", "comprl_port": 65_335, "http_port": 8080, "bots": ["weak", "strong", "champion"]},
+    },
     "evaluation": {"rounds": 200, "rinks": 128, "deterministic": True, "seed": 1},
 }
 WAYS = {
@@ -23,6 +27,11 @@ WAYS = {
     "evaluation.rinks": "any number plays the same rounds",
     "evaluation.deterministic": "give --sampled to `evaluate`",
     "evaluation.seed": "give --seed to `evaluate`",
+    "compete.connections": "give --connections to `compete`",
+    "arena.host": "give --host to `arena`",
+    "arena.comprl_port": "give --comprl-port to `arena`",
+    "arena.http_port": "give --http-port to `arena`",
+    "arena.bots": "give --bots to `arena`",
 }
 """What to do for another value than today's; where nothing is said, to leave it out."""
 OPPONENTS = ("weak", "strong", "self", "past")

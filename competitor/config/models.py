@@ -32,7 +32,6 @@ Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Seconds = Annotated[float, Field(gt=0.0, le=MOST_S)]
 Minutes = Annotated[float, Field(ge=0.0, le=1e7)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class RunConfig(Section):
@@ -112,7 +111,6 @@ class LeagueConfig(Section):
 class CompeteConfig(Section):
     """[compete]: how the daemon plays on a tournament server."""
 
-    connections: Annotated[int, Field(ge=1, le=256)]
     deterministic: bool
     deadline_s: float = Field(gt=0.0, lt=10.0)  # comprl's server waits 10 s
     attempts: int = Field(ge=0, le=10**9)
@@ -128,10 +126,6 @@ class CompeteConfig(Section):
 class ArenaConfig(Section):
     """[arena]: the local tournament server."""
 
-    host: Annotated[str, Field(min_length=1)]
-    comprl_port: Port
-    http_port: Port
-    bots: Annotated[tuple[str, ...], Field(strict=False)]
     rounds: Annotated[int, Field(ge=1, le=1000)]
     deadline_s: Seconds
     record_mib: Annotated[float, Field(ge=0, le=1e9)]

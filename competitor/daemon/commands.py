@@ -26,7 +26,7 @@ MOST = 1_000_000_000  # matches: more than anybody plays, and a number that ever
 @click.option("--server", metavar="ADDRESS", help="comprl://HOST:PORT, HOST, ws://, wss://.  [env: COMPRL_SERVER_URL]")
 @click.option("--token-file", type=FILE, help="Holds the access token.  [otherwise: env COMPRL_ACCESS_TOKEN]")
 @click.option("--records", type=FOLDER, default=Path("records"), show_default=True, help="Keeps matches and logs.")
-@click.option("--connections", type=click.IntRange(min=1), help="Matches at once.  [default: 1]")
+@click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True, help="Matches at once.")
 @click.option("--games", type=click.IntRange(1, MOST), help="Stop after so many finished matches.")
 @click.option("--until", metavar="TIME", help="Finish then: 18:00, 2026-11-30T18:00, or 90m, 2h from now.")
 @click.option("--http", metavar="[HOST:]PORT", help="Answer /healthz and /metrics there.")

@@ -150,7 +150,7 @@ class Daemon:
             deterministic=compete.deterministic,
             seed=run.seed,
             threads=run.threads,
-            ready=compete.connections,
+            ready=self._options.connections,
         )
 
     def _reload(self) -> None:
@@ -254,7 +254,7 @@ def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tourn
             address.port,
             options.token,
             tournament,
-            connections=compete.connections,
+            connections=options.connections,
             retries=retries,
             telemetry=telemetry,
         )
@@ -264,7 +264,7 @@ def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tourn
         address,
         options.token,
         tournament,
-        matches=compete.connections,
+        matches=options.connections,
         retries=retries(),
         telemetry=telemetry,
         authority=options.ca_file,

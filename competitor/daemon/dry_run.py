@@ -80,7 +80,7 @@ def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played:
         "token": f"{len(options.token)} characters{f', account {options.account}' if options.account else ''}",
         "player": f"{options.checkpoint} ({digest[:SHOWN_DIGITS]}), {how}; it has answered test observations",
         "records": f"{options.records}, which can be written and holds {played} matches",
-        "plays": f"{compete.connections} at once, until {' or '.join(ends)}",
+        "plays": f"{options.connections} at once, until {' or '.join(ends)}",
         "answers": f"within {1000 * compete.deadline_s:.0f} ms, else the strong basic opponent's",
         "reconnects": f"after {compete.retry_first_s:g} to {compete.retry_most_s:g} s, {tries}",
     }

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 
-from competitor.config import Config, as_overrides, load_config
+from competitor.config import Config, load_config
 from competitor.errors import TokenError
 from competitor.wire.address import Address, server_address
 
@@ -57,9 +57,9 @@ class Until:
 class CompeteOptions:
     """What a daemon is asked to do; `load_config` reads the settings, now and at every SIGHUP.
 
-    checkpoint: a path, or "champion". games: finished matches to play, until: when to finish; None: no limit.
-    account: what the records call it. http: host and port to answer on. ca_file: certificates to trust besides the
-    system's. warning: to be shown.
+    checkpoint: a path, or "champion". connections: matches at once. games: finished matches to play, until: when to
+    finish; None: no limit. account: what the records call it. http: host and port to answer on. ca_file: certificates
+    to trust besides the system's. warning: to be shown.
     """
 
     address: Address
@@ -67,6 +67,7 @@ class CompeteOptions:
     checkpoint: str
     records: Path
     load_config: Callable[[], Config]
+    connections: int = 1
     games: int | None = None
     until: Until | None = None
     account: str = ""
@@ -83,7 +84,7 @@ def read_options(
     server: str | None,
     token_file: Path | None,
     records: Path,
-    connections: int | None,
+    connections: int,
     games: int | None,
     until: str | None,
     http: str | None,
@@ -95,7 +96,6 @@ def read_options(
 
     Raises AddressError, TokenError, and ValueError for a time or a port that is none.
     """
-    overrides += as_overrides({"compete.connections": connections})
     address = server_address(server, environ)
     if ca_file is not None and address.scheme != "wss":
         raise ValueError(f"--ca-file is for wss:// servers, and {address} is none")
@@ -106,6 +106,7 @@ def read_options(
         records=records,
         load_config=partial(load_config, config_path, overrides=overrides),
         account="" if token_file is None else token_file.stem,
+        connections=connections,
         games=games,
         until=None if until is None else _until(until, now_s),
         http=None if http is None else _host_and_port(http),

@@ -79,7 +79,7 @@ MISTAKES: dict[str, tuple[int, list[str], str]] = {
     "port": (ADDRESS, ["--server", "h:port"], "port 'port' is not a whole number"),
     "empty": (ADDRESS, ["--server", ""], "it has no host name"),
     "no server": (ADDRESS, [], "no server given: add --server with comprl://HOST:PORT"),
-    "setting": (SETTINGS, [*HERE, "--set", "compete.connections=0"], "compete.connections"),
+    "setting": (SETTINGS, [*HERE, "--set", "compete.attempts=-1"], "compete.attempts"),
     "checkpoint": (CHECKPOINT, ["none.safetensors", *HERE], "there is no checkpoint none.safetensors"),
     "another game": (PLAYER, ["other.safetensors", *HERE], "was made for 16 observations and 4 actions"),
     "class": (PLAYER, ["nowhere:Nobody", *HERE], "nowhere"),

@@ -143,7 +143,7 @@ def test_several_matches_at_once_end_well_after_one_signal(scheme: str, tmp_path
             tell(signal.SIGTERM)
 
         with at.meanwhile(stop):
-            assert compete(at.options(scheme, "compete.connections=2"))
+            assert compete(at.options(scheme, connections=2))
         rows = at.rows()
         assert len(rows) >= 2
         assert {row.ending for row in rows} == {"played"}

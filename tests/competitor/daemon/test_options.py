@@ -19,11 +19,18 @@ ENVIRON = {"COMPRL_SERVER_URL": "example.org", "COMPRL_ACCESS_TOKEN": "s3cret"}
 
 
 def asked(environ: dict[str, str] = ENVIRON, **options: Any) -> CompeteOptions:
-    nothing = dict.fromkeys(("server", "token_file", "connections", "games", "until", "http", "ca_file", "config_path"))
+    nothing = dict.fromkeys(("server", "token_file", "games", "until", "http", "ca_file", "config_path"))
     return read_options(
         environ,
         NOW.timestamp(),
-        **{"checkpoint": "champion", "records": Path("records"), "overrides": (), **nothing, **options},
+        **{
+            "checkpoint": "champion",
+            "records": Path("records"),
+            "overrides": (),
+            "connections": 1,
+            **nothing,
+            **options,
+        },
     )
 
 
@@ -31,14 +38,14 @@ def test_the_environment_alone_is_enough() -> None:
     one = asked()
     assert (str(one.address), one.token, one.checkpoint) == ("comprl://example.org:65335", "s3cret", "champion")
     assert one.games is one.until is one.http is one.ca_file is one.warning is None
-    assert one.load_config().compete.connections == 1
+    assert one.connections == 1
 
 
 def test_options_win() -> None:
     one = asked(server="ws://b.org", connections=4, games=3, until="2h", http="9100", overrides=("run.seed=5",))
     assert (str(one.address), one.games, one.http) == ("ws://b.org:80/play", 3, ("127.0.0.1", 9100))
     assert one.until is not None and one.until.for_s == timedelta(hours=2).total_seconds()
-    assert (one.load_config().compete.connections, one.load_config().run.seed) == (4, 5)
+    assert (one.connections, one.load_config().run.seed) == (4, 5)
 
 
 def test_the_token_is_not_shown() -> None:
@@ -91,7 +98,7 @@ def test_a_server_is_needed() -> None:
     [
         ("compete.deadline_s=10", "expected a number above 0.0 and below 10.0"),
         ("compete.retry_first_s=90", "retry_first_s was a setting until version 0.3 and is fixed at 1.0 now"),
-        ("compete.connections=0", "expected an integer of at least 1"),
+        ("compete.connections=4", "is fixed at 1 now: give --connections to `compete`"),
     ],
 )
 def test_wrong_settings_of_compete(override: str, words: str) -> None:
