@@ -96,7 +96,7 @@ class SavedReplay(BaseModel):
 
 
 class EpisodeBuffer:
-    """A bounded memory of episodes; the oldest leave first."""
+    """A bounded memory of ``episodes``; the oldest stand first and leave first."""
 
     def __init__(
         self, config: ReplayConfig, obs_size: int, action_size: int, *, mirror: Mirror | None, seed: int
@@ -105,7 +105,7 @@ class EpisodeBuffer:
         self.obs_size, self.action_size = obs_size, action_size
         self._mirror = mirror
         self._random = np.random.default_rng(seed)
-        self._episodes: deque[Episode] = deque()
+        self.episodes: deque[Episode] = deque()
         self._first_serial = 0
         self._steps = 0
         self._lanes: list[Lane] = []
@@ -114,11 +114,6 @@ class EpisodeBuffer:
         """Stored environment steps; each player's view of a round counts."""
         return self._steps
 
-    @property
-    def episodes(self) -> int:
-        """How many episodes are stored."""
-        return len(self._episodes)
-
     def add(self, episode: Episode) -> None:
         """Append an episode and drop the oldest beyond the capacity.
 
@@ -126,10 +121,10 @@ class EpisodeBuffer:
             ReplayError: shapes do not fit each other or the buffer, or a number is not finite.
         """
         self._check(episode)
-        self._episodes.append(episode)
+        self.episodes.append(episode)
         self._steps += len(episode.action)
-        while self._steps > self.config.capacity and len(self._episodes) > 1:
-            self._steps -= len(self._episodes.popleft().action)
+        while self._steps > self.config.capacity and len(self.episodes) > 1:
+            self._steps -= len(self.episodes.popleft().action)
             self._first_serial += 1
 
     def sample(self) -> Batch:
@@ -142,7 +137,7 @@ class EpisodeBuffer:
         Raises:
             ReplayError: the buffer is empty.
         """
-        if not self._episodes:
+        if not self.episodes:
             raise ReplayError("the replay is empty: collect at least one round before training")
         if self.config.context == "zero" or not self._lanes:
             self._lanes = [self._enter_anywhere() for _ in range(self.config.batch_size)]
@@ -154,13 +149,13 @@ class EpisodeBuffer:
 
     def observations(self, count: int) -> Tensor:
         """The newest stored observations, mirrored too if mirroring is on: at most (count, obs)."""
-        newest = np.concatenate([e.obs for e in islice(reversed(self._episodes), 1 + count // 50)])[:count]
+        newest = np.concatenate([e.obs for e in islice(reversed(self.episodes), 1 + count // 50)])[:count]
         views = [newest] if self._mirror is None else [newest, newest * self._mirror.obs_sign]
         return torch.from_numpy(np.concatenate(views)[:count])
 
     def changes(self, count: int) -> Tensor:
         """What single steps changed in the newest stored observations: about (count, obs), mirrored ones left out."""
-        newest = list(islice(reversed(self._episodes), 1 + count // 50))
+        newest = list(islice(reversed(self.episodes), 1 + count // 50))
         return torch.from_numpy(np.concatenate([np.diff(episode.obs, axis=0) for episode in newest])[:count])
 
     def _check(self, episode: Episode) -> None:
@@ -173,16 +168,16 @@ class EpisodeBuffer:
             raise ReplayError("an episode with numbers that are not finite was refused")
 
     def _enter(self, position: int = 0) -> Lane:
-        index = int(self._random.integers(len(self._episodes)))
+        index = int(self._random.integers(len(self.episodes)))
         mirrored = self._mirror is not None and bool(self._random.integers(2))
         return Lane(self._first_serial + index, position, mirrored)
 
     def _enter_anywhere(self) -> Lane:
         """Long episodes are as likely as their share of steps: draw until a step index fits."""
-        longest = max(len(e) for e in islice(self._episodes, 0, None, max(1, len(self._episodes) // 100)))
+        longest = max(len(e) for e in islice(self.episodes, 0, None, max(1, len(self.episodes) // 100)))
         while True:
             lane = self._enter(int(self._random.integers(longest)))
-            if lane.position < len(self._episodes[lane.serial - self._first_serial]):
+            if lane.position < len(self.episodes[lane.serial - self._first_serial]):
                 return lane
 
     def _walk(self, index: int, opening: bool) -> dict[str, NDArray[Any]]:
@@ -192,7 +187,7 @@ class EpisodeBuffer:
             lane = self._lanes[index]
             if lane.serial < self._first_serial:
                 lane = self._lanes[index] = self._enter()
-            episode = self._episodes[lane.serial - self._first_serial]
+            episode = self.episodes[lane.serial - self._first_serial]
             part = self._slice(episode, lane, length - filled, first=opening and filled == 0)
             parts.append(part)
             filled += len(part["reward"])
@@ -222,13 +217,13 @@ class EpisodeBuffer:
         """Write contents, sampling generator and lanes; raises OSError when the disk is full."""
         directory.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, NDArray[Any]] = {
-            "obs": _join([e.obs for e in self._episodes], (0, self.obs_size)),
-            "action": _join([e.action for e in self._episodes], (0, self.action_size)),
-            "reward": _join([e.reward for e in self._episodes], (0,)),
-            "steps": np.array([len(e.action) for e in self._episodes], np.int64),
-            "terminal": np.array([e.terminal for e in self._episodes], bool),
-            "lesson": np.array([e.lesson for e in self._episodes], bool),
-            "own": np.array([e.own for e in self._episodes], bool),
+            "obs": _join([e.obs for e in self.episodes], (0, self.obs_size)),
+            "action": _join([e.action for e in self.episodes], (0, self.action_size)),
+            "reward": _join([e.reward for e in self.episodes], (0,)),
+            "steps": np.array([len(e.action) for e in self.episodes], np.int64),
+            "terminal": np.array([e.terminal for e in self.episodes], bool),
+            "lesson": np.array([e.lesson for e in self.episodes], bool),
+            "own": np.array([e.own for e in self.episodes], bool),
         }
         atomic_write_bytes(directory / "replay.safetensors", save(arrays))
         state = {
@@ -256,7 +251,7 @@ class EpisodeBuffer:
             buffer._first_serial += state.first_serial
             buffer._random.bit_generator.state = state.random.model_dump()
             lanes = [Lane(*entry[:3]) for entry in state.lanes]
-            if any(lane.serial >= buffer._first_serial + len(buffer._episodes) for lane in lanes):
+            if any(lane.serial >= buffer._first_serial + len(buffer.episodes) for lane in lanes):
                 raise ValueError("a lane stands in an episode that is not there")
         except ReplayError:
             raise

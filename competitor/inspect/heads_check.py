@@ -73,7 +73,7 @@ def check_critic(agent: Dreamer, episodes: Sequence[Episode], *, seed: int) -> C
     discount = agent.config.behavior.discount
     real = torch.cat([_returns_after_contexts(episode, discount) for episode in episodes])
     lengths = [len(window_starts(episode)) for episode in episodes]
-    error95 = _clustered_error95(values - real, lengths)
+    error95 = clustered_error95(values - real, lengths)
     return CriticReport(float(values.mean()), float(real.mean()), error95, len(values))
 
 
@@ -86,7 +86,7 @@ def _returns_after_contexts(episode: Episode, discount: float) -> Tensor:
     return torch.tensor([returns[start + CONTEXT - 1] for start in starts], dtype=torch.float32)
 
 
-def _clustered_error95(differences: Tensor, lengths: Sequence[int]) -> float:
+def clustered_error95(differences: Tensor, lengths: Sequence[int]) -> float:
     """1.96 standard errors of the mean difference (states,); `lengths`: how many states each round has, in order."""
     rest = (differences - differences.mean()).double().numpy()
     of_rounds = [part.sum() for part in np.split(rest, np.cumsum(lengths)[:-1])]
@@ -105,21 +105,21 @@ def check_drift(world: WorldModel, episodes: Sequence[Episode]) -> DriftReport:
         nothing = float("nan")
         return DriftReport(nothing, nothing, nothing, nothing, 0)
     windows = cut_windows(late, dreamed=0, first=first)
-    fresh = _heads(world, features(_filtered(world, windows))[-1])
-    whole = _heads(world, _late_features(world, late, first))
+    fresh = _heads(world, features(filtered(world, windows))[-1])
+    whole = _heads(world, late_features(world, late, first))
     apart = [float((one - other).abs().mean()) for one, other in zip(whole, fresh, strict=True)]
     return DriftReport(float(whole[0].mean()), float(fresh[0].mean()), apart[0], apart[1], len(windows.goal))
 
 
-def _late_features(world: WorldModel, episodes: Sequence[Episode], first: int) -> Tensor:
+def late_features(world: WorldModel, episodes: Sequence[Episode], first: int) -> Tensor:
     """Features (windows, feature) at the end of each context, filtered from the round's first step on."""
-    seen = features(_filtered(world, whole_rounds(episodes)))
+    seen = features(filtered(world, whole_rounds(episodes)))
     at = [(start + CONTEXT - 1, i) for i, one in enumerate(episodes) for start in window_starts(one, first=first)]
     steps, rounds = zip(*at, strict=True)
     return seen[list(steps), list(rounds)]
 
 
-def _filtered(world: WorldModel, windows: Windows) -> State:
+def filtered(world: WorldModel, windows: Windows) -> State:
     """Likeliest states (time, windows, ...), filtered from nothing over all steps of the windows."""
     state = world.dynamics.initial(windows.obs.shape[1])
     states, first = [], torch.ones(windows.obs.shape[1], dtype=torch.bool)

@@ -39,10 +39,10 @@ def say(text: str) -> None:
     try:
         click.echo(text)
     except GONE:
-        _write_to_nowhere()
+        write_to_nowhere()
 
 
-def _write_to_nowhere() -> None:
+def write_to_nowhere() -> None:
     """Send standard output nowhere from now on, so that its last flush does not fail either."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,7 +99,7 @@ class Display(AbstractContextManager["Display"]):
             write()
         except GONE:
             self._is_gone = True
-            _write_to_nowhere()
+            write_to_nowhere()
 
 
 def status_line(status: Status) -> str:

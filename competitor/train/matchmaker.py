@@ -30,8 +30,8 @@ class Matchmaker(Iterator[RoundSetup]):
         self._training: TrainingConfig = config.training
         self._shares = config.league.shares
         self._redraw_rounds = config.training.rinks  # about one on each rink
-        self._league = league
-        self._roster = roster
+        self.league = league
+        self.roster = roster
         self._generator = generator
         self._turns = dict.fromkeys(self._shares, 0)
         self.active: list[str] = []
@@ -44,7 +44,7 @@ class Matchmaker(Iterator[RoundSetup]):
         side = self._turns[listed] % 2
         self._turns[listed] += 1
         self._rounds_since_draw += 1
-        other_starts = self._generator.random() < self._league.opponents[listed].other_start_share
+        other_starts = self._generator.random() < self.league.opponents[listed].other_start_share
         return RoundSetup(
             one_starting=(side == 0) != other_starts,
             seed=int(self._generator.integers(MOST_SEED)),
@@ -72,7 +72,7 @@ class Matchmaker(Iterator[RoundSetup]):
     @property
     def redraw_is_due(self) -> bool:
         """Whether as many rounds as there are rinks have begun since the last draw, or the first snapshot has come."""
-        nobody_yet = not self.active and bool(self._league.members)
+        nobody_yet = not self.active and bool(self.league.members)
         return nobody_yet or self._rounds_since_draw >= self._redraw_rounds
 
     def redraw(self, in_play: Iterable[str]) -> None:
@@ -81,12 +81,12 @@ class Matchmaker(Iterator[RoundSetup]):
         in_play: opponents of running rounds; they stay loaded until their rounds have ended.
         """
         self._rounds_since_draw = 0
-        self.active = self._league.draw(ACTIVE_SNAPSHOTS, self._generator, evenly=self.consolidates)
-        self._roster.forget_others([*self.active, *in_play])
+        self.active = self.league.draw(ACTIVE_SNAPSHOTS, self._generator, evenly=self.consolidates)
+        self.roster.forget_others([*self.active, *in_play])
         for name in self.active:
-            if name not in self._roster.past:
+            if name not in self.roster.past:
                 seed = int(self._generator.integers(MOST_SEED))
-                self._roster.bring_past(name).generator.manual_seed(seed)
+                self.roster.bring_past(name).generator.manual_seed(seed)
 
     def to_json(self) -> dict[str, Any]:
         """Turns, active selves and the generator as JSON values; `restore` takes them back exactly."""

@@ -92,7 +92,7 @@ def test_the_mirror_flips_signs_of_half_the_rows() -> None:
 
 def test_the_oldest_rounds_leave_first_and_memory_is_bounded() -> None:
     buffer = buffer_of(*range(100, 1100, 100), capacity=30)
-    assert len(buffer) == 27 and buffer.episodes == 3
+    assert len(buffer) == 27 and len(buffer.episodes) == 3
     seen = torch.cat([buffer.sample()["obs"].flatten() for _ in range(50)])
     assert seen.min() >= 800
 

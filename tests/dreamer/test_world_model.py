@@ -68,7 +68,7 @@ def test_gaussian_decoder_learns_a_scale_for_each_number() -> None:
     updater = tiny_updater(optimizer={"world_rate": 1e-2})
     agent = updater.agent
     buffer = filled_buffer(agent.config)
-    for episode in buffer._episodes:
+    for episode in buffer.episodes:
         episode.obs[:, 0] = 0.5  # one number is certain, the others are noise
     for _ in range(150):
         updater.train_step(buffer.sample())
@@ -106,8 +106,14 @@ def test_imagination_predicts_rewards_and_continues_of_the_states_it_reaches() -
 def test_terminal_states_teach_the_continue_head_and_time_outs_do_not() -> None:
     agent = tiny_agent()
     batch = filled_buffer(agent.config).sample()
-    seen = torch.zeros(6, 4, 32)
+    posteriors = {"h": torch.ones(6, 4, 16), "z": torch.ones(6, 4, 16)}
+
+    def loss() -> torch.Tensor:
+        return agent.world_model.head_losses(posteriors, batch)["continue"]
+
     batch["is_terminal"] = torch.zeros(6, 4, dtype=torch.bool)
-    all_go_on = agent.world_model._continue_loss(seen, batch["is_terminal"])
+    all_go_on = loss()
     batch["is_last"] |= True
-    torch.testing.assert_close(agent.world_model._continue_loss(seen, batch["is_terminal"]), all_go_on)
+    torch.testing.assert_close(loss(), all_go_on)
+    batch["is_terminal"] |= True
+    assert (loss() - all_go_on).abs() > 1e-3

@@ -35,8 +35,8 @@ def test_the_critic_is_held_against_the_rest_of_its_round(agent: Dreamer) -> Non
 
 def test_the_states_of_a_round_count_as_one_observation() -> None:
     differences = torch.tensor([1.0, 1.0, 1.0, -3.0])
-    alone = heads_check._clustered_error95(differences, [1, 1, 1, 1])
-    together = heads_check._clustered_error95(differences, [3, 0, 1])
+    alone = heads_check.clustered_error95(differences, [1, 1, 1, 1])
+    together = heads_check.clustered_error95(differences, [3, 0, 1])
     assert alone == pytest.approx(1.96 * math.sqrt(12) / 4) and together == pytest.approx(1.96 * math.sqrt(18) / 4)
 
 
@@ -48,14 +48,14 @@ def test_whole_rounds_and_fresh_contexts_are_compared_at_the_same_steps(
 
     monkeypatch.setattr(heads_check, "_filtered", what_is_seen)
     late, first = [round_of(200, terminal=False), round_of(170, terminal=True)], LATE - CONTEXT + 1
-    seen = heads_check._late_features(agent.world_model, late, first)
+    seen = heads_check.late_features(agent.world_model, late, first)
     assert torch.equal(seen, cut_windows(late, dreamed=0, first=first).obs[-1])
     assert seen[:, 0].tolist() == [150, 160, 170, 180, 190, 150, 160]
 
 
 def test_filtering_afresh_is_filtering_from_the_start_of_a_short_round(agent: Dreamer) -> None:
     windows = cut_windows([round_of(CONTEXT, terminal=True)], dreamed=0)
-    one, two = (features(heads_check._filtered(agent.world_model, windows)) for _ in range(2))
+    one, two = (features(heads_check.filtered(agent.world_model, windows)) for _ in range(2))
     assert one.shape == (CONTEXT, 1, agent.world_model.dynamics.feature_size) and torch.equal(one, two)
 
 

@@ -64,7 +64,7 @@ def same(one: Episode, two: Episode) -> bool:
 
 
 def in_replay(trainer: Trainer) -> list[Episode]:
-    return list(trainer.state.replay._episodes)
+    return list(trainer.state.replay.episodes)
 
 
 def test_directories_come_one_after_the_other(matches: Path, rounds: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_new_run_has_the_rounds_after_its_warm_up(matches: Path, rounds: Path,
     # They are in the save: a run killed from now on has them.
     run = RunDirectory.open(tmp_path / "run")
     save = run.saves.current()
-    assert save is not None and read_state(save, config, run).replay.episodes == len(episodes)
+    assert save is not None and len(read_state(save, config, run).replay.episodes) == len(episodes)
 
 
 def test_a_resumed_run_takes_them_once_per_command(matches: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_opponents_come_by_their_shares() -> None:
     config = config_of(f"league.opponents={shares}")
     matchmaker = matchmaker_of(config, members=3)
     matchmaker.redraw([])
-    listed = Counter(matchmaker._league.listed_as(setup.opponent) for setup in take(matchmaker, 6000))
+    listed = Counter(matchmaker.league.listed_as(setup.opponent) for setup in take(matchmaker, 6000))
     expected = {"weak": 1, "strong": 2, "self": 3, "past": 4, "random": 2}
     assert listed.keys() == expected.keys()
     for name, share in expected.items():
@@ -66,7 +66,7 @@ def test_sides_take_turns_and_the_other_starts_where_more_is_lost(
     own_start: float, other_start: float, expected: float
 ) -> None:
     matchmaker = matchmaker_of(config_of("league.opponents={weak=1, strong=0, self=0}"))
-    record = matchmaker._league.opponents["weak"]
+    record = matchmaker.league.opponents["weak"]
     record.own_start, record.other_start = own_start, other_start
     setups = take(matchmaker, 4000)
     assert [setup.side for setup in setups[:5]] == [0, 1, 0, 1, 0]
@@ -76,7 +76,7 @@ def test_sides_take_turns_and_the_other_starts_where_more_is_lost(
 
 def test_who_consolidates_meets_past_selves_instead_of_itself_and_all_of_them_alike() -> None:
     matchmaker = matchmaker_of(config_of("league.opponents={weak=1, strong=0, self=2, past=1}"), members=3)
-    for member, rate in zip(matchmaker._league.members, (0.0, 1.0, 1.0), strict=True):
+    for member, rate in zip(matchmaker.league.members, (0.0, 1.0, 1.0), strict=True):
         member.win_rate = rate
     matchmaker.consolidates = True
     counts = Counter[str]()
@@ -99,7 +99,7 @@ def test_past_selves_are_redrawn_on_schedule_and_unloaded_when_nobody_needs_them
     take(matchmaker, 1)
     assert matchmaker.redraw_is_due
     matchmaker.redraw([first[0]])
-    roster = matchmaker._roster
+    roster = matchmaker.roster
     assert set(roster.past) == {*matchmaker.active, first[0]}
     assert set(roster) == {"weak", "strong", "self", *roster.past} and len(roster) == 3 + len(roster.past)
 
@@ -107,7 +107,7 @@ def test_past_selves_are_redrawn_on_schedule_and_unloaded_when_nobody_needs_them
 def test_loaded_selves_sample_from_generators_of_their_own() -> None:
     matchmaker = matchmaker_of(config_of(), members=4)
     matchmaker.redraw([])
-    seeds = {player.agent.generator.initial_seed() for player in matchmaker._roster.past.values()}
+    seeds = {player.agent.generator.initial_seed() for player in matchmaker.roster.past.values()}
     assert len(seeds) == 2
 
 

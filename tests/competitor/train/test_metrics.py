@@ -193,7 +193,7 @@ def test_the_panel_is_whole_at_any_width_and_in_ascii(width: int) -> None:
 
 def test_a_display_that_nobody_reads_any_more_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     sent_nowhere, tried = [], itertools.count()
-    monkeypatch.setattr("competitor.train.display._write_to_nowhere", lambda: sent_nowhere.append(True))
+    monkeypatch.setattr("competitor.train.display.write_to_nowhere", lambda: sent_nowhere.append(True))
 
     class Closed(io.StringIO):
         def write(self, text: str) -> int:

@@ -152,8 +152,8 @@ def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -
 def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
     trainer = Trainer.start(tiny("training.lesson_rounds=4"), tmp_path / "run")
     warm_up_only(trainer)
-    lessons = [episode.lesson for episode in trainer.state.replay._episodes]
-    assert not any(episode.own for episode in trainer.state.replay._episodes)
+    lessons = [episode.lesson for episode in trainer.state.replay.episodes]
+    assert not any(episode.own for episode in trainer.state.replay.episodes)
     assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
 
 
@@ -210,7 +210,7 @@ def test_both_views_are_kept_and_updates_follow_the_train_ratio(
     learned_from = outcome.environment_steps - state.counters.warmup_steps
     earned = learned_from * config.training.train_ratio / (4 * config.replay.sequence_length)
     assert len(recorder.updates) == outcome.updates == int(earned)
-    assert state.replay.episodes == 2 * (outcome.rounds + config.training.warmup_rounds)
+    assert len(state.replay.episodes) == 2 * (outcome.rounds + config.training.warmup_rounds)
     assert outcome.reason == "steps" and outcome.environment_steps >= config.training.environment_steps
 
 
@@ -220,7 +220,7 @@ def test_the_replay_knows_whose_each_view_is(opponent: str, own_views: int, tmp_
     shares = [f"league.opponents.{name}={share}" for name, share in others.items()]
     trainer = Trainer.start(tiny(*shares, "training.train_ratio=0.001"), tmp_path / "run")
     trainer.train()
-    own = [episode.own for episode in trainer.state.replay._episodes][8:]  # after four rounds of warm-up
+    own = [episode.own for episode in trainer.state.replay.episodes][8:]  # after four rounds of warm-up
     assert own and {sum(views) for views in zip(own[::2], own[1::2], strict=True)} == {own_views}
 
 
