@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competitor.evaluate.evaluation import paired_schedule
-from competitor.play.rounds import play_rounds
+from competitor.evaluate.evaluation import evaluate
 from competitor.players import Player
 
 ROUNDS = 60
@@ -39,10 +38,10 @@ class Marks:
 
 def examine(player: Player, opponents: Mapping[str, Player], *, seed: int, rounds: int = ROUNDS) -> Marks:
     """Play `rounds` (even) paired rounds against each opponent. Raises PlayerError from a player that fails."""
-    won, points = {}, {}
-    for name, opponent in opponents.items():
-        played = play_rounds(player, opponent, paired_schedule(name, rounds, seed), rinks=rounds)
-        results = np.array([round_.result for round_ in played])
-        won[name] = float(np.mean(results > 0))
-        points[name] = float(np.mean(results + 1) / 2)
-    return Marks(won, points)
+    report = evaluate(player, opponents, rounds=rounds, seed=seed)
+    if report.partial:  # a second Ctrl-C, which `evaluate` has taken as its own
+        raise KeyboardInterrupt
+    return Marks(
+        {result.opponent: result.win_rate for result in report.results},
+        {result.opponent: result.score for result in report.results},
+    )
