@@ -36,7 +36,7 @@ class Load:
     """What is to be played, and what was measured. `steps` counts those of one match."""
 
     steps: int
-    films: Sequence[Observations] = field(default_factory=recorded_matches)
+    recordings: Sequence[Observations] = field(default_factory=recorded_matches)
     latencies_ms: list[float] = field(default_factory=list)
     refused: int = 0
     begun: int = 0
@@ -44,11 +44,11 @@ class Load:
     first_step_at: float = 0.0
     last_step_at: float = 0.0
 
-    def film(self) -> Observations:
-        """What the next match shows, `steps` observations."""
-        film = self.films[self.begun % len(self.films)]
+    def next_match(self) -> Observations:
+        """The `steps` observations of the next match."""
+        recording = self.recordings[self.begun % len(self.recordings)]
         self.begun += 1
-        return [film[step % len(film)] for step in range(self.steps)]
+        return [recording[step % len(recording)] for step in range(self.steps)]
 
     def note(self, sent_at: float, action: Sequence[float]) -> None:
         """Count one answered step."""
@@ -67,7 +67,7 @@ class ComprlLoad(asyncio.Protocol):
         self._buffer = b""
         self._tag = 0
         self._sent: dict[bytes, tuple[bytes, float]] = {}
-        self._film: Iterator[list[float]] = iter(())
+        self._observations: Iterator[list[float]] = iter(())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The server speaks first."""
@@ -98,12 +98,12 @@ class ComprlLoad(asyncio.Protocol):
             self._transport.close()
             return
         self._left -= 1
-        self._film = iter(self._load.film())
+        self._observations = iter(self._load.next_match())
         self._ask(b"StartGame", game_id=uuid.uuid4().bytes)
         self._next_step()
 
     def _next_step(self) -> None:
-        obs = next(self._film, None)
+        obs = next(self._observations, None)
         if obs is not None:
             self._ask(b"Step", obv=b"".join([_item(b"%r" % number) for number in obs]))
             return
@@ -154,7 +154,7 @@ class WebSocketLoad:
     def __init__(self, load: Load, matches: int) -> None:
         self._load, self._left = load, matches
         self._places = 0
-        self._films: dict[str, Iterator[list[float]]] = {}
+        self._left_of: dict[str, Iterator[list[float]]] = {}
         self._sent_at: dict[str, tuple[int, float]] = {}
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -181,22 +181,22 @@ class WebSocketLoad:
             await self._next_step(message["match"])
 
     async def _fill(self) -> None:
-        if self._places and not self._left and not self._films:
+        if self._places and not self._left and not self._left_of:
             await self._socket.close()
-        for _ in range(min(self._left, self._places - len(self._films))):
+        for _ in range(min(self._left, self._places - len(self._left_of))):
             await self._begin()
 
     async def _begin(self) -> None:
         self._left -= 1
         match = uuid.uuid4().hex
-        self._films[match] = iter(self._load.film())
+        self._left_of[match] = iter(self._load.next_match())
         await self._send(type="start", match=match, opponent="recording", rounds=4)
         await self._next_step(match)
 
     async def _next_step(self, match: str) -> None:
-        obs = next(self._films[match], None)
+        obs = next(self._left_of[match], None)
         if obs is None:
-            del self._films[match]
+            del self._left_of[match]
             self._load.ended += 1
             await self._send(type="end", match=match, own=0, other=0, won=False, rating=None)
             return

@@ -83,10 +83,10 @@ class Pipeline:
             if speed():
                 self._running.add_done_callback(lambda _: speed().wake())
         skipped = max(float(not sound), self._last["skipped"])
-        told = self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
+        reported = self._last | {key: float(value) for key, value in metrics.items()} | {"skipped": skipped}
         if not sound:  # then no behaviour follows whose metrics would take the place of these
             self._last = {"skipped": 0.0}
-        return told
+        return reported
 
     def finish(self) -> None:
         """Wait for the behaviour's update under way, and help; what it raised is raised here."""

@@ -154,13 +154,7 @@ class Config(Section):
     @property
     def dreamer(self) -> DreamerConfig:
         """The part that the agent is built from."""
-        return DreamerConfig(
-            model=self.model,
-            loss=self.loss,
-            behavior=self.behavior,
-            optimizer=self.optimizer,
-            replay=self.replay,
-        )
+        return DreamerConfig(**{name: getattr(self, name) for name in DreamerConfig.model_fields})
 
     def to_toml(self) -> str:
         """The settings as TOML text that `load_config` reads back equal."""

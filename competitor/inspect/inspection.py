@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from competitor.config import RewardConfig, load_config
 from competitor.errors import PlayerError
@@ -86,7 +85,7 @@ class Inspection:
             "dreams": {source: report.to_dict() for source, report in self.dreams.items()},
             "critic": self.critic and self.critic.to_dict(),
         }
-        return json.dumps(_finite(about), indent=2, allow_nan=False) + "\n"
+        return to_json(about, indent=2, inf_nan_mode="null").decode() + "\n"
 
 
 def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part: Count | None = None) -> Inspection:
@@ -123,10 +122,3 @@ def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part:
 def _check_source(agent: Dreamer, episodes: list[Episode], seed: int) -> DreamReport:
     discount = agent.config.behavior.discount
     return check_dream(agent.world_model, cut_windows(episodes), discount=discount, seed=seed)
-
-
-def _finite(value: Any) -> Any:
-    """The value with every number that JSON does not know replaced by None."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -41,6 +41,9 @@ from dreamer.files import atomic_write_bytes, atomic_write_text
 from dreamer.pipeline import Pipeline
 from dreamer.replay import EpisodeBuffer
 
+DAMAGED = SafetensorError, OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError
+"""What reading a damaged file raises."""
+
 
 @dataclass
 class TrainingState:
@@ -149,13 +152,9 @@ def read_state(directory: Path, config: Config, run: RunDirectory, placement: Pl
     """
     try:
         return _read_state(directory, config, run, placement)
-    except PlayerError as error:
+    except (PlayerError, DreamerError) as error:
         raise ResumeError(f"{run.path} cannot be continued: {error}") from error
-    except DreamerError as error:
-        raise ResumeError(f"{run.path} cannot be continued: {error}") from error
-    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
-        raise ResumeError(f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})") from error
-    except SafetensorError as error:
+    except DAMAGED as error:
         raise ResumeError(f"{run.path} cannot be continued: its save {directory.name} is damaged ({error})") from error
 
 
