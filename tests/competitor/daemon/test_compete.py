@@ -110,7 +110,7 @@ def test_games_are_played_recorded_and_reported(
     assert observe(at.records) == []
     assert (sys.getswitchinterval(), gc.get_freeze_count()) == (interval_s, 0)
     log = at.log()
-    for words in ("# hockey-dreamer ", "torch 2", "twisted ", "champion, sha256 ", '"connections":1'):
+    for words in ("# hockey-dreamer ", "torch 2", "twisted ", "champion, sha256 ", '"attempts":0'):
         assert words in log
 
 
