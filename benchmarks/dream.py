@@ -100,6 +100,7 @@ def main(minutes: float, updates: int, overrides: tuple[str, ...], seed: int, js
     """Train one variant of the world model and print how it dreams."""
     config = load_config(overrides=overrides)
     use_threads(config.run.threads)
+    fast.use(config.run.kernels)
     views = recorded(config)
     agent, spent = train(config, views[: -2 * HELD_OUT], seconds=60 * minutes, updates=updates, seed=seed)
     windows = cut_windows(views[-2 * HELD_OUT :])

@@ -8,8 +8,9 @@ of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, n
 everything: drawing the batch, world model, dream, actor, critic and the optimisers. The data are random numbers.
 
 Ways: "plain" the reference modules and autograd, with as many torch threads as --threads says; "native" the compiled
-ways of dreamer/speed in one thread, "overlapped" in two (dreamer/pipeline.py). They take turns, ten updates at a time,
-so that a busy machine is as unfair to one as to another.
+ways of dreamer/speed in one thread, "overlapped" in two (dreamer/pipeline.py), "bfloat16" and "overlapped bfloat16" the
+same with products of rounded numbers. They take turns, ten updates at a time, so that a busy machine is as unfair to
+one as to another.
 
 The share of the peak is the arithmetic of the plain modules' products by the time and the speed of a large product that
 is measured with as many threads. Parts (benchmarks/update_parts.py) are in float32; some are parts of others.
@@ -53,7 +54,13 @@ STANDARD = {
     "behavior": {"starts": 1024, "siblings": 1, "horizon": 15, "lookahead": 0},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }
-KERNELS: dict[str, fast.Kind] = {"plain": "plain", "native": "native", "overlapped": "native"}
+KERNELS: dict[str, fast.Kind] = {
+    "plain": "plain",
+    "native": "native",
+    "bfloat16": "bfloat16",
+    "overlapped": "native",
+    "overlapped bfloat16": "bfloat16",
+}
 SHAPES = ("default preset", "standard unit")
 STRETCH = 10  # updates that each way makes in its turn; times are means over a stretch
 Result = dict[str, Any]
@@ -81,19 +88,20 @@ class Learning:
 
     def __init__(self, config: DreamerConfig, way: str, threads: int) -> None:
         self.way = way
-        self.threads = {"plain": threads, "overlapped": 2}.get(way, 1)
+        self.is_overlapped = way.startswith("overlapped")
+        self.threads = threads if way == "plain" else 1 + self.is_overlapped
         self.settle()  # before the pipeline, whose second thread keeps the number of threads that it finds
         self.agent, self.replay = Dreamer(config, OBS_SIZE, ACTION_SIZE), random_replay(config)
         self.agent.fit_normalizer(self.replay.observations(5000), self.replay.changes(5000))
         self.gflop = update_gflop(Updater(self.agent), self.replay)
-        self.pipeline = Pipeline(self.agent, overlap=way == "overlapped")
+        self.pipeline = Pipeline(self.agent, overlap=self.is_overlapped)
         self.wall_ms: list[float] = []
         self.cpu_ms: list[float] = []
 
     def settle(self) -> None:
         """Use the kernels and threads of this way."""
         fast.use(KERNELS[self.way])
-        torch.set_num_threads(1 if self.way == "overlapped" else self.threads)
+        torch.set_num_threads(1 if self.is_overlapped else self.threads)
 
     def stretch(self, updates: int) -> None:
         """Some updates in a row, timed together: to the end of the last one, which overlaps nothing."""
@@ -169,8 +177,11 @@ def main() -> None:
     configs = {shape: default if shape == "default preset" else standard_unit(default) for shape in shapes}
     about = {"torch": torch.__version__, "settings": arguments.set}
     if arguments.profile:
-        learning = {shape: Learning(config, "native", 1) for shape, config in configs.items()}
-        found = {shape: profile(one.pipeline.updater, one.replay, STRETCH) for shape, one in learning.items()}
+        found = {}
+        for shape, config in configs.items():
+            for way in set(arguments.ways.split(",")) & {"native", "bfloat16"}:
+                one = Learning(config, way, 1)
+                found[f"{shape}, {way}"] = profile(one.pipeline.updater, one.replay, STRETCH)
         report(about | {"profile": found}, arguments.json, *map(profile_table, found.values()))
         return
     ways, results = arguments.ways.split(","), []

@@ -24,7 +24,7 @@ class Policy(nn.Module):
         self.register_buffer("action_values", torch.tensor(self.config.action_values), persistent=False)
         each = len(self.config.action_values) if self.categorical else 2
         self.unimix = config.model.unimix
-        self.net = build_mlp(inputs, action_size * each, config.model)
+        self.net = build_mlp(inputs, action_size * each, config.model, exact=inputs - config.model.memory_size)
 
     def soften_output(self) -> None:
         """Start close to uniform: the first actions then explore instead of following random weights."""
@@ -140,8 +140,8 @@ class Behavior(nn.Module):
 
     def _value_loss(self, output: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
         """Fit the returns and, where it is not their target itself, stay close to the slow critic."""
-        loss = self.value.loss(output, returns)
-        return loss if self.is_seed else loss + self.config.slow_regularization * self.value.loss(output, slow_values)
+        near = [] if self.is_seed else [(self.config.slow_regularization, slow_values)]
+        return self.value.loss(output, returns, *near)
 
     def _scale(self, returns: Tensor) -> Tensor:
         return torch.ones_like(returns[0, 0]) if self.is_seed else self.return_scale.update(returns)

@@ -43,6 +43,11 @@ class ModelConfig(Section):
     """Smallest deviation of a Gaussian latent; it bounds the KL, whose inverse square it is."""
 
     @property
+    def memory_size(self) -> int:
+        """Size of [h, z]."""
+        return self.hidden + (self.gaussian_size if self.is_seed else self.groups * self.classes)
+
+    @property
     def is_seed(self) -> bool:
         """Whether the agent is that of the seed document, without the later techniques of DreamerV3.
 

@@ -61,7 +61,7 @@ class CategoricalDist:
         mixed = torch.add(probs * (1.0 - self.unimix), self.unimix / self.logits.shape[-1])
         return mixed if self.unimix else probs
 
-    @property
+    @cached_property
     def log_probs(self) -> Tensor:
         """Log probabilities (..., groups, classes); computed only where they are asked for."""
         return torch.log(self.probs) if self.unimix else torch.log_softmax(self.logits, -1)
@@ -243,17 +243,24 @@ class TwoHot:
         paired = (probs[..., middle + 1 :] - probs[..., :middle].flip(-1)) * bins[middle + 1 :]
         return paired.sum(-1)
 
-    def loss(self, target: Tensor) -> Tensor:
-        """Cross-entropy to the two bins around target (...): (...)."""
+    def loss(self, target: Tensor, *pulls: tuple[float, Tensor]) -> Tensor:
+        """Cross-entropy to the two bins around target (...), plus weights times those to further ones: (...)."""
+        with torch.no_grad():
+            shares = self._shares(target)
+            for weight, other in pulls:
+                shares += weight * self._shares(other)
+        likelihood: Tensor = torch.linalg.vecdot(torch.log_softmax(self.logits, -1), shares)
+        return -likelihood
+
+    def _shares(self, target: Tensor) -> Tensor:
+        """What the bins (..., bins) have of a target (...)."""
         bins = logits_bins(self.logits.shape[-1], self._limit, self.logits.device)
         # A NaN target stands beyond all bins and gives a NaN loss, which the learner skips.
         below = (torch.searchsorted(bins, target.contiguous(), right=True) - 1).clamp(0, len(bins) - 2)
         low_bin, high_bin = bins[below], bins[below + 1]
-        above_share = (target.clamp(bins[0], bins[-1]) - low_bin) / (high_bin - low_bin)
-        log_probs = torch.log_softmax(self.logits, -1)
-        low = log_probs.gather(-1, below[..., None]).squeeze(-1)
-        high = log_probs.gather(-1, below[..., None] + 1).squeeze(-1)
-        return -((1.0 - above_share) * low + above_share * high)
+        above = (target.clamp(bins[0], bins[-1]) - low_bin) / (high_bin - low_bin)
+        places, parts = torch.stack([below, below + 1], -1), torch.stack([1.0 - above, above], -1)
+        return torch.zeros_like(self.logits).scatter_(-1, places, parts)
 
 
 def logits_bins(count: int, limit: float, device: torch.device) -> Tensor:

@@ -1,7 +1,8 @@
 """The one door to dreamer/speed: which way is taken, and None where the folder is missing; then everything runs plain.
 
-use("native")   the compiled chains of dreamer/speed, the default where a C compiler exists; float32 on a CPU
-use("plain")    the modules as they are written, differentiated by autograd
+use("bfloat16")  the compiled chains of dreamer/speed with products of numbers rounded to bfloat16, on some processors
+use("native")    the same in float32, the default where a C compiler exists
+use("plain")     the modules as they are written, differentiated by autograd
 """
 
 import importlib
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["native", "plain"]
+Kind = Literal["bfloat16", "native", "plain"]
 _kind: Kind | None = None
 _thread = threading.local()
 
@@ -32,19 +33,24 @@ def speed() -> Any:
 
 def kind() -> Kind:
     """Which way is taken in this thread; chosen at the first call unless ``use`` has said it."""
-    global _kind
     if getattr(_thread, "plain", False):
         return "plain"
-    if _kind is None:
-        _kind = "native" if _is_compiled() else "plain"
-    return _kind
+    return use("auto") if _kind is None else _kind
 
 
 def use(wanted: Kind | Literal["auto"]) -> Kind:
-    """Choose the way from now on and return what was chosen: "native" falls back to "plain" without a compiler."""
+    """Choose the way from now on and return what was chosen.
+
+    "auto" is "native", which falls back to "plain" without a compiler; "bfloat16" falls back to "native" on processors
+    that are no faster with it.
+    """
     global _kind
-    _kind = "plain" if wanted == "plain" else None
-    return kind()
+    found = None if wanted == "plain" else speed()
+    if found is None or not found.is_compiled():
+        _kind = "plain"
+    else:
+        _kind = "bfloat16" if wanted == "bfloat16" and found.has_half() else "native"
+    return _kind
 
 
 @contextmanager
@@ -70,10 +76,5 @@ def plainly() -> Iterator[None]:
 
 def native(x: Tensor) -> Any:
     """``speed()`` if its compiled ways are in use and can work on tensors like x, else None."""
-    fits = x.dtype == torch.float32 and x.device.type == "cpu" and kind() == "native"
+    fits = x.dtype == torch.float32 and x.device.type == "cpu" and kind() != "plain"
     return speed() if fits else None
-
-
-def _is_compiled() -> bool:
-    found = speed()
-    return found is not None and found.is_compiled()

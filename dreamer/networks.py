@@ -25,8 +25,10 @@ class RMSNorm(nn.Module):
 class Perceptron(nn.Sequential):
     """Hidden layers and a last Linear; those with RMS norm and SiLU run fused, with the same results."""
 
-    def __init__(self, *layers: nn.Module) -> None:
+    def __init__(self, *layers: nn.Module, exact: int = 0) -> None:
+        """exact: how many inputs, the last ones, are not rounded to bfloat16 where that is faster."""
         super().__init__(*layers)
+        self.exact = exact
         pairs = [(layers[i], layers[i + 1], layers[i + 2]) for i in range(0, len(layers) - 2, 3)]
         kinds = (nn.Linear, RMSNorm, nn.SiLU)
         self.fusible = all(isinstance(layer, kind) for pair in pairs for layer, kind in zip(pair, kinds, strict=True))
@@ -36,18 +38,20 @@ class Perceptron(nn.Sequential):
         """x (..., inputs) -> (..., outputs)."""
         fast = native(x) if self.fusible else None
         if fast:
-            result: Tensor = fast.run_perceptron(x, RMSNorm.EPSILON, self._weights)
+            result: Tensor = fast.run_perceptron(x, RMSNorm.EPSILON, self._weights, self.exact)
         else:
             result = super().forward(x)  # type: ignore[no-untyped-call]
         return result
 
 
-def build_mlp(inputs: int, outputs: int, config: ModelConfig, *, layers: int = ModelConfig.layers) -> Perceptron:
-    """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``."""
+def build_mlp(
+    inputs: int, outputs: int, config: ModelConfig, *, layers: int = ModelConfig.layers, exact: int = 0
+) -> Perceptron:
+    """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``; exact: see ``Perceptron``."""
     blocks: list[nn.Module] = []
     for width in [inputs, *[config.units] * (layers - 1)]:
         blocks += build_block(width, config.units, config)
-    return Perceptron(*blocks, nn.Linear(config.units, outputs))
+    return Perceptron(*blocks, nn.Linear(config.units, outputs), exact=exact)
 
 
 def build_block(inputs: int, outputs: int, config: ModelConfig) -> list[nn.Module]:

@@ -84,15 +84,15 @@ class SequenceModel(nn.Module):
         self.latent_size = config.gaussian_size if config.is_seed else config.groups * config.classes
         stats_size = 2 * self.latent_size if config.is_seed else self.latent_size
         self.observed_size = obs_size if config.observed else 0
-        self.feature_size = config.hidden + self.latent_size + self.observed_size
+        self.feature_size = config.memory_size + self.observed_size
         inputs = self.latent_size + self.observed_size + action_size
         self.input_net = nn.Sequential(*build_block(inputs, config.units, config))
         self.cell = RecurrentCell(config.units, config.hidden, norm=not config.is_seed)
         self.prior_net = build_mlp(config.hidden, stats_size, config, layers=1)
         self.posterior_net = build_mlp(config.hidden + config.units, stats_size, config, layers=1)
         if config.observed:
-            self.next_observation = NextObservation(config, config.hidden + self.latent_size, obs_size, action_size)
-        self._memory_weights = (*self.input_net.parameters(), *self.cell.parameters())
+            self.next_observation = NextObservation(config, config.memory_size, obs_size, action_size)
+        self.memory_weights = (*self.input_net.parameters(), *self.cell.parameters())
 
     def _fast(self) -> Any:
         """dreamer.speed where steps take its way, with the same results."""
@@ -195,14 +195,26 @@ class SequenceModel(nn.Module):
         """
         state = {key: repeated(part, siblings) for key, part in carried(start_state).items()}
         sizes = [part.shape[-1] for part in state.values()]
+        fast = self._fast()
+        dreamed = fast.imagine(self, policy, features(state), horizon, generator, siblings) if fast else None
+        joined, actions = dreamed or self._imagine(policy, state, horizon, generator, siblings)
+        parts = torch.split(joined, sizes, -1)
+        return dict(zip(state, parts, strict=True)) | {"joined": joined}, actions
+
+    def _imagine(
+        self,
+        policy: Callable[[Tensor], ActionDist],
+        state: State,
+        horizon: int,
+        generator: Generator | None,
+        siblings: int,
+    ) -> tuple[Tensor, Tensor]:
         seen, actions = [features(state)], []
         for _ in range(horizon):
             actions.append(policy(seen[-1]).sample(generator))
             state = carried(self.prior_step(state, actions[-1], generator, siblings))
             seen.append(features(state))
-        joined = torch.stack(seen)
-        parts = torch.split(joined, sizes, -1)
-        return dict(zip(state, parts, strict=True)) | {"joined": joined}, torch.stack(actions)
+        return torch.stack(seen), torch.stack(actions)
 
     def kl_loss(self, posteriors: State, priors: State) -> tuple[Tensor, Tensor]:
         """(loss, KL) per step (time, batch), in nats.
@@ -234,7 +246,8 @@ class SequenceModel(nn.Module):
         led = [state["z"], state["o"], action] if self.observed_size else [state["z"], action]
         x, fast = torch.cat(led, -1), self._fast()
         if fast:
-            h: Tensor = fast.advance(x, state["h"], RMSNorm.EPSILON, self._memory_weights)
+            exact = x.shape[-1] - self.latent_size
+            h: Tensor = fast.advance(x, state["h"], RMSNorm.EPSILON, self.memory_weights, exact)
         else:
             h = self.cell(self.input_net(x), state["h"])
         return h

@@ -23,7 +23,8 @@ class ScalarHead(nn.Module):
     def __init__(self, inputs: int, config: DreamerConfig) -> None:
         super().__init__()
         self.twohot, self.limit = not config.model.is_seed, config.loss.bin_limit
-        self.net = build_mlp(inputs, config.loss.bins if self.twohot else 1, config.model)
+        outputs, exact = config.loss.bins if self.twohot else 1, inputs - config.model.memory_size
+        self.net = build_mlp(inputs, outputs, config.model, exact=exact)
 
     def zero_output(self) -> None:
         """Make every first prediction exactly 0, so that learning does not start with unlearning noise."""
@@ -39,11 +40,12 @@ class ScalarHead(nn.Module):
         """The predicted number (...)."""
         return TwoHot(output, self.limit).mean if self.twohot else output.squeeze(-1)
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy or squared error to target (...): (...)."""
+    def loss(self, output: Tensor, target: Tensor, *pulls: tuple[float, Tensor]) -> Tensor:
+        """Cross-entropy or squared error to target (...), plus weights times those to further ones: (...)."""
         if self.twohot:
-            return TwoHot(output, self.limit).loss(target)
-        return F.mse_loss(output.squeeze(-1), target, reduction="none")
+            return TwoHot(output, self.limit).loss(target, *pulls)
+        found = output.squeeze(-1)
+        return torch.stack([weight * (found - other).square() for weight, other in ((1.0, target), *pulls)]).sum(0)
 
 
 class WorldModel(nn.Module):
@@ -59,7 +61,7 @@ class WorldModel(nn.Module):
         self.register_buffer("obs_mean", torch.zeros(obs_size))
         self.register_buffer("obs_std", torch.ones(obs_size))
         looked_at = 2 * (obs_size + CLOCKS) if model.observed else obs_size
-        self.encoder = build_mlp(looked_at, model.units, model)
+        self.encoder = build_mlp(looked_at, model.units, model, exact=looked_at)
         self.dynamics = SequenceModel(model, config.loss, action_size, obs_size + CLOCKS)
         size, observed = self.dynamics.feature_size, self.dynamics.observed_size
         if observed:
@@ -68,7 +70,7 @@ class WorldModel(nn.Module):
             self.obs_decoder = build_mlp(size, obs_size, model)
         self.decoder_log_std = nn.Parameter(torch.zeros(observed or obs_size))
         self.reward_head = ScalarHead(size, config)
-        self.continue_head = build_mlp(size, 1, model, layers=1)
+        self.continue_head = build_mlp(size, 1, model, layers=1, exact=observed)
 
     def fit_normalizer(self, observations: Tensor, changes: Tensor | None = None) -> None:
         """Set mean and scale of each input from observations (n, obs); they are part of the weights from then on.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from competitor.config import Config, load_config
+from dreamer import fast
 
 torch.set_num_threads(1)
 
@@ -26,6 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in NUMERIC):
             item.add_marker(pytest.mark.numeric)
+
+
+@pytest.fixture(autouse=True)
+def kernels_chosen_again() -> Iterator[None]:
+    """What a test, or a training in it, calculates with ends with it."""
+    yield
+    fast.use("auto")
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,13 @@ class RunConfig(Section):
     seed: Seed
     threads: int = Field(ge=0, le=1024)
     device: Literal["auto", "cpu", "cuda"]
-    kernels: Literal["auto", "native", "plain"]
+    kernels: Literal["auto", "bfloat16", "native", "plain"]
     logger: Literal["tensorboard", "wandb"]
 
     @model_validator(mode="after")
     def _kernels_fit(self) -> RunConfig:
-        if self.kernels == "native" and self.device == "cuda":
-            raise ValueError('kernels "native" are for the CPU; choose "auto" or "plain"')
+        if self.kernels in ("bfloat16", "native") and self.device == "cuda":
+            raise ValueError(f'kernels "{self.kernels}" are for the CPU; choose "auto" or "plain"')
         return self
 
 

@@ -83,7 +83,8 @@ def choose_placement(config: Config, recorded: Placement | None = None) -> Place
     """
     use_threads(config.run.threads)
     device, why = _device(config.run, recorded)
-    kind = fast.use("plain" if device == "cuda" else config.run.kernels)
+    kernels = "bfloat16" if config.run.kernels == "auto" else config.run.kernels
+    kind = fast.use("plain" if device == "cuda" else kernels)
     if recorded is not None and recorded.device != device:
         why += f"; begun on {recorded.device}, chance begins anew on {device}"
     return Placement(device, kind, why)
@@ -105,6 +106,6 @@ def _device(run: RunConfig, recorded: Placement | None) -> tuple[Device, str]:
         )
     if recorded is not None:
         return recorded.device, "as when the run began"
-    if run.kernels == "native":
-        return "cpu", "the native kernels know nothing else"
+    if run.kernels in ("bfloat16", "native"):
+        return "cpu", f"the {run.kernels} kernels know nothing else"
     return ("cuda", "torch finds one") if is_there else ("cpu", "torch finds no CUDA device")

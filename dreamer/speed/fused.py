@@ -10,38 +10,76 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dreamer.speed.native import FLAGS, Code, gemm, load, pointers
+from dreamer import fast
+from dreamer.behavior import Policy
+from dreamer.networks import RMSNorm
+from dreamer.sequence_model import SequenceModel
+from dreamer.speed.native import FLAGS, Code, address, gemm, load, pointers
 from dreamer.speed.parallel import over_rows
 
 PERCEPTRON_ROWS = 512  # of a block that goes through a perceptron; 512 rows of 256 float32 are half a megabyte
 Many = Sequence[Tensor]
+
+
+class DreamSizes(NamedTuple):
+    """What a dream is made of: ``rows`` of ``total`` rows."""
+
+    rows: int
+    total: int
+    steps: int
+    hidden: int
+    groups: int
+    classes: int
+    observed: int
+    actions: int
+    values: int
+    units: int
+    layers: int
+
+    @property
+    def room(self) -> int:
+        """Floats that are enough for a step."""
+        latent, outputs = self.groups * self.classes, self.actions * self.values
+        of_row = 4 * latent + 3 * outputs + 5 * self.hidden + 2 * self.units + 2 * self.observed + self.actions + 2
+        return self.rows * of_row + self.layers * PERCEPTRON_ROWS * (2 * self.units + 1)
+
+
 CHAINS = Code(
     "chains.c",
-    ("kernels.c", "scalars.h"),
-    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}"),
+    ("kernels.c", "scalars.h", "half.c"),
+    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}", f"-DDREAM_SIZES={', '.join(DreamSizes._fields)}"),
     {
-        "perceptron_forward": "piiiiifpippppiip",
-        "perceptron_backward": "piiiiipipppppippp",
-        "advance_forward": "piiiifpppppppp",
-        "advance_backward": "piiiippppppppppp",
+        "perceptron_forward": "piiiiiifpippppiip",
+        "perceptron_backward": "piiiiiipipppppippp",
+        "advance_forward": "piiiiifppippppppi",
+        "advance_backward": "piiiiippppppppppp",
         "draw_forward": "iiifpppp",
         "draw_backward": "iifppp",
         "kl_forward": "iiifppppp",
         "kl_backward": "iiifpppppp",
         "laprop_step": "ippppffffff",
+        "dream": "ppffpppppp",
     },
 )
 
 
 class Library(NamedTuple):
-    """The compiled chains, and the address of the matrix product that they are to use."""
+    """The compiled chains, and the addresses of the matrix products that they are to use."""
 
     calls: ctypes.CDLL
     gemm: int
+    half: int | None
+    """With factors rounded to bfloat16; None where the processor is no faster at that."""
+
+    def products(self, exact: int, inputs: int) -> tuple[Any, int]:
+        """(the products for rounded and for exact inputs of a chain, how many of its inputs are rounded)."""
+        if self.half is None or fast.kind() != "bfloat16":
+            return (ctypes.c_void_p * 2)(self.gemm, self.gemm), inputs
+        return (ctypes.c_void_p * 2)(self.half, self.gemm), inputs - exact
 
 
 @cache
@@ -49,7 +87,7 @@ def load_chains() -> Library | None:
     """The chains of an update; None where they cannot be built, or torch's library does not offer its sgemm."""
     calls = load(CHAINS)
     try:
-        return None if calls is None else Library(calls, gemm())
+        return None if calls is None else Library(calls, gemm(), address(calls, "half_gemm"))
     except (OSError, AttributeError):
         return None
 
@@ -65,11 +103,12 @@ class _Perceptron(Function):
     """x (rows, inputs) -> (rows, outputs) through layers of Linear, RMS norm and SiLU, and a last Linear."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, epsilon: float, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, epsilon: float, exact: int, *weights: Tensor) -> Tensor:
         """weights: matrix and scale of each hidden layer, then matrix and bias of the last."""
-        kept = _room(x, len(x), weights)
+        kept = _room(x, x.shape[0], weights)
         ctx.save_for_backward(x, *kept, *weights)
-        return _forward(x, epsilon, weights, kept)
+        ctx.exact = exact
+        return _forward(x, epsilon, exact, weights, kept)
 
     @staticmethod
     @once_differentiable
@@ -79,21 +118,22 @@ class _Perceptron(Function):
         kept, weights = saved[:3], saved[3:]
         dx = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         (layers, rows, units), outputs = kept[0].shape, dresult.shape[1]
+        products = library.products(ctx.exact, x.shape[1])
 
         def run(part: slice) -> list[Tensor]:
             room, some = x.new_empty(2, PERCEPTRON_ROWS, units), x[part]
-            gradients = _gradients(weights, len(some))
-            sizes = len(some), layers, x.shape[1], units, outputs
+            gradients = _gradients(weights, some.shape[0])
+            sizes = some.shape[0], layers, x.shape[1], units, outputs
             given = some.data_ptr(), x.stride(0), pointers(weights), pointers(gradients)
             places = *(table[:, part].data_ptr() for table in kept), rows, dresult[part].data_ptr(), room.data_ptr()
             wanted = None if dx is None else dx[part].data_ptr()
-            library.calls.perceptron_backward(library.gemm, *sizes, *given, *places, wanted)
+            library.calls.perceptron_backward(*products, *sizes, *given, *places, wanted)
             return gradients
 
         gradients, *others = over_rows(run, rows)
         for other in others:
             torch._foreach_add_(gradients, other)
-        return dx, None, *gradients
+        return dx, None, None, *gradients
 
 
 def _gradients(weights: Sequence[Tensor], rows: int) -> list[Tensor]:
@@ -107,21 +147,22 @@ def _room(x: Tensor, rows: int, weights: Sequence[Tensor]) -> list[Tensor]:
     return [x.new_empty(layers, rows, width) for width in (units, units, 1)]
 
 
-def _forward(x: Tensor, epsilon: float, weights: Sequence[Tensor], kept: list[Tensor] | None) -> Tensor:
+def _forward(x: Tensor, epsilon: float, exact: int, weights: Sequence[Tensor], kept: list[Tensor] | None) -> Tensor:
     """The perceptron's result; what the way back needs is written to ``kept``, if that is wanted."""
-    result, library = x.new_empty(len(x), len(weights[-1])), chains()
+    result, library = x.new_empty(x.shape[0], weights[-1].shape[0]), chains()
+    products = library.products(exact, x.shape[1])
 
     def run(part: slice) -> None:
         some = x[part]
-        block = min(PERCEPTRON_ROWS, len(some))
+        block = min(PERCEPTRON_ROWS, some.shape[0])
         tables = _room(x, block, weights) if kept is None else [table[:, part] for table in kept]
-        sizes = len(some), len(tables[0]), x.shape[1], tables[0].shape[-1], result.shape[1]
+        sizes = some.shape[0], tables[0].shape[0], x.shape[1], tables[0].shape[-1], result.shape[1]
         given = some.data_ptr(), x.stride(0), pointers(weights), *(table.data_ptr() for table in tables)
-        layer_rows = block if kept is None else len(x)
+        layer_rows = block if kept is None else x.shape[0]
         rest = layer_rows, kept is not None, result[part].data_ptr()
-        library.calls.perceptron_forward(library.gemm, *sizes, epsilon, *given, *rest)
+        library.calls.perceptron_forward(*products, *sizes, epsilon, *given, *rest)
 
-    over_rows(run, len(x))
+    over_rows(run, x.shape[0])
     return result
 
 
@@ -129,15 +170,17 @@ class _Advance(Function):
     """x (rows, inputs), h (rows, hidden) -> the next h, through the input layer and the recurrent cell."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, h: Tensor, epsilon: float, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, h: Tensor, epsilon: float, exact: int, *weights: Tensor) -> Tensor:
         """weights: matrix and scale of the input layer, matrix and scale of the cell."""
         x, h = x.contiguous(), h.contiguous()
-        rows, units, hidden, library = len(x), len(weights[1]), h.shape[1], chains()
+        rows, units, hidden, library = x.shape[0], weights[1].shape[0], h.shape[1], chains()
         kept = [x.new_empty(size, rows) for size in (units, units + hidden, 3 * hidden, 2)]
         after = torch.empty_like(h)
-        given = rows, x.shape[1], units, hidden, epsilon, x.data_ptr(), h.data_ptr(), pointers(weights)
-        library.calls.advance_forward(library.gemm, *given, *(table.data_ptr() for table in (*kept, after)))
+        given = rows, x.shape[1], units, hidden, epsilon, x.data_ptr(), h.data_ptr(), hidden, pointers(weights)
+        products = library.products(exact, x.shape[1])
+        library.calls.advance_forward(*products, *given, *(table.data_ptr() for table in (*kept, after)), hidden)
         ctx.save_for_backward(x, *kept, *weights)
+        ctx.exact = exact
         return after
 
     @staticmethod
@@ -152,12 +195,12 @@ class _Advance(Function):
             torch.empty_like(x),
             torch.empty_like(dafter),
         )
-        (rows, inputs), units, hidden = x.shape, len(weights[1]), dafter.shape[1]
+        (rows, inputs), units, hidden = x.shape, weights[1].shape[0], dafter.shape[1]
         room = x.new_empty(rows, 4 * hidden + 2 * units)
         places = [table.data_ptr() for table in (*kept, dafter, room, dx, dh)]
         given = rows, inputs, units, hidden, x.data_ptr(), pointers(weights), pointers(gradients)
-        library.calls.advance_backward(library.gemm, *given, *places)
-        return dx, dh, None, *gradients
+        library.calls.advance_backward(*library.products(ctx.exact, inputs), *given, *places)
+        return dx, dh, None, None, *gradients
 
 
 class _Draw(Function):
@@ -209,22 +252,67 @@ class _CategoricalKL(Function):
         return *found, None
 
 
-def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
-    """The fused perceptron on x (..., inputs): (..., outputs)."""
+def run_perceptron(x: Tensor, epsilon: float, weights: Sequence[Tensor], exact: int = 0) -> Tensor:
+    """The fused perceptron on x (..., inputs), of which the last ``exact`` are never rounded: (..., outputs)."""
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     if rows.stride(1) != 1 or rows.stride(0) < rows.shape[1]:
         rows = rows.clone(memory_format=torch.contiguous_format)  # .contiguous() leaves the strides of one row
     if not torch.is_grad_enabled():
-        result = _forward(rows, epsilon, weights, None)
+        result = _forward(rows, epsilon, exact, weights, None)
     else:
-        result = _Perceptron.apply(rows, epsilon, *weights)  # type: ignore[no-untyped-call]
+        result = _Perceptron.apply(rows, epsilon, exact, *weights)  # type: ignore[no-untyped-call]
     return result if x.ndim == 2 else result.view(*x.shape[:-1], -1)
 
 
-def advance(x: Tensor, h: Tensor, epsilon: float, weights: Sequence[Tensor]) -> Tensor:
-    """`SequenceModel`'s step of the memory: the next h (batch, hidden) from what its input layer sees and from h."""
-    after: Tensor = _Advance.apply(x, h, epsilon, *weights)  # type: ignore[no-untyped-call]
+def advance(x: Tensor, h: Tensor, epsilon: float, weights: Sequence[Tensor], exact: int = 0) -> Tensor:
+    """`SequenceModel`'s step of the memory: the next h (batch, hidden) from what its input layer sees and from h.
+
+    exact: how many numbers of x, the last ones, are never rounded.
+    """
+    after: Tensor = _Advance.apply(x, h, epsilon, exact, *weights)  # type: ignore[no-untyped-call]
     return after
+
+
+def imagine(
+    dynamics: SequenceModel, policy: object, start: Tensor, horizon: int, generator: Generator | None, siblings: int
+) -> tuple[Tensor, Tensor] | None:
+    """`SequenceModel.imagine_sequence` from start (batch, feature): states (horizon + 1, batch, feature) and actions.
+
+    None where the policy is none that the compiled dream knows.
+    """
+    if not isinstance(policy, Policy) or not policy.categorical or not policy.net.fusible:
+        return None
+    model, (rows, width), library = dynamics.config, start.shape, chains()
+    states, actions = start.new_empty(horizon + 1, rows, width), start.new_empty(horizon, rows, policy.action_size)
+    states[0] = start
+    chances, of_z = torch.empty_like(actions), start.new_empty(horizon, rows // siblings, model.groups)
+    for of_action, of_latent in zip(chances, of_z, strict=True):  # in the order of the plain steps
+        torch.rand(of_action.shape, generator=generator, out=of_action)
+        torch.rand(of_latent.shape, generator=generator, out=of_latent)
+    of_z = of_z.repeat(1, siblings, 1)
+    sizes = DreamSizes(
+        *(rows, rows, horizon, model.hidden, model.groups, model.classes, dynamics.observed_size),
+        *(policy.action_size, len(policy.action_values), model.units, model.layers),
+    )
+    weights = [
+        *policy.net.parameters(),
+        policy.action_values,
+        *dynamics.memory_weights,
+        *dynamics.prior_net.parameters(),
+    ]
+    if sizes.observed:
+        predict = dynamics.next_observation
+        weights += [*predict.net.parameters(), predict.linear.weight, predict.spread]
+
+    def run(part: slice) -> None:
+        these = sizes._replace(rows=part.stop - part.start)
+        room = start.new_empty(these.room)
+        places = (table[:, part].data_ptr() for table in (chances, of_z, states, actions))
+        given = (ctypes.c_int64 * len(these))(*these), RMSNorm.EPSILON, model.unimix, pointers(weights)
+        library.calls.dream(library.products(0, 0)[0], *given, *places, room.data_ptr())
+
+    over_rows(run, rows)
+    return states, actions
 
 
 def draw(logits: Tensor, uniform: Tensor, unimix: float) -> Tensor:

@@ -88,6 +88,11 @@ def gemm() -> int:
     return ctypes.cast(products.sgemm_, _POINTER).value or 0
 
 
+def address(library: ctypes.CDLL, name: str) -> int | None:
+    """Where a function of the library is; None where it has none of that name."""
+    return ctypes.cast(getattr(library, name), _POINTER).value if hasattr(library, name) else None
+
+
 def cache_directory() -> Path:
     """Where libraries are kept; raises OSError or, without a home directory, RuntimeError."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -1,6 +1,5 @@
 """A step of play gives a row the same bits alone and in any batch, compiled or not, deterministic or sampled."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,12 +23,6 @@ MIXED: list[dict[str, Any]] = [
     {"model": ODD | {"observed": True}},
     {"model": ODD | {"observed": True, "kind": "seed"}},
 ]
-
-
-@pytest.fixture(autouse=True)
-def chosen_again() -> Iterator[None]:
-    yield
-    fast.use("auto")
 
 
 def agent_of(preset: str) -> Dreamer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,12 +18,6 @@ from dreamer import fast
 from tests.competitor.train.test_selfplay import Recorder, tiny
 
 ON_CUDA = Placement("cuda", "plain", "as it was")
-
-
-@pytest.fixture(autouse=True)
-def kernels_again() -> Any:
-    yield
-    fast.use("auto")
 
 
 def config(*overrides: str) -> Config:

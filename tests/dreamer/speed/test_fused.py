@@ -1,6 +1,6 @@
 """The fast paths give what the plain modules give: values, gradients, dreams, updates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -21,12 +21,6 @@ from tests.dreamer.tiny import assert_close, filled_buffer, helper, noise_source
 pytestmark = pytest.mark.skipif(fast.kind() != "native", reason="no C compiler")
 KINDS: tuple[Kind, ...] = ("native", "plain")
 SIZES = {"hidden": 24, "groups": 5, "classes": 7, "units": 17}
-
-
-@pytest.fixture(autouse=True)
-def chosen_again() -> Iterator[None]:
-    yield
-    fast.use("auto")
 
 
 def agent_with(wanted: Kind, **sections: dict[str, object]) -> Dreamer:
