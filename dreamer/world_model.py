@@ -252,14 +252,15 @@ class WorldModel(nn.Module):
         the end of the round (overshooting as in PlaNet, arXiv 1811.04551, section 4).
         """
         o, spread = posteriors["o"], self.dynamics.next_observation.spread
-        state, going = {key: part[0] for key, part in carried(posteriors).items()}, torch.ones_like(o[0, :, 0])
-        steps, losses = min(self.config.loss.overshooting, len(o) - 1), []
-        for t in range(1, 1 + steps):
-            state = self.dynamics.prior_step(state, batch["action"][t], generator)
-            going = going * ~batch["is_first"][t]
-            errors = (state["o"] - o[t]) / spread
-            losses.append((going * F.huber_loss(errors, torch.zeros_like(errors), reduction="none").sum(-1)).mean())
-        return self.config.loss.overshooting_weight * torch.stack(losses).mean()
+        state, dreamed = {key: part[0] for key, part in carried(posteriors).items()}, []
+        open_steps = slice(1, 1 + self.config.loss.overshooting)
+        for action in batch["action"][open_steps]:
+            state = self.dynamics.prior_step(state, action, generator)
+            dreamed.append(state["o"])
+        going = (~batch["is_first"][open_steps]).to(o.dtype).cumprod(0)
+        errors = (torch.stack(dreamed) - o[open_steps]) / spread
+        losses = F.huber_loss(errors, torch.zeros_like(errors), reduction="none").sum(-1)
+        return self.config.loss.overshooting_weight * (going * losses).mean()
 
     def _continue_loss(self, seen: Tensor, is_terminal: Tensor) -> Tensor:
         logits = self.continue_head(seen).squeeze(-1)

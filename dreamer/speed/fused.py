@@ -190,12 +190,8 @@ class _Advance(Function):
         x, *saved = ctx.saved_tensors
         kept, weights, library = saved[:4], saved[4:], chains()
         dafter = dafter.contiguous()
-        gradients, dx, dh = (
-            [torch.zeros_like(weight) for weight in weights],
-            torch.empty_like(x),
-            torch.empty_like(dafter),
-        )
         (rows, inputs), units, hidden = x.shape, weights[1].shape[0], dafter.shape[1]
+        gradients, dx, dh = _gradients(weights, rows), torch.empty_like(x), torch.empty_like(dafter)
         room = x.new_empty(rows, 4 * hidden + 2 * units)
         places = [table.data_ptr() for table in (*kept, dafter, room, dx, dh)]
         given = rows, inputs, units, hidden, x.data_ptr(), pointers(weights), pointers(gradients)
