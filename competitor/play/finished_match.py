@@ -12,7 +12,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 Ending = Literal["played", "opponent left", "abandoned"]
 Result = Literal["W", "D", "L"]
-Time = Annotated[float, Field(ge=0.0, lt=253_402_300_800.0)]  # unix seconds, up to the year 9999
+Time = Annotated[float, Field(ge=0.0, lt=253_402_200_000.0)]  # unix seconds, in the year 9999 in any time zone
 Count = Annotated[int, Field(ge=0, lt=2**63)]  # what a database holds
 # Files of earlier versions say "link".
 Connection = Annotated[str, Field(validation_alias=AliasChoices("connection", "link"))]

@@ -154,10 +154,10 @@ def read_match(path: Path) -> tuple[FinishedMatch, About]:
     about = read_about(path, arrays["about"], About, FORMAT_VERSION)
     steps = arrays["received"].shape[:1]
     for name, (_, kind, row) in TRACE.items():
-        check_array(path, name, arrays[name], kind, (*steps, *row), finite=False)
+        check_array(path, name, arrays[name], kind, (*steps, *row), finite=name == "sent")
     values: dict[str, Any] = {field: arrays[name] for name, (field, _, _) in TRACE.items()}
     if has_opponent:
-        check_array(path, OPPONENT, arrays[OPPONENT], np.float64, (*steps, 4), finite=False)
+        check_array(path, OPPONENT, arrays[OPPONENT], np.float64, (*steps, 4))
         values["opponent_actions"] = arrays[OPPONENT]
     return FinishedMatch(**values, **{name: getattr(about, name) for name in FACTS}), about
 

@@ -8,9 +8,8 @@ from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import is_match_file, read_match
 from competitor.play.recording import load_recording
 from competitor.play.rounds import Round
-from competitor.players import short_name
 from competitor.viewer.frames import Floats, Json, frames_of, match_rounds, round_json, rounded, views_of
-from competitor.viewer.mind import Mind, mind_of
+from competitor.viewer.mind import Mind, called, mind_of
 from competitor.wire.names import shown_name
 
 
@@ -25,14 +24,12 @@ def match_json(path: Path, mind: Mind | None = None) -> Json:
         return match_shown(match, mind or mind_of(match.checkpoint, match.digest))
     recording = load_recording(path)
     about = recording.about
-    return round_shown(
-        recording.round, short_name(about.player), mind or mind_of(about.player) or mind_of(about.opponent)
-    )
+    return round_shown(recording.round, called(about.player), mind or mind_of(about.player) or mind_of(about.opponent))
 
 
 def round_shown(played: Round, player: str, mind: Mind | None = None) -> Json:
     """A round that `player` played, as the viewer takes it."""
-    side, opponent = played.setup.side, short_name(played.setup.opponent)
+    side, opponent = played.setup.side, called(played.setup.opponent)
     shown = round_json(played.obs[0], (played.actions[0], played.actions[1]), played.winner)
     if mind is not None:
         place = 1 - side if player != mind.name == opponent else side
@@ -46,7 +43,7 @@ def match_shown(match: FinishedMatch, mind: Mind | None = None) -> Json:
     if mind is not None:
         for shown, (rows, views, _) in zip(rounds, views_of(match), strict=True):
             shown["mind"] = mind_json(mind, views, match.actions[rows], 0)
-    return {"names": [short_name(match.checkpoint), shown_name(match.opponent or "opponent")], "rounds": rounds}
+    return {"names": [called(match.checkpoint), shown_name(match.opponent or "opponent")], "rounds": rounds}
 
 
 def mind_json(mind: Mind, views: Floats, actions: Floats, side: int) -> Json:

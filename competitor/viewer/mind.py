@@ -10,6 +10,7 @@ import torch
 from competitor.errors import PlayerError, RecordingError
 from competitor.players import AGENTS, agent_path, checkpoint_path, kind_of, short_name
 from competitor.viewer.frames import Floats
+from competitor.wire.names import shown_name
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
@@ -17,8 +18,15 @@ from dreamer.sequence_model import features, stack
 
 HORIZON = 15
 """Steps that are dreamed on: as far as an agent dreams while it learns."""
+LARGEST = 1e6
+"""Of what it is shown: no rink sends so much, a broken server might."""
 SEED = 0
 """Of the chance in the dreams: the same round always shows the same ones."""
+
+
+def called(player: str) -> str:
+    """A player's name as it is shown: without folders, and without what a recording of somebody else may hide in it."""
+    return shown_name(short_name(player))
 
 
 class Mind:
@@ -30,7 +38,7 @@ class Mind:
     @classmethod
     def load(cls, checkpoint: str) -> Mind:
         """The mind of a checkpoint, of a run's best one, or of the champion; raises CheckpointError."""
-        return cls(load_checkpoint(checkpoint_path(checkpoint))[0], short_name(checkpoint))
+        return cls(load_checkpoint(checkpoint_path(checkpoint))[0], called(checkpoint))
 
     @torch.inference_mode()
     def look_on(self, views: Floats, actions: Floats) -> tuple[Floats, Floats]:
@@ -42,7 +50,8 @@ class Mind:
         agent = self.agent
         if views.shape[1] != agent.obs_size or actions.shape[1] != agent.action_size:
             raise RecordingError(f"{self.name} cannot look on: the round was played with another rink.keep_mode")
-        seen, acted = (torch.from_numpy(np.nan_to_num(part).astype(np.float32)) for part in (views, actions))
+        limited = (np.nan_to_num(np.clip(part, -LARGEST, LARGEST)).astype(np.float32) for part in (views, actions))
+        seen, acted = map(torch.from_numpy, limited)
         state, states = agent.initial_state(1), []
         for step, obs in enumerate(seen):
             state, _ = agent.act(state, obs[None], torch.tensor([step == 0]), deterministic=True)
@@ -66,6 +75,6 @@ def mind_of(player: str, digest: str = "") -> Mind | None:
         if kind_of(player) not in AGENTS:
             return None
         agent, card = load_checkpoint(agent_path(player))
-    except (PlayerError, CheckpointError):
+    except (PlayerError, CheckpointError, OSError):  # OSError: a name that no file can have
         return None
-    return Mind(agent, short_name(player)) if digest in ("", card["sha256"]) else None
+    return Mind(agent, called(player)) if digest in ("", card["sha256"]) else None

@@ -13,12 +13,12 @@ from competitor.play.match_file import is_match_file, read_match
 from competitor.play.npz import SUFFIX
 from competitor.play.recording import load_recording
 from competitor.play.rounds import Round, RoundSetup, play_rounds
-from competitor.players import CHAMPION, BasicPlayer, DreamerPlayer, short_name
+from competitor.players import CHAMPION, BasicPlayer, DreamerPlayer
 from competitor.players.specs import is_run
 from competitor.screen import Count
 from competitor.viewer.frames import Json
 from competitor.viewer.match_json import match_json, round_shown
-from competitor.viewer.mind import Mind
+from competitor.viewer.mind import Mind, called
 from competitor.wire.names import shown_name
 
 BASIC = ("weak", "strong")
@@ -85,17 +85,17 @@ def _item(path: Path, mind: Mind | None) -> Item:
 def _match_title(path: Path) -> str:
     match, _ = read_match(path)
     ended = datetime.fromtimestamp(match.ended_at)
-    names = f"{short_name(match.checkpoint)} against {shown_name(match.opponent or '?')}"
+    names = f"{called(match.checkpoint)} against {shown_name(match.opponent or '?')}"
     return f"{ended:%Y-%m-%d %H:%M} {names} {match.own}:{match.other}"
 
 
 def _round_title(path: Path) -> str:
     recording = load_recording(path)
-    return f"{_title(recording.round, short_name(recording.about.player))} ({recording.about.number})"
+    return f"{_title(recording.round, recording.about.player)} ({recording.about.number})"
 
 
 def _title(played: Round, player: str) -> str:
-    opponent = short_name(played.setup.opponent)
+    player, opponent = (called(name) for name in (player, played.setup.opponent))
     return f"{player} {WORDS[played.result]} {opponent} in {played.steps} steps"
 
 

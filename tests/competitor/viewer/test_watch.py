@@ -87,6 +87,32 @@ def test_who_played_tells_what_it_thought_if_it_is_still_there(tmp_path: Path) -
         assert shown.get("mind", {}).get("side") == side
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "name"),
+    [("x" * 5000, "x" * 64), ("of/a\x00\u202eb\x1b[2J", "a?b?[2J"), ("", "?"), ("os:system", "system")],
+)
+def test_names_in_files_of_others_harm_nothing(checkpoint: str, name: str, tmp_path: Path) -> None:
+    match = replace(recorded_match(opponent="\x1b[31m\u202eada"), checkpoint=checkpoint)
+    (tmp_path / "m.npz").write_bytes(match_bytes(match, rounds_of(match), "0"))
+    (item,) = open_playlist(tmp_path / "m.npz").items
+    assert item.load()["names"] == [name, "?[31mada"] and f"{name} against ?[31mada " in item.title
+
+
+def test_numbers_that_nobody_sends_are_refused_or_shown_as_nothing(tmp_path: Path) -> None:
+    match = recorded_match()
+    broken = replace(match, obs=np.where(match.is_first[:, None], np.inf, match.obs))
+    (tmp_path / "m.npz").write_bytes(match_bytes(broken, rounds_of(broken), "0"))
+    shown = match_json(tmp_path / "m.npz", Mind.load("champion"))["rounds"][0]
+    assert shown["frames"][0] == [0.0] * 10 and np.isfinite(shown["mind"]["value"]).all()
+    for wrong in (
+        replace(match, actions=np.full_like(match.actions, np.nan)),
+        replace(match, ended_at=253_402_300_000.0),
+    ):
+        (tmp_path / "m.npz").write_bytes(match_bytes(wrong, [], "0"))
+        with pytest.raises(RecordingError):
+            open_playlist(tmp_path / "m.npz")
+
+
 def test_an_agent_looks_on_only_at_its_own_game(tmp_path: Path) -> None:
     path = record(tmp_path, a_round(keep_mode=False), keep_mode=False)
     assert len(match_json(path)["rounds"][0]["frames"][0]) == 10
