@@ -94,10 +94,10 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], command: click.Command = cli) -> int:
     """Run one command and return its exit code; errors become one line on stderr."""
     try:
-        code = int(cli.main(arguments, standalone_mode=False) or 0)
+        code = int(command.main(arguments, standalone_mode=False) or 0)
         sys.stdout.flush()
     except click.ClickException as error:
         error.message = "\n".join(map(plain, error.message.splitlines()))  # type: ignore[misc]

@@ -272,5 +272,4 @@ def main(**given: Any) -> int:
 
 
 if __name__ == "__main__":
-    cli.cli.add_command(main, "learning-curve")
-    sys.exit(cli.run(["learning-curve", *sys.argv[1:]]))
+    sys.exit(cli.run(sys.argv[1:], main))

@@ -110,8 +110,7 @@ class _Stopped:
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    wrong: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    wrong: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(cli.cli.commands, "learning-curve", learning_curve.main)
-    assert cli.run(["learning-curve", "--seed", "3", "--minutes", "1", *wrong]) == code
+    assert cli.run(["--seed", "3", "--minutes", "1", *wrong], learning_curve.main) == code
     assert said in capsys.readouterr().err
