@@ -30,7 +30,8 @@ def of_kind(dreamerv3: object, seed: object) -> Callable[[Values], Any]:
 
 
 def _is_seed(values: Values) -> bool:
-    return bool(values.get("model", {}).get("kind") == "seed")
+    model = values.get("model")
+    return isinstance(model, dict) and model.get("kind") == "seed"
 
 
 def _constants(section: type, *names: str) -> dict[str, Any]:

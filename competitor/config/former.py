@@ -47,9 +47,9 @@ def modernise(values: dict[str, Any]) -> None:
     if _table(values, "run").get("kernels") == "torch":  # gave what "auto" gives
         values["run"]["kernels"] = "auto"
     league = _table(values, "league")
-    shares = {name: league.pop(name) for name in OPPONENTS if name in league}
-    if shares:
-        league["opponents"] = {**shares, **league.get("opponents", {})}
+    shares, listed = {name: league.pop(name) for name in OPPONENTS if name in league}, league.get("opponents", {})
+    if shares and isinstance(listed, dict):  # else it is told what is wrong with it
+        league["opponents"] = {**shares, **listed}
 
 
 def drop_constants(values: dict[str, Any]) -> None:

@@ -272,3 +272,26 @@ def test_a_checkpoint_from_before_observed_states_plays_on_without_them(tmp_path
     assert torch.equal(
         loaded.act(state, obs, first, deterministic=True)[1], agent.act(state, obs, first, deterministic=True)[1]
     )
+
+
+def test_the_kind_of_an_older_checkpoint_follows_from_its_latent(tmp_path: Path) -> None:
+    agent, path = tiny_agent(model={"kind": "seed"}), tmp_path / "old.safetensors"
+    save_checkpoint(path, agent, {})
+    config = read_card(path)["config"]
+    del config["model"]["kind"]
+    config["model"] |= {"latent": "gaussian", "norm": "none", "normalize": False, "gaussian_size": 64}
+    config["loss"] |= {"decoder": "mse", "heads": "mse", "kl_dynamics": 0.1, "free_nats": 0.0}
+    config["behavior"] |= {"actor": "tanh_normal", "return_scale": "none", "slow_target": True}
+    change_card(path, config=config)
+    assert load_checkpoint(path)[0].config == agent.config
+    for mixed, said in (
+        (config | {"loss": config["loss"] | {"heads": "twohot"}}, "heads was a setting until version 0.3"),
+        (config | {"model": config["model"] | {"latent": "categorical"}}, "was a setting until version 0.3"),
+        (config | {"model": 3}, "was a setting until version 0.3"),
+        (config | {"loss": [], "behavior": None, "model": ["kind"]}, "a model that this version does not know"),
+    ):
+        save_checkpoint(path, agent, {})
+        change_card(path, config=mixed)
+        with pytest.raises(CheckpointError, match=said) as caught:
+            load_checkpoint(path)
+        assert "\n" not in str(caught.value)

@@ -173,6 +173,7 @@ def test_nobody_to_play_against_is_an_error() -> None:
         ("presets = 3", "presets must be tables"),
         ("[presets.default.run]\nseed = 3", "'default' is the file itself"),
         ("[presets.debug.training]\nrinks = 'x'", 'preset debug in mine.toml: training.rinks = "x"'),
+        ("[league]\nweak = 0.5\nopponents = 3", "league.opponents = 3, expected a table of opponents"),
         ("[training]\nminutes = -1\ncheckpoint_every_minutes = 0", "(and 1 more)"),
     ],
 )
