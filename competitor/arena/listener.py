@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from competitor.arena.limits import Connections, CountedConnection
+from competitor.wire.dial import keep_alive
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,6 @@ ACCEPTED_AT_ONCE = 8
 WAITING = 128
 """Connections that the system keeps for us until they are accepted."""
 PAUSE_S = 1.0
-KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""Seconds, seconds and tries after which the system notices a client that is gone without a word."""
 
 Factory = Callable[[], asyncio.Protocol]
 
@@ -89,10 +88,7 @@ class Listener:
     async def _serve(self, accepted: socket.socket, connection: CountedConnection) -> None:
         try:
             accepted.setblocking(False)
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEP_ALIVE.items():
-                if hasattr(socket, name):
-                    accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            keep_alive(accepted)
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:  # it has gone again already
             self._connections.closed(connection)

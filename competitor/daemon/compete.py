@@ -265,7 +265,7 @@ def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tourn
         options.token,
         tournament,
         matches=options.connections,
-        retries=retries(),
+        retries=retries,
         telemetry=telemetry,
         authority=options.ca_file,
     )

@@ -1,55 +1,66 @@
 """The wire of the comprl competition server: AMP over plain TCP, one match at a time on each connection.
 
-===================  ====================================================================  ==================
-module               holds                                                                 lives as long as
-===================  ====================================================================  ==================
-`comprl`             ComprlWire: all connections, one reactor; Reconnector: one            the daemon
-                     connection through all its losses
-`comprl_dial`        from a host name to an open TCP connection                            an attempt
-`comprl_connection`  ComprlConnection: boxes, login, silence, closing                      a connection
-`comprl_player`      ComprlPlayer: the answer to every request                             a connection
-`comprl_commands`    the protocol's commands; the arena speaks them too
-`own_reactor`        a Twisted reactor that is not the global one                          the daemon
-===================  ====================================================================  ==================
+====================  ============================================================================================
+`comprl`              ComprlWire: how one connects; ComprlConnection: boxes, login, silence, closing
+`comprl_player`       ComprlPlayer: the answer to every request
+`reconnecting`        connections through all their losses, as of the other wire
+`wire.comprl_commands`  the protocol's commands; the arena speaks them too
+====================  ============================================================================================
 
-Dialling again is our own, not ClientService's: that one takes a connection for a success as soon as TCP stands, keeps
-why an attempt failed to itself, and cannot tell the last attempt from the others.
+Twisted's AMP reads and writes the boxes, asyncio moves the bytes: no reactor is needed.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from contextlib import closing
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol
-from twisted.internet.protocol import Factory
+from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from competitor.daemon.comprl_connection import ComprlConnection
-from competitor.daemon.comprl_player import Shared
-from competitor.daemon.logs import CONSOLE, Redaction
+from competitor.daemon.comprl_player import ComprlPlayer, Shared
+from competitor.daemon.logs import Redaction
+from competitor.daemon.reconnecting import NewLoop, ReconnectingWire, Reconnector
 from competitor.daemon.telemetry import Telemetry
-from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, UnreachableError
-from competitor.wire.backoff import STEADY_S, Retries
-from competitor.wire.comprl_commands import LOGIN_FAILED, PROTOCOL_VERSION, WRONG_VERSION
-from competitor.wire.comprl_dial import DialError, dial
+from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, message
+from competitor.wire.backoff import Retries
+from competitor.wire.comprl_commands import (
+    LOGIN_FAILED,
+    PROTOCOL_VERSION,
+    WRONG_VERSION,
+    EndGame,
+    Ready,
+    StartGame,
+    Step,
+)
+from competitor.wire.dial import DialError, open_socket
 from competitor.wire.names import one_line
-from competitor.wire.own_reactor import Clock, OwnReactor, Timer, log_to_standard_library
 
 if TYPE_CHECKING:  # brings the engine and its rink
     from competitor.daemon.tournament import Tournament
 
-CHECK_EVERY_S = 1.0
+CONNECT_TIMEOUT_S = 10.0
+LOOK_EVERY_S = 1.0
+LOGIN_TIMEOUT_S = 15.0  # silence before the login is complete; afterwards it is normal for hours
+PROBE_AFTER_S = 20.0  # silence after the login: then the server is asked whether it is there,
+ANSWER_WITHIN_S = 30.0  # and has so long to say anything
+PROBE = b"Probe"  # no command of the protocol: answered with the error that AMP has for that, which costs nothing
+LINGER_S = 2.0  # for the last bytes to leave before the connection is cut, and for the server to close it itself
+MOST_PAIRS = 64  # in a box; the largest box in real play has four
+MOST_OWED = 512  # answers; beyond these nothing more is read until some are given
+
+# A server that sends one of these has accepted the login.
+AFTER_LOGIN = frozenset(command.commandName for command in (Ready, StartGame, Step, EndGame))
 
 log = logging.getLogger(__name__)
-console = logging.getLogger(CONSOLE)
 
 
-class ComprlWire:
-    """Plays on a comprl server over `connections` connections at once (a `competitor.daemon.supervisor.Wire`)."""
+class ComprlWire(ReconnectingWire):
+    """Plays on a comprl server over `connections` connections at once."""
 
     def __init__(
         self,
@@ -61,236 +72,217 @@ class ComprlWire:
         connections: int = 1,
         retries: Callable[[], Retries],
         telemetry: Telemetry,
-        reactor: OwnReactor | None = None,
-        clock: Clock | None = None,
+        new_loop: NewLoop | None = None,
     ) -> None:
-        """retries: makes those of one connection; the last one that fails ends the wire. token: fit to be sent, as
-        `read_token` returns it.
-
-        Without a `reactor` one is made and closed by `run`. `clock` is for the timers, the reactor's if None.
-        """
-        self.address = one_line(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")  # for messages
+        """token: fit to be sent, as `read_token` returns it."""
+        names = [f"comprl-{number}" for number in range(1, connections + 1)]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        super().__init__(address, names, retries=retries, telemetry=telemetry, new_loop=new_loop)
         self._host, self._port = host, port
-        self._token = token.encode()
-        self._redact = Redaction(token)
-        self._tournament = tournament
-        self._connections = connections
-        self._retries = retries
-        self._telemetry = telemetry
-        self._given_reactor = reactor
-        self._given_clock = clock
-        self._reactor: OwnReactor | None = None
-        self._reconnectors: list[Reconnector] = []
-        self._is_finishing = self._is_leaving = False
-        self._error: CompetitorError | None = None
+        self._shared = Shared(token.encode(), Redaction(token), tournament)
 
-    def run(self) -> None:
-        """Play in the calling thread until nothing is left to play; once.
+    @asynccontextmanager
+    async def connect(self, reconnector: Reconnector) -> AsyncIterator[ComprlConnection]:
+        """Dial; the server speaks first. Raises DialError."""
+        loop = asyncio.get_running_loop()
+        connection = ComprlConnection(reconnector, self._shared, self.address, loop)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                opened = await open_socket(self._host, self._port)
+                await loop.create_connection(lambda: connection, sock=opened)
+        except TimeoutError:
+            raise DialError(f"no answer within {CONNECT_TIMEOUT_S:g} s") from None
+        yield connection
 
-        Raises LoginError or ProtocolVersionError when the server refuses the login, UnreachableError after
-        `attempts`. Matches in play on other connections are played to their end first.
-        """
-        log_to_standard_library()
-        if self._given_reactor is not None:
-            self._run_in(self._given_reactor)
-        else:
-            with closing(OwnReactor()) as reactor:
-                self._run_in(reactor)
-        if self._error is not None:
-            raise self._error
+
+class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protocol):
+    """Sends and receives boxes; its player answers them. All methods belong to the event loop's thread."""
+
+    transport: Any  # asyncio's, which Twisted takes for one of its own; None when it is lost
+
+    def __init__(self, owner: Reconnector, shared: Shared, address: str, loop: asyncio.AbstractEventLoop) -> None:
+        """address: of the server, for messages."""
+        self._player = ComprlPlayer(owner.name, shared, self._call, self._on_error)
+        amp.BoxDispatcher.__init__(self, self._player)
+        amp.BinaryBoxProtocol.__init__(self, self)
+        self._owner, self._address, self._loop = owner, address, loop
+        self._owed = 0  # answers
+        self._pairs = 0  # of the box that is coming in
+        self._is_closing = self._is_full = False
+        self._heard_s = loop.time()
+        self._probed_s: float | None = None
+        self._over: asyncio.Future[None] = loop.create_future()
+        self.reason = ""  # why the connection ended
+
+    async def play(self) -> str | None:
+        """Serve the connection until it is over; what it returns and raises is said at Conversation."""
+        while not self._over.done():
+            await asyncio.wait([self._over], timeout=LOOK_EVERY_S)
+            self.look()
+        if self._player.participant is None:
+            raise DialError(self.reason)
+        return None if self._player.has_declined else self.reason
 
     def finish(self) -> None:
-        """From any thread: no new match; who waits in the queue closes at once, who plays after the match."""
-        self._is_finishing = True
-        if self._reactor is not None:
-            self._reactor.callFromThread(self._stop)
+        """Take no new match; hang up as soon as nothing is owed, at once if the connection waits in the queue."""
+        self._player.retire()
+        self._hang_up_if_done()
 
     def leave(self) -> None:
-        """From any thread: close everything now."""
-        self._is_leaving = True
-        if self._reactor is not None:
-            self._reactor.callFromThread(self._stop)
+        """Hang up now."""
+        self.hang_up("leaving")
 
-    # What the connections need; everything from here on belongs to the reactor's thread.
+    def hang_up(self, reason: str) -> None:
+        """Close the connection, after sending what is ready to be sent."""
+        if not self._is_closing and self.transport is not None:
+            self._is_closing = True
+            self.reason = self.reason or reason
+            self.transport.close()
+            self._loop.call_later(LINGER_S, self.transport.abort)
 
-    def dial(self, factory: Factory) -> Deferred[IProtocol]:
-        """Connect to the server."""
-        return dial(self._running, self._clock, self._host, self._port, factory)
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether any connection stands: then a single one that fails is no reason to give up."""
-        return any(reconnector.is_online for reconnector in self._reconnectors)
-
-    def end_with(self, error: CompetitorError) -> None:
-        """End the wire because of `error`; matches in play go on to their end."""
-        self._error = self._error or error
-        self.finish()
-
-    def gone(self, reconnector: Reconnector) -> None:
-        """Leave a connection out that will not come again, and stop after the last one."""
-        self._reconnectors.remove(reconnector)
-        if not self._reconnectors:
-            self._running.stop()
-
-    @property
-    def _running(self) -> OwnReactor:
-        assert self._reactor is not None, "there is no reactor before run()"
-        return self._reactor
-
-    @property
-    def _clock(self) -> Clock:
-        return self._given_clock or self._running
-
-    def _run_in(self, reactor: OwnReactor) -> None:
-        self._reactor = reactor
-        reactor.callWhenRunning(self._start)
-        reactor.run(installSignalHandlers=False)
-
-    def _start(self) -> None:
-        if self._is_finishing or self._is_leaving:
-            self._running.stop()
+    def look(self) -> None:
+        """Look at the clock, about once a second: is the server there, does the match go on?"""
+        if self._is_closing:
             return
-        shared = Shared(self._token, self._redact, self._tournament, self._clock, self._running.call_together)
-        self._reconnectors = [
-            Reconnector(f"comprl-{number}", self, shared, self._retries(), self._telemetry)
-            for number in range(1, self._connections + 1)
-        ]
-        for reconnector in list(self._reconnectors):
-            reconnector.dial()
-        self._check()
+        now_s, participant = self._loop.time(), self._player.participant
+        if participant is None:
+            if now_s - self._heard_s >= LOGIN_TIMEOUT_S:
+                self._give_up(f"no login for {LOGIN_TIMEOUT_S:g} s")
+            return
+        if self._probed_s is not None and now_s - self._probed_s >= ANSWER_WITHIN_S:
+            self._give_up(f"the server has not answered for {PROBE_AFTER_S + ANSWER_WITHIN_S:g} s")
+        elif self._probed_s is None and now_s - self._heard_s >= PROBE_AFTER_S:
+            # One that hangs keeps its connections open for ever.
+            self._probed_s = now_s
+            super().sendBox(amp.AmpBox({amp.COMMAND: PROBE, amp.ASK: PROBE}))
+        if stuck := participant.stuck():  # the other player's failure can freeze a match for good
+            log.warning("%s: no step for too long, giving up match %s", self._owner.name, stuck[0].match_id)
+            self.hang_up("the match was stuck")
 
-    def _stop(self) -> None:
-        for reconnector in list(self._reconnectors):
-            reconnector.leave() if self._is_leaving else reconnector.finish()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands; the server speaks first."""
+        self.makeConnection(transport)
 
-    def _check(self) -> None:
-        self._clock.callLater(CHECK_EVERY_S, self._check)
-        for reconnector in self._reconnectors:
-            reconnector.check_stuck()
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: the tournament gives up its match."""
+        self._is_closing, self.transport = True, None
+        said = "the server closed the connection" if exc is None else message(exc)
+        self.reason = self.reason or one_line(said)
+        try:
+            if self._player.participant is not None:
+                self._player.participant.closed(self.reason)
+        finally:
+            self._over.set_result(None)
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if not self._is_closing:
+            self.dataReceived(data)
+            self._pace()
 
-class Reconnector(Factory):
-    """One of a wire's connections, through all its losses. All methods belong to the reactor's thread."""
+    def pause_writing(self) -> None:
+        """The server does not read its answers: nothing more of it is read."""
+        self._is_full = True
+        self._pace()
 
-    noisy = False
+    def resume_writing(self) -> None:
+        """It reads them again."""
+        self._is_full = False
+        self._pace()
 
-    def __init__(self, name: str, wire: ComprlWire, shared: Shared, retries: Retries, telemetry: Telemetry) -> None:
-        self.name = name
-        self._wire = wire
-        self._shared = shared
-        self._retries = retries
-        self._telemetry = telemetry
-        self._was_online = False
-        self._is_stopping = False
-        self._attempt: Deferred[None] | None = None
-        self._connection: ComprlConnection | None = None
-        self._waiting: Timer | None = None
-        self._steady: Timer | None = None
+    def lengthLimitExceeded(self, length: int) -> None:
+        """A key longer than AMP allows: whatever is being received, it is not AMP."""
+        self._give_up("the server sent something that is not AMP")
 
-    @property
-    def is_online(self) -> bool:
-        """Whether the connection stands and the login was accepted."""
-        return self._connection is not None and self._connection.has_logged_in
+    def proto_value(self, string: bytes) -> str:
+        """A value has come in. A box without end would fill the memory."""
+        self._pairs += 1
+        if self._pairs > MOST_PAIRS:
+            self._give_up("the server sent a box without end")
+        state: str = super().proto_value(string)
+        return state
 
-    def dial(self) -> None:
-        """Try to connect."""
-        self._waiting = None
-        self._attempt = self._wire.dial(self).addCallbacks(self._connected, self._failed)
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """A box is complete: a request, or something that a server has no reason to send."""
+        self._pairs = 0
+        if self._is_closing:
+            return
+        self._heard_s, self._probed_s = self._loop.time(), None
+        if PROBE in (box.get(amp.ANSWER), box.get(amp.ERROR)):
+            self._note_message()
+        elif amp.ANSWER in box or amp.ERROR in box:
+            log.warning("%s: the server answered what nobody had asked", self._owner.name)
+        elif amp.COMMAND not in box:
+            self._give_up("the server sent a box that is no request")
+        else:
+            self._note_life(box[amp.COMMAND])
+            self._owed += amp.ASK in box
+            super().ampBoxReceived(box)
 
-    def finish(self) -> None:
-        """Play a match in progress to its end, then be gone for good."""
-        self._stop(ComprlConnection.retire)
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """Send an answer; one that comes too late goes nowhere."""
+        self._owed -= 1
+        if self.transport is not None and not self._is_closing:
+            super().sendBox(box)
+            self._hang_up_if_done()
+            self._pace()
 
-    def leave(self) -> None:
-        """Be gone for good as soon as possible."""
-        self._stop(lambda connection: connection.hang_up("leaving"))
+    def unhandledError(self, failure: Failure) -> None:
+        """AMP has no way to send an answer. For the refusal of a request without a tag that is no reason to part."""
+        if not failure.check(amp.RemoteAmpError):
+            log.error("%s: an error in this program: %s", self._owner.name, failure.getTraceback())
+            self.hang_up("an error in this program")
 
-    def check_stuck(self) -> None:
-        """Break off a match that has had no news for too long."""
-        if self._connection is not None:
-            self._connection.check_stuck()
+    def _note_message(self) -> None:
+        if self._player.participant is not None:
+            self._player.participant.heard()
 
-    def buildProtocol(self, addr: IAddress | None) -> ComprlConnection:
-        """Called by Twisted when the TCP connection stands."""
-        self._connection = ComprlConnection(self, self._shared)
-        return self._connection
+    def _note_life(self, command: bytes) -> None:
+        if self._player.participant is None and command in AFTER_LOGIN:
+            self._player.log_in()
+            self._owner.logged_in()
+        if command == Step.commandName:
+            self._owner.useful()
+        self._note_message()
 
-    def logged_in(self) -> None:
-        """The connection's login was accepted."""
-        self._retries.logged_in()
-        self._steady = self._shared.clock.callLater(STEADY_S, self.useful)
-        if self._was_online:
-            self._telemetry.reconnected()
-        console.info("%s: %s %s", self.name, "back at" if self._was_online else "logged in at", self._wire.address)
-        self._was_online = True
-
-    def useful(self) -> None:
-        """The connection led to something."""
-        self._retries.useful()
-
-    def on_error(self, text: str) -> bool:
-        """The server sent this Error; return whether it ends everything."""
-        refusal = self._refusal(text)
-        log.log(logging.ERROR if refusal is None else logging.INFO, "%s: the server says: %s", self.name, text)
+    def _on_error(self, text: str) -> None:
+        self.reason = f"the server says: {text}"
+        refusal = refusal_of(text, self._address)
+        log.log(logging.INFO if refusal else logging.ERROR, "%s: the server says: %s", self._owner.name, text)
         if refusal is not None:
-            self._wire.end_with(refusal)
-        return refusal is not None
-
-    def lost(self, connection: ComprlConnection) -> None:
-        """The connection has ended."""
-        self._connection = None
-        if self._steady is not None and self._steady.active():
-            self._steady.cancel()
-        if self._is_stopping or connection.is_done:
-            log.info("%s: closed: %s", self.name, connection.reason)
-            self._wire.gone(self)
+            self._owner.refused(refusal)
         else:
-            self._dial_later(connection.reason, is_last=not connection.has_logged_in and self._retries.failed())
-
-    def _stop(self, close: Callable[[ComprlConnection], None]) -> None:
-        self._is_stopping = True
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
-            self._wire.gone(self)
-        elif self._connection is not None:
-            close(self._connection)
-        elif self._attempt is not None:
-            self._attempt.cancel()
-
-    def _connected(self, protocol: IProtocol) -> None:
-        self._attempt = None
-
-    def _failed(self, failure: Failure) -> None:
-        self._attempt = None
-        if self._is_stopping:
-            self._wire.gone(self)
-        else:
-            if not failure.check(DialError):
-                log.error("%s: an error in this program: %s", self.name, failure.getTraceback())
-            self._dial_later(one_line(failure.getErrorMessage()), is_last=self._retries.failed())
-
-    def _dial_later(self, reason: str, *, is_last: bool) -> None:
-        if is_last and not self._wire.is_reachable:
-            self._give_up(reason)
-            return
-        wait_s = self._retries.next_s()
-        log.warning("%s: %s: %s; trying again in %.1f s", self.name, self._wire.address, reason, wait_s)
-        self._waiting = self._shared.clock.callLater(wait_s, self.dial)
+            self._loop.call_later(LINGER_S, self.hang_up, self.reason)
 
     def _give_up(self, reason: str) -> None:
-        attempts = f"{self._retries.failures} attempts" if self._retries.failures > 1 else "one attempt"
-        text = f"no connection to {self._wire.address} after {attempts}: {reason}; is the address right?"
-        self._wire.end_with(UnreachableError(text))
-        self._wire.gone(self)
+        if not self._is_closing:
+            log.warning("%s: %s", self._owner.name, reason)
+            self.hang_up(reason)
 
-    def _refusal(self, text: str) -> CompetitorError | None:
-        """The fatal error that the server's text means, or None."""
-        address = self._wire.address
-        if text == LOGIN_FAILED:
-            return LoginError(f"{address} does not accept the token; ask whoever runs the server for yours")
-        if text == WRONG_VERSION:
-            need = f"does not speak version {PROTOCOL_VERSION} of the comprl protocol"
-            return ProtocolVersionError(f"{address} {need}; look for a newer version of this program")
-        return None
+    def _hang_up_if_done(self) -> None:
+        if self._player.may_go and self._owed <= 0:
+            self.hang_up("no more matches wanted")
+
+    def _pace(self) -> None:
+        """Read no faster than the server gets and takes its answers."""
+        if self.transport is None:
+            return
+        if self._is_full or self._owed >= MOST_OWED:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _call(self, function: Callable[..., object], *args: object) -> None:
+        """Have it called in the event loop's thread; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the connection is over
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+def refusal_of(text: str, address: str) -> CompetitorError | None:
+    """The fatal error that the server's text means, or None."""
+    if text == LOGIN_FAILED:
+        return LoginError(f"{address} does not accept the token; ask whoever runs the server for yours")
+    if text == WRONG_VERSION:
+        need = f"does not speak version {PROTOCOL_VERSION} of the comprl protocol"
+        return ProtocolVersionError(f"{address} {need}; look for a newer version of this program")
+    return None

@@ -21,7 +21,6 @@ from competitor.daemon.logs import Redaction
 from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Session
 from competitor.wire import comprl_commands as commands
 from competitor.wire.names import one_line
-from competitor.wire.own_reactor import Clock
 
 if TYPE_CHECKING:  # brings the engine and its rink
     from competitor.daemon.tournament import Participant, Tournament
@@ -42,18 +41,14 @@ class Shared:
     token: bytes = field(repr=False)
     redact: Redaction = field(repr=False)  # takes the token out of texts that come from the server
     tournament: Tournament
-    clock: Clock
-    call: Callable[..., None]  # has a function called in the reactor's thread; from any thread
 
 
 class ComprlPlayer(amp.CommandLocator):
-    """Answers one connection's requests. All methods belong to the reactor's thread."""
+    """Answers one connection's requests. All methods belong to the event loop's thread."""
 
-    def __init__(self, name: str, shared: Shared, note_error: Callable[[str], None]) -> None:
-        """`note_error` gets the text of the server's Error."""
-        self._name = name
-        self._shared = shared
-        self._note_error = note_error
+    def __init__(self, name: str, shared: Shared, call: Callable[..., None], note_error: Callable[[str], None]) -> None:
+        """call: has a function called in the event loop's thread. note_error: gets the text of the server's Error."""
+        self._name, self._shared, self._call, self._note_error = name, shared, call, note_error
         self._session: Session | None = None  # stays after the match: a late Step is still one of it
         self._game_id: bytes | None = None
         self._in_match = False
@@ -134,7 +129,7 @@ class ComprlPlayer(amp.CommandLocator):
             return {"action": list(ZEROS)}
         answer: Deferred[Answer] = Deferred()
         try:
-            self._joined.step(self._session, obv or (), functools.partial(self._shared.call, self._act, answer))
+            self._joined.step(self._session, obv or (), functools.partial(self._call, self._act, answer))
         except Exception:
             log.exception("%s: a step is answered with zeros, because of an error in this program", self._name)
             self._act(answer, ZEROS)
@@ -149,7 +144,7 @@ class ComprlPlayer(amp.CommandLocator):
             return {}
         answer: Deferred[Answer] = Deferred()
         try:
-            self._end(session, result, stats or (), functools.partial(self._shared.call, fire, answer, {}))
+            self._end(session, result, stats or (), functools.partial(self._call, fire, answer, {}))
         except Exception:
             log.exception("%s: a match is not recorded, because of an error in this program", self._name)
             fire(answer, {})

@@ -27,10 +27,10 @@ from competitor.daemon.tournament import Participant, Tournament
 from competitor.engine.session import Action, Session
 from competitor.errors import ProtocolVersionError
 from competitor.wire import messages
-from competitor.wire.backoff import STEADY_S
+from competitor.wire.dial import DialError
 from competitor.wire.messages import PROTOCOL_VERSION, MessageError, ServerMessage
 from competitor.wire.websocket_connection import Connection, Timing
-from competitor.wire.websocket_dial import CLIENT, DialError
+from competitor.wire.websocket_dial import CLIENT
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +75,8 @@ class Play:
         timing: Timing,
         clock: Callable[[], float],
     ) -> None:
-        """places: matches at once, at most. `welcomed` is called when the login is done, `useful` when it led to
-        something.
-        """
-        self._useful, self._useful_at = useful, 0.0
+        """places: matches at once, at most. `welcomed` is called when the login is done, `useful` at every step."""
+        self._useful = useful
         self._tournament, self._connection, self._places, self._welcomed = tournament, connection, places, welcomed
         self._ignored, self._timing, self._clock = ignored, timing, clock
         self._participant: Participant | None = None
@@ -155,8 +153,6 @@ class Play:
             self._wait_for_welcome(now)
             return
         self._acknowledge_saved()
-        if now >= self._useful_at:
-            self._useful()
         if now >= self._look_at or (self._finishing and self._announced):
             self._look_at = now + self._timing.turn_s
             self._give_up_stuck(self._participant)
@@ -201,7 +197,6 @@ class Play:
                 f"the server speaks version {message.version} of the protocol, this program version {PROTOCOL_VERSION}"
             )
         self._welcomed(message)
-        self._useful_at = self._clock() + STEADY_S
         self._participant = self._tournament.join(NAME)
         self._participant.heard()
         if message.rating is not None:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from competitor import __version__
 from competitor.errors import CertificateError
 from competitor.wire.address import Address
 from competitor.wire.backoff import retry_after_s
+from competitor.wire.dial import DialError, look_up
 from competitor.wire.messages import MOST_BYTES
 from competitor.wire.names import one_line
 
@@ -34,14 +34,6 @@ CLIENT = f"hockey-dreamer {__version__}"
 
 # OpenSSL's numbers for what can be wrong with a certificate; all others: nobody we trust has signed it.
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
-
-
-class DialError(Exception):
-    """This attempt to connect failed, another one may not; the text says why. asked_s: when the server wants it."""
-
-    def __init__(self, text: str, asked_s: float | None = None) -> None:
-        super().__init__(text)
-        self.asked_s = asked_s
 
 
 class UntrustedError(DialError):
@@ -183,30 +175,14 @@ def _certificate_problem(host: str, error: ssl.SSLCertVerificationError) -> str:
 
 
 class _Resolver(abc.AbstractResolver):
-    """Looks names up in threads that nobody waits for: aiohttp's own keep a stopping process until they are done."""
+    """Looks names up in threads that nobody waits for."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[abc.ResolveResult]:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[Any]] = loop.create_future()
-
-        def settle(found: list[Any] | OSError) -> None:
-            if not answer.done():
-                answer.set_exception(found) if isinstance(found, OSError) else answer.set_result(found)
-
-        def look_up() -> None:
-            try:
-                found: list[Any] | OSError = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as error:
-                found = error if isinstance(error, OSError) else OSError(str(error))
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(settle, found)
-
-        threading.Thread(target=look_up, name="look-up", daemon=True).start()
         return [
             abc.ResolveResult(hostname=host, host=_numeric(address), port=port, family=kind, proto=protocol, flags=0)
-            for kind, _, protocol, _, address in await answer
+            for kind, _, protocol, _, address in await look_up(host, port, family)
         ]
 
     async def close(self) -> None:

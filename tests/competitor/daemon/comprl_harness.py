@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -9,22 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
-from competitor.daemon.comprl import ComprlWire
-from competitor.daemon.comprl_connection import ComprlConnection
+from competitor.daemon.comprl import ComprlConnection, ComprlWire
 from competitor.daemon.comprl_player import Shared
 from competitor.daemon.logs import Redaction
+from competitor.daemon.reconnecting import Reconnector
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Reply
 from competitor.wire.backoff import Retries
-from competitor.wire.own_reactor import OwnReactor
 from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, Peer, Server, Value, first_box, write_box
 from tests.competitor.daemon.shared import TOKEN, CountedBackoff
 
 ACTION = (0.5, -0.25, 0.125, -1.0)
+TURNS = 20  # of an event loop: more than anything takes that waits for nobody
 Event = tuple[Any, ...]
 
 
@@ -128,20 +128,41 @@ def elsewhere(function: Callable[..., object], *args: object) -> None:
 
 
 class Complaints(logging.Handler):
-    """Collects what Twisted logs: exceptions that nobody caught."""
+    """Collects what asyncio and Twisted log: exceptions that nobody caught."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(logging.WARNING)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.found.append(record.getMessage())
 
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["log_level"] >= LogLevel.warn:
+            self.found.append(formatEvent(event))
+
+    def listen(self) -> None:
+        logging.getLogger("asyncio").addHandler(self)
+        globalLogPublisher.addObserver(self)  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        logging.getLogger("asyncio").removeHandler(self)
+        globalLogPublisher.removeObserver(self)  # type: ignore[arg-type]
+
+
+class SetTime(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still until a test sets it."""
+
+    now_s = 0.0
+
+    def time(self) -> float:
+        return self.now_s
+
 
 class Daemon:
     """The wire in a thread; it is asked to leave at the end of the `with` block, and has to, without complaints.
 
-    With `fake_time` its timers stand still until `pass_time`.
+    With `fake_time` its clock stands still until `pass_time`.
     """
 
     def __init__(
@@ -159,8 +180,7 @@ class Daemon:
         self.tournament = FakeTournament() if tournament is None else tournament
         self.telemetry = Telemetry()
         self.backoff = CountedBackoff(retry_s)
-        self._reactor = OwnReactor() if fake_time else None
-        self.clock = Clock() if fake_time else None
+        self._loop = SetTime() if fake_time else None
         self.wire = ComprlWire(
             host,
             port,
@@ -168,8 +188,7 @@ class Daemon:
             cast(Tournament, self.tournament),
             retries=lambda: Retries(self.backoff, attempts),
             telemetry=self.telemetry,
-            reactor=self._reactor,
-            clock=self.clock,
+            new_loop=(lambda: self._loop) if self._loop else None,  # type: ignore[arg-type, return-value]
             **options,
         )
         self._error: BaseException | None = None
@@ -183,16 +202,14 @@ class Daemon:
 
     def __enter__(self) -> Daemon:
         self._complaints = Complaints()
-        logging.getLogger("twisted").addHandler(self._complaints)
+        self._complaints.listen()
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.wire.leave()
         self._thread.join(TIMEOUT_S)
-        if self._reactor is not None:
-            self._reactor.close()
-        logging.getLogger("twisted").removeHandler(self._complaints)
+        self._complaints.stop()
         assert not self._thread.is_alive(), "the wire does not leave"
         assert kind is not None or not self._complaints.found, self._complaints.found
         if kind is None and self._error is not None:
@@ -210,16 +227,19 @@ class Daemon:
         return error
 
     def pass_time(self, seconds: float) -> None:
-        """Have the wire's timers see this time pass; returns when it has."""
-        assert self._reactor is not None and self.clock is not None
-        self.in_reactor(self.clock.advance, seconds)
+        """Have the wire see this time pass, after all that has reached it before; returns when it has."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._pass_time(self._loop, seconds), self._loop).result(TIMEOUT_S)
 
-    def in_reactor(self, function: Callable[..., object], *args: object) -> Any:
-        """Call it in the reactor's thread, after all that has been asked of it before."""
-        done: queue.SimpleQueue[object] = queue.SimpleQueue()
-        assert self._reactor is not None
-        self._reactor.callFromThread(lambda: done.put(function(*args)))
-        return done.get(timeout=TIMEOUT_S)
+    def settle(self) -> None:
+        """Return when the wire has done all that has been asked of it before."""
+        self.pass_time(0.0)
+
+    async def _pass_time(self, loop: SetTime, seconds: float) -> None:
+        for passing_s in (seconds, 0.0):
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            loop.now_s += passing_s
 
     def wait_until_it_waits(self) -> None:
         """Wait until an attempt to connect has failed or a connection is lost."""
@@ -239,26 +259,55 @@ def connected(
         yield server, daemon, peer
 
 
-class Line(StringTransport):
+class Line:
     """A connection's transport without a network: keeps what is written, and whether it was closed."""
 
-    is_closed = False
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_closed = self.is_paused = False
 
-    def doWrite(self) -> None: ...
+    def write(self, data: bytes) -> None:
+        self.written += data
 
-    def setTcpNoDelay(self, enabled: bool) -> None: ...
-
-    def setTcpKeepAlive(self, enabled: bool) -> None: ...
-
-    def getHandle(self) -> Line:
-        return self
-
-    def setsockopt(self, *option: int) -> None: ...
-
-    def loseConnection(self) -> None:
+    def close(self) -> None:
         self.is_closed = True
 
-    abortConnection = loseConnection
+    abort = close
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+class HandMovedLoop:
+    """Of an event loop what a connection needs, in this thread; time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._later: list[tuple[float, Callable[[], object]]] = []
+
+    def time(self) -> float:
+        return self._now_s
+
+    def get_debug(self) -> bool:
+        return False
+
+    def create_future(self) -> asyncio.Future[None]:
+        return asyncio.Future(loop=cast(asyncio.AbstractEventLoop, self))
+
+    def call_later(self, delay_s: float, function: Callable[..., object], *args: object) -> None:
+        self._later.append((self._now_s + delay_s, lambda: function(*args)))
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *args: object) -> None:
+        function(*args)
+
+    def advance(self, seconds: float) -> None:
+        self._now_s += seconds
+        for at_s, work in self._later:
+            if at_s <= self._now_s:
+                work()
 
 
 class Unplugged:
@@ -271,15 +320,15 @@ class Unplugged:
         if tournament is None:
             self.tournament.on_step = lambda session, obs, reply: reply(ACTION)
         self.tournament.on_end = lambda saved: saved()
-        self.clock, self.line = Clock(), Line()
-        call = lambda function, *args: function(*args)  # noqa: E731
-        self.shared = Shared(token.encode(), Redaction(token), cast(Tournament, self.tournament), self.clock, call)
-        self.connection = ComprlConnection(self, self.shared)
-        self.connection.makeConnection(self.line)
+        self.clock, self.line = HandMovedLoop(), Line()
+        self.shared = Shared(token.encode(), Redaction(token), cast(Tournament, self.tournament))
+        loop = cast(asyncio.AbstractEventLoop, self.clock)
+        self.connection = ComprlConnection(cast(Reconnector, self), self.shared, "here:1", loop)
+        self.connection.connection_made(cast(asyncio.Transport, self.line))
 
     def feed(self, data: bytes) -> None:
         """Bytes from the server."""
-        self.connection.dataReceived(data)
+        self.connection.data_received(data)
 
     def ask(self, tag: str | bytes, command: str, **fields: Value) -> None:
         """A request of the server."""
@@ -287,7 +336,7 @@ class Unplugged:
 
     def sent(self) -> list[tuple[bytes, bytes]]:
         """Tag and bytes of each answer so far."""
-        data, found = self.line.value(), []
+        data, found = self.line.written, []
         while (complete := first_box(data)) is not None:
             box, raw = complete
             found.append((box["_answer"] if "_answer" in box else box["_error"], raw))
@@ -304,8 +353,3 @@ class Unplugged:
     def useful(self) -> None: ...
 
     def logged_in(self) -> None: ...
-
-    def on_error(self, text: str) -> bool:
-        return False
-
-    def lost(self, connection: ComprlConnection) -> None: ...

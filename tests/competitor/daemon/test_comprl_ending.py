@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from competitor.wire import comprl_dial
-from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S
+from competitor.daemon.comprl import CONNECT_TIMEOUT_S
+from competitor.wire import dial
 from tests.competitor.daemon.comprl_harness import ACTION, Daemon, FakeTournament, Unplugged, connected, elsewhere
 from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, TIMEOUT_S, Peer, Server
 
@@ -147,7 +147,7 @@ def test_finish_between_ready_and_the_end_of_the_match() -> None:
     with connected(in_match=True, fake_time=True) as (server, daemon, peer):
         assert peer.answer(peer.ask("Ready"))["ready"] == b"True"
         daemon.wire.finish()
-        daemon.in_reactor(lambda: None)
+        daemon.settle()
         assert peer.answer(peer.ask("EndGame", result=False, stats=[0.0, 0.0]))
         ends_for_good(server, daemon, peer)
 
@@ -159,7 +159,7 @@ def test_a_match_that_begins_while_the_last_record_is_saved_is_played() -> None:
         assert peer.answer(ready)["ready"] == b"True"
         _, saved = tournament.wait_for("saving")
         daemon.wire.finish()
-        daemon.in_reactor(lambda: None)
+        daemon.settle()
         step = peer.start(GAME[::-1])
         assert peer.action(step) == list(ACTION)
         elsewhere(saved)
@@ -193,7 +193,7 @@ def test_a_stop_in_a_long_wait(how: str) -> None:
 @both_ways
 def test_a_stop_while_connecting(how: str, deaf_port: int) -> None:
     with Daemon(deaf_port, fake_time=True) as daemon:
-        daemon.in_reactor(lambda: None)
+        daemon.settle()
         getattr(daemon.wire, how)()
         assert daemon.ended() is None
 
@@ -210,7 +210,7 @@ def test_a_stop_while_the_name_is_looked_up(how: str, monkeypatch: pytest.Monkey
         assert may_answer.wait(TIMEOUT_S)
         return []
 
-    monkeypatch.setattr(comprl_dial.socket, "getaddrinfo", slow)
+    monkeypatch.setattr(dial.socket, "getaddrinfo", slow)
     with Daemon(9, host="slow.example", fake_time=True) as daemon:
         assert asked.acquire(timeout=TIMEOUT_S)
         daemon.pass_time(CONNECT_TIMEOUT_S + 0.1)
@@ -303,7 +303,7 @@ print("done")
 
 
 def test_in_the_main_thread_of_a_process() -> None:
-    """Signals stay the caller's, whose handlers can stop the wire; no torch, and no global reactor is installed."""
+    """Signals stay the caller's, whose handlers can stop the wire; no torch, and no reactor is installed."""
     with Server() as server:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         command = [sys.executable, "-W", "error", "-c", RUN_IN_MAIN_THREAD, str(server.port)]

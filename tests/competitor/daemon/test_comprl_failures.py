@@ -6,19 +6,19 @@ import logging
 import socket
 
 import pytest
-from twisted.internet.tcp import Connection
 
-from competitor.daemon import comprl_connection
-from competitor.daemon.comprl_connection import (
+from competitor.daemon.comprl import (
     ANSWER_WITHIN_S,
+    CONNECT_TIMEOUT_S,
     LINGER_S,
     LOGIN_TIMEOUT_S,
+    LOOK_EVERY_S,
+    MOST_OWED,
     MOST_PAIRS,
     PROBE_AFTER_S,
 )
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
-from competitor.wire import comprl_dial
-from competitor.wire.comprl_dial import CONNECT_TIMEOUT_S, tune
+from competitor.wire import dial
 from tests.competitor.daemon.comprl_harness import ACTION, Daemon, FakeTournament, Unplugged, connected
 from tests.competitor.daemon.misbehaving_server import (
     GAME,
@@ -40,7 +40,7 @@ def play_on(server: Server) -> Peer:
     return peer
 
 
-@pytest.mark.parametrize(("ending", "reason"), [("close", "closed the connection"), ("reset", "non-clean")])
+@pytest.mark.parametrize(("ending", "reason"), [("close", "closed the connection"), ("reset", "reset by peer")])
 def test_the_server_dies_in_a_match(ending: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
     with connected(in_match=True) as (server, daemon, peer):
         getattr(peer, ending)()
@@ -132,7 +132,7 @@ def test_the_wait_grows_until_a_connection_was_useful() -> None:
 
 def test_a_server_that_does_not_answer_the_call(deaf_port: int, caplog: pytest.LogCaptureFixture) -> None:
     with Daemon(deaf_port, fake_time=True) as daemon:
-        daemon.in_reactor(lambda: None)
+        daemon.settle()
         assert not daemon.backoff.waits.acquire(blocking=False)
         daemon.pass_time(CONNECT_TIMEOUT_S + 0.1)
         daemon.wait_until_it_waits()
@@ -150,7 +150,7 @@ def test_silence_instead_of_a_login(talks: bool, caplog: pytest.LogCaptureFixtur
             peer.answer(peer.ask("Message", msg="please wait"))
         daemon.pass_time(LOGIN_TIMEOUT_S - 0.5)
         assert daemon.is_running and not server.is_called
-        daemon.pass_time(0.6)
+        daemon.pass_time(LOOK_EVERY_S)
         peer.expect_end()
         daemon.wait_until_it_waits()
         daemon.pass_time(1.0)
@@ -197,10 +197,10 @@ def test_a_match_that_is_stuck_is_given_up(caplog: pytest.LogCaptureFixture) -> 
 def test_a_server_that_reads_nothing_more_is_cut_off() -> None:
     """Closing politely would wait for ever for the answers to be taken."""
     unplugged = Unplugged()
-    unplugged.line.loseConnection = lambda: None  # type: ignore[method-assign]
+    unplugged.line.close = lambda: None  # type: ignore[method-assign]
     unplugged.ask("1", "StartGame", game_id=GAME)
     unplugged.tournament.is_stuck = True
-    unplugged.connection.check_stuck()
+    unplugged.connection.look()
     assert not unplugged.line.is_closed
     unplugged.clock.advance(LINGER_S)
     assert unplugged.line.is_closed
@@ -359,7 +359,7 @@ def test_hosts_that_do_not_exist(host: str, monkeypatch: pytest.MonkeyPatch) -> 
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real(name, *args, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(comprl_dial.socket, "getaddrinfo", offline)
+    monkeypatch.setattr(dial.socket, "getaddrinfo", offline)
     with Daemon(9, host=host, attempts=2) as daemon:
         check_unreachable(daemon, f"{daemon.wire.address} after 2 attempts: there is no such host, or no network")
     assert "\n" not in daemon.wire.address
@@ -381,7 +381,7 @@ def test_a_host_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     with Server() as server:
         hosts = ("127.0.0.3", "127.0.0.2", "127.0.0.1")
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, server.port)) for host in hosts]
-        monkeypatch.setattr(comprl_dial.socket, "getaddrinfo", lambda *args, **kwargs: found)
+        monkeypatch.setattr(dial.socket, "getaddrinfo", lambda *args, **kwargs: found)
         with Daemon(server.port, host="comprl.example") as daemon:
             play_on(server)
             assert daemon.wire.address == f"comprl.example:{server.port}"
@@ -398,24 +398,42 @@ def test_ipv6() -> None:
 
 
 def test_sockets_are_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep-alive finds a dead server in the queue, where silence is normal; small answers leave at once."""
+    """Keep-alive finds a dead server in the queue, where silence is normal."""
     tuned: list[dict[str, int]] = []
+    real = dial.keep_alive
 
-    def noting(transport: Connection) -> None:
-        tune(transport)
-        opened = transport.getHandle()
-        names = {"SO_KEEPALIVE": socket.SOL_SOCKET, "TCP_NODELAY": socket.IPPROTO_TCP}
-        names |= dict.fromkeys(comprl_dial.KEEP_ALIVE_S, socket.IPPROTO_TCP)
+    def noting(opened: socket.socket) -> None:
+        real(opened)
+        names = {"SO_KEEPALIVE": socket.SOL_SOCKET, **dict.fromkeys(dial.KEEP_ALIVE, socket.IPPROTO_TCP)}
         present = {name: level for name, level in names.items() if hasattr(socket, name)}
         tuned.append({name: opened.getsockopt(level, getattr(socket, name)) for name, level in present.items()})
 
-    monkeypatch.setattr(comprl_connection, "tune", noting)
+    monkeypatch.setattr(dial, "keep_alive", noting)
     with connected():
         pass
     (options,) = tuned
-    assert options["SO_KEEPALIVE"] and options["TCP_NODELAY"]
+    assert options["SO_KEEPALIVE"]
     dead_after_s = options.get("TCP_KEEPIDLE", 20) + options.get("TCP_KEEPINTVL", 10) * options.get("TCP_KEEPCNT", 3)
     assert dead_after_s <= 60
+
+
+def test_no_more_is_read_than_is_answered_and_taken() -> None:
+    """Neither a server that asks without waiting nor one that does not read its answers fills the memory."""
+    unplugged = Unplugged()
+    replies = []
+    unplugged.tournament.on_step = lambda session, obs, reply: replies.append(reply)
+    unplugged.ask("1", "StartGame", game_id=GAME)
+    for number in range(MOST_OWED):
+        assert not unplugged.line.is_paused
+        unplugged.ask(f"s{number}", "Step", obv=START)
+    assert unplugged.line.is_paused
+    replies.pop()(ACTION)
+    assert not unplugged.line.is_paused
+    unplugged.connection.pause_writing()
+    replies.pop()(ACTION)
+    assert unplugged.line.is_paused
+    unplugged.connection.resume_writing()
+    assert not unplugged.line.is_paused
 
 
 def test_the_token_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:

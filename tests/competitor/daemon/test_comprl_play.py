@@ -179,14 +179,14 @@ def test_unknown_commands_are_refused_politely(caplog: pytest.LogCaptureFixture)
 def test_tags_are_echoed_verbatim(tag: bytes) -> None:
     unplugged = Unplugged()
     unplugged.ask(tag, "Auth")
-    assert unplugged.line.value().startswith(b"\0\x07_answer" + len(tag).to_bytes(2, "big") + tag + b"\0\x05token")
+    assert unplugged.line.written.startswith(b"\0\x07_answer" + len(tag).to_bytes(2, "big") + tag + b"\0\x05token")
 
 
 def test_requests_without_a_tag_are_not_answered() -> None:
     unplugged = Unplugged()
     for command in ("Ready", "StartGame", "Step", "EndGame", "Message", "Error", "Dance"):
         unplugged.feed(write_box({"_command": command}))
-    assert unplugged.line.value() == b"" and not unplugged.line.is_closed
+    assert unplugged.line.written == b"" and not unplugged.line.is_closed
     assert unplugged.tournament.wait_for("begin")
 
 

@@ -73,7 +73,7 @@ class Daemon:
             token,
             self.rig.tournament,
             matches=matches,
-            retries=Retries(self.backoff, attempts),
+            retries=lambda: Retries(self.backoff, attempts),
             telemetry=self.telemetry,
             timing=timing,
             **options,
