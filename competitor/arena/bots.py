@@ -118,17 +118,13 @@ class CheckpointBot:
     """A trained agent: one network for all its matches."""
 
     def __init__(self, name: str, brain: Brain, generator: np.random.Generator) -> None:
-        self.name = name
+        self.name, self._brain = name, brain
         self._engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, generator=generator)
 
     def start(self) -> None:
-        """Start the inference thread and let it try the network."""
+        """Try the network, then start the inference thread."""
+        self._brain.self_test()
         self._engine.start()
-        try:
-            self._engine.warm_up()
-        except BaseException:
-            self._engine.stop()
-            raise
 
     def stop(self) -> None:
         """End the inference thread."""

@@ -99,16 +99,16 @@ class Daemon:
         """Play; returns what `compete` does, and how the matches went."""
         options, compete = self._options, self._config.compete
         brain = self._load(self._config)
+        brain.self_test()
         with ExitStack() as stack:
             self._engine = Engine(
                 brain,
                 deadline_s=compete.deadline_s,
-                counter=self._telemetry,
+                answered=self._telemetry.answered,
                 generator=np.random.default_rng(self._config.run.seed),
             )
             stack.callback(self._engine.stop)
             self._engine.start()
-            self._engine.warm_up()
             records = stack.enter_context(Records(options.records, stored=self._telemetry.stored))
             announcer = Announcer(records)
             self._tournament = Tournament(

@@ -55,7 +55,7 @@ def rehearse(options: CompeteOptions) -> dict[str, str]:
 
 
 def _tournament(options: CompeteOptions, compete: CompeteConfig, brain: Brain, telemetry: Telemetry) -> Tournament:
-    engine = Engine(brain, deadline_s=compete.deadline_s, counter=telemetry, generator=np.random.default_rng(0))
+    engine = Engine(brain, deadline_s=compete.deadline_s, generator=np.random.default_rng(0))
     return Tournament(
         engine,
         _Forgetful(),

@@ -1,8 +1,10 @@
-"""A checkpoint in play: its weights and a table of latent states, one row per match."""
+"""A checkpoint in play: its weights, and the latent state of each match."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -17,7 +19,6 @@ from dreamer.agent import Dreamer
 from dreamer.errors import CheckpointError
 from dreamer.sequence_model import State
 
-FIRST_SLOTS = 8
 TESTED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -42,8 +43,16 @@ def load_brain(
     return DreamerBrain(agent, name=spec, digest=card["sha256"], deterministic=deterministic, acting=acting)
 
 
+@dataclass
+class _Memory:
+    """Of one match: its latent state (1, ...), without the action before, and what it samples from, if it does."""
+
+    state: State
+    chance: torch.Generator | None
+
+
 class DreamerBrain:
-    """Weights and states; a `competitor.engine.engine.Brain`."""
+    """Weights, and a latent state for each slot; a `competitor.engine.engine.Brain`."""
 
     def __init__(
         self, agent: Dreamer, *, name: str, digest: str, deterministic: bool = True, acting: Acting | None = None
@@ -61,27 +70,27 @@ class DreamerBrain:
         self.name, self.digest, self.deterministic = name, digest, deterministic
         self._agent = agent.requires_grad_(False).eval()
         self._acting = acting or self._agent
-        self._chance: dict[int, torch.Generator] = {}
-        self._table: State = {}
-        self._free: list[int] = []
-        self._grow(FIRST_SLOTS)
+        self._slots = count()
+        self._memories: dict[int, _Memory] = {}
 
     def open(self) -> int:
-        """Return a free slot; the table doubles when there is none.
+        """Return a new slot.
 
         What a match samples depends on how many were opened before it, not on those that are played beside it.
         """
-        if not self._free:
-            self._grow(len(self._table["h"]))
-        slot = self._free.pop()
+        chance = None
         if not self.deterministic:
             seed = int(torch.randint(2**62, (), generator=self._agent.generator))
-            self._chance[slot] = torch.Generator().manual_seed(seed)
+            chance = torch.Generator().manual_seed(seed)
+        slot = next(self._slots)
+        state = self._acting.initial_state(1)
+        del state["action"]  # the caller tells it, for it is the one that was sent
+        self._memories[slot] = _Memory(state, chance)
         return slot
 
     def close(self, slot: int) -> None:
-        """Free a slot."""
-        self._free.append(slot)
+        """Forget a slot."""
+        del self._memories[slot]
 
     @torch.inference_mode()
     def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
@@ -89,25 +98,26 @@ class DreamerBrain:
 
         A row whose new state or action is not finite returns NaN and keeps its old state.
         """
-        rows = torch.tensor(slots)
-        state = {key: table.index_select(0, rows) for key, table in self._table.items()}
+        memories = [self._memories[slot] for slot in slots]
+        state = {key: torch.cat([memory.state[key] for memory in memories]) for key in memories[0].state}
         state["action"] = torch.from_numpy(previous)
         state, action = self._acting.act(
             state,
             torch.from_numpy(obs),
             torch.from_numpy(is_first),
             deterministic=self.deterministic,
-            noise=None if self.deterministic else self._noise(slots),
+            noise=self._noise(memories),
         )
         is_sound = finite_rows(state)
-        action = action.masked_fill(~is_sound[:, None], torch.nan)
-        for key, table in self._table.items():
-            table.index_copy_(0, rows[is_sound], state[key][is_sound])
-        raw: Rows = action.numpy()
+        for row, memory in enumerate(memories):
+            if is_sound[row]:
+                memory.state = {key: state[key][row : row + 1] for key in memory.state}
+        raw: Rows = action.masked_fill(~is_sound[:, None], torch.nan).numpy()
         return raw
 
-    def _noise(self, slots: Sequence[int]) -> Tensor:
-        return torch.cat([self._agent.draw_noise(1, self._chance[slot]) for slot in slots])
+    def _noise(self, memories: Sequence[_Memory]) -> Tensor | None:
+        drawn = [self._agent.draw_noise(1, memory.chance) for memory in memories if memory.chance is not None]
+        return torch.cat(drawn) if drawn else None
 
     def self_test(self) -> None:
         """Act in batches of 1 to 64 rows; raises CheckpointError if an action is not finite or a state does not reset.
@@ -127,11 +137,12 @@ class DreamerBrain:
     def _test(self, slots: list[int]) -> None:
         random = np.random.default_rng(len(slots))
         steps = [random.uniform(-3, 3, (len(slots), OBS_SIZE)).astype(np.float32) for _ in range(2)]
-        chance = {slot: generator.get_state() for slot, generator in self._chance.items()}
+        chances = [chance for slot in slots if (chance := self._memories[slot].chance) is not None]
+        drawn = [chance.get_state() for chance in chances]
         first = self._tested_act(slots, steps[0], True, np.zeros((len(slots), ACTION_SIZE), np.float32))
         last = self._tested_act(slots, steps[1], False, first)
-        for slot, generator in self._chance.items():
-            generator.set_state(chance[slot])
+        for chance, before in zip(chances, drawn, strict=True):
+            chance.set_state(before)
         again = self._tested_act(slots, steps[0], True, last)
         if not np.array_equal(first, again):
             raise CheckpointError(f"{self.name} cannot play: its memory of a round does not end with the round")
@@ -141,12 +152,3 @@ class DreamerBrain:
         if not np.isfinite(action).all():
             raise CheckpointError(f"{self.name} cannot play: it does not give finite actions, its weights are damaged")
         return action
-
-    @torch.inference_mode()
-    def _grow(self, slots: int) -> None:
-        """Add `slots` rows to the table."""
-        fresh = self._acting.initial_state(slots)
-        del fresh["action"]  # the caller tells it, for it is the one that was sent
-        before = len(self._table["h"]) if self._table else 0
-        self._table = {key: torch.cat([self._table[key], new]) if before else new for key, new in fresh.items()}
-        self._free.extend(reversed(range(before, before + slots)))

@@ -11,25 +11,19 @@ import logging
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 
-from competitor.engine.guard import DeadlineGuard
+from competitor.engine.guard import Brain, DeadlineGuard, Match, Request
 from competitor.engine.safety import SafeActor, UnsoundAction, sanitise
-from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Flags, Reply, Rows, Session, Source, Step
+from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Reply, Session, Source
 
 log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 2.0
 """How long stopping waits for a thread; a hung network must not keep the daemon."""
-
-
 GATHER_S = 0.002
 """How long the first waiting step waits for those of other matches, until half of the matches have one.
 
@@ -38,76 +32,8 @@ A single match, or the first of two, never waits.
 """
 
 
-class Brain(Protocol):
-    """Weights and a table of latent states; the engine calls everything from its inference thread."""
-
-    @property
-    def name(self) -> str:
-        """The checkpoint as the user named it."""
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of the weights."""
-
-    def open(self) -> int:
-        """Return a free slot of the table; its state is void until a row with is_first."""
-
-    def close(self, slot: int) -> None:
-        """Free a slot."""
-
-    def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
-        """Return raw actions (n, 4) for obs (n, 18), is_first (n,) and the actions sent before, previous (n, 4).
-
-        A row whose new state or action is not finite returns NaN and keeps its old state. If it raises, all
-        states are as they were.
-        """
-
-    def self_test(self) -> None:
-        """Act on ordinary observations in batches of 1 to 64 rows; raises CheckpointError if that goes wrong."""
-
-
-class AnswerCounter(Protocol):
-    """Hears of every answer, from the engine's threads; must return at once."""
-
-    def answered(self, latency_ms: float, source: Source) -> None: ...
-
-
-class _NoCounter:
-    def answered(self, latency_ms: float, source: Source) -> None:
-        """Nobody counts."""
-
-
-@dataclass(eq=False)
-class _Match:
-    """What the engine keeps of a session: who plays it, its place in the brain's table, and its open steps.
-
-    `slot`, `previous` and `is_fresh` belong to the inference thread, all else to the engine's lock.
-    """
-
-    brain: Brain | None  # None: the slot is free again
-    safe: SafeActor
-    slot: int | None = None
-    previous: Action = ZEROS
-    is_fresh: bool = True  # the state is void until the network has taken an observation of the round
-    waiting: deque[_Request] = field(default_factory=deque)
-    is_closed: bool = False
-    seen: set[Source] = field(default_factory=set)  # who has answered so far
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    """One step, from its arrival to its answer."""
-
-    session: Session
-    match: _Match
-    step: Step
-    reply: Reply
-    received_s: float
-    action: Action | None = None  # the answer, once it is decided
-
-    @property
-    def is_answered(self) -> bool:
-        return self.action is not None
+Answered = Callable[[float, Source], None]
+"""Hears of every answer, its latency in ms and who gave it, from the engine's threads; must return at once."""
 
 
 class Engine:
@@ -119,43 +45,25 @@ class Engine:
         *,
         deadline_s: float,
         generator: np.random.Generator,
-        counter: AnswerCounter | None = None,
+        answered: Answered = lambda latency_ms, source: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`generator` is the chance of the safe actors."""
-        self._brain, self._generator, self._clock = brain, generator, clock
-        self._counter = counter or _NoCounter()
-        self._guard = DeadlineGuard[_Request](
-            deadline_s, lambda late: self._answer_safely(late, Source.DEADLINE), clock
-        )
+        self._brain, self._generator, self._answered, self._clock = brain, generator, answered, clock
+        self._guard = DeadlineGuard(deadline_s, lambda late: self._answer_safely(late, Source.DEADLINE), clock)
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._matches: weakref.WeakKeyDictionary[Session, _Match] = weakref.WeakKeyDictionary()
-        self._ready: list[_Match] = []  # have a waiting step, and none in the works
-        self._over: list[_Match] = []  # are over, and their slots not yet free
-        self._calls: list[tuple[Future[None], Callable[[], None]]] = []
+        self._matches: weakref.WeakKeyDictionary[Session, Match] = weakref.WeakKeyDictionary()
+        self._ready: list[Match] = []  # have a waiting step, and none in the works
         self._playing = 0  # matches
         self._enough = 1  # waiting steps for which the inference thread is woken up
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
-    @property
-    def brain(self) -> Brain:
-        """The brain that new matches get."""
-        return self._brain
-
     def start(self) -> None:
         """Start the inference thread and the deadline guard."""
         self._thread.start()
         self._guard.start()
-
-    def warm_up(self) -> None:
-        """Run the brain's self-test in the inference thread; raises what it raises. Call it after `start`."""
-        done: Future[None] = Future()
-        with self._work:
-            self._calls.append((done, self._brain.self_test))
-            self._work.notify()
-        done.result()
 
     def stop(self) -> None:
         """End the threads; steps that still wait are answered with safe actions, later ones as well."""
@@ -181,18 +89,17 @@ class Engine:
         """Give a match its safe actor and its brain, which is returned."""
         with self._lock:
             self._playing += 1
-            self._matches[session] = _Match(self._brain, SafeActor(self._generator.spawn(1)[0]))
+            self._matches[session] = Match(self._brain, SafeActor(self._generator.spawn(1)[0]))
             return self._brain
 
     def close_session(self, session: Session) -> None:
         """The match is over: what it waits for is still answered, then its slot is free."""
-        with self._work:
+        with self._lock:
             match = self._matches[session]
             self._playing -= not match.is_closed
             match.is_closed = True
             if not match.waiting:
-                self._over.append(match)
-                self._work.notify()
+                match.free()
 
     def submit(self, session: Session, obs: Sequence[float], reply: Reply) -> None:
         """Have a step answered: `reply` is called once, from a thread of the engine, and the call returns at once.
@@ -201,7 +108,7 @@ class Engine:
         """
         received_s = self._clock()
         match = self._matches[session]
-        request = _Request(session, match, session.take(obs), reply, received_s)
+        request = Request(session, match, session.take(obs), reply, received_s)
         with self._work:
             is_stopped = self._is_stopped
             if not is_stopped:
@@ -220,14 +127,12 @@ class Engine:
                 self._take_turn()
             except Exception:  # the guard answers what this leaves behind
                 log.exception("an error in the inference thread, which goes on")
-        for done, _ in self._calls:
-            done.cancel()
 
     def _wait_for_work(self) -> bool:
         """Return True when there is something to do, False at the end."""
         with self._work:
             self._enough = 1
-            while not (self._ready or self._over or self._calls or self._is_stopped):
+            while not (self._ready or self._is_stopped):
                 self._work.wait()
             self._enough = self._playing // 2
             if 0 < len(self._ready) < self._enough and not self._is_stopped:
@@ -237,16 +142,12 @@ class Engine:
     def _take_turn(self) -> None:
         with self._lock:
             requests, self._ready = [match.waiting[0] for match in self._ready], []
-            calls, self._calls = self._calls, []
-        for done, call in calls:
-            _run_call(done, call)
         try:
             self._serve(requests)
         finally:
             self._done_with(requests)
-        self._free_slots()
 
-    def _serve(self, requests: list[_Request]) -> None:
+    def _serve(self, requests: list[Request]) -> None:
         """Answer one step of each of several matches."""
         answerable = []
         for request in requests:
@@ -258,10 +159,14 @@ class Engine:
                 self._answer_safely(request, Source.BAD_OBSERVATION)
             else:
                 answerable.append(request)
-        for _, group in groupby(sorted(answerable, key=_brain_id), key=_brain_id):
+
+        def by_brain(request: Request) -> int:
+            return id(request.match.brain)
+
+        for _, group in groupby(sorted(answerable, key=by_brain), key=by_brain):
             self._infer(list(group))
 
-    def _infer(self, requests: list[_Request]) -> None:
+    def _infer(self, requests: list[Request]) -> None:
         """Answer steps of matches that share a brain."""
         try:
             outputs = _act(requests)
@@ -274,7 +179,7 @@ class Engine:
         for request, output in zip(requests, outputs, strict=True):
             self._answer_by_policy(request, output)
 
-    def _answer_by_policy(self, request: _Request, output: list[float]) -> None:
+    def _answer_by_policy(self, request: Request, output: list[float]) -> None:
         try:
             action = sanitise(output)
         except UnsoundAction:
@@ -283,7 +188,7 @@ class Engine:
             request.match.is_fresh = False
             self._answer(request, action, Source.POLICY)
 
-    def _done_with(self, requests: list[_Request]) -> None:
+    def _done_with(self, requests: list[Request]) -> None:
         """Done with these steps: let the next ones of their matches come up."""
         with self._lock:
             for request in requests:
@@ -293,22 +198,13 @@ class Engine:
                 if match.waiting:
                     self._ready.append(match)
                 elif match.is_closed:
-                    self._over.append(match)
+                    match.free()
 
-    def _free_slots(self) -> None:
-        with self._lock:
-            # A match with a step that still came is here again after that one.
-            matches, self._over = [match for match in self._over if not match.waiting], []
-        for match in matches:
-            brain, slot, match.brain, match.slot = match.brain, match.slot, None, None
-            if brain is not None and slot is not None:
-                brain.close(slot)
-
-    def _answer_safely(self, request: _Request, source: Source) -> None:
+    def _answer_safely(self, request: Request, source: Source) -> None:
         if request.action is None:
             self._answer(request, request.match.safe.act(request.step.last_good), source)
 
-    def _answer(self, request: _Request, action: Action, source: Source) -> None:
+    def _answer(self, request: Request, action: Action, source: Source) -> None:
         """Send an answer, unless the step has one; never raises."""
         session, seen = request.session, request.match.seen
         with self._lock:
@@ -323,7 +219,7 @@ class Engine:
             try:
                 request.reply(action)
             finally:
-                self._counter.answered(latency_ms, source)
+                self._answered(latency_ms, source)
         except Exception:
             log.exception("%s: the answer to step %d could not be handed over", session, request.step.index + 1)
         if is_news:
@@ -331,11 +227,7 @@ class Engine:
             log.warning("%s: step %d answered by the basic opponent (%s)", session, request.step.index + 1, reason)
 
 
-def _brain_id(request: _Request) -> int:
-    return id(request.match.brain)
-
-
-def _act(requests: list[_Request]) -> list[list[float]]:
+def _act(requests: list[Request]) -> list[list[float]]:
     """Return the brain's actions for steps of matches that share it; opens their slots at the first step."""
     matches = [request.match for request in requests]
     brain = matches[0].brain
@@ -353,12 +245,3 @@ def _act(requests: list[_Request]) -> list[list[float]]:
         raise ValueError(f"the network returned actions of shape {outputs.shape} for {len(requests)} matches")
     rows: list[list[float]] = outputs.tolist()
     return rows
-
-
-def _run_call(done: Future[None], call: Callable[[], None]) -> None:
-    try:
-        call()
-    except Exception as error:
-        done.set_exception(error)
-    else:
-        done.set_result(None)

@@ -62,7 +62,6 @@ class FakeBrain:
         return slot
 
     def close(self, slot: int) -> None:
-        self.threads.add(threading.current_thread().name)
         self.is_open.remove(slot)
         self.freed.release()
 
@@ -147,7 +146,8 @@ class KeptMatches:
 
 def make_engine(brain, counter: AnswerLog | None = None, *, deadline_s: float = NEVER_S, **others) -> Engine:  # type: ignore[no-untyped-def]
     """An engine that is not started."""
-    return Engine(brain, deadline_s=deadline_s, counter=counter, generator=np.random.default_rng(7), **others)
+    answered = {} if counter is None else {"answered": counter.answered}
+    return Engine(brain, deadline_s=deadline_s, generator=np.random.default_rng(7), **answered, **others)
 
 
 @contextmanager

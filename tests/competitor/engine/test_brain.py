@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from competitor.config import Config
-from competitor.engine.brain import FIRST_SLOTS, DreamerBrain, load_brain
+from competitor.engine.brain import DreamerBrain, load_brain
 from competitor.engine.session import Action, Session, Source
 from competitor.players import DreamerPlayer
 from dreamer.agent import Dreamer
@@ -64,36 +64,28 @@ def test_the_previous_action_is_the_one_that_the_caller_tells(brain: DreamerBrai
     slots = [brain.open(), brain.open()]
     obs = np.repeat(observations(1), 2, axis=0)
     brain.act(slots, obs, first(2), np.zeros((2, 4), np.float32))
-    brain.act(slots, obs, first(2, False), np.float32([[1, 1, 1, 1], [-1, -1, -1, -1]]))
-    one, two = brain._table["h"][slots]
-    assert not torch.equal(one, two)
+    one, two = brain.act(slots, obs, first(2, False), np.float32([[1, 1, 1, 1], [-1, -1, -1, -1]]))
+    assert not np.array_equal(one, two)
 
 
-def test_the_table_grows_and_keeps_what_it_holds(agent: Dreamer, brain: DreamerBrain) -> None:
+def test_matches_come_and_go_beside_one_in_play(agent: Dreamer, brain: DreamerBrain) -> None:
     rows = play_obs(8)
     slot, previous, actions = brain.open(), ZERO, []
-    opened = {slot}
     for index, obs in enumerate(rows):
+        others = [brain.open() for _ in range(9)]
+        assert slot not in others
+        start = brain.act(others, observations(9), first(9), np.zeros((9, 4), np.float32))
+        assert np.array_equal(start, brain.act(others, observations(9), first(9), start))  # of a void state
         previous = brain.act([slot], np.float32([obs]), first(1, index == 0), previous)
         actions.append(previous[0].tolist())
-        opened |= {brain.open() for _ in range(FIRST_SLOTS)}
-    assert len(opened) == 1 + len(rows) * FIRST_SLOTS
+        for other in others:
+            brain.close(other)
     assert actions == alone(agent, rows)
 
 
-def test_a_freed_slot_is_used_again_and_void(brain: DreamerBrain) -> None:
-    slots = [brain.open() for _ in range(FIRST_SLOTS)]
-    start = brain.act(slots[:1], observations(1), first(1), ZERO)
-    brain.act(slots[:1], observations(1, 1), first(1, False), start)
-    brain.close(slots[0])
-    again = brain.open()
-    assert again == slots[0]
-    assert np.array_equal(brain.act([again], observations(1), first(1), ZERO), start)
-
-
-def test_slots_are_told_apart_in_any_order(brain: DreamerBrain) -> None:
+def test_slots_are_told_apart_in_any_order(agent: Dreamer, brain: DreamerBrain) -> None:
     slots, obs = [brain.open() for _ in range(6)], observations(6)
-    other = DreamerBrain(brain._agent, name="other", digest="d")
+    other = DreamerBrain(agent, name="other", digest="d")
     twins = [other.open() for _ in range(6)]
     order = [3, 0, 5, 1, 4, 2]
     previous = np.zeros((6, 4), np.float32)
@@ -104,35 +96,29 @@ def test_slots_are_told_apart_in_any_order(brain: DreamerBrain) -> None:
         previous = one
 
 
-def test_a_row_that_is_not_finite_keeps_its_state(brain: DreamerBrain) -> None:
-    slots = [brain.open() for _ in range(3)]
-    obs, previous = observations(3), np.zeros((3, 4), np.float32)
-    brain.act(slots, obs, first(3), previous)
-    before = {key: table.clone() for key, table in brain._table.items()}
-    broken = obs.copy()
-    broken[1, 7] = np.nan
-    actions = brain.act(slots, broken, first(3, False), previous)
-    assert np.isnan(actions[1]).all() and np.isfinite(actions[[0, 2]]).all()
-    for key, table in brain._table.items():
-        changed = (table != before[key]).any(dim=1)
-        assert not changed[slots[1]] and (key == "z" or changed[[slots[0], slots[2]]].all())
-        assert torch.isfinite(table).all()
+def test_what_goes_wrong_leaves_the_states(
+    agent: Dreamer, brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a row that is not finite, and of all rows when the network raises."""
+    undisturbed = DreamerBrain(agent, name="undisturbed", digest="d")
+    slots, twins = [brain.open(), brain.open()], [undisturbed.open(), undisturbed.open()]
+    obs, previous = observations(2), np.zeros((2, 4), np.float32)
+    for one, places in ((brain, slots), (undisturbed, twins)):
+        one.act(places, obs, first(2), previous)
+    broken = np.full((1, 18), np.nan, np.float32)
+    assert np.isnan(brain.act(slots[:1], broken, first(1, False), ZERO)).all()
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(agent, "act", lambda *tables, **settings: 1 / 0)
+        brain.act(slots, obs, first(2, False), previous)
+    again, expected = (
+        one.act(places, obs, first(2, False), previous) for one, places in ((brain, slots), (undisturbed, twins))
+    )
+    assert np.array_equal(again, expected) and np.isfinite(again).all()
 
 
-def test_an_exception_leaves_the_states(agent: Dreamer, brain: DreamerBrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    slot = brain.open()
-    brain.act([slot], observations(1), first(1), ZERO)
-    before = {key: table.clone() for key, table in brain._table.items()}
-    monkeypatch.setattr(agent, "act", lambda *tables, **settings: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        brain.act([slot], observations(1, 1), first(1, False), ZERO)
-    assert all(torch.equal(table, before[key]) for key, table in brain._table.items())
-
-
-def test_play_keeps_no_gradients(brain: DreamerBrain) -> None:
-    brain.act([brain.open()], observations(1), first(1), ZERO)
-    assert not any(weight.requires_grad for weight in brain._agent.parameters())
-    assert not any(table.requires_grad for table in brain._table.values())
+def test_play_keeps_no_gradients(agent: Dreamer) -> None:
+    DreamerBrain(agent, name="mine", digest="d")
+    assert not any(weight.requires_grad for weight in agent.parameters())
 
 
 @pytest.mark.parametrize(("obs_size", "action_size"), [(16, 3), (16, 4), (18, 3)])
@@ -223,15 +209,6 @@ def test_the_self_test_finds_a_state_that_does_not_reset(
     monkeypatch.setattr(agent, "act", act)
     with pytest.raises(CheckpointError, match="its memory of a round does not end"):
         brain.self_test()
-
-
-def test_an_engine_reports_a_checkpoint_that_cannot_play(debug_config: Config) -> None:
-    agent = damaged(Dreamer(debug_config.dreamer), "world_model.encoder")
-    with (
-        running(make_engine(DreamerBrain(agent, name="mine", digest="d"))) as engine,
-        pytest.raises(CheckpointError, match="mine cannot play"),
-    ):
-        engine.warm_up()
 
 
 class Player(threading.Thread):

@@ -138,7 +138,6 @@ def test_a_new_brain_plays_new_matches_only() -> None:
     with running(make_engine(old)) as engine:
         first, second = Match(engine, "first"), Match(engine, "second")
         engine.replace(new)
-        assert engine.brain is new
         third, fourth = Match(engine, "third"), Match(engine, "fourth")
         hold_up(old, first, start_obs())
         for match in (third, second, fourth, first):
@@ -432,21 +431,6 @@ def test_a_step_that_outlives_its_match_is_answered() -> None:
     assert not brain.freed.acquire(blocking=False)
 
 
-def test_a_step_that_comes_just_after_the_end_is_the_last_of_its_match() -> None:
-    brain = FakeBrain()
-    with running(make_engine(brain)) as engine:
-        match, other = Match(engine), Match(engine, "other")
-        actions = [match.step(start_obs())]
-        hold_up(brain, other, start_obs())
-        engine.close_session(match.session)
-        match.submit(MOVED)
-        brain.gate.set()
-        actions.append(match.inbox.next())
-        assert brain.freed.acquire(timeout=WAIT_S)
-        assert brain.is_open == {1}
-    assert actions == policy_alone([start_obs(), MOVED])
-
-
 def test_a_match_without_a_step_needs_no_slot() -> None:
     brain = FakeBrain()
     with running(make_engine(brain)) as engine:
@@ -454,31 +438,6 @@ def test_a_match_without_a_step_needs_no_slot() -> None:
         engine.close_session(match.session)
         Match(engine).step(start_obs())
     assert brain.batches == [[0]] and not brain.freed.acquire(blocking=False)
-
-
-def test_a_brain_that_fails_to_close_a_slot_does_not_end_the_thread(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    brain, answered = FakeBrain(), AnswerLog()
-    monkeypatch.setattr(brain, "close", lambda slot: 1 / 0)
-    with running(make_engine(brain, answered)) as engine:
-        match = Match(engine)
-        match.step(start_obs())
-        engine.close_session(match.session)
-        assert Match(engine).step(start_obs()) == policy_alone([start_obs()])[0]
-    assert "an error in the inference thread" in caplog.text
-
-
-def test_warm_up_runs_the_self_test_where_the_brain_will_work() -> None:
-    brain = FakeBrain()
-    with running(make_engine(brain)) as engine:
-        engine.warm_up()
-        assert brain.threads == {"inference"}
-        brain.error = ValueError("cannot play")
-        with pytest.raises(ValueError, match="cannot play"):
-            engine.warm_up()
-        brain.error = None
-        Match(engine).step(start_obs())
 
 
 def test_latency_is_from_submission_to_answer() -> None:

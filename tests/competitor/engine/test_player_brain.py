@@ -118,8 +118,9 @@ def test_one_thread_builds_and_plays_and_the_first_players_are_ready(module: str
 @pytest.mark.parametrize("name", ["Leaving", "Dividing"])
 def test_a_class_that_fails_is_answered_for_by_the_basic_opponent(module: str, name: str) -> None:
     answered, inbox, session = AnswerLog(), Inbox(), Session("m")
-    with running(make_engine(user_brain(f"{module}:{name}"), answered)) as engine:
-        engine.warm_up()
+    brain = user_brain(f"{module}:{name}")
+    brain.self_test()
+    with running(make_engine(brain, answered)) as engine:
         engine.open_session(session)
         actions = []
         for obs in play_obs(3):
@@ -133,8 +134,9 @@ def test_a_class_that_fails_is_answered_for_by_the_basic_opponent(module: str, n
 
 def test_a_slow_class_is_answered_for_at_the_deadline(module: str) -> None:
     answered, inbox, session = AnswerLog(), Inbox(), Session("m")
-    with running(make_engine(user_brain(f"{module}:Hanging"), answered, deadline_s=0.05)) as engine:
-        engine.warm_up()
+    brain = user_brain(f"{module}:Hanging")
+    brain.self_test()
+    with running(make_engine(brain, answered, deadline_s=0.05)) as engine:
         engine.open_session(session)
         engine.submit(session, play_obs(1)[0], inbox)
         inbox.next()
@@ -172,8 +174,8 @@ def test_one_failing_match_does_not_spoil_the_others(caplog: pytest.LogCaptureFi
     ],
 )
 def test_a_class_that_cannot_play_is_told_before_the_first_match(module: str, name: str, words: str) -> None:
-    with running(make_engine(user_brain(f"{module}:{name}"))) as engine, pytest.raises(PlayerError) as caught:
-        engine.warm_up()
+    with pytest.raises(PlayerError) as caught:
+        user_brain(f"{module}:{name}").self_test()
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
