@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -96,12 +96,26 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def handling(handlers: Mapping[signal.Signals, Handler | signal.Handlers]) -> Iterator[None]:
+    """Have these signals handled so within the block; the handlers before are put back."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
     """Call `stop` at the first SIGINT, SIGTERM or SIGHUP within the block; a second one raises KeyboardInterrupt.
 
     A SIGHUP never is that second one: a terminal that closes often sends two. Yields the list of the signals
-    received so far. The handlers before are put back at the end.
+    received so far.
     """
     received: list[int] = []
 
@@ -113,12 +127,8 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
             raise_interrupt(number, frame)
 
     heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # not under nohup
-    before = {number: signal.signal(number, handle) for number in heard}
-    try:
+    with handling(dict.fromkeys(heard, handle)):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def end_quickly() -> None:

@@ -10,8 +10,9 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from competitor.arena.bots import Bot, Policy
-from competitor.arena.participant import Action, Participant
+from competitor.arena.participant import Participant
 from competitor.arena.store import Store
+from competitor.engine.session import Action
 from competitor.errors import ConfigError
 
 SPARE_PARTICIPANTS = 16

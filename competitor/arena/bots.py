@@ -13,11 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from competitor.arena.participant import Action
 from competitor.arena.store import NAME
 from competitor.engine.engine import Brain, Engine
 from competitor.engine.safety import UnsoundAction, sanitise
-from competitor.engine.session import ZEROS, Session
+from competitor.engine.session import ZEROS, Action, Session
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent
 

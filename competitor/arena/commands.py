@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +12,7 @@ from click.core import ParameterSource
 
 from competitor.arena.account_commands import accounts
 from competitor.options import CONFIG, FILE, FOLDER, PORT, SET
-from competitor.system import STOP_SIGNALS
+from competitor.system import STOP_SIGNALS, handling
 
 
 @click.group(invoke_without_command=True)
@@ -59,7 +57,7 @@ def arena(
         return
     if accounts_only and not users:
         raise click.UsageError("--accounts-only needs at least one --user")
-    with contextlib.nullcontext() if accounts_only else _closing_at_once():
+    with nullcontext() if accounts_only else _closing_at_once():
         from competitor.arena.arena import ArenaOptions
         from competitor.arena.console import add_accounts, run_arena
         from competitor.arena.registration import read_key
@@ -86,17 +84,11 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError("of the options before `accounts` only --directory has a meaning for accounts")
 
 
-@contextlib.contextmanager
-def _closing_at_once() -> Iterator[None]:
+def _closing_at_once() -> AbstractContextManager[None]:
     """Within the block a signal closes the arena like later ones do; before it is open there is nothing to keep."""
 
     def close(number: int, frame: FrameType | None) -> None:
         os.write(1, b"arena closed\n")
         os._exit(0)
 
-    before = {number: signal.signal(number, close) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handling(dict.fromkeys(STOP_SIGNALS, close))

@@ -28,8 +28,9 @@ from collections.abc import Sequence
 from competitor.arena.comprl_connection import Connection, Fields, Later
 from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.lobby import Lobby
-from competitor.arena.participant import Action, ParticipantLost, Reason, legal_action
+from competitor.arena.participant import ParticipantLost, Reason
 from competitor.arena.store import Store, User
+from competitor.engine.session import Action, legal_action
 from competitor.errors import CompetitorError
 from competitor.wire.comprl_commands import (
     LOGIN_FAILED,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.arena.participant import legal_action
 from competitor.arena.steps import StepLog
+from competitor.engine.session import legal_action
 from competitor.rink import make_rink
 from competitor.rink.observation import other_view
 

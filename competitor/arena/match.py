@@ -8,12 +8,11 @@ import uuid
 from dataclasses import dataclass
 
 from competitor.arena.game import Game
-from competitor.arena.participant import Action, Participant, ParticipantLost
+from competitor.arena.participant import Participant, ParticipantLost
 from competitor.arena.queries import PLAYED, MatchResult
+from competitor.engine.session import ZEROS, Action
 
 log = logging.getLogger(__name__)
-
-NO_ACTION: Action = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Match:
             return
         self.breach = Breach(who, reason)
         if who is not None and reason == "invalid action" and self._answers[1 - who] is not None:
-            self._answers[who] = NO_ACTION
+            self._answers[who] = ZEROS
         if not self._turn.done():
             self._turn.set_result(None)
 

@@ -7,14 +7,12 @@ and calls `Lobby.leave`, and the lobby ends the match for the other one.
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-ACTION_SIZE = 4
+from competitor.engine.session import Action
 
-Action = tuple[float, float, float, float]
 Reason = Literal["disconnected", "timeout", "invalid action"]
 
 
@@ -51,11 +49,3 @@ class Participant(Protocol):
 
         rating: what the leaderboard shows after it, None if it is not known. Returns at once.
         """
-
-
-def legal_action(values: Sequence[float]) -> Action | None:
-    """`values` if they are an action, 4 numbers from -1 to 1, else None."""
-    if len(values) != ACTION_SIZE or not all(math.isfinite(value) and -1.0 <= value <= 1.0 for value in values):
-        return None
-    force_x, force_y, torque, shoot = (float(value) for value in values)
-    return force_x, force_y, torque, shoot

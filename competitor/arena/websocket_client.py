@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from competitor.arena.lobby import Lobby
-from competitor.arena.participant import Action, ParticipantLost, Reason, legal_action
+from competitor.arena.participant import ParticipantLost, Reason
 from competitor.arena.store import User
+from competitor.engine.session import Action, legal_action
 from competitor.wire import messages
 
 log = logging.getLogger(__name__)

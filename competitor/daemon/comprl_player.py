@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
 from competitor.daemon.logs import Redaction
-from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Session
+from competitor.engine.session import ZEROS, Action, Session, legal_action
 from competitor.wire import comprl_commands as commands
 from competitor.wire.names import one_line
 
@@ -181,19 +181,10 @@ class ComprlPlayer(amp.CommandLocator):
 
     def _act(self, answer: Deferred[Answer], action: Action) -> None:
         """Send an action, after a last look at it: the server throws out whoever sends a wrong one."""
-        doubles = doubles_of(action)
+        doubles = legal_action(action)
         if doubles is None:
             log.error("%s: answered with zeros instead of %r", self._name, action)
-        fire(answer, {"action": doubles or list(ZEROS)})
-
-
-def doubles_of(action: Sequence[float]) -> list[float] | None:
-    """The action as the doubles that go on the wire, None if it is not four numbers in [-1, 1]."""
-    try:
-        doubles = [float(value) for value in action]
-    except (TypeError, ValueError):
-        return None
-    return doubles if len(doubles) == ACTION_SIZE and all(-1.0 <= value <= 1.0 for value in doubles) else None
+        fire(answer, {"action": list(doubles or ZEROS)})
 
 
 def match_id_of(game_id: bytes) -> str:

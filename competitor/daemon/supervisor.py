@@ -11,11 +11,12 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Literal, Protocol
 
 from competitor.daemon.logs import CONSOLE
+from competitor.system import Handler, handling
 
 Event = Literal["stop", "reload", "ended"]
 Phase = Literal["playing", "finishing", "leaving"]
@@ -23,7 +24,7 @@ Phase = Literal["playing", "finishing", "leaving"]
 TICK_S = 1.0
 LEAVE_WITHIN_S = 5.0
 STOPS = (signal.SIGINT, signal.SIGTERM)
-HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
 NOTHING_PLAYED = b"asked to stop: nothing has been played yet\n"
 
 log = logging.getLogger(__name__)
@@ -245,42 +246,19 @@ def starting() -> Iterator[None]:
     ends here.
     """
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         os.write(1, NOTHING_PLAYED)
         os._exit(0)
 
-    with _handlers(dict.fromkeys(STOPS, handle), signal.SIG_IGN):
+    with handling({**dict.fromkeys(STOPS, end), **dict.fromkeys(HANGUP, signal.SIG_IGN)}):
         yield
 
 
-@contextmanager
-def signals_to(signals: Signals) -> Iterator[None]:
+def signals_to(signals: Signals) -> AbstractContextManager[None]:
     """SIGINT, SIGTERM and SIGHUP go to `signals` within the block; the handlers before are put back."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signals.stop()
-
-    def reload(number: int, frame: FrameType | None) -> None:
-        signals.reload()
-
-    with _handlers(dict.fromkeys(STOPS, stop), reload):
-        yield
-
-
-Handler = Callable[[int, FrameType | None], object]
-
-
-@contextmanager
-def _handlers(handlers: dict[signal.Signals, Handler], of_hangup: Handler | signal.Handlers) -> Iterator[None]:
-    wanted: dict[signal.Signals, Handler | signal.Handlers] = {**handlers}
-    if HANGUP is not None:
-        wanted[HANGUP] = of_hangup
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    stop: Handler = lambda number, frame: signals.stop()  # noqa: E731
+    reload: Handler = lambda number, frame: signals.reload()  # noqa: E731
+    return handling({**dict.fromkeys(STOPS, stop), **dict.fromkeys(HANGUP, reload)})
 
 
 def _matches(count: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,15 @@ ZEROS: Action = (0.0, 0.0, 0.0, 0.0)
 START_POSE = (-3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Both rackets at the start of a round: own x, y, angle and their velocities, then the opponent's."""
 LARGEST = float(np.finfo(np.float32).max)
+
+
+def legal_action(values: Iterable[Any]) -> Action | None:
+    """Return `values` as plain doubles if they are an action, four numbers in [-1, 1], else None."""
+    try:
+        x, y, turn, shoot = (float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (x, y, turn, shoot) if all(-1.0 <= value <= 1.0 for value in (x, y, turn, shoot)) else None
 
 
 class Source(IntEnum):
