@@ -34,13 +34,13 @@ import click
 
 from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
-from competitor.errors import EXIT_INTERRUPTED, exit_code, message
+from competitor.errors import EXIT_INTERRUPTED, exit_code, message, plain
 from competitor.evaluate.commands import evaluate
 from competitor.export.commands import export
 from competitor.inspect.commands import info, inspect
 from competitor.play.commands import replay
 from competitor.population.commands import league
-from competitor.screen import ReaderLeft, open_output, plain
+from competitor.screen import ReaderLeft, open_output
 from competitor.sparring.commands import sparring
 from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt
 from competitor.train.commands import plot, runs, train

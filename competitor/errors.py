@@ -179,8 +179,12 @@ def message(error: BaseException) -> str:
 
 def printable(text: str) -> str:
     """`text` in one line; what is no character to be printed, and a terminal might obey, is written as its code."""
-    line = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    return plain(" ".join(text.split()))
+
+
+def plain(text: str) -> str:
+    """`text` with everything escaped that a terminal would obey or not show: ESC becomes \\x1b."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

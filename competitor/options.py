@@ -15,8 +15,7 @@ from pathlib import Path
 
 import click
 
-from competitor.errors import StorageError
-from competitor.screen import plain
+from competitor.errors import StorageError, plain
 from dreamer.files import atomic_write_text
 
 PROBE_BYTES = 4096

@@ -22,7 +22,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from competitor.errors import StorageError
+from competitor.errors import StorageError, plain
 
 PIPE_WIDTH = 100_000
 """Wider than any table: rich would otherwise take a pipe for a terminal of 80 columns."""
@@ -122,9 +122,12 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def plain(text: str) -> str:
-    """Return `text` with everything escaped that a terminal would obey or not show: ESC becomes \\x1b."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+def duration(seconds: float) -> str:
+    """A duration in a unit of which it has two at least, for example "90 s" or "3 h"."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _written(text: str, encoding: str) -> str:

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from competitor.arena.bot_pool import BotPool, open_bot_accounts
-from competitor.arena.bots import make_bots
+from competitor.arena.bots import make_bots, open_bot_accounts
 from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.limits import Connections, WrongTokens, most_connections
 from competitor.arena.listener import Listener
@@ -105,14 +104,15 @@ class Arena:
             bots = await asyncio.to_thread(make_bots, self.options.bots, seed=self._seed, threads=self._threads)
             self.store = self._open_directory(stack)
             open_bot_accounts(bots, self.store)
-            pool = BotPool(bots)
-            await asyncio.to_thread(pool.start)
-            stack.push_async_callback(asyncio.to_thread, pool.stop)
+            for bot in bots:
+                await asyncio.to_thread(bot.start)
+                stack.push_async_callback(asyncio.to_thread, bot.stop)
             self._lobby = self._open_lobby(stack)
             self.connections = Connections(most_connections())
             await self._listen(self._lobby, stack)
             stack.push_async_callback(_cancel, asyncio.create_task(self._maintain(self._lobby)))
-            pool.enter(self._lobby.enter)
+            for bot in bots:
+                bot.enter(self._lobby.enter)
             self._open = stack.pop_all()
 
     async def stop(self) -> None:

@@ -1,137 +1,143 @@
-"""How the house bots decide: the basic opponents, and checkpoints.
+"""House bots: players who are always there, inside the arena's process.
 
-All matches of a checkpoint share one network (competitor.engine), which thinks in a thread of its
-own: the arena's event loop never waits for it.
+A bot has an account like everybody else, with rating and results, and plays many matches at once. All of them share
+one brain (competitor.engine), which thinks in a thread of its own: the arena's event loop never waits for it. Some of
+a bot's participants always wait, so that nobody else has to wait for a partner.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import numpy as np
 
-from competitor.arena.store import NAME
-from competitor.engine.engine import Brain, Engine
-from competitor.engine.safety import UnsoundAction, sanitise
-from competitor.engine.session import ZEROS, Action, Session
+from competitor.arena.participant import Participant
+from competitor.arena.store import NAME, Store
+from competitor.engine.engine import Engine
+from competitor.engine.guard import Brain
+from competitor.engine.session import Action, Flags, Rows, Session
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent
 
 BASIC = ("weak", "strong")
 ANSWER_WITHIN_S = 2.0
+SPARE_PARTICIPANTS = 16
+MOST_PARTICIPANTS = 256
+
+Enter = Callable[[Participant], None]
 
 
-class Policy(Protocol):
-    """A bot in one match."""
+class BasicBrain:
+    """The weak or the strong basic opponent, a new one for each match; needs no torch, unlike PlayerBrain."""
 
-    async def act(self, obs: Sequence[float]) -> Action:
-        """The action for an observation (18 doubles), whatever that is."""
-
-    def close(self) -> None:
-        """The match is over."""
-
-
-class Bot(Protocol):
-    """A house bot; `start` and `stop` may take a while and are called in worker threads."""
-
-    name: str
-
-    def start(self) -> None:
-        """Be ready for matches. Raises CheckpointError when the network does not work; then nothing runs."""
-
-    def stop(self) -> None:
-        """End what was started."""
-
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> Policy:
-        """The bot's policy for a new match."""
-
-
-class BasicPolicy:
-    """The weak or the strong basic opponent."""
-
-    def __init__(self, opponent: BasicOpponent) -> None:
-        self._opponent = opponent
-
-    async def act(self, obs: Sequence[float]) -> Action:
-        """The opponent's action; zeros if the observation is none."""
-        try:
-            return sanitise(self._opponent.decide(obs))
-        except UnsoundAction:
-            return ZEROS
-
-    def close(self) -> None:
-        """Nothing to tidy up."""
-
-
-class BasicBot:
-    """Makes a new basic opponent for each match."""
+    digest = ""
 
     def __init__(self, name: str, *, weak: bool, generator: np.random.Generator) -> None:
-        self.name = name
-        self._weak, self._generator = weak, generator
+        self.name, self._weak, self._generator = name, weak, generator
+        self._slots, self._opponents = count(), dict[int, BasicOpponent]()
 
-    def start(self) -> None:
-        """Always ready."""
-
-    def stop(self) -> None:
-        """Nothing runs."""
-
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> BasicPolicy:
-        """The bot's policy for a new match."""
+    def open(self) -> int:
+        """Return a new slot."""
+        slot = next(self._slots)
         (chance,) = self._generator.spawn(1)
-        return BasicPolicy(BasicOpponent(weak=self._weak, generator=chance))
+        self._opponents[slot] = BasicOpponent(weak=self._weak, generator=chance)
+        return slot
+
+    def close(self, slot: int) -> None:
+        """Forget a slot."""
+        del self._opponents[slot]
+
+    def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
+        """Return the opponents' actions (n, 4) for obs (n, 18)."""
+        return np.array(
+            [self._opponents[slot].decide(row.tolist()) for slot, row in zip(slots, obs, strict=True)], np.float32
+        )
+
+    def self_test(self) -> None:
+        """Nothing can be wrong."""
 
 
-class CheckpointPolicy:
-    """One match of a checkpoint: a session of its engine."""
-
-    def __init__(self, engine: Engine, session: Session) -> None:
-        self._engine, self._session = engine, session
-        engine.open_session(session)
-
-    async def act(self, obs: Sequence[float]) -> Action:
-        """Wait, without holding anybody up, for the network's action."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Action] = loop.create_future()
-
-        def reply(action: Action) -> None:
-            loop.call_soon_threadsafe(_give, answer, action)
-
-        self._engine.submit(self._session, obs, reply)
-        return await answer
-
-    def close(self) -> None:
-        """Free the match's place in the network's table."""
-        self._engine.close_session(self._session)
-
-
-def _give(answer: asyncio.Future[Action], action: Action) -> None:
-    if not answer.done():  # the match may have ended while the network was thinking
-        answer.set_result(action)
-
-
-class CheckpointBot:
-    """A trained agent: one network for all its matches."""
+class Bot:
+    """A house bot; `start` and `stop` may take a while and belong into worker threads."""
 
     def __init__(self, name: str, brain: Brain, generator: np.random.Generator) -> None:
         self.name, self._brain = name, brain
-        self._engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, generator=generator)
+        self.engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, generator=generator)
+        self._enter: Enter = lambda participant: None
+        self._spare = self._idle = self._count = 0
 
     def start(self) -> None:
-        """Try the network, then start the inference thread."""
+        """Try the brain, and be ready for matches. Raises CheckpointError and PlayerError; then nothing runs."""
         self._brain.self_test()
-        self._engine.start()
+        self.engine.start()
 
     def stop(self) -> None:
-        """End the inference thread."""
-        self._engine.stop()
+        """End what was started; nobody may be waiting for its actions any more."""
+        self.engine.stop()
 
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> CheckpointPolicy:
-        """The bot's policy for a new match."""
-        return CheckpointPolicy(self._engine, Session(str(match_id), opponent=opponent, rounds=rounds))
+    def enter(self, enter: Enter, spare: int = SPARE_PARTICIPANTS) -> None:
+        """Let `spare` participants into the lobby, and another one whenever a match takes one."""
+        self._enter, self._spare = enter, spare
+        self._fill()
+
+    def taken(self) -> None:
+        """A match has begun for one of the participants."""
+        self._idle -= 1
+        self._fill()
+
+    def freed(self) -> None:
+        """The match of one of them is over."""
+        self._idle += 1
+
+    def _fill(self) -> None:
+        while self._idle < self._spare and self._count < MOST_PARTICIPANTS:
+            self._idle += 1
+            self._count += 1
+            self._enter(BotParticipant(self))
+
+
+class BotParticipant:
+    """A bot in one match at a time; always ready for the next one."""
+
+    is_bot = True
+
+    def __init__(self, bot: Bot) -> None:
+        self.user = bot.name
+        self._bot = bot
+        self._session: Session | None = None
+
+    async def ready(self) -> bool:
+        """Always."""
+        return True
+
+    async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
+        """A match begins."""
+        self._session = Session(str(match_id), opponent=opponent, rounds=rounds)
+        self._bot.engine.open_session(self._session)
+        self._bot.taken()
+
+    async def act(self, obs: Sequence[float]) -> Action:
+        """Wait, without holding anybody up, for the brain's action."""
+        assert self._session is not None, "no match has been started"
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Action] = loop.create_future()
+
+        def give(action: Action) -> None:
+            if not answer.done():  # the match may have ended while the brain was thinking
+                answer.set_result(action)
+
+        self._bot.engine.submit(self._session, obs, lambda action: loop.call_soon_threadsafe(give, action))
+        return await answer
+
+    async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
+        """The match is over."""
+        if self._session is not None:
+            self._bot.engine.close_session(self._session)
+            self._session = None
+            self._bot.freed()
 
 
 def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> list[Bot]:
@@ -146,7 +152,20 @@ def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> li
         if names.count(name) > 1:
             raise ConfigError(f"two house bots are called {name}: give one another name with NAME=PLAYER")
     generators = np.random.default_rng(seed).spawn(len(named))
-    return [_make_bot(*pair, generator, threads) for pair, generator in zip(named, generators, strict=True)]
+    return [
+        Bot(name, _brain(what, generator, threads), generator)
+        for (name, what), generator in zip(named, generators, strict=True)
+    ]
+
+
+def open_bot_accounts(bots: Sequence[Bot], store: Store) -> None:
+    """Give each bot its account. Raises ConfigError when a player has an account of that name."""
+    for bot in bots:
+        user = store.user(bot.name)
+        if user is None:
+            store.add_user(bot.name, "bot")
+        elif user.role != "bot":
+            raise ConfigError(f"{user.name} is a player's account: name the house bot otherwise, with NAME=PLAYER")
 
 
 def _named(spec: str) -> tuple[str, str]:
@@ -167,10 +186,9 @@ def _own_name(spec: str) -> str:
     return short_name(spec)
 
 
-def _make_bot(name: str, what: str, generator: np.random.Generator, threads: int) -> Bot:
+def _brain(what: str, generator: np.random.Generator, threads: int) -> Brain:
     if what in BASIC:
-        return BasicBot(name, weak=what == "weak", generator=generator)
+        return BasicBrain(what, weak=what == "weak", generator=generator)
     from competitor.engine.brain import load_brain  # brings torch, which an arena with basic bots can do without
 
-    brain = load_brain(what, seed=int(generator.integers(2**31)), threads=threads)
-    return CheckpointBot(name, brain, generator)
+    return load_brain(what, seed=int(generator.integers(2**31)), threads=threads)

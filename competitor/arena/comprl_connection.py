@@ -15,8 +15,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.protocols.amp import COMMAND, AmpBox, BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
 from twisted.python.failure import Failure
 
-from competitor.arena.limits import Budget
 from competitor.arena.participant import ParticipantLost, Reason
+from competitor.wire.budget import Budget
 from competitor.wire.comprl_commands import Error
 
 log = logging.getLogger(__name__)

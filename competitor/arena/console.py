@@ -15,7 +15,8 @@ from competitor.arena.log_lines import log_lines
 from competitor.arena.running import keep_open
 from competitor.arena.store import Store
 from competitor.config import ArenaConfig
-from competitor.screen import make_console, plain, wrapped
+from competitor.errors import plain
+from competitor.screen import make_console, wrapped
 from competitor.system import command_line
 
 FEW_CONNECTIONS = 64

@@ -12,6 +12,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from competitor.wire.budget import MOST_REMEMBERED
+
 MOST_CONNECTIONS = 512
 """One core plays no more matches at once than that, and each connection may cost some 100 kB of buffers."""
 MOST_PER_ADDRESS = 256
@@ -26,7 +28,6 @@ PIECE_BYTES = 8192
 FREE_TRIES = 3
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 FORGIVEN_AFTER_S = 60.0
-MOST_REMEMBERED = 1024
 
 Clock = Callable[[], float]
 
@@ -204,37 +205,3 @@ class WrongTokens:
         if count <= FREE_TRIES:
             return 0.0
         return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES - 1, 10)))
-
-
-class Budget:
-    """So many things at once, and so many a second in the long run (a token bucket)."""
-
-    def __init__(self, at_once: int, per_s: float, clock: Clock = time.monotonic) -> None:
-        self._at_once, self._per_s, self._clock = float(at_once), per_s, clock
-        self._left, self._seen_s = float(at_once), clock()
-
-    def spend(self) -> bool:
-        """Take one; False when there is none left."""
-        now_s = self._clock()
-        self._left = min(self._at_once, self._left + (now_s - self._seen_s) * self._per_s)
-        self._seen_s = now_s
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
-
-
-class Budgets:
-    """A Budget for each address, of the last MOST_REMEMBERED that have asked."""
-
-    def __init__(self, at_once: int, per_s: float, clock: Clock = time.monotonic) -> None:
-        self._at_once, self._per_s, self._clock = at_once, per_s, clock
-        self._budgets: OrderedDict[str, Budget] = OrderedDict()
-
-    def spend(self, address: str) -> bool:
-        """Take one from the address's budget; False when there is none left."""
-        budget = self._budgets.pop(address, None) or Budget(self._at_once, self._per_s, self._clock)
-        self._budgets[address] = budget
-        if len(self._budgets) > MOST_REMEMBERED:
-            self._budgets.popitem(last=False)
-        return budget.spend()

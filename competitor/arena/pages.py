@@ -15,13 +15,13 @@ from competitor.arena.live import PLACES
 from competitor.arena.queries import PLAYED, Entry
 from competitor.arena.registration import Refused, Registration
 from competitor.arena.site import Running, Site
+from competitor.screen import duration
 from competitor.viewer.web import HEADERS as LOCKED_DOWN
 
 POLICY = "Content-Security-Policy"
 HEADERS = {**LOCKED_DOWN, POLICY: LOCKED_DOWN[POLICY].replace("form-action 'none'", "form-action 'self'")}
 FILES = {"arena.css": "text/css", "arena.js": "text/javascript"}
 ROWS = 25
-MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 CURVE_WIDTH, CURVE_HEIGHT = 600, 160
 LONGEST_SEARCH = 32
 Context = dict[str, Any]
@@ -148,14 +148,6 @@ def _match(site: Site, request: web.Request, playing: Playing) -> Context:
         "entry": entry,
         "has_recording": site.recordings.find(match_id) is not None,
     }
-
-
-def duration(seconds: float) -> str:
-    """A duration in its largest unit, for example "12 s" or "3 h"."""
-    for unit_s, unit in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min")):
-        if seconds >= unit_s:
-            return f"{seconds / unit_s:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _change(entry: Entry, who: int) -> str:

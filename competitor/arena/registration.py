@@ -7,9 +7,10 @@ import hmac
 import logging
 from pathlib import Path
 
-from competitor.arena.limits import Budgets, WrongTokens
+from competitor.arena.limits import WrongTokens
 from competitor.arena.store import Store
 from competitor.errors import CompetitorError, ConfigError
+from competitor.wire.budget import Budgets
 
 LEAST_KEY = 8
 MOST_KEY_BYTES = 1024

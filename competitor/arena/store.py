@@ -225,15 +225,9 @@ class Store(Queries):
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, and alone: ratings are read, changed and written without another process in between."""
-        with self._lock, self._explained():
+        with self._lock, self._explained(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")  # on a full disk this is what fails
-            except BaseException:
-                if self._db.in_transaction:  # SQLite may have rolled back itself
-                    self._db.execute("ROLLBACK")
-                raise
+            yield self._db
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

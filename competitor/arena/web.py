@@ -23,10 +23,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from competitor.arena import data, pages
-from competitor.arena.limits import Budgets, Clock
 from competitor.arena.live import PLACES, TooManyWatchers
 from competitor.arena.site import Site
 from competitor.viewer.web import HEADERS, add_viewer
+from competitor.wire.budget import Budgets
 
 REQUESTS_AT_ONCE, REQUESTS_PER_S = 120, 20.0
 """Of one address. A class behind one router that opens the page at once, and looks at it, asks so often."""
@@ -73,7 +73,7 @@ def _events(site: Site, renew: Renew) -> Handler:
     return handle
 
 
-def limited(renew: Renew, clock: Clock = time.monotonic) -> Middleware:
+def limited(renew: Renew, clock: Callable[[], float] = time.monotonic) -> Middleware:
     """A middleware that refuses what is more than an address may ask for. `renew` hears of every request."""
     budgets = Budgets(REQUESTS_AT_ONCE, REQUESTS_PER_S, clock)
 

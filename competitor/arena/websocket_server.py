@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from competitor.arena.limits import Budget, Connections, WrongTokens
+from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.lobby import Lobby
 from competitor.arena.store import Store, User
 from competitor.arena.websocket_client import WebSocketClient
 from competitor.wire import messages
+from competitor.wire.budget import Budget
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,8 @@ from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, Wire, s
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.brain import load_brain
-from competitor.engine.engine import Brain, Engine
+from competitor.engine.engine import Engine
+from competitor.engine.guard import Brain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
 from competitor.players import AGENTS, agent_path, fingerprint, kind_of

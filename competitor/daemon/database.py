@@ -46,12 +46,6 @@ class MatchRow(MatchFacts):
 _ROW = TypeAdapter(MatchRow)
 COLUMNS = tuple(field.name for field in fields(MatchRow))
 SQL_TYPES = {str: "TEXT", float: "REAL", int: "INTEGER", bool: "INTEGER"}
-EARLIER_NAMES: dict[int, dict[str, str]] = {
-    1: {"connection": "link", "rounds": "expected_rounds", "inferred": "0", "account": "''"},
-    2: {"account": "''"},
-    SCHEMA_VERSION: {},
-}
-"""What stood for a column in each version that can be read."""
 
 
 def _column(name: str, hint: Any) -> str:
@@ -158,7 +152,8 @@ class Database:
 
     def add(self, row: MatchRow, rounds: Sequence[RoundRow]) -> bool:
         """Write a match safely to the disk; False when a match with this file is there already."""
-        with _transaction(self.open()) as connection:
+        with self.open() as connection:  # all of it, or nothing
+            connection.execute("BEGIN IMMEDIATE")
             marks = ", ".join("?" * len(COLUMNS))
             added = connection.execute(
                 f"INSERT INTO matches ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT (file) DO NOTHING",
@@ -207,12 +202,15 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
         yield None
         return
     try:
-        with closing(_reader(path)) as connection:
-            earlier = EARLIER_NAMES[_check_version(connection, path)]
-            names = ", ".join(f"{earlier.get(name, name)} AS {name}" for name in COLUMNS)
+        with closing(_reader(path)) as file, closing(sqlite3.connect(":memory:")) as copy:
+            connection = file
+            if _version(file) in UPGRADES:  # what an earlier program wrote is read as it will be taken over
+                file.backup(copy)
+                _prepare(connection := copy, path)
+            _check_version(connection, path)
             values = {name: value for name, value in vars(wanted).items() if value is not None}
             conditions = " AND ".join(["TRUE", *(_CONDITIONS[name] for name in values)])
-            yield connection, f"(SELECT * FROM (SELECT id, {names} FROM matches) WHERE {conditions})", values
+            yield connection, f"(SELECT * FROM matches WHERE {conditions})", values
     except sqlite3.Error as error:
         raise RecordingError(f"{path} cannot be read: {error}") from error
 
@@ -274,7 +272,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        with _transaction(connection):
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
             _prepare(connection, path)
     except BaseException:
         connection.close()
@@ -283,7 +282,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in an empty file. Several daemons may try at once: the transaction lets one of them."""
+    """Make the tables in an empty file. Several daemons may try at once: a transaction lets one of them."""
     is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
     version = _version(connection)
     statements = SCHEMA if is_empty and version == 0 else UPGRADES.get(version, ())
@@ -294,30 +293,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     _check_version(connection, path)
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> int:
-    version = _version(connection)
-    if version not in EARLIER_NAMES:
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    if (version := _version(connection)) != SCHEMA_VERSION:
         raise RecordingError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "use the program that wrote it, or another directory"
         )
-    return version
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Do everything in the block or nothing of it."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 def _inode(path: Path) -> int:

@@ -20,7 +20,8 @@ from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.brain import load_brain
-from competitor.engine.engine import Brain, Engine
+from competitor.engine.engine import Engine
+from competitor.engine.guard import Brain
 from competitor.options import check_place
 from competitor.play.finished_match import FinishedMatch
 

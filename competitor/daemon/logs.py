@@ -17,14 +17,16 @@ import queue
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from logging.handlers import QueueHandler, QueueListener, TimedRotatingFileHandler
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from competitor.wire.budget import Budgets
 
 if TYPE_CHECKING:
     from competitor.config import Config
@@ -54,22 +56,22 @@ class Redaction:
 
 
 class Throttle:
-    """Lets BURST records of a kind pass, which PAUSE_S gives back one by one; a kind is a logger and its words."""
+    """Lets BURST records of a kind pass, which PAUSE_S gives back one by one; a kind is a logger and its words.
+
+    To be used by one thread at a time, as a logging.Handler is.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kinds: dict[tuple[str, str], tuple[float, float, int]] = {}  # tokens, at, left out since
+        self._budgets = Budgets(BURST, 1 / PAUSE_S, clock)
+        self._left_out: Counter[tuple[str, str]] = Counter()
 
     def let_pass(self, record: logging.LogRecord) -> int | None:
         """Return how many of the kind were left out before this one, None if it is to be left out itself."""
-        kind, now = (record.name, str(record.msg)), self._clock()
-        with self._lock:
-            tokens, at, left_out = self._kinds.get(kind, (float(BURST), now, 0))
-            tokens = min(BURST, tokens + (now - at) / PAUSE_S)
-            passes = tokens >= 1.0
-            self._kinds[kind] = (tokens - passes, now, 0 if passes else left_out + 1)
-            return left_out if passes else None
+        kind = record.name, str(record.msg)
+        if self._budgets.spend(kind):
+            return self._left_out.pop(kind, 0)
+        self._left_out[kind] += 1
+        return None
 
 
 class RedactingQueueHandler(QueueHandler):
@@ -197,7 +199,4 @@ def logging_to(path: Path, *, header: Callable[[], str], secret: str) -> Iterato
 def _log_dead_thread(args: threading.ExceptHookArgs) -> None:
     """Thread errors that nobody catches: to the log, where they can be found."""
     name = args.thread.name if args.thread else "unknown"
-    trace: tuple[type[BaseException], BaseException, TracebackType | None] | None = (
-        (args.exc_type, args.exc_value, args.exc_traceback) if args.exc_value else None
-    )
-    logging.getLogger(__name__).error("the thread %s died: %s", name, args.exc_value, exc_info=trace)
+    logging.getLogger(__name__).error("the thread %s died: %s", name, args.exc_value, exc_info=args.exc_value)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from competitor.daemon.database import Database, MatchRow, RoundRow, round_rows, row_of
 from competitor.daemon.logs import CONSOLE
@@ -50,6 +50,10 @@ class _Entry:
     row: MatchRow
     rounds: list[RoundRow]
     content: bytes
+
+    def write(self, directory: Path) -> None:
+        """Write the match's file, whole and safely."""
+        atomic_write(directory / self.row.file, lambda file: file.write(self.content))
 
 
 class Records:
@@ -165,7 +169,7 @@ class Records:
             log.info("%s takes records again; nothing is waiting", self.directory)
 
     def _store(self, entry: _Entry) -> None:
-        atomic_write(self.directory / entry.row.file, lambda file: file.write(entry.content))
+        entry.write(self.directory)
         sync_directory(self.directory)
         try:
             self._database.add(entry.row, entry.rounds)
@@ -177,10 +181,8 @@ class Records:
         is_news, self._refusal = self._refusal is None, _refusal(self.directory, error)
         self._stored(len(self._waiting), self._refusal)
         if is_news:
-            log.error(
-                "%s: play goes on, matches wait in memory (at most %d) and are written as soon as possible",
-                self._refusal, MOST_WAITING,
-            )  # fmt: skip
+            how = f"matches wait in memory (at most {MOST_WAITING}) and are written as soon as possible"
+            log.error("%s: play goes on, %s", self._refusal, how)
 
     def _finish(self) -> None:
         self._flush()
@@ -280,14 +282,10 @@ def _rescued(entries: Sequence[_Entry], directory: Path, refusal: str | None) ->
     try:
         folder = Path(tempfile.mkdtemp(prefix="hockey-matches-"))
         for entry in entries:
-            atomic_write(folder / entry.row.file, partial(_put, entry.content))
+            entry.write(folder)
     except OSError:
         return f"{refusal}: {count} could not be kept and {'is' if len(entries) == 1 else 'are'} lost"
     return f"{refusal}: {count} stand in {folder}; move the files to {directory}, the next start lists them"
-
-
-def _put(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
 
 
 def _refusal(directory: Path, error: Exception) -> str:

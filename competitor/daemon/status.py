@@ -22,7 +22,7 @@ from rich.console import Console
 
 from competitor.daemon.health import warning
 from competitor.daemon.telemetry import Numbers
-from competitor.screen import Table, make_console, print_line, print_table
+from competitor.screen import Table, duration, make_console, print_line, print_table
 from dreamer.files import atomic_write_text
 
 FOLDER = "daemons"
@@ -157,7 +157,7 @@ def print_status(daemons: list[Observed], records: Path, console: Console | None
 
 def _remarks(one: Observed) -> Iterator[str]:
     if one.state in ("dead", "hangs"):
-        why = one.status.error or ("killed" if not one.alive else f"silent for {_duration(one.age_s)}")
+        why = one.status.error or ("killed" if not one.alive else f"silent for {duration(one.age_s)}")
         yield f"is {'stuck' if one.alive else 'dead'}: {why}; log: {one.status.log}"
     waits = warning(one.status.numbers)
     if waits is not None:
@@ -172,16 +172,9 @@ def _cells(one: Observed) -> list[str]:
         *(str(one.number), one.state, one.status.server, str(one.status.pid), str(numbers.playing)),
         "/".join(str(numbers.results.get(result, 0)) for result in "WDL"),
         "-" if p50_ms is None or p99_ms is None else f"{p50_ms:.1f}/{p99_ms:.1f}",
-        "-" if age_s is None else f"{_duration(age_s + one.age_s)} ago",
-        _duration(numbers.uptime_s),
+        "-" if age_s is None else f"{duration(age_s + one.age_s)} ago",
+        duration(numbers.uptime_s),
     ]
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _files(records: Path) -> list[Path]:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from competitor.daemon.logs import Redaction
 from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
-from competitor.engine.engine import Brain, Engine
+from competitor.engine.engine import Engine
+from competitor.engine.guard import Brain
 from competitor.engine.session import Reply, Session
 from competitor.play.finished_match import Ending, FinishedMatch, Keeper
 from competitor.wire.names import shown_name

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from competitor.errors import EXIT_INTERRUPTED, StorageError
+from competitor.errors import EXIT_INTERRUPTED, StorageError, plain
 from competitor.options import CONFIG, ENGINE, JSON, MOST_SEED, ROUNDS, SET, ResultFolder, also_written
-from competitor.screen import counter, plain
+from competitor.screen import counter
 from competitor.system import use_threads
 
 if TYPE_CHECKING:

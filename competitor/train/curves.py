@@ -12,8 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from competitor.errors import ConfigError
-from competitor.screen import make_console, plain, wrapped
+from competitor.errors import ConfigError, plain
+from competitor.screen import make_console, wrapped
 from competitor.train.run_list import number, record
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")

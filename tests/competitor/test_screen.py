@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from competitor.errors import StorageError
+from competitor.errors import StorageError, plain
 from competitor.screen import (
     PIPE_WIDTH,
     ReaderLeft,
@@ -24,7 +24,6 @@ from competitor.screen import (
     fact_lines,
     fits,
     make_console,
-    plain,
     print_facts,
     print_line,
     print_table,

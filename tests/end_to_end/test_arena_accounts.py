@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from competitor.arena.bot_pool import open_bot_accounts
-from competitor.arena.bots import make_bots
+from competitor.arena.bots import make_bots, open_bot_accounts
 from competitor.arena.running import running_arena
 from competitor.arena.store import Store
 from tests.competitor.arena.raw_client import RawClient

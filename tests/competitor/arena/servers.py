@@ -19,12 +19,12 @@ from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.listener import Listener
 from competitor.arena.lobby import Lobby
-from competitor.arena.participant import Action
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.store import User
 from competitor.arena.web import HttpLog, limited
 from competitor.arena.websocket_server import WebSocketServer
+from competitor.engine.session import Action
 from tests.competitor.arena.raw_client import Box, read_floats, write_box, write_floats
 
 HOST = "127.0.0.1"

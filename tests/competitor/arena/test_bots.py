@@ -7,17 +7,16 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from competitor.arena.bot_pool import SPARE_PARTICIPANTS, BotPool, open_bot_accounts
-from competitor.arena.bots import BasicBot, CheckpointBot, Policy, make_bots
-from competitor.arena.participant import Action, Participant
+from competitor.arena.bots import SPARE_PARTICIPANTS, Bot, BotParticipant, make_bots, open_bot_accounts
+from competitor.arena.participant import Participant
 from competitor.arena.store import Store
+from competitor.engine.session import Action
 from competitor.errors import ConfigError
 from competitor.rink import BasicOpponent, HockeyEnv
 from dreamer.errors import CheckpointError
@@ -36,38 +35,6 @@ def observations(count: int, seed: int = 0) -> list[list[float]]:
         obs, *_ = rink.step(generator.uniform(-1, 1, 8))
         seen.append(obs.tolist())
     return seen
-
-
-class FakePolicy:
-    closed = False
-
-    async def act(self, obs: Sequence[float]) -> Action:
-        return 1.0, 0.0, 0.0, 0.0
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@dataclass
-class FakeBot:
-    """Says what was done to it."""
-
-    name: str = "fake"
-    error: Exception | None = None
-    calls: list[str] = field(default_factory=list)
-    policies: list[FakePolicy] = field(default_factory=list)
-
-    def start(self) -> None:
-        self.calls.append("start")
-        if self.error is not None:
-            raise self.error
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-
-    def begin(self, match_id: uuid.UUID, opponent: str, rounds: int) -> Policy:
-        self.policies.append(FakePolicy())
-        return self.policies[-1]
 
 
 class FakeBrain:
@@ -112,8 +79,8 @@ def brain() -> FakeBrain:
 
 
 @pytest.fixture
-def bot(brain: FakeBrain) -> Iterator[CheckpointBot]:
-    made = CheckpointBot("fake", brain, np.random.default_rng(0))
+def bot(brain: FakeBrain) -> Iterator[Bot]:
+    made = Bot("fake", brain, np.random.default_rng(0))
     made.start()
     yield made
     brain.may_think.set()
@@ -124,42 +91,53 @@ def within(work: object) -> object:
     return asyncio.run(asyncio.wait_for(work, TIMEOUT_S))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("weak", [True, False])
-def test_a_basic_bot_plays_like_the_basic_opponent(weak: bool) -> None:
-    policy = BasicBot("basic", weak=weak, generator=np.random.default_rng(3)).begin(MATCH, "ada", 4)
-    (chance,) = np.random.default_rng(3).spawn(1)
-    opponent = BasicOpponent(weak=weak, generator=chance)
-    for obs in observations(40):
-        assert asyncio.run(policy.act(obs)) == opponent.decide(obs)
+async def playing(bot: Bot, number: int = 1) -> BotParticipant:
+    """The bot in a match."""
+    participant = BotParticipant(bot)
+    await participant.start(uuid.UUID(int=number), "ada", 4)
+    return participant
 
 
-def test_matches_of_a_basic_bot_have_a_chance_of_their_own() -> None:
-    bot = BasicBot("weak", weak=True, generator=np.random.default_rng(0))
-    obs = observations(1)[0]
-    actions = [asyncio.run(bot.begin(MATCH, "ada", 4).act(obs)) for _ in range(2)]
-    assert actions[0] != actions[1]
+@contextlib.contextmanager
+def named(spec: str) -> Iterator[Bot]:
+    (bot,) = make_bots([spec], seed=0)
+    bot.start()
+    try:
+        yield bot
+    finally:
+        bot.stop()
 
 
-def test_a_basic_bot_survives_nan() -> None:
-    policy = BasicBot("weak", weak=True, generator=np.random.default_rng(0)).begin(MATCH, "ada", 4)
-    assert asyncio.run(policy.act([float("nan")] * 18)) == (0.0, 0.0, 0.0, 0.0)
+@pytest.mark.parametrize("name", ["weak", "strong"])
+def test_a_basic_bot_plays_like_the_basic_opponent_with_a_chance_of_its_own(name: str) -> None:
+    generator = np.random.default_rng(0).spawn(1)[0]
+    generator.spawn(2)  # of the safe actors, one for each match
+    opponents = [BasicOpponent(weak=name == "weak", generator=chance) for chance in generator.spawn(2)]
+
+    async def play(bot: Bot) -> list[list[Action]]:
+        participants = [await playing(bot, number) for number in (1, 2)]
+        return [[await one.act(obs) for one in participants] for obs in observations(40)]
+
+    with named(name) as bot:
+        played = within(play(bot))
+    expected = [[opponent.decide(obs) for opponent in opponents] for obs in observations(40)]
+    assert np.allclose(played, expected, atol=1e-6)  # type: ignore[arg-type]
+    assert expected[0][0] != expected[0][1]
 
 
-def test_a_checkpoint_bot_answers_what_its_network_says(bot: CheckpointBot) -> None:
+def test_a_bot_answers_what_its_brain_says(bot: Bot) -> None:
     async def play() -> list[Action]:
-        policy = bot.begin(MATCH, "ada", 4)
-        return [await policy.act([value, 0.5, -0.5, 0.0] + [0.0] * 14) for value in (0.25, 2.0)]
+        participant = await playing(bot)
+        return [await participant.act([value, 0.5, -0.5, 0.0] + [0.0] * 14) for value in (0.25, 2.0)]
 
     assert within(play()) == [(0.25, 0.5, -0.5, 0.0), (1.0, 0.5, -0.5, 0.0)]
 
 
-def test_one_network_answers_all_matches_together(bot: CheckpointBot, brain: FakeBrain) -> None:
+def test_one_brain_answers_all_matches_together(bot: Bot, brain: FakeBrain) -> None:
     async def play() -> list[Action]:
-        policies = [bot.begin(uuid.UUID(int=number), "ada", 4) for number in range(8)]
+        participants = [await playing(bot, number) for number in range(8)]
         brain.may_think.clear()
-        asked = [
-            asyncio.ensure_future(policy.act([number / 10] + [0.0] * 17)) for number, policy in enumerate(policies)
-        ]
+        asked = [asyncio.ensure_future(one.act([number / 10] + [0.0] * 17)) for number, one in enumerate(participants)]
         await asyncio.sleep(0)
         brain.may_think.set()  # while the network was busy, the loop was not
         return await asyncio.gather(*asked)
@@ -169,26 +147,26 @@ def test_one_network_answers_all_matches_together(bot: CheckpointBot, brain: Fak
     assert len(brain.batches) <= 2
 
 
-def test_a_match_that_ends_while_the_network_thinks(bot: CheckpointBot, brain: FakeBrain) -> None:
+def test_a_match_that_ends_while_the_brain_thinks(bot: Bot, brain: FakeBrain) -> None:
     async def play() -> Action:
-        policy = bot.begin(MATCH, "ada", 4)
+        participant = await playing(bot)
         brain.may_think.clear()
-        asked = asyncio.ensure_future(policy.act([0.1] * 18))
+        asked = asyncio.ensure_future(participant.act([0.1] * 18))
         await asyncio.sleep(0)
         asked.cancel()
-        policy.close()
+        await participant.end(False, 0, 0, None)
         brain.may_think.set()
-        return await bot.begin(MATCH, "bob", 4).act([0.2] * 18)
+        return await (await playing(bot)).act([0.2] * 18)
 
     assert within(play()) == pytest.approx((0.2,) * 4)
 
 
-def test_an_ended_match_leaves_its_place_in_the_table(bot: CheckpointBot, brain: FakeBrain) -> None:
+def test_an_ended_match_is_forgotten(bot: Bot, brain: FakeBrain) -> None:
     async def play() -> None:
         for _ in range(5):
-            policy = bot.begin(MATCH, "ada", 4)
-            await policy.act([0.1] * 18)
-            policy.close()
+            participant = await playing(bot)
+            await participant.act([0.1] * 18)
+            await participant.end(False, 0, 0, None)
 
     within(play())
     bot.stop()
@@ -197,7 +175,7 @@ def test_an_ended_match_leaves_its_place_in_the_table(bot: CheckpointBot, brain:
 
 def test_a_network_that_does_not_work_is_refused(brain: FakeBrain) -> None:
     brain.broken = True
-    bot = CheckpointBot("fake", brain, np.random.default_rng(0))
+    bot = Bot("fake", brain, np.random.default_rng(0))
     before = threading.active_count()
     with pytest.raises(CheckpointError, match="gives no numbers"):
         bot.start()
@@ -211,17 +189,12 @@ def test_bots_by_name() -> None:
 
 
 def test_the_champion_plays() -> None:
-    (bot,) = make_bots(["champion"], seed=0)
-    bot.start()
+    async def play(bot: Bot) -> list[Action]:
+        participant = await playing(bot)
+        return [await participant.act(obs) for obs in observations(60)]
 
-    async def play() -> list[Action]:
-        policy = bot.begin(MATCH, "ada", 4)
-        return [await policy.act(obs) for obs in observations(60)]
-
-    try:
-        actions = within(play())
-    finally:
-        bot.stop()
+    with named("champion") as bot:
+        actions = within(play(bot))
     assert isinstance(actions, list)
     assert np.abs(actions).max() <= 1.0
     assert len(set(actions)) > 1
@@ -248,41 +221,27 @@ def test_a_checkpoint_that_is_not_there() -> None:
 
 def test_a_bot_keeps_its_account(tmp_path: Path) -> None:
     with contextlib.closing(Store(tmp_path / "arena.sqlite")) as store:
-        open_bot_accounts([FakeBot()], store)
-        first = store.user("fake")
-        open_bot_accounts([FakeBot()], store)
+        open_bot_accounts(make_bots(["weak"], seed=0), store)
+        first = store.user("weak")
+        open_bot_accounts(make_bots(["weak"], seed=0), store)
         assert first is not None and first.role == "bot"
-        assert store.user("fake") == first
+        assert store.user("weak") == first
         store.add_user("ada")
         with pytest.raises(ConfigError, match="ada is a player's account"):
-            open_bot_accounts([FakeBot("Ada")], store)
-
-
-def test_the_pool_starts_and_stops_its_bots() -> None:
-    bots = [FakeBot("a"), FakeBot("b")]
-    pool = BotPool(bots)
-    pool.start()
-    pool.stop()
-    assert [bot.calls for bot in bots] == [["start", "stop"]] * 2
-
-
-def test_a_bot_that_fails_stops_those_before_it() -> None:
-    bots = [FakeBot("a"), FakeBot("b", CheckpointError("broken")), FakeBot("c")]
-    with pytest.raises(CheckpointError):
-        BotPool(bots).start()
-    assert [bot.calls for bot in bots] == [["start", "stop"], ["start"], []]
+            open_bot_accounts(make_bots(["Ada=weak"], seed=0), store)
 
 
 def test_every_bot_waits() -> None:
     entered: list[Participant] = []
-    BotPool([FakeBot("a"), FakeBot("b")]).enter(entered.append)
-    assert [one.user for one in entered] == ["a"] * SPARE_PARTICIPANTS + ["b"] * SPARE_PARTICIPANTS
+    for bot in make_bots(["weak", "strong"], seed=0):
+        bot.enter(entered.append)
+    assert [one.user for one in entered] == ["weak"] * SPARE_PARTICIPANTS + ["strong"] * SPARE_PARTICIPANTS
     assert all(one.is_bot for one in entered)
 
 
-def test_somebody_is_always_waiting_and_plays_match_after_match() -> None:
-    bot, entered = FakeBot(), list[Participant]()
-    BotPool([bot]).enter(entered.append, spare=2)
+def test_somebody_is_always_waiting_and_plays_match_after_match(bot: Bot, brain: FakeBrain) -> None:
+    entered: list[Participant] = []
+    bot.enter(entered.append, spare=2)
 
     async def play() -> None:
         for taken in range(10):
@@ -292,8 +251,8 @@ def test_somebody_is_always_waiting_and_plays_match_after_match() -> None:
             await one.end(False, 0, 0, None)
         assert await entered[0].ready()
         await entered[0].start(MATCH, "ada", 4)
-        assert await entered[0].act([0.0] * 18) == (1.0, 0.0, 0.0, 0.0)
+        assert await entered[0].act([0.5] * 18) == (0.5,) * 4
         assert len(entered) == 12, "those that are free again are used again"
 
-    asyncio.run(play())
-    assert [policy.closed for policy in bot.policies] == [True] * 10 + [False]
+    within(play())
+    assert len(brain.open_slots) == 1

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from competitor.arena.lobby import CLOSED, Lobby
-from competitor.arena.participant import Action, ParticipantLost
+from competitor.arena.participant import ParticipantLost
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.recorder import Recorder
+from competitor.engine.session import Action
 from competitor.errors import StorageError
 from tests.competitor.arena.servers import STILL, Act, FakeParticipant, MemoryStore, never
 

@@ -21,7 +21,6 @@ from aiohttp import ClientError, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from competitor.arena.game import Game
-from competitor.arena.limits import Budgets
 from competitor.arena.live import MOST_OF_ONE_ADDRESS, Broadcast
 from competitor.arena.lobby import Lobby
 from competitor.arena.queries import MatchResult
@@ -30,6 +29,7 @@ from competitor.arena.registration import Registration
 from competitor.arena.site import Site
 from competitor.arena.store import Store
 from competitor.arena.web import add_pages
+from competitor.wire.budget import Budgets
 from tests.competitor.arena.servers import Clock, FakeParticipant, never
 from tests.competitor.arena.test_game import play_lively
 
@@ -130,8 +130,8 @@ def test_the_first_page_shows_everything(site: Site) -> None:
     first = site.store.leaderboard()[0]
     assert f"1 ada {first.rating.shown:.2f} 3 3 0 0" in text
     assert re.search(r"\d dan house bot [\d.]+ 1 0 1 0", text)
-    assert re.search(r"ada \+[\d.]+ 1 : 0 bob [+-][\d.]+ 1 min ago", text)
-    assert "bob 1 : 0 ada 1 min ago bob: disconnected" in text
+    assert re.search(r"ada \+[\d.]+ 1 : 0 bob [+-][\d.]+ \d+ s ago", text)
+    assert re.search(r"bob 1 : 0 ada \d+ s ago bob: disconnected", text)
     assert "0 in play, 0 waiting" in text and "No match is being played." in text
 
 
