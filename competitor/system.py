@@ -162,14 +162,18 @@ def sole_writer(directory: Path, what: str) -> Iterator[None]:
 
 def is_held(directory: Path) -> bool:
     """Whether a process holds `directory` by `sole_writer`; where that cannot be found out, none does."""
-    lock = directory / ".lock"
+    return is_locked(directory / ".lock") is True
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process holds the lock; None where that cannot be tried, on a disk that must not be written."""
     try:
-        if lock.exists():
-            FileLock(lock, timeout=0).acquire().lock.release()
+        if path.exists():
+            FileLock(path, timeout=0).acquire().lock.release()
     except Timeout:
         return True
     except OSError:
-        return False
+        return None
     return False
 
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from competitor.daemon.health import warning
 from competitor.daemon.telemetry import Numbers
 from competitor.screen import Table, duration, make_console, print_line, print_table
+from competitor.system import is_locked
 from dreamer.files import atomic_write_text
 
 FOLDER = "daemons"
@@ -88,7 +89,7 @@ class StatusFile:
         folder.mkdir(parents=True, exist_ok=True)
         # Somebody who looks at the very moment whether a number is taken makes us take the next one: harmless.
         for number in count(1):
-            self._lock = _lock(folder / f"{number}.lock")
+            self._lock = FileLock(folder / f"{number}.lock", timeout=0, thread_local=False)
             with contextlib.suppress(Timeout):
                 self._lock.acquire()
                 break
@@ -118,7 +119,7 @@ def observe(
         if status is None:
             continue
         spoken_s, written_s = clock() - status.written_monotonic_s, max(0.0, wall_clock() - status.written_at)
-        is_locked = _is_locked(path.with_suffix(".lock"))
+        is_locked = is_locked(path.with_suffix(".lock"))
         # Before a restart of the machine the other clock counted from elsewhere; but then nobody holds the lock.
         age_s = spoken_s if is_locked is not False and spoken_s >= 0 else written_s
         alive = age_s <= HANGS_AFTER_S if is_locked is None else is_locked
@@ -187,21 +188,4 @@ def _read(path: Path) -> DaemonStatus | None:
     try:
         return _STATUS.validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        return None
-
-
-def _lock(path: Path) -> FileLock:
-    return FileLock(path, timeout=0, thread_local=False)
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Whether a process holds the lock; None where that cannot be tried, on a disk that must not be written."""
-    if not path.exists():
-        return False
-    try:
-        with _lock(path):
-            return False
-    except Timeout:
-        return True
-    except OSError:
         return None

@@ -18,7 +18,7 @@ from competitor.daemon.logs import Redaction
 from competitor.daemon.reconnecting import ReconnectingWire, Reconnector
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
-from competitor.daemon.websocket_play import NAME, Ignored, Play
+from competitor.daemon.websocket_play import NAME, Play
 from competitor.errors import CertificateError, LoginError, TokenError
 from competitor.wire.address import Address
 from competitor.wire.backoff import Retries
@@ -84,7 +84,6 @@ class WebSocketWire(ReconnectingWire):
         self._tls = tls_context(authority) if address.scheme == "wss" else None
         self._places = min(matches, MOST_MATCHES)
         self._timing, self._clock = timing, clock
-        self.ignored = Ignored()
 
     @asynccontextmanager
     async def connect(self, reconnector: Reconnector) -> AsyncIterator[WebSocketConversation]:
@@ -119,7 +118,6 @@ class WebSocketWire(ReconnectingWire):
             places=self._places,
             welcomed=welcomed,
             useful=reconnector.useful,
-            ignored=self.ignored,
             timing=self._timing,
             clock=self._clock,
         )

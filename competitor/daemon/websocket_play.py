@@ -10,7 +10,7 @@ step         the tournament answers with one action, whenever it has it
 end          the match ends at the tournament; ready if the places have changed, then seen when it is on the disk
 error        before welcome: the login has failed; of one match: it is given up; else: noted
 notice       noted
-anything     else, or anything at a wrong time, is counted, noted and has no consequences
+anything     else, or anything at a wrong time, is noted and has no consequences
 ============ ==========================================================================================
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,20 +46,6 @@ class _Match:
     last_step: int | None = None
 
 
-class Ignored:
-    """Counts what is ignored; each kind is noted the 1st, 2nd, 4th, 8th ... time, so that no log overflows."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def add(self, kind: str, detail: object = "") -> None:
-        """Count one of `kind`."""
-        self.counts[kind] += 1
-        count = self.counts[kind]
-        if count & (count - 1) == 0:
-            log.warning("ignored: %s%s (%d so far)", kind, f": {detail}" if detail else "", count)
-
-
 class Play:
     """Handles what a Connection receives. Everything runs in the connection's thread but `finish` and the answers."""
 
@@ -71,14 +57,13 @@ class Play:
         places: int,
         welcomed: Callable[[messages.Welcome], None],
         useful: Callable[[], None],
-        ignored: Ignored,
         timing: Timing,
         clock: Callable[[], float],
     ) -> None:
         """places: matches at once, at most. `welcomed` is called when the login is done, `useful` at every step."""
         self._useful = useful
         self._tournament, self._connection, self._places, self._welcomed = tournament, connection, places, welcomed
-        self._ignored, self._timing, self._clock = ignored, timing, clock
+        self._timing, self._clock = timing, clock
         self._participant: Participant | None = None
         self._matches: dict[str, _Match] = {}
         self._reserved = 0
@@ -129,15 +114,15 @@ class Play:
         try:
             self._handle(messages.decode_from_server(data))
         except MessageError as error:
-            self._ignored.add("a bad message", error)
+            self.ignored("a bad message", error)
         except (ProtocolVersionError, DialError):
             raise
         except Exception:  # one message must not take all other matches with it
             log.exception("a message could not be handled")
 
-    def ignored(self, what: str) -> None:
-        """Note a message that is not a text, or too long."""
-        self._ignored.add(what)
+    def ignored(self, what: str, detail: object = "") -> None:
+        """Note something without consequences; the log limits how often each kind of it is said."""
+        log.warning(f"ignored: {what}%s", f": {detail}" if detail else "")
 
     def echoed(self, data: bytes) -> None:
         """A pong came: the server has read all that was sent before its ping."""
@@ -182,7 +167,7 @@ class Play:
         elif isinstance(message, messages.Error):
             self._error(self._participant, message)
         else:
-            self._ignored.add("a second welcome")
+            self.ignored("a second welcome")
 
     def _log_in(self, message: ServerMessage) -> None:
         if isinstance(message, messages.Error):
@@ -190,7 +175,7 @@ class Play:
                 raise ProtocolVersionError(f"the server does not speak version {PROTOCOL_VERSION} of the protocol")
             raise DialError(f"the login failed: {message.code}: {message.message}")
         if not isinstance(message, messages.Welcome):
-            self._ignored.add(f"{message.type} before welcome")
+            self.ignored(f"{message.type} before welcome")
             return
         if message.version != PROTOCOL_VERSION:
             raise ProtocolVersionError(
@@ -205,10 +190,10 @@ class Play:
 
     def _start(self, participant: Participant, start: messages.Start) -> None:
         if start.match in self._matches:
-            self._ignored.add("start of a match in play", start.match)
+            self.ignored("start of a match in play", start.match)
             return
         if len(self._matches) >= self._believed:
-            self._ignored.add("start of a match that nobody asked for", start.match)
+            self.ignored("start of a match that nobody asked for", start.match)
             self._connection.send(messages.Leave(match=start.match))
             return
         # Without a place it was on its way when the server was told that there are fewer now: it is played.
@@ -220,9 +205,9 @@ class Play:
     def _step(self, participant: Participant, step: messages.Step) -> None:
         match = self._matches.get(step.match)
         if match is None:
-            self._ignored.add("step of a match not in play", step.match)
+            self.ignored("step of a match not in play", step.match)
         elif step.step == match.last_step:
-            self._ignored.add("a step once more", f"{step.match} step {step.step}")
+            self.ignored("a step once more", f"{step.match} step {step.step}")
         else:
             match.last_step = step.step
             self._useful()
@@ -238,7 +223,7 @@ class Play:
     def _end(self, participant: Participant, end: messages.End) -> None:
         match = self._matches.pop(end.match, None)
         if match is None:
-            self._ignored.add("end of a match not in play", end.match)
+            self.ignored("end of a match not in play", end.match)
             if end.match not in self._unsaved:
                 self._connection.send(messages.Seen(match=end.match))
             return

@@ -20,7 +20,7 @@ Action = tuple[float, float, float, float]
 """Four finite doubles, each in [-1, 1]: goes on the wire as it is."""
 Rows = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-Reply = Callable[[Action], None]
+Reply = Callable[[Action], object]
 """Takes the answer to a step; called exactly once, from a thread of the engine; must return at once."""
 
 ZEROS: Action = (0.0, 0.0, 0.0, 0.0)
