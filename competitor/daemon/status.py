@@ -119,10 +119,10 @@ def observe(
         if status is None:
             continue
         spoken_s, written_s = clock() - status.written_monotonic_s, max(0.0, wall_clock() - status.written_at)
-        is_locked = is_locked(path.with_suffix(".lock"))
+        held = is_locked(path.with_suffix(".lock"))
         # Before a restart of the machine the other clock counted from elsewhere; but then nobody holds the lock.
-        age_s = spoken_s if is_locked is not False and spoken_s >= 0 else written_s
-        alive = age_s <= HANGS_AFTER_S if is_locked is None else is_locked
+        age_s = spoken_s if held is not False and spoken_s >= 0 else written_s
+        alive = age_s <= HANGS_AFTER_S if held is None else held
         if alive or age_s < FORGOTTEN_AFTER_S:
             found.append(Observed(int(path.stem), status, alive, age_s))
     return found
