@@ -7,7 +7,6 @@ steps, starter ("own", "other" or NULL: on whose side the puck lay) and result (
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -122,13 +121,6 @@ def row_of(match: FinishedMatch, file: str, code_version: str) -> MatchRow:
     )
 
 
-def round_rows(rounds: Sequence[PlayedRound]) -> list[RoundRow]:
-    """Return what the table keeps of a match's rounds."""
-    return [
-        RoundRow(number, played.steps, played.starter, played.result) for number, played in enumerate(rounds, start=1)
-    ]
-
-
 class Database:
     """The file opened for writing, made if it is not there. Use it from one thread at a time.
 
@@ -144,13 +136,13 @@ class Database:
 
     def open(self) -> sqlite3.Connection:
         """Return the connection, to a new file if somebody has taken the old one away."""
-        if self._connection is None or self._inode != _inode(self._path):
+        if self._connection is None or not self._path.exists() or self._path.stat().st_ino != self._inode:
             self.close()
             self._connection = _connected(self._path)
-            self._inode = _inode(self._path)
+            self._inode = self._path.stat().st_ino
         return self._connection
 
-    def add(self, row: MatchRow, rounds: Sequence[RoundRow]) -> bool:
+    def add(self, row: MatchRow, rounds: Sequence[PlayedRound]) -> bool:
         """Write a match safely to the disk; False when a match with this file is there already."""
         with self.open() as connection:  # all of it, or nothing
             connection.execute("BEGIN IMMEDIATE")
@@ -161,7 +153,8 @@ class Database:
             )
             if added.rowcount < 1:
                 return False
-            values = [(added.lastrowid, *astuple(one)) for one in rounds]
+            numbered = enumerate(rounds, start=1)
+            values = [(added.lastrowid, number, one.steps, one.starter, one.result) for number, one in numbered]
             connection.executemany("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", values)
             return True
 
@@ -303,10 +296,3 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _inode(path: Path) -> int:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return 0

@@ -23,12 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from competitor.daemon.database import Database, MatchRow, RoundRow, round_rows, row_of
+from competitor.daemon.database import Database, MatchRow, row_of
 from competitor.daemon.logs import CONSOLE
 from competitor.errors import RecordingError, StorageError
 from competitor.play.finished_match import FinishedMatch, Keeper
 from competitor.play.match_file import PATTERN, file_name, match_bytes, read_match
-from competitor.play.outcomes import rounds_of, with_known_score
+from competitor.play.outcomes import PlayedRound, rounds_of, with_known_score
 from competitor.system import code_version
 from dreamer.files import atomic_write, sync_directory
 
@@ -48,7 +48,7 @@ class _Entry:
     """A match ready to be written: small, while it waits."""
 
     row: MatchRow
-    rounds: list[RoundRow]
+    rounds: list[PlayedRound]
     content: bytes
 
     def write(self, directory: Path) -> None:
@@ -80,7 +80,7 @@ class Records:
         self._jobs: queue.SimpleQueue[tuple[FinishedMatch, Callable[[], None]] | None] = queue.SimpleQueue()
         self._waiting: deque[_Entry] = deque()
         self._refusal: str | None = None
-        self._closed = False
+        self._closing, self._closed = threading.Lock(), False
         self._writer = threading.Thread(target=self._write, name="records", daemon=True)
         self._writer.start()
 
@@ -91,11 +91,12 @@ class Records:
 
     def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
         """Return at once; `saved` is called by the writer's thread once the match is safe, or was refused."""
-        if self._closed:
-            log.error("match %s is lost: it came after the records were closed", match.match_id)
-            saved()
-        else:
-            self._jobs.put((match, saved))
+        with self._closing:
+            if not self._closed:
+                self._jobs.put((match, saved))
+                return
+        log.error("match %s is lost: it came after the records were closed", match.match_id)
+        saved()
 
     def __enter__(self) -> Records:
         return self
@@ -113,8 +114,9 @@ class Records:
 
         Raises StorageError when matches are left that the disk did not take.
         """
-        self._closed = True
-        self._jobs.put(None)
+        with self._closing:  # nothing comes after the None
+            self._closed = True
+            self._jobs.put(None)
         self._writer.join()
         if self._waiting:
             problem = _rescued(self._waiting, self.directory, self._refusal)
@@ -134,7 +136,8 @@ class Records:
             match, saved = job
             self._guarded(partial(self._keep, match))
             self._guarded(saved)
-        self._guarded(self._finish)
+        self._guarded(self._flush)
+        self._guarded(self._database.close)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do `work`; whatever it raises must not end the thread that all later matches depend on."""
@@ -148,7 +151,7 @@ class Records:
         rounds = rounds_of(match)
         match = with_known_score(match, rounds)
         row = row_of(match, file_name(match), self._version)
-        self._waiting.append(_Entry(row, round_rows(rounds), match_bytes(match, rounds, self._version)))
+        self._waiting.append(_Entry(row, rounds, match_bytes(match, rounds, self._version)))
         self._flush()
         if len(self._waiting) > MOST_WAITING:
             lost = self._waiting.popleft()
@@ -184,10 +187,6 @@ class Records:
             how = f"matches wait in memory (at most {MOST_WAITING}) and are written as soon as possible"
             log.error("%s: play goes on, %s", self._refusal, how)
 
-    def _finish(self) -> None:
-        self._flush()
-        self._database.close()
-
     def _adopt(self) -> None:
         """Enter the matches whose files have no row, and remove what a killed process was writing."""
         try:
@@ -208,7 +207,7 @@ class Records:
         try:
             match, about = read_match(path)
             row = row_of(match, path.name, about.code_version)
-            if self._database.add(row, round_rows(rounds_of(match))):
+            if self._database.add(row, rounds_of(match)):
                 log.info("%s was not listed yet: a daemon was stopped while it wrote", path.name)
         except (*REFUSED, OverflowError) as error:
             return f"{path.name}: {error}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from competitor.daemon.database import ListedMatch, MatchTally, RoundRow, round_rows, row_of
+from competitor.daemon.database import ListedMatch, MatchTally, RoundRow, row_of
 from competitor.daemon.match_tables import matches_json, print_matches
 from competitor.evaluate.statistics import wilson_interval
 from competitor.play.outcomes import rounds_of
@@ -20,7 +20,8 @@ from tests.competitor.play.made_matches import recorded_match
 
 def listed(tally: MatchTally, **changes: Any) -> ListedMatch:
     match = recorded_match(**changes)
-    return ListedMatch(row_of(match, "file.npz", "1.0"), round_rows(rounds_of(match)), tally)
+    rounds = [RoundRow(number, one.steps, one.starter, one.result) for number, one in enumerate(rounds_of(match), 1)]
+    return ListedMatch(row_of(match, "file.npz", "1.0"), rounds, tally)
 
 
 def printed(matches: list[ListedMatch], width: int = 100) -> list[str]:

@@ -393,6 +393,24 @@ def test_after_the_end_nothing_hangs(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "match-1 is lost: it came after the records were closed" in caplog.text
 
 
+def test_every_match_that_comes_while_the_records_close_is_answered_for(tmp_path: Path) -> None:
+    records, saved, may_close = Records(tmp_path), threading.Semaphore(0), threading.Semaphore(0)
+
+    def hand_over(numbers: range) -> None:
+        for number in numbers:
+            records.keep(numbered_match(number), saved.release)
+            may_close.release()
+
+    threads = [threading.Thread(target=hand_over, args=(range(start, 40, 4),)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    may_close.acquire()
+    records.close()
+    for thread in threads:
+        thread.join()
+    assert all(saved.acquire(blocking=False) for _ in range(40)) and not saved.acquire(blocking=False)
+
+
 def refused(directory: Path, kind: type[Exception] = StorageError) -> str:
     threads = threading.active_count()
     with pytest.raises(kind) as caught:
