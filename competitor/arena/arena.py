@@ -22,6 +22,7 @@ from competitor.arena.limits import Connections, WrongTokens, most_connections
 from competitor.arena.listener import Listener
 from competitor.arena.live import Broadcast
 from competitor.arena.lobby import Lobby
+from competitor.arena.logins import Logins
 from competitor.arena.recorder import Announce
 from competitor.arena.recordings import Recordings
 from competitor.arena.registration import Registration
@@ -164,12 +165,13 @@ class Arena:
 
     async def _listen(self, lobby: Lobby, stack: AsyncExitStack) -> None:
         """Open both ports; the web page says the comprl port, so that one comes first."""
-        deadline_s, wrong_tokens = self.config.deadline_s, WrongTokens()
-        comprl = ComprlServer(lobby, self.store, self.connections, wrong_tokens, deadline_s=deadline_s)
+        deadline_s = self.config.deadline_s
+        logins = Logins(self.store, self.connections, WrongTokens())
+        comprl = ComprlServer(lobby, logins, deadline_s=deadline_s)
         stack.push_async_callback(comprl.close)
         port, idle_s = self.options.comprl_port, deadline_s + TOO_LATE_S
         self.comprl_port = await self._open_port(comprl.connect, port, "--comprl-port", idle_s, stack)
-        websocket = WebSocketServer(lobby, self.store, self.connections, wrong_tokens, deadline_s=deadline_s)
+        websocket = WebSocketServer(lobby, logins, deadline_s=deadline_s)
         await self._listen_http(websocket, self._site(lobby, stack), stack)
 
     async def _listen_http(self, websocket: WebSocketServer, site: Site, stack: AsyncExitStack) -> None:

@@ -26,12 +26,11 @@ import uuid
 from collections.abc import Sequence
 
 from competitor.arena.comprl_connection import Connection, Fields, Later
-from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.lobby import Lobby
+from competitor.arena.logins import TOO_MANY, WRONG_TOKEN, Logins, Refused
 from competitor.arena.participant import ParticipantLost, Reason
-from competitor.arena.store import Store, User
+from competitor.arena.store import User
 from competitor.engine.session import Action, legal_action
-from competitor.errors import CompetitorError
 from competitor.wire.comprl_commands import (
     LOGIN_FAILED,
     PROTOCOL_VERSION,
@@ -43,6 +42,8 @@ from competitor.wire.comprl_commands import (
     StartGame,
     Step,
 )
+
+REFUSALS = {WRONG_TOKEN: LOGIN_FAILED, TOO_MANY: "Too many connections"}
 
 log = logging.getLogger(__name__)
 
@@ -94,28 +95,22 @@ class ComprlServer:
     """Lets clients with a token into the lobby; `connect` makes the protocol of a new connection.
 
     Args:
-        login_limit: is told who has logged in, and may refuse.
         deadline_s: time for an answer; later: its timers, None: the event loop's.
     """
 
     def __init__(
         self,
         lobby: Lobby,
-        accounts: Store,
-        login_limit: Connections,
-        wrong_tokens: WrongTokens,
+        logins: Logins,
         *,
         deadline_s: float = 10.0,
         later: Later | None = None,
     ) -> None:
-        self._lobby = lobby
-        self._accounts = accounts
-        self._login_limit = login_limit
-        self._wrong_tokens = wrong_tokens
+        self._lobby, self._logins = lobby, logins
         self._deadline_s, self._later = deadline_s, later
         self._participants: dict[Connection, ComprlParticipant] = {}
         self._connections: set[Connection] = set()
-        self._logins: set[asyncio.Task[None]] = set()
+        self._logging_in: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def close(self) -> None:
@@ -124,9 +119,9 @@ class ComprlServer:
         connections = list(self._connections)
         for connection in connections:
             connection.abort()
-        for login in self._logins:
+        for login in self._logging_in:
             login.cancel()
-        await asyncio.gather(*self._logins, *(each.closed for each in connections), return_exceptions=True)
+        await asyncio.gather(*self._logging_in, *(each.closed for each in connections), return_exceptions=True)
 
     def connect(self) -> Connection:
         """A protocol for a new connection."""
@@ -139,8 +134,8 @@ class ComprlServer:
         self._connections.add(connection)
         connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
         login = asyncio.get_running_loop().create_task(self._login(connection))
-        self._logins.add(login)
-        login.add_done_callback(self._logins.discard)
+        self._logging_in.add(login)
+        login.add_done_callback(self._logging_in.discard)
 
     def _lost(self, connection: Connection, reason: Reason) -> None:
         participant = self._participants.pop(connection, None)
@@ -157,22 +152,12 @@ class ComprlServer:
             connection.offend(WRONG_VERSION, "disconnected")
             return
         try:
-            user = await asyncio.to_thread(self._accounts.user_of, token, connection.address)
-        except CompetitorError as error:
-            log.warning("nobody can log in: %s", error)
-            connection.abort()
-            return
-        if user is None:
-            log.warning("a wrong token from %s", connection.address)
-            await asyncio.sleep(self._wrong_tokens.wait_s(connection.address))
-            connection.offend(LOGIN_FAILED, "disconnected")
-        elif connection.lost is None:
-            self._let_in(user, connection)
-
-    def _let_in(self, user: User, connection: Connection) -> None:
-        if not self._login_limit.log_in(connection.transport, user.name):
-            log.warning("%s has too many connections: one more is refused", user.name)
-            connection.offend("Too many connections", "disconnected")
+            user, _ = await self._logins.log_in(token, connection.address, connection.transport)
+        except Refused as refused:
+            if refused.status in REFUSALS:
+                connection.offend(REFUSALS[refused.status], "disconnected")
+            else:
+                connection.abort()
             return
         log.info("%s has come in by comprl", user.name)
         connection.logged_in()

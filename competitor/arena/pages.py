@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from competitor.arena import data
 from competitor.arena.live import PLACES
+from competitor.arena.logins import Refused
 from competitor.arena.queries import PLAYED, Entry
-from competitor.arena.registration import Refused, Registration
+from competitor.arena.registration import Registration
 from competitor.arena.site import Running, Site
 from competitor.screen import duration
 from competitor.viewer.web import HEADERS as LOCKED_DOWN

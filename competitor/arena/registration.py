@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from competitor.arena.limits import WrongTokens
+from competitor.arena.logins import Refused
 from competitor.arena.store import Store
 from competitor.errors import CompetitorError, ConfigError
 from competitor.wire.budget import Budgets
@@ -19,14 +20,6 @@ TRIES_AT_ONCE, TRIES_PER_S = 60, 1 / 30
 MOST_ACCOUNTS = 2000
 
 log = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """No account is opened; `status` is HTTP's, the text says why."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Registration:

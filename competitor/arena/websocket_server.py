@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.lobby import Lobby
-from competitor.arena.store import Store, User
+from competitor.arena.logins import WRONG_TOKEN, Logins, Refused
+from competitor.arena.store import User
 from competitor.arena.websocket_client import WebSocketClient
 from competitor.wire import messages
 from competitor.wire.budget import Budget
@@ -31,7 +31,6 @@ class WebSocketServer:
     """Serves `/play` of an aiohttp application.
 
     Args:
-        login_limit: is told who has logged in, and may refuse.
         deadline_s: time for an answer.
         heartbeat_s: seconds between two pings.
     """
@@ -39,17 +38,12 @@ class WebSocketServer:
     def __init__(
         self,
         lobby: Lobby,
-        accounts: Store,
-        login_limit: Connections,
-        wrong_tokens: WrongTokens,
+        logins: Logins,
         *,
         deadline_s: float = 10.0,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
-        self._lobby = lobby
-        self._accounts = accounts
-        self._login_limit = login_limit
-        self._wrong_tokens = wrong_tokens
+        self._lobby, self._logins = lobby, logins
         self._deadline_s = deadline_s
         self._heartbeat_s = heartbeat_s
         self._sockets: set[web.WebSocketResponse] = set()
@@ -64,9 +58,15 @@ class WebSocketServer:
         self._closing = True
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._sockets))
 
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        user = await self._login(request)
-        rating = await asyncio.to_thread(self._accounts.rating, user.name)
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        try:
+            if scheme.lower() != "bearer":
+                raise Refused(WRONG_TOKEN, "no account has this token")
+            user, rating = await self._logins.log_in(token.strip(), request.remote or "nowhere", request.transport)
+        except Refused as refused:
+            headers = {"WWW-Authenticate": "Bearer"} if refused.status == WRONG_TOKEN else None
+            return web.Response(status=refused.status, text=f"{refused}\n", headers=headers)
         socket = web.WebSocketResponse(
             timeout=CLOSE_S,
             heartbeat=self._heartbeat_s,
@@ -79,28 +79,11 @@ class WebSocketServer:
         if transport is not None and not self._closing:
             self._sockets.add(socket)
             try:
-                await self._converse(socket, transport, user, rating.shown)
+                await self._converse(socket, transport, user, rating)
             finally:
                 self._sockets.discard(socket)
                 transport.abort()  # what a client has not read by now it never will
         return socket
-
-    async def _login(self, request: web.Request) -> User:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            address = request.remote or "nowhere"
-            user = await asyncio.to_thread(self._accounts.user_of, token.strip(), address)
-            if user is not None:
-                return self._let_in(user, request)
-            log.warning("a wrong token from %s", address)
-            await asyncio.sleep(self._wrong_tokens.wait_s(address))
-        raise web.HTTPUnauthorized(text="no account has this token\n", headers={"WWW-Authenticate": "Bearer"})
-
-    def _let_in(self, user: User, request: web.Request) -> User:
-        if request.transport is None or not self._login_limit.log_in(request.transport, user.name):
-            log.warning("%s has too many connections: one more is refused", user.name)
-            raise web.HTTPTooManyRequests(text="the account has too many connections\n")
-        return user
 
     async def _converse(
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, user: User, rating: float

@@ -19,6 +19,7 @@ from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.limits import Connections, WrongTokens
 from competitor.arena.listener import Listener
 from competitor.arena.lobby import Lobby
+from competitor.arena.logins import Logins
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.store import User
@@ -158,13 +159,9 @@ class Servers:
         self.clock = Clock()
         self.connections = Connections(most, clock=self.clock)
         self.timers = Timers(self.clock)
-        wrong_tokens = WrongTokens()
-        self.comprl = ComprlServer(
-            lobby, store, self.connections, wrong_tokens, deadline_s=deadline_s, later=self.timers.later
-        )
-        self.websocket = WebSocketServer(
-            lobby, store, self.connections, wrong_tokens, deadline_s=deadline_s, heartbeat_s=heartbeat_s
-        )
+        logins = Logins(store, self.connections, WrongTokens())  # type: ignore[arg-type]
+        self.comprl = ComprlServer(lobby, logins, deadline_s=deadline_s, later=self.timers.later)
+        self.websocket = WebSocketServer(lobby, logins, deadline_s=deadline_s, heartbeat_s=heartbeat_s)
         self.comprl_port = self.http_port = 0
         self.ports: list[Listener] = []
 

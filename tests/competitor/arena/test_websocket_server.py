@@ -296,6 +296,30 @@ def test_no_token_or_a_wrong_one_is_refused_at_the_door() -> None:
     run(check)
 
 
+def test_a_store_that_does_not_answer_lets_nobody_in_on_either_wire(caplog: pytest.LogCaptureFixture) -> None:
+    """In a line, not with a traceback; whoever plays is not disturbed."""
+
+    def refuse(token: str, address: str) -> None:
+        raise StorageError("arena.sqlite cannot be used: disk I/O error")
+
+    async def check(servers: Servers) -> None:
+        servers.store.user_of = refuse  # type: ignore[method-assign, assignment]
+        with pytest.raises(WSServerHandshakeError) as refused:
+            async with servers.socket("ada"):
+                pass
+        assert refused.value.status == 503
+        async with servers.peer() as peer:
+            peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
+            assert await peer.box() is None
+
+    run(check)
+    said = [record for record in caplog.records if record.levelname != "INFO"]
+    assert [record.getMessage() for record in said] == [
+        "nobody can log in: arena.sqlite cannot be used: disk I/O error"
+    ] * 2
+    assert not any(record.exc_info for record in said)
+
+
 def test_another_version_is_told_and_closed() -> None:
     async def check(servers: Servers) -> None:
         async with servers.socket("ada") as ada:
