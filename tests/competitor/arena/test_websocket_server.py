@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from competitor.arena.lobby import CLOSED
+from competitor.errors import StorageError
 from tests.competitor.arena.raw_client import read_floats
 from tests.competitor.arena.servers import HOST, STILL, Servers, hears_the_end, run
 
