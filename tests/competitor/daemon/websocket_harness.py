@@ -24,9 +24,9 @@ from competitor.wire.address import parse_address
 from competitor.wire.backoff import Retries
 from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.shared import TOKEN, CountedBackoff, Rig, wait_until
-from tests.competitor.engine.fakes import FakeBrain, start_obs
+from tests.competitor.engine.fakes import WAIT_S, FakeBrain, start_obs
 
-PATIENCE_S = 10.0
+PATIENCE_S = WAIT_S
 OBS = start_obs(1.5, 0.25)
 QUICK = Timing(
     connect_s=5.0, login_s=5.0, ping_every_s=20.0, pong_within_s=20.0, settle_s=2.0, close_s=2.0, turn_s=0.05

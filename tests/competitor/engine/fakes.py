@@ -13,7 +13,7 @@ from competitor.engine.engine import Engine
 from competitor.engine.session import START_POSE, Action, Source
 from competitor.play.finished_match import FinishedMatch
 
-WAIT_S = 20.0  # for what happens at once, unless the test fails
+WAIT_S = 60.0  # for what happens at once, unless the test fails or the machine is busy
 NEVER_S = 1000.0  # a deadline that no test reaches
 
 
