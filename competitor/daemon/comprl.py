@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from competitor.daemon.comprl_player import ComprlPlayer, Shared
-from competitor.daemon.logs import Redaction
+from competitor.daemon.comprl_player import ComprlPlayer
 from competitor.daemon.reconnecting import NewLoop, ReconnectingWire, Reconnector
 from competitor.daemon.telemetry import Telemetry
 from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, message
@@ -79,13 +78,13 @@ class ComprlWire(ReconnectingWire):
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         super().__init__(address, names, retries=retries, telemetry=telemetry, new_loop=new_loop)
         self._host, self._port = host, port
-        self._shared = Shared(token.encode(), Redaction(token), tournament)
+        self._token, self._tournament = token.encode(), tournament
 
     @asynccontextmanager
     async def connect(self, reconnector: Reconnector) -> AsyncIterator[ComprlConnection]:
         """Dial; the server speaks first. Raises DialError."""
         loop = asyncio.get_running_loop()
-        connection = ComprlConnection(reconnector, self._shared, self.address, loop)
+        connection = ComprlConnection(reconnector, self._token, self._tournament, self.address, loop)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 opened = await open_socket(self._host, self._port)
@@ -100,9 +99,16 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
 
     transport: Any  # asyncio's, which Twisted takes for one of its own; None when it is lost
 
-    def __init__(self, owner: Reconnector, shared: Shared, address: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        owner: Reconnector,
+        token: bytes,
+        tournament: Tournament,
+        address: str,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         """address: of the server, for messages."""
-        self._player = ComprlPlayer(owner.name, shared, self._call, self._on_error)
+        self._player = ComprlPlayer(owner.name, token, tournament, call=self._call, note_error=self._on_error)
         amp.BoxDispatcher.__init__(self, self._player)
         amp.BinaryBoxProtocol.__init__(self, self)
         self._owner, self._address, self._loop = owner, address, loop

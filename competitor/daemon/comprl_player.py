@@ -11,13 +11,11 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
-from competitor.daemon.logs import Redaction
 from competitor.engine.session import ZEROS, Action, Session, legal_action
 from competitor.wire import comprl_commands as commands
 from competitor.wire.names import one_line
@@ -34,21 +32,21 @@ Answer = dict[str, Any]
 """The fields of an answer; AMP makes the box of it."""
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What all connections of a wire share."""
-
-    token: bytes = field(repr=False)
-    redact: Redaction = field(repr=False)  # takes the token out of texts that come from the server
-    tournament: Tournament
-
-
 class ComprlPlayer(amp.CommandLocator):
     """Answers one connection's requests. All methods belong to the event loop's thread."""
 
-    def __init__(self, name: str, shared: Shared, call: Callable[..., None], note_error: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        token: bytes,
+        tournament: Tournament,
+        *,
+        call: Callable[..., None],
+        note_error: Callable[[str], None],
+    ) -> None:
         """call: has a function called in the event loop's thread. note_error: gets the text of the server's Error."""
-        self._name, self._shared, self._call, self._note_error = name, shared, call, note_error
+        self._name, self._token, self._tournament = name, token, tournament
+        self._call, self._note_error = call, note_error
         self._session: Session | None = None  # stays after the match: a late Step is still one of it
         self._game_id: bytes | None = None
         self._in_match = False
@@ -69,7 +67,7 @@ class ComprlPlayer(amp.CommandLocator):
 
     def log_in(self) -> None:
         """The server has accepted the login."""
-        self.participant = self._shared.tournament.join(self._name)
+        self.participant = self._tournament.join(self._name)
 
     def retire(self) -> None:
         """Take no new match from now on."""
@@ -87,7 +85,7 @@ class ComprlPlayer(amp.CommandLocator):
     @commands.Auth.responder
     def auth(self) -> Answer:
         """Log in."""
-        return {"token": self._shared.token, "version": commands.PROTOCOL_VERSION}
+        return {"token": self._token, "version": commands.PROTOCOL_VERSION}
 
     @commands.Ready.responder
     def ready(self) -> Answer:
@@ -177,7 +175,7 @@ class ComprlPlayer(amp.CommandLocator):
         return self.participant
 
     def _readable(self, msg: bytes | None) -> str:
-        return one_line(self._shared.redact((msg or b"").decode("utf-8", "replace")))
+        return one_line(self._tournament.redact((msg or b"").decode("utf-8", "replace")))
 
     def _act(self, answer: Deferred[Answer], action: Action) -> None:
         """Send an action, after a last look at it: the server throws out whoever sends a wrong one."""

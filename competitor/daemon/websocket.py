@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from competitor.daemon.logs import Redaction
 from competitor.daemon.reconnecting import ReconnectingWire, Reconnector
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
@@ -94,7 +93,7 @@ class WebSocketWire(ReconnectingWire):
                 self._server,
                 self._token,
                 tls=self._tls,
-                redact=Redaction(self._token),
+                redact=self._tournament.redact,
                 timeout_s=timing.connect_s,
                 close_s=timing.close_s,
             ) as opened:

@@ -8,35 +8,15 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tests.competitor.wire.boxes import Box, Value, read_floats, write_box
+
 TIMEOUT_S = 20.0
-Box = dict[str, bytes]
 Act = Callable[[list[float]], Sequence[float]]
 
 
 def towards_the_puck(obs: list[float]) -> Sequence[float]:
     """Run after the puck; decides a round now and then."""
     return [max(-1.0, min(1.0, 2 * (obs[12 + axis] - obs[axis]))) for axis in (0, 1)] + [0.1, 1.0]
-
-
-def write_box(box: Box) -> bytes:
-    pairs = b"".join(
-        struct.pack(">H", len(key)) + key.encode() + struct.pack(">H", len(value)) + value for key, value in box.items()
-    )
-    return pairs + b"\0\0"
-
-
-def write_floats(values: Sequence[float]) -> bytes:
-    texts = [repr(float(value)).encode() for value in values]
-    return b"".join(struct.pack(">H", len(text)) + text for text in texts)
-
-
-def read_floats(data: bytes) -> list[float]:
-    values, at = [], 0
-    while at < len(data):
-        (size,) = struct.unpack_from(">H", data, at)
-        values.append(float(data[at + 2 : at + 2 + size]))
-        at += 2 + size
-    return values
 
 
 @dataclass
@@ -81,7 +61,7 @@ class RawClient:
     def _finished(self) -> list[Played]:
         return [played for played in self.matches if played.stats]
 
-    def _answer(self, box: Box, matches: int) -> Box:
+    def _answer(self, box: Box, matches: int) -> dict[str, Value]:
         command = box["_command"].decode()
         if command == "Auth":
             return {"token": self._token.encode(), "version": str(self._version).encode()}
@@ -92,7 +72,7 @@ class RawClient:
         elif command == "Step":
             obs = read_floats(box["obv"])
             self.matches[-1].observations.append(obs)
-            return {"action": write_floats(self._act(obs))}
+            return {"action": [float(value) for value in self._act(obs)]}
         elif command == "EndGame":
             self.matches[-1].result = box["result"] == b"True"
             self.matches[-1].stats = read_floats(box["stats"])

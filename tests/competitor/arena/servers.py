@@ -26,7 +26,7 @@ from competitor.arena.store import User
 from competitor.arena.web import HttpLog, limited
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.engine.session import Action
-from tests.competitor.arena.raw_client import Box, read_floats, write_box, write_floats
+from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 30.0
@@ -275,7 +275,7 @@ class Peer:
         self.write({"_answer": request["_ask"], **fields})
 
     def act(self, step: Box, action: Sequence[float] = STILL) -> None:
-        self.answer(step, action=write_floats(action))
+        self.answer(step, action=write_value(action))
 
     def write(self, box: Box) -> None:
         self.writer.write(write_box(box))

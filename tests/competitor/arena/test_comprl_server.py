@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from competitor.arena.lobby import CLOSED
-from tests.competitor.arena.raw_client import Box, read_floats, towards_the_puck, write_box, write_floats
+from tests.competitor.arena.raw_client import towards_the_puck
 from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, open_servers, run
+from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
 LONGEST = 251
@@ -81,7 +82,7 @@ def test_a_whole_match_has_the_boxes_of_the_recorded_one() -> None:
             assert steps == 4 * LONGEST
             for box in peer.heard:
                 if box["_command"] == b"Step":
-                    assert write_floats(read_floats(box["obv"])) == box["obv"] and len(read_floats(box["obv"])) == 18
+                    assert write_value(read_floats(box["obv"])) == box["obv"] and len(read_floats(box["obv"])) == 18
 
     run(check, rounds=4)
 
@@ -140,13 +141,13 @@ def test_legal_actions_at_the_limits(action: tuple[float, ...]) -> None:
     "fields",
     [
         {"action": b""},
-        {"action": write_floats(STILL[:3])},
-        {"action": write_floats((*STILL, 0.0))},
-        {"action": write_floats((0, 0, 0, 1.0000001))},
-        {"action": write_floats((-1.0000001, 0, 0, 0))},
-        {"action": write_floats((0, 1.0000001192092896, 0, 0))},
-        {"action": write_floats((0, float("nan"), 0, 0))},
-        {"action": write_floats((0, 0, float("inf"), 0))},
+        {"action": write_value(STILL[:3])},
+        {"action": write_value((*STILL, 0.0))},
+        {"action": write_value((0, 0, 0, 1.0000001))},
+        {"action": write_value((-1.0000001, 0, 0, 0))},
+        {"action": write_value((0, 1.0000001192092896, 0, 0))},
+        {"action": write_value((0, float("nan"), 0, 0))},
+        {"action": write_value((0, 0, float("inf"), 0))},
         {"action": b"\0\3abc"},
         {},
     ],

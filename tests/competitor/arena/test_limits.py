@@ -34,8 +34,8 @@ from competitor.arena.limits import (
 from competitor.arena.lobby import LOOKED_AT_OF_ONE, MOST_PLACES
 from competitor.arena.web import REQUESTS_AT_ONCE as PAGES_AT_ONCE
 from competitor.arena.websocket_server import MESSAGES_AT_ONCE
-from tests.competitor.arena.raw_client import write_box
 from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, run
+from tests.competitor.wire.boxes import write_box
 
 ENDLESS = struct.pack(">H", 1) + b"k" + struct.pack(">H", 60_000) + bytes(60_000)
 """A key and its value; with more of them the box never ends."""

@@ -13,8 +13,8 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerH
 
 from competitor.arena.lobby import CLOSED
 from competitor.errors import StorageError
-from tests.competitor.arena.raw_client import read_floats
 from tests.competitor.arena.servers import HOST, STILL, Servers, hears_the_end, run
+from tests.competitor.wire.boxes import read_floats
 
 LONGEST = 251
 Message = dict[str, Any]

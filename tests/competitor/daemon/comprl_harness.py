@@ -13,15 +13,15 @@ from typing import Any, cast
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from competitor.daemon.comprl import ComprlConnection, ComprlWire
-from competitor.daemon.comprl_player import Shared
 from competitor.daemon.logs import Redaction
 from competitor.daemon.reconnecting import Reconnector
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Reply
 from competitor.wire.backoff import Retries
-from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, Peer, Server, Value, first_box, write_box
+from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, Peer, Server
 from tests.competitor.daemon.shared import TOKEN, CountedBackoff
+from tests.competitor.wire.boxes import Value, first_box, write_box
 
 ACTION = (0.5, -0.25, 0.125, -1.0)
 TURNS = 20  # of an event loop: more than anything takes that waits for nobody
@@ -90,6 +90,7 @@ class FakeTournament:
         self.participants: list[FakeParticipant] = []
         self.heard = 0
         self.is_stuck = False
+        self.redact = Redaction(TOKEN)
         self.on_step: Callable[[FakeSession, list[float], Reply], None] = lambda session, obs, reply: elsewhere(
             reply, ACTION
         )
@@ -321,9 +322,10 @@ class Unplugged:
             self.tournament.on_step = lambda session, obs, reply: reply(ACTION)
         self.tournament.on_end = lambda saved: saved()
         self.clock, self.line = HandMovedLoop(), Line()
-        self.shared = Shared(token.encode(), Redaction(token), cast(Tournament, self.tournament))
         loop = cast(asyncio.AbstractEventLoop, self.clock)
-        self.connection = ComprlConnection(cast(Reconnector, self), self.shared, "here:1", loop)
+        self.connection = ComprlConnection(
+            cast(Reconnector, self), token.encode(), cast(Tournament, self.tournament), "here:1", loop
+        )
         self.connection.connection_made(cast(asyncio.Transport, self.line))
 
     def feed(self, data: bytes) -> None:

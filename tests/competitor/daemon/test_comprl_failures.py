@@ -20,16 +20,9 @@ from competitor.daemon.comprl import (
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
 from competitor.wire import dial
 from tests.competitor.daemon.comprl_harness import ACTION, Daemon, FakeTournament, Unplugged, connected
-from tests.competitor.daemon.misbehaving_server import (
-    GAME,
-    GAME_ID,
-    START,
-    TIMEOUT_S,
-    Peer,
-    Server,
-    write_box,
-)
+from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, TIMEOUT_S, Peer, Server
 from tests.competitor.daemon.shared import TOKEN
+from tests.competitor.wire.boxes import write_box
 
 
 def play_on(server: Server) -> Peer:
@@ -445,4 +438,4 @@ def test_the_token_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
         play_on(server)
         assert TOKEN not in repr(daemon.wire)
     assert TOKEN not in caplog.text
-    assert TOKEN not in repr(Unplugged().shared)
+    assert TOKEN not in repr(Unplugged().connection)

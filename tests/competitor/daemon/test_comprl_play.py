@@ -18,8 +18,9 @@ from tests.competitor.daemon.comprl_harness import (
     connected,
     elsewhere,
 )
-from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, Server, read_floats, write_box
+from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, Server
 from tests.competitor.daemon.shared import TOKEN
+from tests.competitor.wire.boxes import read_floats, write_box
 
 OTHER_GAME = bytes(range(100, 116))
 OTHER_ID = str(uuid.UUID(bytes=OTHER_GAME))

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from competitor.engine.session import Reply
-from tests.competitor.daemon import misbehaving_server
 from tests.competitor.daemon.comprl_harness import Daemon, FakeSession, FakeTournament, Unplugged, elsewhere
-from tests.competitor.daemon.misbehaving_server import Peer, Server, read_floats, write_box
+from tests.competitor.daemon.misbehaving_server import Peer, Server
+from tests.competitor.wire.boxes import first_box, read_floats, write_box
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
 
@@ -111,7 +111,7 @@ def test_the_recording_is_what_the_protocol_page_says(capture: list[Recorded]) -
     token = "0005746f6b656e0006746f6b656e31000776657273696f6e000131"
     assert capture[1].data.hex() == "00075f616e73776572000131" + token + "0000"
     action = expected(capture)["6"]
-    assert len(action) == 77 and read_floats(misbehaving_server.first_box(action)[0]["action"])[0] == 1.0  # type: ignore[index]
+    assert len(action) == 77 and read_floats(first_box(action)[0]["action"])[0] == 1.0  # type: ignore[index]
 
 
 def test_byte_exact_over_tcp(capture: list[Recorded]) -> None:

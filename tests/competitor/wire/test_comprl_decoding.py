@@ -10,7 +10,8 @@ from twisted.protocols import amp
 
 from competitor.wire import comprl_commands as commands
 from tests.competitor.daemon.comprl_harness import ACTION, FakeTournament, Unplugged
-from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START, first_box, read_floats, write_box
+from tests.competitor.daemon.misbehaving_server import GAME, GAME_ID, START
+from tests.competitor.wire.boxes import first_box, read_floats, write_box
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
 observations = st.one_of(
