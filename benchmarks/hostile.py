@@ -28,7 +28,8 @@ from benchmarks.arena_process import MIB, Play, Players, Target, arena_process
 from benchmarks.common import report
 from competitor.options import JSON
 from competitor.screen import Table, print_line
-from tests.competitor.arena.raw_client import RawClient, write_box
+from tests.competitor.arena.raw_client import RawClient
+from tests.competitor.wire.boxes import write_box
 
 HOST = "127.0.0.1"
 DESCRIPTORS = 256  # a common limit
