@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def atomic_write(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o666) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
+
+    mode: who may read and write it, as far as the process's umask lets them.
 
     Raises:
         OSError: the disk is full or the folder is not writable; what stood at ``path`` before is untouched.
@@ -15,7 +17,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,6 @@ account then makes a new one, which is also how to replace a token that others h
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from filelock import FileLock
 
 from competitor.arena.store import Store
 from competitor.errors import ConfigError
+from dreamer.files import atomic_write
 
 TOKENS = "tokens"
 OTHERS_WITHIN_S = 30.0
@@ -54,7 +54,8 @@ def _open_account(store: Store, folder: Path, name: str) -> OpenedAccount:
     if user is not None and store.user_of(_secret_in(file)) == user:
         return OpenedAccount(user.name, file, None)
     token = store.add_user(name) if user is None else store.renew_token(user.name)
-    _write_secret(file, token)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    atomic_write(file, lambda stream: stream.write(f"{token}\n".encode()), mode=0o600)
     return OpenedAccount(file.name, file, token)
 
 
@@ -63,15 +64,3 @@ def _secret_in(file: Path) -> str:
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         return file.read_text(encoding="utf-8").strip()
     return ""
-
-
-def _write_secret(file: Path, text: str) -> None:
-    """Write a file that is whole, and that nobody else could read, at any moment."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(file)
