@@ -23,9 +23,11 @@ from competitor.arena.match import Match
 from competitor.arena.matchmaking import Waiting, pair_up
 from competitor.arena.participant import Participant, ParticipantLost
 from competitor.arena.queries import MatchResult
+from competitor.arena.rating import Rating
 from competitor.arena.recorder import Announce, Ratings, Recorder
 from competitor.arena.steps import StepLog
 from competitor.arena.store import Store
+from competitor.errors import CompetitorError
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +214,11 @@ class Lobby:
 
     async def _welcome(self, participant: Participant) -> None:
         if participant.user not in self._values:
-            rating = await asyncio.to_thread(self._store.rating, participant.user)
+            try:
+                rating = await asyncio.to_thread(self._store.rating, participant.user)
+            except CompetitorError as error:  # it decides about partners only: nobody is kept from playing
+                log.warning("a rating cannot be read, a beginner's stands in for it: %s", error)
+                rating = Rating()
             self._values.setdefault(participant.user, rating.shown)
         with self._noticing_loss(participant):
             await self._queue_if_ready(participant)

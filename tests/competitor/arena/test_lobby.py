@@ -232,6 +232,25 @@ def test_an_action_that_the_game_refuses_does_not_hang_the_match(caplog: pytest.
     assert result.ending == "error" and "not an action" in caplog.text
 
 
+def test_who_has_a_rating_that_cannot_be_read_plays_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    ada, bob = FakeParticipant("ada"), FakeParticipant("bob")
+
+    async def check(lobby: Lobby, store: MemoryStore) -> None:
+        def refuse(name: str) -> Rating:
+            raise StorageError("disk I/O error")
+
+        known, store.rating = store.rating, refuse  # type: ignore[method-assign, assignment]
+        lobby.enter(ada)
+        lobby.enter(bob)
+        while len(lobby.waiting) + 2 * len(lobby.matches) < 2:
+            await asyncio.sleep(0)
+        store.rating = known  # type: ignore[method-assign]
+        await asyncio.gather(ada.ended.wait(), bob.ended.wait())
+
+    (result,) = run(check).results
+    assert result.ending == "played" and caplog.text.count("a rating cannot be read") == 2
+
+
 def test_what_the_disk_refuses_is_said_once_kept_and_written_later_in_order() -> None:
     lines: list[str] = []
 
