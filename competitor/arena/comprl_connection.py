@@ -43,38 +43,14 @@ class Timer(Protocol):
 Later = Callable[[float, Callable[[], None]], Timer]
 
 
-class _Transport:
-    """What AMP needs of a transport, on one of asyncio's."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.write = transport.write
-        self.loseConnection = transport.close
-
-
-class _Dispatcher(BoxDispatcher):
-    """Pairs requests and answers. Knows no commands, so a client's own requests are answered with UNHANDLED.
-
-    came: called for every whole box; whether it is a request of the client's own.
-    """
-
-    def __init__(self, came: Callable[[bool], None], close: Callable[[], None]) -> None:
-        super().__init__(CommandLocator())
-        self._came, self._close = came, close
-
-    def ampBoxReceived(self, box: AmpBox) -> None:
-        self._came(COMMAND in box)
-        super().ampBoxReceived(box)
-
-    def unhandledError(self, failure: Failure) -> None:
-        self._close()
-
-
 class _TooMuch(Exception):
     """The client asks or sends more than it may."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(BinaryBoxProtocol, BoxDispatcher, asyncio.Protocol):
     """A client. `lost` is None as long as it can be asked, else why it no longer can; then comes `closed`.
+
+    It knows no commands: a client's own requests are answered with UNHANDLED.
 
     Args:
         deadline_s: time for the answers that have a deadline.
@@ -90,8 +66,10 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection, Reason], None],
         later: Later | None = None,
     ) -> None:
+        BoxDispatcher.__init__(self, CommandLocator())
+        BinaryBoxProtocol.__init__(self, self)
         self.lost: Reason | None = None
-        self.transport: asyncio.Transport | None = None
+        self.transport: Any = None  # asyncio's, which Twisted takes for one of its own
         self.address = "nowhere"
         self._deadline_s = deadline_s
         self._on_open = on_open
@@ -101,17 +79,14 @@ class Connection(asyncio.Protocol):
         self._has_logged_in = False
         self._unfinished = 0
         self._requests = Budget(REQUESTS_AT_ONCE, REQUESTS_PER_S)
-        self._dispatcher = _Dispatcher(self._box_came, self.close)
-        self._boxes = BinaryBoxProtocol(self._dispatcher)
         self._waiting: set[asyncio.Future[Any]] = set()
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
         self.address = str(transport.get_extra_info("peername")[0])
         transport.set_write_buffer_limits(high=MOST_UNREAD_BYTES)
-        self._boxes.makeConnection(_Transport(transport))
+        self.makeConnection(transport)
         self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
@@ -119,7 +94,7 @@ class Connection(asyncio.Protocol):
             return
         self._unfinished += len(data)
         try:
-            self._boxes.dataReceived(data)
+            self.dataReceived(data)
             self._check_size()
         except Exception as error:  # a tag that was never asked, a box that is none, too much
             log.warning("a comprl client at %s is cut off, it broke the protocol: %r", self.address, error)
@@ -131,11 +106,26 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._mark_lost("disconnected")
-        self._boxes.connectionLost(Failure(ConnectionDone()))
-        # All refer to each other: without this they and what they hold would wait for the garbage collector.
-        self._dispatcher.boxSender = None
-        del self._boxes, self._dispatcher
+        self.stopReceivingBoxes(Failure(ConnectionDone()))
+        # It refers to itself: without this it and what it holds would wait for the garbage collector.
+        self.boxReceiver = self.boxSender = None
         self.closed.set_result(None)
+
+    def ampBoxReceived(self, box: AmpBox) -> None:
+        """A box is complete: an answer, or a request of the client's own."""
+        if self._has_logged_in:
+            self._unfinished = 0
+        if COMMAND in box and not self._requests.spend():
+            raise _TooMuch("it makes too many requests")
+        super().ampBoxReceived(box)
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """A key longer than AMP allows."""
+        raise _TooMuch(f"a key of {length} bytes")
+
+    def unhandledError(self, failure: Failure) -> None:
+        """AMP has no way to go on."""
+        self.close()
 
     def logged_in(self) -> None:
         """From now on only the size of each box is limited, not that of all together."""
@@ -178,14 +168,14 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
             return box
 
-        request = self._dispatcher.callRemote(command, **fields)
+        request = self.callRemote(command, **fields)
         request.addBoth(settled).addCallback(read).addCallbacks(arrived, failed)
         return answer
 
     def offend(self, text: str, reason: Reason) -> None:
         """The client has broken a rule: tell it so and close."""
         if self.lost is None:
-            self._dispatcher.callRemote(Error, msg=text.encode()).addErrback(_ignore)
+            self.callRemote(Error, msg=text.encode()).addErrback(_ignore)
             self._mark_lost(reason)
         self.close()
 
@@ -199,12 +189,6 @@ class Connection(asyncio.Protocol):
         self._mark_lost("disconnected")
         if self.transport is not None:
             self.transport.abort()
-
-    def _box_came(self, is_request: bool) -> None:
-        if self._has_logged_in:
-            self._unfinished = 0
-        if is_request and not self._requests.spend():
-            raise _TooMuch("it makes too many requests")
 
     def _check_size(self) -> None:
         most = MOST_BYTES_OF_A_BOX if self._has_logged_in else MOST_BYTES_BEFORE_LOGIN

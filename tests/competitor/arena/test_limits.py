@@ -27,13 +27,13 @@ from competitor.arena.limits import (
     FREE_TRIES,
     LONGEST_WAIT_S,
     MOST_REMEMBERED,
-    Budget,
     WrongTokens,
     most_connections,
 )
 from competitor.arena.lobby import LOOKED_AT_OF_ONE, MOST_PLACES
 from competitor.arena.web import REQUESTS_AT_ONCE as PAGES_AT_ONCE
 from competitor.arena.websocket_server import MESSAGES_AT_ONCE
+from competitor.wire.budget import Budget
 from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, run
 from tests.competitor.wire.boxes import write_box
 
