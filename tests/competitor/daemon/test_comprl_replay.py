@@ -88,17 +88,15 @@ class PromptTournament(RecordedTournament):
         reply(action)
 
 
-def play_back(peer: Peer, capture: list[Recorded], *, piece: int = 0) -> None:
-    """Send the recorded requests, each after the answers that came before it; in pieces of so many bytes if not 0."""
+def play_back(peer: Peer, capture: list[Recorded]) -> None:
+    """Send the recorded requests, each after the answers that came before it."""
     pending = b""
     for box in capture:
         if box.from_server:
             peer.owed.add(box.tag)
             pending += box.data
             continue
-        step = piece or len(pending) or 1
-        for at in range(0, len(pending), step):
-            peer.socket.sendall(pending[at : at + step])
+        peer.socket.sendall(pending)
         pending = b""
         peer.answer(box.tag)
     assert not pending and not peer.owed
@@ -123,13 +121,6 @@ def test_byte_exact_over_tcp(capture: list[Recorded]) -> None:
         assert peer.raw == expected(capture)
     assert tournament.heard == len(asked(capture)) - 1  # all but Auth
     tournament.check_matches()
-
-
-def test_byte_exact_in_segments_of_one_byte(capture: list[Recorded]) -> None:
-    with Server() as server, Daemon(server.port, RecordedTournament(capture), token="token1"):
-        peer = server.accept()
-        play_back(peer, capture[:60], piece=1)
-        assert peer.raw == expected(capture[:60])
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20], ids=["bytes", "pieces of 7", "all at once"])
