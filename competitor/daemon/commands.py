@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,17 @@ from competitor.screen import print_facts, print_line
 
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 MOST = 1_000_000_000  # matches: more than anybody plays, and a number that every database can hold
+
+
+class Since(click.DateTime):
+    """A moment of this machine's clock, as unix seconds."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:  # type: ignore[override]
+        """Return the seconds; fails for a moment beyond the calendar."""
+        try:
+            return float(super().convert(value, param, ctx).timestamp())
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{value!r} is beyond the calendar", param, ctx)
 
 
 @click.command()
@@ -93,14 +103,14 @@ def status(directory: Path, as_json: bool) -> int:
 @click.option("--checkpoint", metavar="NAME", help="Only matches of this player, as given to compete, or its sha256.")
 @click.option("--server", metavar="ADDRESS", help="Only matches there.")
 @click.option("--account", metavar="NAME", help="Only matches with the token of this file: NAME or NAME.txt.")
-@click.option("--since", metavar="TIME", type=click.DateTime(TIMES), help="Only those that ended then or later.")
+@click.option("--since", metavar="TIME", type=Since(TIMES), help="Only those that ended then or later.")
 @click.option("--json", "json_path", type=ResultFile(), help="Write them here too, with all that is known of them.")
 @click.option("--csv", "csv_path", type=ResultFile(), help="Write a line per match here.")
 def matches(
     directory: Path,
     last: int,
     opponents: bool,
-    since: datetime | None,
+    since: float | None,
     json_path: Path | None,
     csv_path: Path | None,
     **patterns: str | None,
@@ -116,7 +126,7 @@ def matches(
     from competitor.daemon.database import Wanted, last_matches
     from competitor.daemon.match_tables import matches_csv, matches_json, print_matches, print_standings, standings
 
-    wanted = Wanted(**patterns, since_s=since.timestamp() if since else None)
+    wanted = Wanted(**patterns, since_s=since)
     damaged: list[str] = []
     listed = last_matches(directory, last, damaged, wanted)
     stands = standings(directory, wanted)

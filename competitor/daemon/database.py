@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -238,7 +239,8 @@ def _listed(
         try:
             row = _ROW.validate_python(dict(zip(COLUMNS, columns, strict=True)))
             json.loads(row.answers)
-        except (ValueError, RecursionError) as error:
+            datetime.fromtimestamp(row.ended_at, UTC)
+        except (ValueError, OverflowError, OSError, RecursionError) as error:
             damaged.append(f"row {number}: {' '.join(str(error).split())}")
             continue
         listed.append(ListedMatch(row, _rounds(connection, number), MatchTally(*tally)))

@@ -179,7 +179,7 @@ def parse_until(text: str, now_s: float, zone: tzinfo | None = None) -> Until:
     text = text.strip()
     try:
         found = _duration(text, now_s, zone) or _time_of_day(text, now_s, zone) or _date(text, zone)
-    except (OverflowError, OSError):  # beyond the calendar
+    except (ValueError, OverflowError, OSError):  # beyond the calendar
         found = None
     if found is None or not 0 <= found.at_s < CALENDAR_END_S:
         raise ValueError(f"'{text}' is not a time: expected {FORMS}")

@@ -46,6 +46,13 @@ def test_no_matches_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("since", ["0001-01-01", "9999-12-32", "yesterday"])
+def test_since_no_moment(since: str, records: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["matches", "--since", since]) == 2
+    err = capsys.readouterr().err
+    assert since in err and "Traceback" not in err
+
+
 def test_damaged_table(records: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (records / NAME).write_bytes(b"no database at all " * 99)
     assert cli.run(["matches"]) == 10

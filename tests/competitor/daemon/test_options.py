@@ -191,7 +191,9 @@ def test_forms(text: str, expected: datetime) -> None:
     assert parse_until(text, AFTERNOON.timestamp(), ZONE).at_s == expected.timestamp()
 
 
-@pytest.mark.parametrize("text", ["", "soon", "24:00", "12:60", "90", "h", "-5m", "5m2h", "1:2", "2026-13-01", "0m x"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "24:00", "12:60", "90", "h", "-5m", "5m2h", "1:2", "2026-13-01", "0m x", "0001-01-01"]
+)
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time: expected HH:MM"):
         parse_until(text, AFTERNOON.timestamp(), ZONE)

@@ -323,12 +323,13 @@ def test_a_table_of_a_version_before_is_read_and_taken_over(version: int, tmp_pa
     assert ids(tmp_path) == ["match-1", "match-2"]
 
 
-def test_a_damaged_row_is_left_out_and_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["steps = 'many'", "ended_at = 1e300", "answers = '['"])
+def test_a_damaged_row_is_left_out_and_said(damage: str, tmp_path: Path) -> None:
     with Records(tmp_path) as records:
         for number in range(3):
             keep(records, numbered_match(number))
     connection = sqlite3.connect(tmp_path / NAME)
-    connection.execute("UPDATE matches SET steps = 'many' WHERE match_id = 'match-1'")
+    connection.execute(f"UPDATE matches SET {damage} WHERE match_id = 'match-1'")
     connection.commit()
     connection.close()
     damaged: list[str] = []
