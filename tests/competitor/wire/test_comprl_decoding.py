@@ -6,6 +6,7 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
 from twisted.protocols import amp
 
 from competitor.wire import comprl_commands as commands
@@ -142,7 +143,7 @@ def amp_boxes(stream: bytes) -> list[amp.AmpBox]:
 
     receiver = Boxes()
     parser = amp.BinaryBoxProtocol(receiver)
-    parser.makeConnection(Unplugged().line)
+    parser.makeConnection(StringTransport())
     parser.dataReceived(stream)
     return receiver.found
 
