@@ -179,7 +179,7 @@ def main() -> None:
     if arguments.profile:
         found = {}
         for shape, config in configs.items():
-            for way in set(arguments.ways.split(",")) & {"native", "bfloat16"}:
+            for way in sorted({"native", "bfloat16"} & set(arguments.ways.split(","))):
                 one = Learning(config, way, 1)
                 found[f"{shape}, {way}"] = profile(one.pipeline.updater, one.replay, STRETCH)
         report(about | {"profile": found}, arguments.json, *map(profile_table, found.values()))

@@ -161,31 +161,31 @@ void advance_backward(const products *use, int64_t rounded, int64_t rows, int64_
 }
 
 typedef struct {
-    int64_t DREAM_SIZES;
-} dream_t;
+    int64_t SIZES;
+} sizes_t; /* as in play.py */
 
 static float *take(float **room, int64_t floats) { return (*room += floats) - floats; }
 
 /* result (rows, outputs) of a perceptron with `depth` hidden layers; takes its weights */
-static void pass(const products *use, const dream_t *s, int64_t rounded, int64_t depth, int64_t inputs, int64_t outputs,
-                 float eps, matrix x, float ***weights, float *room, float *result) {
+static void pass(const products *use, const sizes_t *s, int64_t rows, int64_t rounded, int64_t depth, int64_t inputs,
+                 int64_t outputs, float eps, matrix x, float ***weights, float *room, float *result) {
     float *sums = take(&room, depth * BLOCK * s->units), *outs = take(&room, depth * BLOCK * s->units);
-    perceptron_forward(use, use->fast == use->exact ? inputs : rounded, s->rows, depth, inputs, s->units, outputs, eps,
+    perceptron_forward(use, use->fast == use->exact ? inputs : rounded, rows, depth, inputs, s->units, outputs, eps,
                        x.at, x.ld, *weights, sums, outs, room, BLOCK, 0, result);
     *weights += 2 * depth + 2;
 }
 
 /* A step of the dream, for all rows: from the state [h, z, o] at `now` to the action and the state after it. weights:
  * those of the policy and its values, the memory, the prior and, with o, of its prediction: perceptron, matrix, spread. */
-static void dream_step(const products *use, const dream_t *s, float eps, float unimix, float **weights,
+static void dream_step(const products *use, const sizes_t *s, int64_t rows, float eps, float unimix, float **weights,
                        const float *chance_of_action, const float *chance_of_z, float *now, float *action, float *after,
                        float *room) {
-    int64_t rows = s->rows, latent = s->groups * s->classes, memory = s->hidden + latent, width = memory + s->observed;
+    int64_t latent = s->latent, memory = s->hidden + latent, width = memory + s->observed;
     int64_t outputs = s->actions * s->values, known = s->observed + s->actions, wide = s->units + s->hidden;
     float *logits = take(&room, rows * (outputs + latent + s->observed)), *soft = take(&room, rows * (outputs + latent));
     float *drawn = take(&room, rows * (outputs + latent)), *seen = take(&room, rows * (memory + known));
 
-    pass(use, s, memory, s->layers, width, outputs, eps, (matrix){now, width}, &weights, room, logits);
+    pass(use, s, rows, memory, s->layers, width, outputs, eps, (matrix){now, width}, &weights, room, logits);
     draw_forward(rows, s->actions, s->values, unimix, logits, chance_of_action, soft, drawn);
     float *values = *weights++;
     for (int64_t i = 0; i < rows * s->actions; i++) {
@@ -202,7 +202,7 @@ static void dream_step(const products *use, const dream_t *s, float eps, float u
                     eps, seen, now, width, weights, into, joined, gates, more, after, width);
     weights += 4;
 
-    pass(use, s, s->hidden, 1, s->hidden, latent, eps, (matrix){after, width}, &weights, room, logits);
+    pass(use, s, rows, s->hidden, 1, s->hidden, latent, eps, (matrix){after, width}, &weights, room, logits);
     draw_forward(rows, s->groups, s->classes, unimix, logits, chance_of_z, soft, drawn);
     copy_rows(rows, latent, (matrix){drawn, latent}, (matrix){after + s->hidden, width});
     if (!s->observed) return;
@@ -211,7 +211,7 @@ static void dream_step(const products *use, const dream_t *s, float eps, float u
     copy_rows(rows, memory, (matrix){after, width}, all);
     copy_rows(rows, s->observed, (matrix){now + memory, width}, facts);
     copy_rows(rows, s->actions, acted, from_column(facts, s->observed));
-    pass(use, s, memory, s->layers, memory + known, s->observed, eps, all, &weights, room, logits);
+    pass(use, s, rows, memory, s->layers, memory + known, s->observed, eps, all, &weights, room, logits);
     multiply(use, 0, rows, known, s->observed, facts, (matrix){weights[0], known}, 1.0f, (matrix){logits, s->observed});
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < s->observed; j++)
@@ -220,13 +220,13 @@ static void dream_step(const products *use, const dream_t *s, float eps, float u
 
 /* A dream: states (steps + 1, total, width), of which the first are given, and actions (steps, total, actions), for
  * `rows` of `total` rows; where they begin is handed over. The chances are uniform numbers (steps, total, ...). */
-void dream(const products *use, const dream_t *s, float eps, float unimix, float **weights, float *chance_of_action,
+void dream(const products *use, int64_t rows, int64_t total, int64_t steps, const sizes_t *s, float eps, float unimix, float **weights, float *chance_of_action,
            float *chance_of_z, float *states, float *actions, float *room) {
-    int64_t width = s->hidden + s->groups * s->classes + s->observed;
-    for (int64_t t = 0; t < s->steps; t++) {
-        float *now = states + t * s->total * width;
-        dream_step(use, s, eps, unimix, weights, chance_of_action + t * s->total * s->actions,
-                   chance_of_z + t * s->total * s->groups, now, actions + t * s->total * s->actions,
-                   now + s->total * width, room);
+    int64_t width = s->hidden + s->latent + s->observed;
+    for (int64_t t = 0; t < steps; t++) {
+        float *now = states + t * total * width;
+        dream_step(use, s, rows, eps, unimix, weights, chance_of_action + t * total * s->actions,
+                   chance_of_z + t * total * s->groups, now, actions + t * total * s->actions,
+                   now + total * width, room);
     }
 }

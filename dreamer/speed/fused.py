@@ -20,38 +20,16 @@ from dreamer.networks import RMSNorm
 from dreamer.sequence_model import SequenceModel
 from dreamer.speed.native import FLAGS, Code, address, gemm, load, pointers
 from dreamer.speed.parallel import over_rows
+from dreamer.speed.play import Sizes
 
 PERCEPTRON_ROWS = 512  # of a block that goes through a perceptron; 512 rows of 256 float32 are half a megabyte
 Many = Sequence[Tensor]
 
 
-class DreamSizes(NamedTuple):
-    """What a dream is made of: ``rows`` of ``total`` rows."""
-
-    rows: int
-    total: int
-    steps: int
-    hidden: int
-    groups: int
-    classes: int
-    observed: int
-    actions: int
-    values: int
-    units: int
-    layers: int
-
-    @property
-    def room(self) -> int:
-        """Floats that are enough for a step."""
-        latent, outputs = self.groups * self.classes, self.actions * self.values
-        of_row = 4 * latent + 3 * outputs + 5 * self.hidden + 2 * self.units + 2 * self.observed + self.actions + 2
-        return self.rows * of_row + self.layers * PERCEPTRON_ROWS * (2 * self.units + 1)
-
-
 CHAINS = Code(
     "chains.c",
     ("kernels.c", "scalars.h", "half.c"),
-    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}", f"-DDREAM_SIZES={', '.join(DreamSizes._fields)}"),
+    (*FLAGS, f"-DPERCEPTRON_ROWS={PERCEPTRON_ROWS}", f"-DSIZES={', '.join(Sizes._fields)}"),
     {
         "perceptron_forward": "piiiiiifpippppiip",
         "perceptron_backward": "piiiiiipipppppippp",
@@ -62,7 +40,7 @@ CHAINS = Code(
         "kl_forward": "iiifppppp",
         "kl_backward": "iiifpppppp",
         "laprop_step": "ippppffffff",
-        "dream": "ppffpppppp",
+        "dream": "piiipffpppppp",
     },
 )
 
@@ -286,10 +264,7 @@ def imagine(
         torch.rand(of_action.shape, generator=generator, out=of_action)
         torch.rand(of_latent.shape, generator=generator, out=of_latent)
     of_z = of_z.repeat(1, siblings, 1)
-    sizes = DreamSizes(
-        *(rows, rows, horizon, model.hidden, model.groups, model.classes, dynamics.observed_size),
-        *(policy.action_size, len(policy.action_values), model.units, model.layers),
-    )
+    sizes = Sizes.of(dynamics, policy)
     weights = [
         *policy.net.parameters(),
         policy.action_values,
@@ -300,12 +275,16 @@ def imagine(
         predict = dynamics.next_observation
         weights += [*predict.net.parameters(), predict.linear.weight, predict.spread]
 
+    layers = model.layers * PERCEPTRON_ROWS * (2 * model.units + 1)
+    of_row = 4 * sizes.latent + 3 * sizes.actions * sizes.values + 5 * sizes.hidden + 2 * sizes.units
+    of_row += 2 * sizes.observed + sizes.actions + 2
+
     def run(part: slice) -> None:
-        these = sizes._replace(rows=part.stop - part.start)
-        room = start.new_empty(these.room)
+        some = part.stop - part.start
+        room = start.new_empty(some * of_row + layers)
         places = (table[:, part].data_ptr() for table in (chances, of_z, states, actions))
-        given = (ctypes.c_int64 * len(these))(*these), RMSNorm.EPSILON, model.unimix, pointers(weights)
-        library.calls.dream(library.products(0, 0)[0], *given, *places, room.data_ptr())
+        given = (ctypes.c_int64 * len(sizes))(*sizes), RMSNorm.EPSILON, model.unimix, pointers(weights)
+        library.calls.dream(library.products(0, 0)[0], some, rows, horizon, *given, *places, room.data_ptr())
 
     over_rows(run, rows)
     return states, actions

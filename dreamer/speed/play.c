@@ -89,7 +89,7 @@ static void add_bias(step_t *step, int64_t n, float *x) {
 
 /* x = x / rms(x) * scale, or plus bias where there is no norm; takes the weights */
 static void normalize(step_t *step, int64_t n, float *x) {
-    if (!step->sizes->has_norm) {
+    if (!step->sizes->groups) {
         add_bias(step, n, x);
         return;
     }
@@ -104,7 +104,7 @@ static void normalize(step_t *step, int64_t n, float *x) {
 static void activate(step_t *step, int64_t n, float *x) {
     for (int64_t r = 0; r < step->rows; r++) {
         float *y = x + r * step->width;
-        if (step->sizes->is_silu)
+        if (step->sizes->groups)
             for (int64_t j = 0; j < n; j++) y[j] *= sigmoid(y[j]);
         else /* elu */
             for (int64_t j = 0; j < n; j++) y[j] = y[j] > 0.0f ? y[j] : expm1f(y[j]);
@@ -141,7 +141,7 @@ static void look(step_t *step, const batch_t *batch) {
     for (int64_t r = 0; r < step->rows; r++) {
         const float *obs = batch->obs + r * s->observations;
         float *o = batch->next_o + r * seen(s);
-        for (int64_t j = 0; j < s->observations; j++) o[j] = s->is_normalized ? (obs[j] - mean[j]) / std[j] : obs[j];
+        for (int64_t j = 0; j < s->observations; j++) o[j] = s->groups ? (obs[j] - mean[j]) / std[j] : obs[j];
         for (int64_t j = s->observations; j < s->observed; j++)
             o[j] = batch->is_first[r] ? 0.0f : batch->o[r * s->observed + j] + step->numbers->tick;
     }
@@ -166,7 +166,7 @@ static void encode(step_t *step, const batch_t *batch) {
         for (int64_t j = 0; j < s->observed; j++)
             row[s->observed + j] = symlog((o[j] - seen_before(step, batch, r)[j]) / spread[j]);
     }
-    perceptron(step, seen(s) + s->observed, s->units, s->layers, s->embedding, step->one);
+    perceptron(step, seen(s) + s->observed, s->units, s->layers, s->units, step->one);
 }
 
 /* step->kept = [x, h], x = the input layer of [z, o, action]; rows that begin a round have forgotten all but o */
@@ -258,9 +258,9 @@ static void choose_latent(step_t *step, const batch_t *batch, int64_t noises, in
     for (int64_t r = 0; r < step->rows; r++) {
         float *row = step->kept + r * step->width;
         memcpy(row, batch->next_h + r * s->hidden, sizeof(float) * s->hidden);
-        memcpy(row + s->hidden, step->one + r * step->width, sizeof(float) * s->embedding);
+        memcpy(row + s->hidden, step->one + r * step->width, sizeof(float) * s->units);
     }
-    perceptron(step, s->hidden + s->embedding, s->units, 1, stats, step->kept);
+    perceptron(step, s->hidden + s->units, s->units, 1, stats, step->kept);
     for (int64_t r = 0; r < step->rows; r++) {
         const float *row = step->one + r * step->width;
         is_sound[r] = is_finite(stats, row);
@@ -277,7 +277,7 @@ static void choose_action(step_t *step, const batch_t *batch, int64_t noises, co
         memcpy(row + s->hidden, batch->next_z + r * s->latent, sizeof(float) * s->latent);
         memcpy(row + s->hidden + s->latent, batch->next_o + r * seen(s), sizeof(float) * s->observed);
     }
-    perceptron(step, s->hidden + s->latent + s->observed, s->head_units, s->layers, outputs, step->kept);
+    perceptron(step, s->hidden + s->latent + s->observed, s->units, s->layers, outputs, step->kept);
     for (int64_t r = 0; r < step->rows; r++) {
         const float *row = step->one + r * step->width, *noise = batch->noise;
         float *action = batch->next_action + r * s->actions;

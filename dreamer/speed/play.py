@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dreamer.behavior import Policy
 from dreamer.networks import RMSNorm
+from dreamer.sequence_model import SequenceModel
 from dreamer.speed.native import FLAGS, Code, load
 from dreamer.world_model import TICK, WorldModel
 
@@ -22,53 +23,33 @@ TAKEN = tuple(f"next_{part}" for part in PARTS)
 
 
 class Sizes(NamedTuple):
-    """The sizes and kinds of an agent; 0 groups or values: not categorical, 0 observed: no o in the state."""
+    """The sizes of an agent; 0 groups and values: that of the seed document, 0 observed: no o in the state."""
 
     observations: int
     actions: int
     hidden: int
     units: int
-    embedding: int
-    head_units: int
     layers: int
     latent: int
     groups: int
     classes: int
     values: int
-    is_normalized: int
-    has_norm: int
-    is_silu: int
     observed: int
 
     @classmethod
-    def of(cls, world: WorldModel, policy: Policy) -> "Sizes":
-        """Those of an agent's two parts."""
-        model, behavior = world.config.model, policy.config
-        categorical = not model.is_seed
-        return cls(
-            observations=len(world.obs_mean),
-            actions=policy.action_size,
-            hidden=model.hidden,
-            units=model.units,
-            embedding=model.units,
-            head_units=model.units,
-            layers=model.layers,
-            latent=world.dynamics.latent_size,
-            groups=model.groups if categorical else 0,
-            classes=model.classes if categorical else 0,
-            values=len(behavior.action_values) if categorical else 0,
-            is_normalized=categorical,
-            has_norm=categorical,
-            is_silu=categorical,
-            observed=world.dynamics.observed_size,
-        )
+    def of(cls, dynamics: SequenceModel, policy: Policy, observations: int = 0) -> "Sizes":
+        """Those of an agent's parts."""
+        model = dynamics.config
+        kinds = (0, 0, 0) if model.is_seed else (model.groups, model.classes, len(policy.action_values))
+        sizes = observations, policy.action_size, model.hidden, model.units, model.layers, dynamics.latent_size
+        return cls(*sizes, *kinds, dynamics.observed_size)
 
     @property
     def width(self) -> int:
         """Of the widest table that a step fills."""
         known = self.latent + self.observed
-        inputs = known + self.actions, self.hidden + self.embedding, self.hidden + known, self.units + self.hidden
-        layers = self.observations, 2 * self.observed, self.units, self.head_units, self.embedding
+        inputs = known + self.actions, self.hidden + known, self.units + self.hidden
+        layers = self.observations, 2 * self.observed, self.units
         return max(*inputs, *layers, 3 * self.hidden, 2 * self.latent, self.actions * max(2, self.values))
 
 
@@ -98,7 +79,7 @@ class NativePlay:
     """`Dreamer.play` of one agent on the CPU, with the weights that it has at each step."""
 
     def __init__(self, world: WorldModel, policy: Policy, library: ctypes.CDLL) -> None:
-        self._library, self._sizes = library, Sizes.of(world, policy)
+        self._library, self._sizes = library, Sizes.of(world.dynamics, policy, len(world.obs_mean))
         dynamics = world.dynamics
         self._sources = [world.obs_mean, world.obs_std, *_tensors(dynamics.input_net, dynamics.cell)]
         self._sources += [dynamics.next_observation.spread] if self._sizes.observed else []
