@@ -40,15 +40,20 @@ class Since(click.DateTime):
 @click.option("--games", type=click.IntRange(1, MOST), help="Stop after so many finished matches.")
 @click.option("--until", metavar="TIME", help="Finish then: 18:00, 2026-11-30T18:00, or 90m, 2h from now.")
 @click.option("--http", metavar="[HOST:]PORT", help="Answer /healthz and /metrics there.")
+@click.option(
+    "--search/--no-search",
+    default=None,
+    help="Try actions out before one is played.  [default: a checkpoint does, in up to 16 matches at once]",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything but the connection, and say what would happen.")
 @click.option("--ca-file", type=FILE, help="Certificates to trust besides the system's, for wss://.")
 @CONFIG
 @SET
-def compete(*, dry_run: bool, **options: Any) -> int:
+def compete(*, search: bool | None, dry_run: bool, **options: Any) -> int:
     """Play on a tournament server until told to stop; Ctrl-C finishes the matches in play.
 
-    PLAYER: champion (the shipped agent), a checkpoint, a run (its best), module:Class, sb3:FILE.zip, sparring:NAME,
-    weak or strong. docs/compete.md tells everything.
+    PLAYER: champion (the shipped agent), a checkpoint, a run (its best), search: before one of those, module:Class,
+    sb3:FILE.zip, sparring:NAME, weak or strong. docs/compete.md tells everything.
 
     \b
     Examples:
@@ -60,12 +65,13 @@ def compete(*, dry_run: bool, **options: Any) -> int:
     from competitor.daemon.supervisor import starting
 
     with starting():
-        from competitor.daemon.options import read_options
+        from competitor.daemon.options import read_options, with_search
 
         try:
             asked = read_options(os.environ, time.time(), **options)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+        asked = with_search(asked, search)
         if dry_run:
             from competitor.daemon.dry_run import rehearse
 

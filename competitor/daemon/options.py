@@ -11,7 +11,7 @@ import stat
 import time
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from competitor.wire.address import Address, server_address
 LOOPBACK = "127.0.0.1"
 TOKEN_VARIABLE = "COMPRL_ACCESS_TOKEN"
 LONGEST_TOKEN_BYTES = 65535  # a value of comprl's protocol holds no more
+SEARCHED_MATCHES = 16
+"""At once, at 10 to 30 ms each: an answer within half a second, where a server waits for two or more."""
 WAYS = f"set {TOKEN_VARIABLE}, or write the token into a file of mode 600 and give --token-file FILE"
 FORMS = "HH:MM, a date and time such as 2026-11-30T18:00, or a duration such as 90m, 2h or 1h30m"
 CALENDAR_END_S = 253_402_300_800.0  # the year 10000
@@ -113,6 +115,21 @@ def read_options(
         ca_file=ca_file,
         warning=None if token_file is None else exposure(token_file),
     )
+
+
+def with_search(asked: CompeteOptions, search: bool | None) -> CompeteOptions:
+    """`asked` with a player that searches (docs/search.md), if it shall.
+
+    search None: a checkpoint does that is to play its likeliest actions, in few enough matches at once to answer all in
+    time. Raises PlayerError when there is no such player, and what reading the settings raises.
+    """
+    from competitor.players import kind_of, searching  # brings torch
+
+    if search is None:
+        compete = asked.load_config().compete
+        few = compete.connections <= SEARCHED_MATCHES
+        search = few and compete.deterministic and kind_of(asked.checkpoint) == "checkpoint"
+    return replace(asked, checkpoint=searching(asked.checkpoint)) if search else asked
 
 
 def _until(text: str, now_s: float) -> Until:

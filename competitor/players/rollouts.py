@@ -48,7 +48,10 @@ def resume(rink: Simulation, situation: Situation) -> None:
 
 
 class Rollouts:
-    """Trials that are played on together: number i against the agent itself, count + i against strong."""
+    """Trials that are played on together: number i against the agent itself, count + i against strong.
+
+    Who thinks stands in one table: the agent in each trial, then the agent in the other's place in the first half.
+    """
 
     def __init__(
         self, agent: Dreamer, own: State, other: State, situations: Sequence[Situation], rinks: Sequence[Simulation]
@@ -57,14 +60,12 @@ class Rollouts:
 
         rinks: at least GUESSES * count of `new_rink`; how they are left does not matter.
         """
-        count = len(situations)
-        self._agent, self._count = agent, count
-        self._own = {key: part.repeat(GUESSES, 1) for key, part in own.items()}
-        self._other = {key: part.clone() for key, part in other.items()}
-        self._rinks = rinks[: GUESSES * count]
-        self._going = list(range(GUESSES * count))
-        self._views: Array = np.zeros((2, GUESSES * count, OBSERVATION_SIZE), np.float32)
-        self._strong = [BasicOpponent(weak=False, generator=np.random.default_rng(0)) for _ in range(count)]
+        self._agent, self._count, self._trials = agent, len(situations), GUESSES * len(situations)
+        self._minds = {key: torch.cat([own[key], own[key], other[key]]) for key in own}
+        self._views: Array = np.zeros((self._trials + self._trials, OBSERVATION_SIZE), np.float32)
+        self._rinks = rinks[: self._trials]
+        self._going = list(range(self._trials))
+        self._strong = [BasicOpponent(weak=False, generator=np.random.default_rng(0)) for _ in range(self._count)]
         for rink, situation in zip(self._rinks, [*situations] * GUESSES, strict=True):
             resume(rink, situation)
         self._look()
@@ -75,56 +76,57 @@ class Rollouts:
         A goal is worth `goal`, conceded its negative, discounted; without one the critic says it at the end.
         """
         gamma = self._agent.config.behavior.discount
-        worth = torch.zeros(len(self._rinks))
+        worth = torch.zeros(self._trials)
         for time in range(HORIZON):
             self._play()
             for trial in self._going:
                 worth[trial] = gamma**time * goal * self._rinks[trial].score.winner
             self._going = [trial for trial in self._going if not self._rinks[trial].score.done]
+            if not self._going:
+                break
             self._look()
-            self._think(with_other=time < HORIZON - 1)
+            self._think()
         for trial in self._going:
             worth[trial] = gamma**HORIZON * self._value(trial)
         return worth.view(GUESSES, self._count).mean(0)
 
     def _play(self) -> None:
         """A step of every trial that goes on."""
-        actions = torch.cat([self._own["action"], torch.cat([self._other["action"], self._strong_actions()])], 1)
-        rows = clean_actions(actions.numpy(), len(self._rinks), 2 * ACTION_SIZE).tolist()
+        chosen = clean_actions(self._minds["action"].numpy(), self._trials + self._count)
+        actions = np.zeros((self._trials, 2 * ACTION_SIZE), np.float32)
+        actions[:, :ACTION_SIZE] = chosen[: self._trials]
+        actions[: self._count, ACTION_SIZE:] = chosen[self._trials :]
+        for trial in self._going:
+            if trial >= self._count:
+                seen = self._views[self._trials + trial].tolist()
+                actions[trial, ACTION_SIZE:] = self._strong[trial - self._count].decide(seen)
+        rows = actions.tolist()
         for trial in self._going:
             self._rinks[trial].step(rows[trial])
 
-    def _strong_actions(self) -> Tensor:
-        actions = torch.zeros(self._count, ACTION_SIZE)
-        for trial in self._going:
-            if trial >= self._count:
-                decided = self._strong[trial - self._count].decide(self._views[1, trial].tolist())
-                actions[trial - self._count] = torch.tensor(decided)
-        return actions
-
     def _look(self) -> None:
-        """Note what both players see."""
-        one, two = (view.data.cast("B") for view in self._views)
+        """Note what both players see: the agent's views, then the other's."""
+        views = self._views.data.cast("B")
         for trial in self._going:
-            write_view_one(self._rinks[trial], one, trial * VIEW.size)
-            write_view_two(self._rinks[trial], two, trial * VIEW.size)
+            write_view_one(self._rinks[trial], views, trial * VIEW.size)
+            write_view_two(self._rinks[trial], views, (self._trials + trial) * VIEW.size)
 
-    def _think(self, *, with_other: bool) -> None:
-        """Both players take in what they see and choose what they do next."""
-        if not self._going:
+    def _think(self) -> None:
+        """Whoever thinks takes in what he sees and chooses what he does next."""
+        thinking = self._going + [self._trials + trial for trial in self._going if trial < self._count]
+        seen, no_first = torch.from_numpy(self._views[thinking]), torch.zeros(len(thinking), dtype=torch.bool)
+        if len(thinking) == self._trials + self._count:
+            self._minds, _ = self._agent.act(self._minds, seen, no_first, deterministic=True)
             return
-        others = [trial for trial in self._going if trial < self._count] if with_other else []
-        rows = torch.tensor(self._going), torch.tensor(others, dtype=torch.long)
-        obs = torch.from_numpy(np.concatenate([self._views[0, self._going], self._views[1, others]]))
-        before = {key: torch.cat([self._own[key][rows[0]], self._other[key][rows[1]]]) for key in self._own}
-        state, _ = self._agent.act(before, obs, torch.zeros(len(obs), dtype=torch.bool), deterministic=True)
-        for key, part in state.items():
-            self._own[key][rows[0]] = part[: len(self._going)]
-            self._other[key][rows[1]] = part[len(self._going) :]
+        rows = torch.tensor(thinking)
+        before = {key: part[rows] for key, part in self._minds.items()}
+        after, _ = self._agent.act(before, seen, no_first, deterministic=True)
+        for key, part in self._minds.items():
+            part[rows] = after[key]
 
     def _value(self, trial: int) -> float:
         """The critic's value, of one trial at a time: a row's bits must not depend on those beside it."""
         critic = self._agent.behavior.value
         with plainly():
-            seen = features({key: part[trial : trial + 1] for key, part in self._own.items()})
+            seen = features({key: part[trial : trial + 1] for key, part in self._minds.items()})
             return float(critic.mean(critic(seen)))

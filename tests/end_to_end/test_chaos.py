@@ -95,7 +95,7 @@ def start_daemon(story: Chaos, scheme: str, token: str) -> subprocess.Popen[str]
     server = f"{scheme}://127.0.0.1:{story.networks[scheme].port}"
     return subprocess.Popen(
         [
-            *(sys.executable, "-c", QUICK, "compete", "champion", "--server", server),
+            *(sys.executable, "-c", QUICK, "compete", "champion", "--no-search", "--server", server),
             *("--connections", str(AT_ONCE), "--games", str(GAMES), "--records", str(story.records(scheme))),
             *("--set", "compete.deadline_s=9.0"),
         ],

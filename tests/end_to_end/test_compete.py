@@ -65,7 +65,7 @@ class Place:
     def daemon(self, scheme: str, *arguments: str, token: str | None = None, debug: bool = False) -> Iterator[Daemon]:
         """The command with a token in its environment; it is killed at the end if it still runs."""
         program = [sys.executable, str(ROOT / "cli.py"), *["--debug"] * debug]
-        command = [*program, "compete", "--server", self.server(scheme), *arguments]
+        command = [*program, "compete", "--no-search", "--server", self.server(scheme), *arguments]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "COMPRL_ACCESS_TOKEN": token or self.token}
         with subprocess.Popen(
             command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -238,7 +238,7 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing(
     assert cli.run(["compete", "--server", server, *more, "--dry-run"]) == 0
     out, err = capfd.readouterr()
     plays = "2 at once, until 3 matches are finished"
-    assert all(words in out for words in (server, "account ada", "champion (", plays, f":{closed_port}/hea"))
+    assert all(words in out for words in (server, "account ada", "search:champion (", plays, f":{closed_port}/hea"))
     assert "s3cret-t0ken" not in out + err
     assert sorted(elsewhere.rglob("*")) == before
 

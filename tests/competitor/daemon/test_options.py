@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competitor.daemon.options import CompeteOptions, parse_until, read_options
+from competitor.daemon.options import CompeteOptions, parse_until, read_options, with_search
 from competitor.errors import AddressError, ConfigError, TokenError
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
@@ -46,6 +46,26 @@ def test_options_win() -> None:
     assert (str(one.address), one.games, one.http) == ("ws://b.org:80/play", 3, ("127.0.0.1", 9100))
     assert one.until is not None and one.until.for_s == timedelta(hours=2).total_seconds()
     assert (one.connections, one.load_config().run.seed) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("search", "options", "plays"),
+    [
+        (None, {}, "search:champion"),
+        (None, {"connections": 16}, "search:champion"),
+        (None, {"connections": 17}, "champion"),
+        (True, {"connections": 17}, "search:champion"),
+        (False, {}, "champion"),
+        (None, {"overrides": ("compete.deterministic=false",)}, "champion"),
+        (None, {"checkpoint": "strong"}, "strong"),
+        (None, {"checkpoint": "sparring:striker"}, "sparring:striker"),
+        (True, {"checkpoint": "search:champion"}, "search:champion"),
+    ],
+)
+def test_checkpoints_search_unless_they_play_too_much_at_once(
+    search: bool | None, options: dict[str, Any], plays: str
+) -> None:
+    assert with_search(asked(**options), search).checkpoint == plays
 
 
 def test_the_token_is_not_shown() -> None:
