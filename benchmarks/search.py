@@ -1,26 +1,25 @@
 """What search at decision time wins: the same agent with and without it, in the same paired rounds.
 
-    python benchmarks/search.py [champion] [--against PLAYERS] [--rounds 100] [--without 400] [--json FILE]
-
-Against each opponent the agent plays `--rounds` rounds with search and `--without` without, from one seed: the first of
-them are the same. The duel of both is judged by a sequential test (Elo 0 against 50) as well. Processor time is that
-of the whole meeting, the opponent's included. With --json the file is written after each opponent.
+The duel of both is judged by a sequential test (Elo 0 against 50) as well, which may end it early. Processor time is
+that of the whole meeting, the opponent's included. The JSON file is written after each opponent.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.common import report
 from competitor.evaluate.evaluation import evaluate
 from competitor.evaluate.statistics import Sprt
+from competitor.options import JSON, ROUNDS
 from competitor.players import checkpoint_path, make_player, searching
 from competitor.screen import Table, print_table
 from competitor.system import use_threads
@@ -48,27 +47,24 @@ def shown(found: dict[str, Any] | None) -> str:
     return "" if found is None else f"{found['wins']}/{found['draws']}/{found['losses']} {100 * found['score']:.1f} %"
 
 
-def main() -> None:
-    """Play against one opponent after the other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("player", nargs="?", default="champion")
-    parser.add_argument("--against", default=None, help="comma-separated; default: the agent itself and all")
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--without", type=int, default=400)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+@click.command(help=__doc__)
+@click.argument("player", default="champion")
+@click.option("--against", default="", help="Opponents, separated by commas.  [default: itself and all others]")
+@click.option("--rounds", type=ROUNDS, default=100, show_default=True, help="Rounds per opponent with search.")
+@click.option("--without", type=ROUNDS, default=400, show_default=True, help="Rounds per opponent without.")
+@JSON
+def main(player: str, against: str, rounds: int, without: int, json_path: Path | None) -> None:
     use_threads(1)
-    player: str = arguments.player
-    opponents = arguments.against.split(",") if arguments.against else [player, *OPPONENTS]
+    opponents = against.split(",") if against else [player, *OPPONENTS]
+    about = {"player": player, "sha256": read_card(checkpoint_path(player))["sha256"], "seed": SEED}
     rows: list[tuple[str, ...]] = []
     results: dict[str, Any] = {}
     for opponent in opponents:
-        plain = None if opponent == player else meeting(player, opponent, arguments.without)
-        found = meeting(searching(player), opponent, arguments.rounds)
+        plain = None if opponent == player else meeting(player, opponent, without)
+        found = meeting(searching(player), opponent, rounds)
         results[opponent] = {"without": plain, "with": found}
         rows.append((opponent, shown(plain), shown(found), f"{found['cpu_ms_per_step']:.1f}"))
-        about = {"player": player, "sha256": read_card(checkpoint_path(player))["sha256"], "seed": SEED}
-        report(about | {"results": results}, arguments.json)
+        report(about | {"results": results}, json_path)
     print_table(Table(("opponent", "without", "with", "ms a step"), rows))
 
 

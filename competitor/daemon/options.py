@@ -126,9 +126,8 @@ def with_search(asked: CompeteOptions, search: bool | None) -> CompeteOptions:
     from competitor.players import kind_of, searching  # brings torch
 
     if search is None:
-        compete = asked.load_config().compete
-        few = compete.connections <= SEARCHED_MATCHES
-        search = few and compete.deterministic and kind_of(asked.checkpoint) == "checkpoint"
+        fit = asked.connections <= SEARCHED_MATCHES and asked.load_config().compete.deterministic
+        search = fit and kind_of(asked.checkpoint) == "checkpoint"
     return replace(asked, checkpoint=searching(asked.checkpoint)) if search else asked
 
 
