@@ -24,6 +24,7 @@ from competitor.wire.names import shown_name
 BASIC = ("weak", "strong")
 SEED = 1
 """Of the rounds played now: whoever watches the same checkpoint sees the same ones."""
+PLAYS_SOME = "`watch champion` plays some"
 WORDS = {1: "won against", 0: "drew against", -1: "lost to"}
 
 
@@ -57,7 +58,8 @@ def open_playlist(target: Path, agent: str | None = None, on_item: Count = lambd
     if named or str(target) == CHAMPION or is_run(str(target)):
         player = Mind.load(str(target))
         return Playlist(_played_now(player, mind or player, on_item))
-    raise RecordingError(f"there is nothing to watch at {target}: no recording, folder of them, run or checkpoint")
+    kinds = "no recording, folder of them, run or checkpoint"
+    raise RecordingError(f"there is nothing to watch at {target}: {kinds}; {PLAYS_SOME}")
 
 
 def _folder(folder: Path, mind: Mind | None, on_item: Count) -> Playlist:
@@ -72,7 +74,7 @@ def _folder(folder: Path, mind: Mind | None, on_item: Count) -> Playlist:
         except RecordingError as error:
             wrong.append(str(error))
     if not items:
-        raise RecordingError(wrong[0] if wrong else f"there are no recorded rounds in {folder}")
+        raise RecordingError(wrong[0] if wrong else f"there are no recorded rounds in {folder}; {PLAYS_SOME}")
     matches = [item for is_match, _, item in sorted(items, key=lambda one: one[1], reverse=True) if is_match]
     note = f"left out {len(wrong)} of {len(paths)} files, the first: {wrong[0]}" if wrong else ""
     return Playlist([*matches, *(item for is_match, _, item in items if not is_match)], note)

@@ -28,7 +28,11 @@ def test_every_mistake_has_its_line(folder: Path, tmp_path: Path, monkeypatch: p
     foreign = folder / "sub" / "foreign.npz"
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     for arguments, code, line in (
-        (["nothing"], 10, "there is nothing to watch at nothing: no recording, folder of them, run or checkpoint"),
+        (
+            ["nothing"],
+            10,
+            "to watch at nothing: no recording, folder of them, run or checkpoint; `watch champion` plays some",
+        ),
         (["nothing.npz"], 10, "there is no recorded round nothing.npz"),
         ([str(ROOT / "README.md")], 10, "there is nothing to watch at"),
         ([str(tmp_path)], 10, "there are no recorded rounds in"),
