@@ -113,7 +113,8 @@ def test_watch_serves_what_it_finds_until_ctrl_c(folder: Path) -> None:
     assert process.returncode == 0
     if sys.platform == "linux":
         assert said.startswith("no browser here; from another machine: ssh -L ")
-    assert errors.startswith("note: left out 1 of 4 files") and errors.count("\n") == 1
+    notes = [line for line in errors.splitlines() if not line.startswith("recordings ")]  # progress, on a slow machine
+    assert len(notes) == 1 and notes[0].startswith("note: left out 1 of 4 files")
 
 
 def test_play_keeps_its_folder_for_itself(tmp_path: Path) -> None:
