@@ -62,7 +62,7 @@ class Rollouts:
         """
         self._agent, self._count, self._trials = agent, len(situations), GUESSES * len(situations)
         self._minds = {key: torch.cat([own[key], own[key], other[key]]) for key in own}
-        self._views: Array = np.zeros((self._trials + self._trials, OBSERVATION_SIZE), np.float32)
+        self._views: Array = np.zeros((2 * self._trials, OBSERVATION_SIZE), np.float32)
         self._rinks = rinks[: self._trials]
         self._going = list(range(self._trials))
         self._strong = [BasicOpponent(weak=False, generator=np.random.default_rng(0)) for _ in range(self._count)]
