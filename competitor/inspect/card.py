@@ -22,7 +22,6 @@ ABOUT = {
     "format_version": "format",
     "sha256": "sha256",
 }
-SIZES = ("kind", "hidden", "groups", "classes", "units", "observed")
 
 
 def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Console | None = None) -> None:
@@ -38,12 +37,11 @@ def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Consol
 
 
 def _facts(path: Path, agent: Dreamer, card: dict[str, Any]) -> dict[str, str]:
-    sizes = agent.config.model
     return {
         "checkpoint": str(path),
         **{words: _text(card[key]) for key, words in ABOUT.items() if key in card},
         "parameters": f"{sum(weights.numel() for weights in agent.parameters()):,}",
-        "model": ", ".join(f"{key} {getattr(sizes, key)}" for key in SIZES),
+        "model": ", ".join(f"{key} {value}" for key, value in agent.config.model.model_dump().items()),
     }
 
 
