@@ -174,7 +174,7 @@ class Database:
 class Wanted:
     """Which matches: all that fit every pattern given, in which * and ? stand for anything; None: whatever it is.
 
-    checkpoint: as it was given to `compete`, or the beginning of its digest. since_s: unix seconds.
+    checkpoint: as given to `compete`, searching or not, or the beginning of its digest. since_s: unix seconds.
     """
 
     opponent: str | None = None
@@ -210,7 +210,8 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
 
 
 _CONDITIONS = {name: f"{name} GLOB :{name}" for name in ("opponent", "server", "account")} | {
-    "checkpoint": "(checkpoint GLOB :checkpoint OR digest GLOB :checkpoint || '*')",
+    "checkpoint": "(checkpoint GLOB :checkpoint OR checkpoint GLOB 'search:' || :checkpoint"
+    " OR digest GLOB :checkpoint || '*')",
     "since_s": "ended_at >= :since_s",
 }
 

@@ -22,7 +22,7 @@ PLAYED = [  # opponent, own, other, what else differs
     ("ada", 4, 0, {"account": "second"}),
     ("ada", 4, 0, {"server": "ws://other:80/play"}),
     (None, 1, 3, {"checkpoint": "runs/x", "digest": "cd" * 32}),
-    ("=1+1", 3, 1, {"checkpoint": "runs/x", "digest": "cd" * 32}),
+    ("=1+1", 3, 1, {"checkpoint": "search:runs/x", "digest": "cd" * 32}),
 ]
 Facts = dict[str, Any]
 
