@@ -46,7 +46,7 @@ def test_whole_rounds_and_fresh_contexts_are_compared_at_the_same_steps(
     def what_is_seen(_: object, windows: Windows) -> State:
         return {"joined": windows.obs}
 
-    monkeypatch.setattr(heads_check, "_filtered", what_is_seen)
+    monkeypatch.setattr(heads_check, "filtered", what_is_seen)
     late, first = [round_of(200, terminal=False), round_of(170, terminal=True)], LATE - CONTEXT + 1
     seen = heads_check.late_features(agent.world_model, late, first)
     assert torch.equal(seen, cut_windows(late, dreamed=0, first=first).obs[-1])
