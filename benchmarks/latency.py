@@ -1,6 +1,9 @@
 """How long the daemon takes from a server's message to its answer, over both wires, with one match and with many.
 
     python benchmarks/latency.py [--matches 1,64] [--steps 1000] [--cores 2] [--json FILE]
+    python benchmarks/latency.py --checkpoint search:champion --matches 1,16 --steps 300
+
+The agent does not search at decision time unless it is named so.
 
 The real command `cli.py compete` plays against a bare server in this process (benchmarks/load_server.py) that sends
 the next recorded observation as soon as the last one is answered, the hardest load there is. The daemon gets the given
@@ -46,7 +49,7 @@ async def measure(wire: str, matches: int, steps: int, checkpoint: str, cores: C
         async with SERVERS[wire](load, per_connection) as address:
             options = {"--server": address, "--connections": matches, "--games": matches, "--records": records}
             words = [str(word) for option in options.items() for word in option]
-            daemon = await start_daemon([checkpoint, *words], cores)
+            daemon = await start_daemon([checkpoint, "--no-search", *words], cores)
             resident = asyncio.create_task(peak_memory(daemon.pid))
             _, errors = await daemon.communicate()
             peak = await resident
