@@ -61,6 +61,17 @@ def test_numpy_lives_through_whole_rounds_like_the_agent(kind: str, tmp_path: Pa
             np.testing.assert_allclose(state[key], table.numpy(), atol=1e-4)
 
 
+def test_a_step_that_differs_counts_once_and_not_what_follows_from_it(tmp_path: Path) -> None:
+    agent, steps = lively_agent("default"), iter(range(10**6))
+    run = write_numpy(Step(agent), tmp_path / "own.py", ABOUT)
+
+    def stumbles(obs: Any, is_first: Any, state: Any) -> Any:
+        after = run(obs, is_first, state)
+        return after if next(steps) != 5 else {key: part + 1.0 for key, part in after.items()}
+
+    assert compare(stumbles, agent, play_to_compare(agent, 2, lambda done, total: None)).differing == 1
+
+
 def test_a_rink_without_keep_mode(tmp_path: Path) -> None:
     agent = lively_agent("default", action_size=3)
     run = write_numpy(Step(agent), tmp_path / "own.py", ABOUT)
