@@ -17,14 +17,11 @@ A whole match:     viewer.show(match)         and, of several rounds, viewer.cho
 Step by step:      viewer.begin({names, round, number, of})     a round so far, for example with one frame only
                    viewer.push({frames, actions})                steps that were played since, rows as above
                    viewer.end({winner})                          the round is over
-From a server:     viewer.follow("/live/7")   server-sent events `begin`, `push` and `end` with these as JSON; `close`
-                   ends it. It connects again by itself: the first event is then a `begin` with all steps so far.
-                   viewer.unfollow()
 
 Attributes: `compact` shows names, score and rink only; `paused` starts without playing; `instant` is for
 playing: what is pushed is shown at once, not at an even pace, and there is no bar and no keys.
-To read: viewer.spot(event), where on the rink a pointer is; viewer.step, viewer.steps, viewer.playing, viewer.roundIndex. Events: `finished`, when the last round was
-played to its end; `failed`, when the server of follow() cannot be reached.
+To read: viewer.spot(event), where on the rink a pointer is; viewer.step, viewer.steps, viewer.playing,
+viewer.roundIndex. Event: `finished`, when the last round was played to its end.
 Keys: space plays and pauses, arrows step (with shift by ten), Home and End, + and - speed, n and p rounds, d dreams. */
 
 "use strict";
@@ -121,7 +118,6 @@ class RinkViewer extends HTMLElement {
   disconnectedCallback() {
     cancelAnimationFrame(this._frame);
     this._sized.disconnect();
-    this.unfollow();
   }
 
   // ---- what a page calls
@@ -153,19 +149,6 @@ class RinkViewer extends HTMLElement {
   }
 
   end({winner}) { this._round.winner = winner; this._show(); }
-
-  follow(url) {
-    this.unfollow();
-    this._source = new EventSource(url);
-    for (const kind of ["begin", "push", "end"])
-      this._source.addEventListener(kind, event => this[kind](JSON.parse(event.data)));
-    this._source.addEventListener("close", () => this.unfollow());
-    this._source.onerror = () => {
-      if (this._source.readyState === EventSource.CLOSED) this.dispatchEvent(new Event("failed"));
-    };
-  }
-
-  unfollow() { this._source?.close(); this._source = undefined; }
 
   get step() { return Math.min(Math.floor(this.time), this.steps); }
   set step(step) {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,34 +42,18 @@ def a_match() -> dict[str, Any]:
     return {"names": ["<b>ada</b>", "bob"], "rounds": [first, round_json(views(), (None, None), -1, (3, 0))]}
 
 
-class Stage:
-    """A page with a viewer, and a server that sends what the test wants."""
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a page with a viewer."""
 
-    def __init__(self) -> None:
-        self.app = web.Application()
-        add_viewer(self.app)
-        self.app.router.add_get("/", self._page)
-        self.app.router.add_get("/live", self._live)
-        self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-
-    async def _page(self, request: web.Request) -> web.Response:
+    async def page(request: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html", headers=HEADERS)
 
-    async def _live(self, request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await answer.prepare(request)
-        kind = ""
-        while kind != "close":
-            kind, data = await self.events.get()
-            await answer.write(f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
-        return answer
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[tuple[Stage, str, asyncio.AbstractEventLoop]]:
-    made = Stage()
-    with served(made.app) as (address, loop):
-        yield made, address, loop
+    app = web.Application()
+    add_viewer(app)
+    app.router.add_get("/", page)
+    with served(app) as (found, _):
+        yield found
 
 
 def text(page: Any, part: str) -> str:
@@ -82,9 +64,9 @@ def step(page: Any) -> int:
     return int(page.evaluate("viewer.step"))
 
 
-def test_a_round_can_be_scrubbed_stepped_and_played_to_the_next(browser: Any, stage: Any, tmp_path: Path) -> None:
+def test_a_round_can_be_scrubbed_stepped_and_played_to_the_next(browser: Any, address: str, tmp_path: Path) -> None:
     with opened_page(browser) as page:
-        page.goto(stage[1])
+        page.goto(address)
         page.evaluate("match => viewer.show(match)", a_match())
         assert text(page, "score") == "2 : 0" and text(page, "name") == "<b>ada</b>"
         page.locator("#viewer").locator(".scrub").fill("25")
@@ -108,7 +90,9 @@ def test_a_round_can_be_scrubbed_stepped_and_played_to_the_next(browser: Any, st
         page.screenshot(path=tmp_path / "viewer.png")
 
 
-def test_the_picture_shows_puck_rackets_and_dreams_in_light_and_dark(browser: Any, stage: Any, tmp_path: Path) -> None:
+def test_the_picture_shows_puck_rackets_and_dreams_in_light_and_dark(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
     at = """([x, y]) => { const rink = viewer.shadowRoot.querySelector('.rink'), scale = rink.width / 600;
         const spot = new OffscreenCanvas(1, 1).getContext('2d');
         spot.drawImage(rink, -(300 + 60 * x) * scale, -(240 - 60 * y) * scale);
@@ -116,7 +100,7 @@ def test_the_picture_shows_puck_rackets_and_dreams_in_light_and_dark(browser: An
     picture = "viewer.shadowRoot.querySelector('.rink').toDataURL()"
     for scheme, puck, left in (("light", [28, 30, 34], [214, 69, 65]), ("dark", [238, 242, 246], [255, 122, 112])):
         with opened_page(browser, color_scheme=scheme) as page:
-            page.goto(stage[1])
+            page.goto(address)
             page.evaluate("match => { viewer.show(match); viewer.step = 60; }", a_match())
             assert page.evaluate(at, [1.0, 0.0])[:3] == puck
             assert page.evaluate(at, [-3.2, 1.0])[:3] == left
@@ -130,44 +114,40 @@ def test_the_picture_shows_puck_rackets_and_dreams_in_light_and_dark(browser: An
             page.screenshot(path=tmp_path / f"{scheme}.png")
 
 
-def test_a_round_is_watched_while_it_is_played(browser: Any, stage: Any) -> None:
-    made, address, loop = stage
-
-    def send(kind: str, data: Any) -> None:
-        loop.call_soon_threadsafe(made.events.put_nowait, (kind, data))
-
+def test_a_round_is_watched_while_it_is_played(browser: Any, address: str) -> None:
     frames = frames_of(views())
     with opened_page(browser) as page:
         page.goto(address)
-        page.evaluate("viewer.follow('/live')")
+
+        def push(first: int) -> None:
+            steps = {"frames": frames[first : first + 10], "actions": [[[1, 0, 0, 0]] * 10, [[0, 1, 0, 0]] * 10]}
+            page.evaluate("steps => viewer.push(steps)", steps)
+
         sofar = {"frames": frames[:11], "actions": [[[0, 0, 0, 0]] * 10, [[0, 0, 0, 0]] * 10], "score": [1, 0]}
-        send("begin", {"names": ["ada", "bob"], "round": sofar, "number": 2, "of": 4})
+        begun = {"names": ["ada", "bob"], "round": sofar, "number": 2, "of": 4}
+        page.evaluate("begun => viewer.begin(begun)", begun)
         wait_until(page, "viewer.step === 10")
         assert (text(page, "score"), text(page, "round")) == ("1 : 0", "round 2 of 4")
-        send("push", {"frames": frames[11:21], "actions": [[[1, 0, 0, 0]] * 10, [[0, 1, 0, 0]] * 10]})
+        push(11)
         wait_until(page, "viewer.step === 20")
         page.evaluate("viewer.step = 5")
-        send("push", {"frames": frames[21:31], "actions": [[[1, 0, 0, 0]] * 10, [[0, 1, 0, 0]] * 10]})
-        wait_until(page, "viewer.steps === 30")
-        assert step(page) == 5, "who looks back is left there"
-        page.evaluate("viewer.step = 30; viewer.toggle()")
-        send("end", {"winner": -1})
+        push(21)
+        assert (page.evaluate("viewer.steps"), step(page)) == (30, 5), "who looks back is left there"
+        page.evaluate("viewer.step = 30; viewer.toggle(); viewer.end({winner: -1})")
         wait_until(page, "viewer.shadowRoot.querySelector('.score').textContent === '1 : 1'")
-        send("close", {})
-        wait_until(page, "viewer._source === undefined")
 
 
-def test_who_wants_less_motion_presses_play(browser: Any, stage: Any) -> None:
+def test_who_wants_less_motion_presses_play(browser: Any, address: str) -> None:
     for motion, plays in (("reduce", False), ("no-preference", True)):
         with opened_page(browser, reduced_motion=motion) as page:
-            page.goto(stage[1])
+            page.goto(address)
             page.evaluate("match => { viewer.removeAttribute('paused'); viewer.show(match); }", a_match())
             assert page.evaluate("viewer.playing") is plays
 
 
-def test_nothing_is_cut_on_a_phone(browser: Any, stage: Any) -> None:
+def test_nothing_is_cut_on_a_phone(browser: Any, address: str) -> None:
     with opened_page(browser, viewport=PHONE, has_touch=True) as page:
-        page.goto(stage[1])
+        page.goto(address)
         match = a_match() | {"names": ["a very long name of a checkpoint in a run" * 2, "bob"]}
         page.evaluate("match => viewer.show(match)", match)
         assert width_of(page) == (390, 390)
