@@ -18,21 +18,21 @@ from aiohttp import web
 
 from competitor.arena.bots import make_bots, open_bot_accounts
 from competitor.arena.comprl_server import ComprlServer
-from competitor.arena.limits import Connections, WrongTokens, most_connections
-from competitor.arena.listener import Listener
 from competitor.arena.live import Broadcast
 from competitor.arena.lobby import Lobby
-from competitor.arena.logins import Logins
+from competitor.arena.logins import Logins, WrongTokens
 from competitor.arena.recorder import Announce
 from competitor.arena.recordings import Recordings
 from competitor.arena.registration import Registration
 from competitor.arena.site import Site
 from competitor.arena.store import Store
-from competitor.arena.web import HttpLog, add_pages, limited
+from competitor.arena.web import add_pages, limited
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.config import ArenaConfig
 from competitor.errors import AddressError, CompetitorError, PortError, StorageError
 from competitor.system import code_version, sole_writer
+from competitor.wire.connections import Connections, most_connections
+from competitor.wire.listener import HttpLog, Listener
 from competitor.wire.names import one_line
 
 DATABASE = "arena.sqlite"
@@ -181,7 +181,9 @@ class Arena:
         app = web.Application(middlewares=[limited(renew)], client_max_size=MOST_BODY_BYTES)
         websocket.add_to(app)
         add_pages(app, site, renew)
-        runner = web.AppRunner(app, access_log=None, logger=HttpLog(log), shutdown_timeout=CLOSE_WITHIN_S)
+        runner = web.AppRunner(
+            app, access_log=None, logger=HttpLog(log, logging.WARNING), shutdown_timeout=CLOSE_WITHIN_S
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(websocket.close)

@@ -7,8 +7,7 @@ import hmac
 import logging
 from pathlib import Path
 
-from competitor.arena.limits import WrongTokens
-from competitor.arena.logins import Refused
+from competitor.arena.logins import Refused, WrongTokens
 from competitor.arena.store import Store
 from competitor.errors import CompetitorError, ConfigError
 from competitor.wire.budget import Budgets

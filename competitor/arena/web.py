@@ -16,10 +16,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from competitor.arena import data, pages
@@ -89,14 +87,3 @@ def limited(renew: Renew, clock: Callable[[], float] = time.monotonic) -> Middle
         return refusal
 
     return limit
-
-
-class HttpLog(logging.LoggerAdapter[logging.Logger]):
-    """aiohttp's logger for the arena: what a client does wrong, and is answered with 4xx, is no traceback."""
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log, a client's mistake as one line."""
-        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
-            level, msg = logging.WARNING, "a request that is no HTTP from %s"
-            del kwargs["exc_info"]
-        super().log(level, msg, *args, **kwargs)

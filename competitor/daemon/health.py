@@ -1,34 +1,34 @@
 """The HTTP port: /healthz for whoever watches over the daemon, /metrics for Prometheus.
 
-A server of its own instead of aiohttp's, which sets no limit to connections, nor a time for a request to come: here
-nobody can take more than MOST_CONNECTIONS sockets for REQUEST_TIMEOUT_S each, whatever he does; who comes later waits
-in the system's queue and is served next.
+aiohttp serves it behind the arena's kind of listener: aiohttp's own sets no limit to connections, nor a time for a
+request to come. Here each has ANSWERED_WITHIN_S, and where there are too many a newcomer takes the place of the oldest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import socket
+import logging
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict
 
+from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from competitor.daemon.telemetry import Numbers, Telemetry
+from competitor.daemon.telemetry import Telemetry
 from competitor.errors import PortError
+from competitor.wire.connections import Connections, most_connections
+from competitor.wire.listener import HttpLog, Listener
 
-MOST_CONNECTIONS = 64
-REQUEST_TIMEOUT_S = 2.0  # from being let in to the last byte of the answer
-MOST_REQUEST_BYTES = 8192
-QUEUE = 1024  # connections that the system keeps until they are let in
-NO_SOCKETS_PAUSE_S = 0.2
+ANSWERED_WITHIN_S = 2.0  # from being let in to the last byte of the answer
+LOOK_EVERY_S = 0.5
 CLOSE_WITHIN_S = 2.0
-JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
-Answer = tuple[int, str, bytes]
+log = logging.getLogger(__name__)
 
 
 class HealthServer:
@@ -41,114 +41,65 @@ class HealthServer:
         self, host: str, port: int, telemetry: Telemetry, phase: Callable[[], str], *, stuck_after_s: float
     ) -> None:
         self._telemetry, self._phase, self._stuck_after_s = telemetry, phase, stuck_after_s
-        self._listening = _listen(host, port)
-        self.port = int(self._listening.getsockname()[1])
         self._loop = asyncio.new_event_loop()
-        self._serving = self._loop.create_task(self._serve())
+        self._serving = self._loop.create_task(self._serve(host, port))
+        self._opened: Future[int] = Future()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
-
-    def answer(self, path: str) -> Answer:
-        """Status code, content type and body for a path."""
-        if path == "/healthz":
-            return self._healthz()
-        if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest(self._telemetry.registry)
-        return 404, TEXT, b"there are /healthz and /metrics\n"
+        self.port = self._opened.result()
 
     def close(self) -> None:
         """Stop answering; returns when the port is free."""
         self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join(CLOSE_WITHIN_S)
 
-    def _healthz(self) -> Answer:
+    def _run(self) -> None:
+        with contextlib.closing(self._loop), contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._serving)
+
+    async def _serve(self, host: str, port: int) -> None:
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None, logger=HttpLog(log, logging.DEBUG), shutdown_timeout=0.0)
+        await runner.setup()
+        assert runner.server is not None
+        connections = Connections(most := most_connections(), most_per_address=most)
+        try:
+            listener = await Listener.open(host, port, runner.server, connections, idle_s=ANSWERED_WITHIN_S)
+        except (OSError, OverflowError, UnicodeError) as error:
+            self._opened.set_exception(_refused(host, port, error))
+            return
+        self._opened.set_result(listener.port)
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                connections.close_overdue()
+        finally:
+            listener.close()
+            await runner.cleanup()
+
+    async def _healthz(self, request: web.Request) -> web.Response:
         numbers = self._telemetry.numbers()
-        problem = complaint(numbers, self._stuck_after_s)
+        problem = numbers.complaint(self._stuck_after_s)
         says = {
             "healthy": problem is None,
             "problem": problem,
-            "warning": warning(numbers),
+            "warning": numbers.warning,
             "phase": self._phase(),
             "connected": numbers.connected,
             **asdict(numbers),
         }
-        return (200 if problem is None else 503), JSON, (json.dumps(says, indent=2) + "\n").encode()
+        status = 200 if problem is None else 503
+        return web.json_response(says, status=status, dumps=lambda value: json.dumps(value, indent=2) + "\n")
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(asyncio.wait([self._serving]))
-        finally:
-            self._listening.close()
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        gate = asyncio.Semaphore(MOST_CONNECTIONS)
-        async with asyncio.TaskGroup() as open_connections:
-            while True:
-                await gate.acquire()
-                try:
-                    peer, _ = await self._loop.sock_accept(self._listening)
-                except OSError:  # no descriptors left, or the peer has gone already
-                    gate.release()
-                    await asyncio.sleep(NO_SOCKETS_PAUSE_S)
-                    continue
-                open_connections.create_task(self._attend(peer)).add_done_callback(lambda _: gate.release())
-
-    async def _attend(self, peer: socket.socket) -> None:
-        with peer:
-            peer.setblocking(False)
-            try:
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    await self._loop.sock_sendall(peer, self._response(await self._request(peer)))
-            except (TimeoutError, OSError):
-                pass  # who is slow or hangs up is no event worth a word
-
-    async def _request(self, peer: socket.socket) -> bytes:
-        request = b""
-        while b"\r\n\r\n" not in request and len(request) < MOST_REQUEST_BYTES:
-            data = await self._loop.sock_recv(peer, MOST_REQUEST_BYTES)
-            if not data:
-                raise ConnectionError
-            request += data
-        return request
-
-    def _response(self, request: bytes) -> bytes:
-        method, _, rest = request.partition(b"\r\n")[0].partition(b" ")
-        path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
-        if b"\r\n\r\n" not in request or not path.startswith("/"):
-            code, kind, body = 400, TEXT, b"this is no request\n"
-        elif method not in (b"GET", b"HEAD"):
-            code, kind, body = 405, TEXT, b"GET is all there is\n"
-        else:
-            code, kind, body = self.answer(path)
-        head = f"HTTP/1.1 {code} {REASONS[code]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        return f"{head}Connection: close\r\n\r\n".encode() + (b"" if method == b"HEAD" else body)
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body = generate_latest(self._telemetry.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def complaint(numbers: Numbers, stuck_after_s: float) -> str | None:
-    """What is wrong, None when all is well. Silence is wrong only during a match: a queue is silent."""
-    if not numbers.connected:
-        return "not connected"
-    if numbers.playing and (numbers.last_message_age_s or 0.0) > stuck_after_s:
-        return f"no message for {numbers.last_message_age_s:.0f} s within a match"
-    return None
-
-
-def warning(numbers: Numbers) -> str | None:
-    """What needs a person but no new start, which would lose the matches that wait; None: nothing."""
-    if not numbers.waiting:
-        return None
-    matches = "1 match waits" if numbers.waiting == 1 else f"{numbers.waiting} matches wait"
-    return f"{matches} to be written: {numbers.refusal or 'the disk is slow'}"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        listening = socket.create_server(address[:2], family=family, backlog=QUEUE)
-        listening.setblocking(False)
-        return listening
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise PortError(f"cannot listen on {place}: {reason}; choose another --http PORT") from None
+def _refused(host: str, port: int, error: Exception) -> PortError:
+    number = error.errno if isinstance(error, OSError) else None
+    reason = os.strerror(number) if number and number > 0 else str(error)
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return PortError(f"cannot listen on {place}: {reason}; choose another --http PORT")

@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from competitor.daemon.health import warning
 from competitor.daemon.telemetry import Numbers
 from competitor.screen import Table, duration, make_console, print_line, print_table
 from competitor.system import is_locked
@@ -160,8 +159,7 @@ def _remarks(one: Observed) -> Iterator[str]:
     if one.state in ("dead", "hangs"):
         why = one.status.error or ("killed" if not one.alive else f"silent for {duration(one.age_s)}")
         yield f"is {'stuck' if one.alive else 'dead'}: {why}; log: {one.status.log}"
-    waits = warning(one.status.numbers)
-    if waits is not None:
+    if waits := one.status.numbers.warning:
         yield f"has no room on the disk: {waits}" if one.alive else f"had no room on the disk: {waits}"
 
 

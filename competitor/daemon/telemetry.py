@@ -48,6 +48,22 @@ class Numbers:
         """Whether at least one connection to the server stands."""
         return self.connections > 0
 
+    @property
+    def warning(self) -> str | None:
+        """What needs a person but no new start, which would lose the matches that wait; None: nothing."""
+        if not self.waiting:
+            return None
+        matches = "1 match waits" if self.waiting == 1 else f"{self.waiting} matches wait"
+        return f"{matches} to be written: {self.refusal or 'the disk is slow'}"
+
+    def complaint(self, stuck_after_s: float) -> str | None:
+        """What is wrong, None when all is well. Silence is wrong only during a match: a queue is silent."""
+        if not self.connected:
+            return "not connected"
+        if self.playing and (self.last_message_age_s or 0.0) > stuck_after_s:
+            return f"no message for {self.last_message_age_s:.0f} s within a match"
+        return None
+
 
 class Telemetry:
     """Counts; `numbers()` and `registry` show them."""

@@ -16,16 +16,16 @@ from typing import Any
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from competitor.arena.comprl_server import ComprlServer
-from competitor.arena.limits import Connections, WrongTokens
-from competitor.arena.listener import Listener
 from competitor.arena.lobby import Lobby
-from competitor.arena.logins import Logins
+from competitor.arena.logins import Logins, WrongTokens
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.store import User
-from competitor.arena.web import HttpLog, limited
+from competitor.arena.web import limited
 from competitor.arena.websocket_server import WebSocketServer
 from competitor.engine.session import Action
+from competitor.wire.connections import Connections
+from competitor.wire.listener import HttpLog, Listener
 from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 HOST = "127.0.0.1"
@@ -203,7 +203,7 @@ async def open_servers(
     servers = Servers(store, lobby, most, deadline_s, heartbeat_s)
     app = web.Application(middlewares=[limited(lambda request: servers.connections.renew(request.transport))])
     servers.websocket.add_to(app)
-    runner = web.AppRunner(app, logger=HttpLog(log), shutdown_timeout=1.0)
+    runner = web.AppRunner(app, logger=HttpLog(log, logging.WARNING), shutdown_timeout=1.0)
     await runner.setup()
     assert runner.server is not None
     ticking = asyncio.create_task(lobby.run())

@@ -21,19 +21,12 @@ from competitor.arena.comprl_connection import (
     REQUESTS_AT_ONCE,
     Connection,
 )
-from competitor.arena.limits import (
-    FIRST_WAIT_S,
-    FORGIVEN_AFTER_S,
-    FREE_TRIES,
-    LONGEST_WAIT_S,
-    MOST_REMEMBERED,
-    WrongTokens,
-    most_connections,
-)
 from competitor.arena.lobby import LOOKED_AT_OF_ONE, MOST_PLACES
+from competitor.arena.logins import FIRST_WAIT_S, FORGIVEN_AFTER_S, FREE_TRIES, LONGEST_WAIT_S, WrongTokens
 from competitor.arena.web import REQUESTS_AT_ONCE as PAGES_AT_ONCE
 from competitor.arena.websocket_server import MESSAGES_AT_ONCE
-from competitor.wire.budget import Budget
+from competitor.wire.budget import MOST_REMEMBERED, Budget
+from competitor.wire.connections import most_connections
 from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, run
 from tests.competitor.wire.boxes import write_box
 

@@ -10,8 +10,11 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from competitor.arena.limits import Connections, CountedConnection
+from aiohttp.http_exceptions import HttpProcessingError
+
+from competitor.wire.connections import Connections, CountedConnection
 from competitor.wire.dial import keep_alive
 
 log = logging.getLogger(__name__)
@@ -93,3 +96,21 @@ class Listener:
         except OSError:  # it has gone again already
             self._connections.closed(connection)
             accepted.close()
+
+
+class HttpLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's logger for a server of ours: what a client does wrong, and is answered with 4xx, is no traceback.
+
+    mistakes: the level at which it is said, in one line.
+    """
+
+    def __init__(self, logger: logging.Logger, mistakes: int) -> None:
+        super().__init__(logger)
+        self._mistakes = mistakes
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, a client's mistake as one line."""
+        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
+            level, msg = self._mistakes, "a request that is no HTTP from %s"
+            del kwargs["exc_info"]
+        super().log(level, msg, *args, **kwargs)

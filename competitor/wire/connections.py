@@ -1,7 +1,7 @@
-"""How much of this machine the other side may take. docs/arena.md has the figures in a table.
+"""Connections to a port of ours: how many there may be, and for how long without a login.
 
 Whoever has no account yet may cost little: few bytes, a short time, and a connection only as long as nobody else needs
-it. Whoever has logged in is never closed to make room.
+it. Whoever has logged in is never closed to make room. docs/arena.md has the arena's figures in a table.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
-
-from competitor.wire.budget import MOST_REMEMBERED
 
 MOST_CONNECTIONS = 512
 """One core plays no more matches at once than that, and each connection may cost some 100 kB of buffers."""
@@ -24,12 +21,6 @@ RESERVED_DESCRIPTORS = 32
 LEAST_CONNECTIONS = 8
 PIECE_BYTES = 8192
 """Read from one connection before all others have their turn."""
-
-FREE_TRIES = 3
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
-FORGIVEN_AFTER_S = 60.0
-
-Clock = Callable[[], float]
 
 
 def most_connections() -> int:
@@ -89,7 +80,7 @@ class CountedConnection(asyncio.BufferedProtocol):
 
 
 class Connections:
-    """All connections of the arena, on both ports, and how many there may be.
+    """All connections to a server, on whatever ports, and how many there may be.
 
     most: in all; most_per_address, most_per_account: of them; clock: seconds that never go back.
     """
@@ -100,7 +91,7 @@ class Connections:
         *,
         most_per_address: int = MOST_PER_ADDRESS,
         most_per_account: int = MOST_PER_ACCOUNT,
-        clock: Clock = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.most = most
         # A quarter stays for others, whatever one address or account takes.
@@ -185,23 +176,3 @@ class Connections:
 def _abort(transport: asyncio.BaseTransport) -> None:
     assert isinstance(transport, asyncio.Transport)
     transport.abort()
-
-
-class WrongTokens:
-    """Makes an address wait that tries wrong tokens: the first few cost nothing, each later one twice the time."""
-
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # address: how many, when the last one came
-
-    def wait_s(self, address: str) -> float:
-        """Note a wrong token; returns the seconds after which its refusal may be said."""
-        now_s = self._clock()
-        count, last_s = self._tries.pop(address, (0, now_s))
-        count = 1 if now_s - last_s > FORGIVEN_AFTER_S else count + 1
-        self._tries[address] = count, now_s
-        if len(self._tries) > MOST_REMEMBERED:
-            self._tries.popitem(last=False)
-        if count <= FREE_TRIES:
-            return 0.0
-        return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES - 1, 10)))
