@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
-from competitor.engine.session import ZEROS, Action, Session, legal_action
+from competitor.engine.session import ZEROS, Action, Session
 from competitor.wire import comprl_commands as commands
 from competitor.wire.names import one_line
 
@@ -127,10 +127,10 @@ class ComprlPlayer(amp.CommandLocator):
             return {"action": list(ZEROS)}
         answer: Deferred[Answer] = Deferred()
         try:
-            self._joined.step(self._session, obv or (), functools.partial(self._call, self._act, answer))
+            self._joined.step(self._session, obv or (), functools.partial(self._call, act, answer))
         except Exception:
             log.exception("%s: a step is answered with zeros, because of an error in this program", self._name)
-            self._act(answer, ZEROS)
+            act(answer, ZEROS)
         return answer
 
     @commands.EndGame.responder
@@ -177,13 +177,6 @@ class ComprlPlayer(amp.CommandLocator):
     def _readable(self, msg: bytes | None) -> str:
         return one_line(self._tournament.redact((msg or b"").decode("utf-8", "replace")))
 
-    def _act(self, answer: Deferred[Answer], action: Action) -> None:
-        """Send an action, after a last look at it: the server throws out whoever sends a wrong one."""
-        doubles = legal_action(action)
-        if doubles is None:
-            log.error("%s: answered with zeros instead of %r", self._name, action)
-        fire(answer, {"action": list(doubles or ZEROS)})
-
 
 def match_id_of(game_id: bytes) -> str:
     """The UUID whose 16 bytes the server sent; a UUID made from them if there are more or less."""
@@ -197,6 +190,11 @@ def goals_of(stats: Sequence[float]) -> tuple[int, int] | None:
     if len(stats) != 2 or not all(math.isfinite(goals) and 0 <= goals <= MOST_GOALS for goals in stats):
         return None
     return round(stats[0]), round(stats[1])
+
+
+def act(answer: Deferred[Answer], action: Action) -> None:
+    """Answer a Step."""
+    fire(answer, {"action": list(action)})
 
 
 def fire(answer: Deferred[Answer], fields: Answer) -> None:

@@ -6,14 +6,12 @@ import contextlib
 import socket
 import struct
 
-from tests.competitor.daemon.shared import TOKEN
+from tests.competitor.daemon.shared import OBS, TOKEN
 from tests.competitor.engine.fakes import WAIT_S as TIMEOUT_S
-from tests.competitor.engine.fakes import start_obs
 from tests.competitor.wire.boxes import Box, Value, first_box, read_floats, write_box
 
 GAME = bytes(range(16))
 GAME_ID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
-START = start_obs(1.5, 0.25)
 
 
 class Peer:
@@ -97,7 +95,7 @@ class Peer:
 
     def start(self, game: bytes = GAME) -> str:
         """Begin a match; return the tag of its first Step."""
-        _, step = self.send(self.request("StartGame", game_id=game), self.request("Step", obv=START))
+        _, step = self.send(self.request("StartGame", game_id=game), self.request("Step", obv=OBS))
         return step
 
     def end(self, *stats: float, result: bool = False) -> tuple[str, str]:
@@ -124,9 +122,9 @@ class Peer:
 class Server:
     """Listens on loopback; use it in a `with` block."""
 
-    def __init__(self, host: str = "127.0.0.1", backlog: int = 16) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, backlog: int = 16) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family, backlog=backlog)
+        self._listener = socket.create_server((host, port), family=family, backlog=backlog)
         self._listener.settimeout(TIMEOUT_S)
         self.port: int = self._listener.getsockname()[1]
         self._stack = contextlib.ExitStack()

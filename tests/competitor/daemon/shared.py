@@ -8,15 +8,36 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Source
 from competitor.wire.backoff import Backoff
-from tests.competitor.engine.fakes import NEVER_S, WAIT_S, FakeBrain, KeptMatches, make_engine
+from tests.competitor.engine.fakes import NEVER_S, WAIT_S, FakeBrain, KeptMatches, make_engine, start_obs
 
 TOKEN = "s3cret-Token_of.the~player"
 STUCK_AFTER_S = 45.0
+OBS = start_obs(1.5, 0.25)
+
+
+def observation(number: float) -> list[float]:
+    """One that the network answers with this number, see EchoBrain."""
+    return [*OBS[:12], number, *OBS[13:]]
+
+
+def echo(number: float) -> list[float]:
+    """The answer to `observation(number)`."""
+    return [number / 4, OBS[13] / 4, 0.0, 0.0]
+
+
+class EchoBrain(FakeBrain):
+    """Answers with what it saw of the puck: (x, y, 0, 0) / 4, exact in float32."""
+
+    def _step(self, slot: int, obs: NDArray[np.float32], *_: object) -> list[float]:
+        return [obs[12] / 4, obs[13] / 4, 0.0, 0.0]
 
 
 class NotedTelemetry(Telemetry):

@@ -14,40 +14,20 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from aiohttp import WSMsgType, web
-from numpy.typing import NDArray
 
 from competitor.daemon.logs import Redaction
 from competitor.daemon.websocket import WebSocketWire
 from competitor.wire.address import parse_address
 from competitor.wire.backoff import Retries
 from competitor.wire.websocket_connection import Timing
-from tests.competitor.daemon.shared import TOKEN, CountedBackoff, Rig, wait_until
-from tests.competitor.engine.fakes import WAIT_S, FakeBrain, start_obs
+from tests.competitor.daemon.shared import TOKEN, CountedBackoff, EchoBrain, Rig, echo, observation, wait_until
+from tests.competitor.engine.fakes import WAIT_S
 
 PATIENCE_S = WAIT_S
-OBS = start_obs(1.5, 0.25)
 QUICK = Timing(
     connect_s=5.0, login_s=5.0, ping_every_s=20.0, pong_within_s=20.0, settle_s=2.0, close_s=2.0, turn_s=0.05
 )
-
-
-def observation(number: float) -> list[float]:
-    """One that the network answers with this number, see EchoBrain."""
-    return [*OBS[:12], number, *OBS[13:]]
-
-
-class EchoBrain(FakeBrain):
-    """Answers with what it saw of the puck: (x, y, 0, 0) / 4, exact in float32."""
-
-    def _step(self, slot: int, obs: NDArray[np.float32], *_: object) -> list[float]:
-        return [obs[12] / 4, obs[13] / 4, 0.0, 0.0]
-
-
-def echo(number: float) -> list[float]:
-    """The answer to `observation(number)`."""
-    return [number / 4, OBS[13] / 4, 0.0, 0.0]
 
 
 class Daemon:
