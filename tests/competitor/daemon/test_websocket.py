@@ -15,14 +15,12 @@ from aiohttp import WSMsgType
 
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
 from competitor.wire.websocket_connection import Timing
-from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, wait_until
+from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, echo, observation, wait_until
 from tests.competitor.daemon.websocket_harness import (
     PATIENCE_S,
     Daemon,
     Peer,
     Server,
-    echo,
-    observation,
     play,
     raw_server,
     stay,

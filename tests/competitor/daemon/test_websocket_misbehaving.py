@@ -19,17 +19,14 @@ from competitor.engine.engine import Engine
 from competitor.engine.session import Session
 from competitor.wire.websocket_connection import Timing
 from competitor.wire.websocket_dial import MOST_FRAME_BYTES, Sockets
-from tests.competitor.daemon.shared import TOKEN, wait_until
+from tests.competitor.daemon.shared import OBS, TOKEN, echo, observation, wait_until
 from tests.competitor.daemon.websocket_harness import (
-    OBS,
     PATIENCE_S,
     Daemon,
     Peer,
     Server,
     drain,
-    echo,
     handshake,
-    observation,
     play,
     raw_server,
     text,

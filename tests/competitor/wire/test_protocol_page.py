@@ -13,8 +13,8 @@ import pytest
 import cli
 from competitor.wire import messages
 from competitor.wire.messages import decode_from_client, decode_from_server, encode
-from tests.competitor.daemon.shared import TOKEN
-from tests.competitor.daemon.websocket_harness import OBS, Peer, Server
+from tests.competitor.daemon.shared import OBS, TOKEN
+from tests.competitor.daemon.websocket_harness import Peer, Server
 
 PAGE = (Path(cli.__file__).parent / "docs" / "protocol.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| ((?:\*?`\w+`\*?(?:, )?)+) \|", re.MULTILINE)
