@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
-from itertools import count
 
 import numpy as np
 
@@ -18,46 +17,14 @@ from competitor.arena.participant import Participant
 from competitor.arena.store import NAME, Store
 from competitor.engine.engine import Engine
 from competitor.engine.guard import Brain
-from competitor.engine.session import Action, Flags, Rows, Session
+from competitor.engine.session import Action, Session
 from competitor.errors import ConfigError
-from competitor.rink import BasicOpponent
 
-BASIC = ("weak", "strong")
 ANSWER_WITHIN_S = 2.0
 SPARE_PARTICIPANTS = 16
 MOST_PARTICIPANTS = 256
 
 Enter = Callable[[Participant], None]
-
-
-class BasicBrain:
-    """The weak or the strong basic opponent, a new one for each match; needs no torch, unlike PlayerBrain."""
-
-    digest = ""
-
-    def __init__(self, name: str, *, weak: bool, generator: np.random.Generator) -> None:
-        self.name, self._weak, self._generator = name, weak, generator
-        self._slots, self._opponents = count(), dict[int, BasicOpponent]()
-
-    def open(self) -> int:
-        """Return a new slot."""
-        slot = next(self._slots)
-        (chance,) = self._generator.spawn(1)
-        self._opponents[slot] = BasicOpponent(weak=self._weak, generator=chance)
-        return slot
-
-    def close(self, slot: int) -> None:
-        """Forget a slot."""
-        del self._opponents[slot]
-
-    def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:
-        """Return the opponents' actions (n, 4) for obs (n, 18)."""
-        return np.array(
-            [self._opponents[slot].decide(row.tolist()) for slot, row in zip(slots, obs, strict=True)], np.float32
-        )
-
-    def self_test(self) -> None:
-        """Nothing can be wrong."""
 
 
 class Bot:
@@ -146,6 +113,8 @@ def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> li
     seed: of all their chance; None: another one each time. Raises ConfigError (a name that cannot be one, or twice),
     PlayerError and dreamer.errors.CheckpointError.
     """
+    from competitor.engine.brain import load_brain  # brings torch, which the commands for accounts do without
+
     named = [_named(spec) for spec in specs]
     names = [name.lower() for name, _ in named]
     for name in names:
@@ -153,7 +122,7 @@ def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> li
             raise ConfigError(f"two house bots are called {name}: give one another name with NAME=PLAYER")
     generators = np.random.default_rng(seed).spawn(len(named))
     return [
-        Bot(name, _brain(what, generator, threads), generator)
+        Bot(name, load_brain(what, seed=int(generator.integers(2**31)), threads=threads), generator)
         for (name, what), generator in zip(named, generators, strict=True)
     ]
 
@@ -170,25 +139,11 @@ def open_bot_accounts(bots: Sequence[Bot], store: Store) -> None:
 
 def _named(spec: str) -> tuple[str, str]:
     """A bot's name and what it plays with."""
+    from competitor.players import short_name
+
     name, equals, what = spec.partition("=")
     if not equals:
-        name, what = _own_name(spec), spec
+        name, what = short_name(spec), spec
     if not what or not NAME.fullmatch(name):
         raise ConfigError(f"{ascii(spec)} is no house bot: expected weak, strong, champion, a player or NAME=PLAYER")
     return name, what
-
-
-def _own_name(spec: str) -> str:
-    if spec in BASIC:
-        return spec
-    from competitor.players import short_name  # brings torch, which an arena with basic bots can do without
-
-    return short_name(spec)
-
-
-def _brain(what: str, generator: np.random.Generator, threads: int) -> Brain:
-    if what in BASIC:
-        return BasicBrain(what, weak=what == "weak", generator=generator)
-    from competitor.engine.brain import load_brain  # brings torch, which an arena with basic bots can do without
-
-    return load_brain(what, seed=int(generator.integers(2**31)), threads=threads)

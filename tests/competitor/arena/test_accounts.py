@@ -21,21 +21,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def test_a_new_account_has_a_token_in_a_file_of_its_own(store: Store, tmp_path: Path) -> None:
-    ada, bob = open_accounts(store, tmp_path, ["ada", "bob"])
-    assert (ada.name, ada.file) == ("ada", tmp_path / "tokens" / "ada")
-    assert ada.token is not None and ada.token != bob.token
-    assert ada.file.read_text() == f"{ada.token}\n"
-    user = store.user_of(ada.token)
-    assert user is not None and (user.name, user.role) == ("ada", "player")
-
-
-def test_nobody_else_can_read_the_token(store: Store, tmp_path: Path) -> None:
-    (ada,) = open_accounts(store, tmp_path, ["ada"])
-    assert stat.S_IMODE(ada.file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(ada.file.parent.stat().st_mode) == 0o700
-
-
 def test_the_second_time_nothing_changes(store: Store, tmp_path: Path) -> None:
     (ada,) = open_accounts(store, tmp_path, ["ada"])
     (again,) = open_accounts(store, tmp_path, ["Ada"])

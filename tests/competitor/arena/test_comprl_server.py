@@ -17,7 +17,7 @@ import pytest
 
 from competitor.arena.lobby import CLOSED
 from tests.competitor.arena.raw_client import towards_the_puck
-from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, open_servers, run
+from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, run
 from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
@@ -121,18 +121,6 @@ def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> N
             await bob.expect("Step")
             (match,) = servers.lobby.matches
             assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [0.5, 1.0, 1e-3, 0.0]
-
-    run(check)
-
-
-@pytest.mark.parametrize("action", [(1.0, -1.0, -0.0, 1.0), (0.0, 0.0, 0.0, 0.5)])
-def test_legal_actions_at_the_limits(action: tuple[float, ...]) -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other):
-            ada.act(step, action)
-            bob.act(other, action)
-            await ada.expect("Step")
-            await bob.expect("Step")
 
     run(check)
 
@@ -379,17 +367,6 @@ def test_what_is_no_answer_closes_the_connection_without_a_word(garbage: bytes) 
     assert (result.ending, result.left_by) == ("disconnected", "ada")
 
 
-def test_a_second_answer_closes_the_connection() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, _):
-            ada.act(step)
-            ada.act(step)
-            assert await ada.closed()
-            await hears_the_end(bob)
-
-    run(check)
-
-
 def test_a_client_that_asks_without_end_and_never_reads_is_cut_off() -> None:
     async def check(servers: Servers) -> None:
         async with in_match(servers) as (ada, _, bob, _other):
@@ -430,38 +407,6 @@ def test_errors_in_answer_to_what_needs_none() -> None:
     run(check)
 
 
-def test_answers_may_come_in_any_order() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other), servers.peer() as cyd:
-            ada.writer.close()
-            ready, end = await bob.expect("Ready"), await bob.expect("EndGame")
-            bob.answer(end)
-            bob.answer(ready, ready=b"True")
-            waiting = await bob.expect("Message")
-            bob.act(other)
-            await cyd.login("cyd")
-            bob.act(await bob.first_step())
-            bob.answer(waiting)
-            cyd.act(await cyd.first_step())
-            await bob.expect("Step")
-
-    run(check)
-
-
-def test_thirty_two_connections_of_two_users_play_at_once() -> None:
-    async def check(servers: Servers) -> None:
-        async def play(user: str) -> None:
-            async with servers.peer() as peer:
-                await peer.login(user)
-                await peer.play(1)
-
-        await asyncio.gather(*(play(user) for user in ("ada", "bob") for _ in range(16)))
-
-    store = run(check)
-    assert len(store.results) == 16
-    assert all(set(result.users) == {"ada", "bob"} and result.ending == "played" for result in store.results)
-
-
 def test_an_arena_that_stops_closes_without_a_word() -> None:
     async def check(servers: Servers) -> None:
         async with in_match(servers) as (ada, step, bob, _), servers.peer() as cyd, servers.peer() as newcomer:
@@ -478,15 +423,3 @@ def test_an_arena_that_stops_closes_without_a_word() -> None:
 
     (result,) = run(check).results
     assert (result.ending, result.left_by) == (CLOSED, None)
-
-
-def test_two_arenas_live_in_one_process() -> None:
-    async def check(one: Servers) -> None:
-        async with open_servers() as two:
-            for servers in (one, two):
-                async with in_match(servers) as (ada, step, bob, other):
-                    ada.act(step)
-                    bob.act(other)
-                    await ada.expect("Step")
-
-    run(check)

@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from competitor.arena.game import Game
-from competitor.rink import make_rink
 
 RECORDED = Path(__file__).parents[2] / "data" / "comprl_rounds_public.npz"
 STILL = (0.0, 0.0, 0.0, 0.0)
@@ -88,15 +87,6 @@ def test_the_second_player_sees_the_mirror_picture_bit_for_bit() -> None:
     seen, _ = play_lively(Game(seed=11))
     assert seen[:, 1].tobytes() == mirrored(seen[:, 0]).tobytes()
     assert seen.tobytes() == seen.astype(np.float32).astype(np.float64).tobytes()
-
-
-def test_the_second_view_is_the_rinks_own() -> None:
-    game, rink = Game(seed=11, rounds=1), make_rink()
-    rink.reset(one_starting=False, seed=int(np.random.SeedSequence(11).generate_state(1)[0]))
-    while not game.over:
-        assert game.observations[1] == rink.obs_agent_two().tolist()
-        game.step(SHOOT, (1.0, 0.3, 0.1, 0.0))
-        rink.step([*SHOOT, 1.0, 0.3, 0.1, 0.0])
 
 
 def test_rounds_end_at_goals_and_the_score_counts_them() -> None:

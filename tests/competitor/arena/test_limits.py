@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import socket
 import struct
@@ -395,17 +394,6 @@ def test_connections_leave_descriptors_for_everything_else(few_descriptors: int)
     assert 18 <= most_connections() <= 22
 
 
-def test_a_client_that_leaves_while_too_much_is_noticed_ends_its_match_like_any_other() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, _, bob, _other):
-            ada.writer.write(ENDLESS)
-            await gone(ada)
-            assert await hears_the_end(bob) == [0.0, 0.0]
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("disconnected", "ada")
-
-
 def test_an_account_that_is_cut_off_loses_its_match() -> None:
     async def check(servers: Servers) -> None:
         async with in_match(servers) as (ada, _, bob, _other), servers.peer() as stranger:
@@ -417,14 +405,3 @@ def test_an_account_that_is_cut_off_loses_its_match() -> None:
 
     (result,) = run(check).results
     assert (result.ending, result.left_by) == ("disconnected", "ada")
-
-
-def test_messages_may_be_in_many_frames_but_not_endless() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada:
-            text = json.dumps({"type": "hello", "version": 1, "client": 90_000 * "x"})
-            await ada.send_str(text)
-            closing = await ada.receive()
-            assert closing.type is WSMsgType.CLOSE and closing.data == 1009
-
-    run(check)

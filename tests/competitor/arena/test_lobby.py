@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
 import pytest
 
-from competitor.arena.lobby import CLOSED, Lobby
+from competitor.arena.lobby import Lobby
 from competitor.arena.participant import ParticipantLost
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.recorder import Recorder
 from competitor.engine.session import Action
 from competitor.errors import StorageError
-from tests.competitor.arena.servers import STILL, Act, FakeParticipant, MemoryStore, never
+from tests.competitor.arena.servers import STILL, Act, FakeParticipant, MemoryStore
 
 LONGEST = 251
 NAMES = (("ada", "bob"), ("cyd", "dan"))
@@ -72,120 +72,6 @@ def test_two_players_play_a_match_and_are_asked_before_they_hear_of_its_end() ->
     assert (result.started_at, result.ended_at) == (1234.5, 1234.5)
     # A draw is a draw, not a win of the first player.
     assert ada.heard[-1][-1] == bob.heard[-1][-1] == rate(Rating(), Rating(), (0, 0))[0].shown
-
-
-class Greedy(FakeParticipant):
-    """Runs after the puck."""
-
-    async def act(self, obs: Sequence[float]) -> Action:
-        await asyncio.sleep(0)
-        force_x, force_y = (max(-1.0, min(1.0, 4.0 * (obs[12 + axis] - obs[axis]))) for axis in (0, 1))
-        return force_x, force_y, 0.0, 1.0
-
-
-def test_the_winner_is_told_so() -> None:
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        own = other = 0
-        while own == other:
-            ada, bob = Greedy("ada"), FakeParticipant("bob")
-            lobby.enter(ada)
-            lobby.enter(bob)
-            await asyncio.gather(ada.ended.wait(), bob.ended.wait())
-            _, won, own, other, rating = ada.heard[-1]
-        assert won is (own > other)
-        assert bob.heard[-1][:4] == ("end", other > own, other, own)
-        assert (rating > bob.heard[-1][4]) is (own > other)
-
-    store = run(check, rounds=2)
-    assert max(store.results[-1].scores) > 0
-
-
-def test_players_go_on_until_they_are_not_ready() -> None:
-    ada, bob = FakeParticipant("ada", games=3), FakeParticipant("bob", games=5)
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        while ada.words.count("end") < 3 or lobby.waiting != [bob]:
-            await asyncio.sleep(0)
-
-    store = run(check)
-    assert ada.words == ["ready"] + ["start", "ready", "end"] * 3
-    assert len({result.match_id for result in store.results}) == 3
-
-
-def test_one_user_is_never_matched_with_himself_and_bots_wait_for_people() -> None:
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        participants = [
-            FakeParticipant("ada"),
-            FakeParticipant("ada"),
-            FakeParticipant("weak", is_bot=True),
-            FakeParticipant("strong", is_bot=True),
-        ]
-        for participant in participants[2:]:
-            lobby.enter(participant)
-        while len(lobby.waiting) < 2:
-            await asyncio.sleep(0)
-        for _ in range(20):
-            lobby.tick()
-        assert lobby.matches == []
-        for participant in participants[:2]:
-            lobby.enter(participant)
-        await asyncio.gather(*(participant.ended.wait() for participant in participants))
-
-    store = run(check)
-    assert len(store.results) == 2
-    assert all("ada" in result.users and set(result.users) & {"weak", "strong"} for result in store.results)
-
-
-def test_many_matches_run_at_once_and_a_slow_one_holds_nobody_up() -> None:
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        slow = [FakeParticipant("slow", act=never()), FakeParticipant("fast 0")]
-        fast = [FakeParticipant(f"fast {number}") for number in range(1, 31)]
-        for participant in (*slow, *fast):
-            lobby.enter(participant)
-        while len(store.results) < 15 or len(lobby.matches) > 1:
-            await asyncio.sleep(0)
-        (match,) = lobby.matches
-        assert "slow" in match.users and not match.played and match.game.round == 1
-
-    store = run(check)
-    assert len(store.results) == 16 and store.results[-1].ending == CLOSED
-
-
-@pytest.mark.parametrize("reason", ["disconnected", "timeout", "invalid action"])
-def test_who_is_lost_ends_the_match_for_the_other_one(reason: Any) -> None:
-    ada, bob = FakeParticipant("ada", act=lost_at(20, reason)), FakeParticipant("bob", games=2)
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        await bob.ended.wait()
-        lobby.leave(ada)
-        while lobby.waiting != [bob]:
-            await asyncio.sleep(0)
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == (reason, "ada")
-    assert bob.words == ["ready", "start", "ready", "end"]
-    assert bob.heard[-1][:4] == ("end", False, 0, 0)
-
-
-def test_a_player_who_leaves_after_his_answer_ends_the_match_at_once() -> None:
-    ada, bob = FakeParticipant("ada"), FakeParticipant("bob", act=never())
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        while ada.steps == 0 or bob.steps == 0:
-            await asyncio.sleep(0)
-        lobby.leave(ada)
-        lobby.leave(ada)
-        await bob.ended.wait()
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("disconnected", "ada")
-    assert ada.words == ["ready", "start"] and bob.heard[-1][:4] == ("end", False, 0, 0)
 
 
 @pytest.mark.parametrize(("reason", "ending"), [("invalid action", "played"), ("timeout", "timeout")])
@@ -312,42 +198,6 @@ def test_a_result_that_can_never_be_written_does_not_hold_up_those_after_it(capl
 
     asyncio.run(check())
     assert "cannot be written" in caplog.text
-
-
-def test_who_leaves_the_queue_is_not_matched_and_withdrawing_never_breaks_a_match() -> None:
-    ada, bob, cyd = FakeParticipant("ada"), FakeParticipant("bob", act=never()), FakeParticipant("cyd", act=never())
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        while lobby.waiting != [ada]:
-            await asyncio.sleep(0)
-        assert lobby.withdraw(ada)
-        lobby.enter(bob)
-        lobby.enter(cyd)
-        while not cyd.steps:
-            await asyncio.sleep(0)
-        assert not lobby.withdraw(cyd) and len(lobby.matches) == 1
-
-    run(check)
-    assert ada.words == ["ready"]
-
-
-def test_closing_tells_nobody_anything_and_blames_nobody() -> None:
-    ada, bob, cyd = FakeParticipant("ada", act=never()), FakeParticipant("bob"), FakeParticipant("cyd")
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        while not bob.steps:
-            await asyncio.sleep(0)
-        lobby.enter(cyd)
-        await lobby.close()
-        lobby.enter(FakeParticipant("dan"))
-        assert lobby.matches == [] and lobby.waiting == []
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == (CLOSED, None)
-    assert ada.words == bob.words == ["ready", "start"] and cyd.words == []
 
 
 def test_partners_are_drawn_by_what_the_leaderboard_shows_now() -> None:

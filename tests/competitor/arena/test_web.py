@@ -151,14 +151,20 @@ def test_matches_in_play_are_on_the_page_and_have_one_of_their_own(site: Site) -
             site.lobby.tick()
             await asyncio.sleep(0)
         match = site.lobby.matches[0]
-        running = (await (await client.get("/api/running.json")).json())["matches"][0]
+        for one in (FakeParticipant("dan", is_bot=True), FakeParticipant("bob")):
+            site.lobby.enter(one)
+        while len(site.lobby.waiting) < 2:
+            await asyncio.sleep(0)
+        facts = await (await client.get("/api/running.json")).json()
+        (running,), waiting = facts["matches"], facts["waiting"]
+        assert waiting == 1, "bots always wait"
         assert (running["match_id"], running["users"]) == (str(match.match_id), list(match.users))
         assert (running["round"], running["rounds"], running["scores"]) == (1, 4, [0, 0])
         assert "1 of 4" in await (await client.get("/")).text()
         page = await (await client.get(f"/matches/{match.match_id}")).text()
         assert f'data-board="{match.match_id}"' in page and f'data-events="/events?match={match.match_id}"' in page
         health = await (await client.get("/healthz")).json()
-        assert (health["status"], health["version"], health["running"], health["waiting"]) == ("ok", "1.2.3", 1, 0)
+        assert (health["status"], health["version"], health["running"], health["waiting"]) == ("ok", "1.2.3", 1, 1)
         assert health["unsaved"] == 0 and health["uptime_s"] >= 0
         await site.lobby.close()
 
