@@ -123,12 +123,6 @@ def test_empty_token(token: str | None, fails: Fails, monkeypatch: pytest.Monkey
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("scheme", ["comprl", "ws"])
-def test_wrong_token(scheme: str, fails: Fails, arena: ArenaThread) -> None:
-    port = arena.comprl_port if scheme == "comprl" else arena.http_port
-    assert "does not accept" in fails(LOGIN, "--server", f"{scheme}://127.0.0.1:{port}")
-
-
 def test_wrong_version(fails: Fails, arena: ArenaThread, monkeypatch: pytest.MonkeyPatch) -> None:
     token = arena.add_user("me")
     monkeypatch.setenv("COMPRL_ACCESS_TOKEN", token)

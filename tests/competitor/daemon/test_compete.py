@@ -150,24 +150,6 @@ def test_several_matches_at_once_end_well_after_one_signal(scheme: str, tmp_path
         assert at.log().count("begins on") == len(rows)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_second_signal_leaves_matches_behind(scheme: str, at: AtArena, capfd: pytest.CaptureFixture[str]) -> None:
-    def stop() -> None:
-        at.logged("begins on")
-        tell(signal.SIGINT)
-        at.logged("asked to stop")
-        tell(signal.SIGINT)
-
-    with at.meanwhile(stop):
-        assert not compete(at.options(scheme))
-    (row,) = at.rows()
-    assert row.ending == "abandoned"
-    out = capfd.readouterr().out
-    assert "asked again: leaving at once, 1 match in play is given up" in out
-    assert "left at once: 0 matches played (W 0 D 0 L 0), 1 not played to the end" in out
-    assert observe(at.records) == []
-
-
 def changed_copy(path: Path, seed: int) -> str:
     """Write the champion with slightly other weights to `path`; returns their digest."""
     agent, card = load_checkpoint(checkpoint_path("champion"))

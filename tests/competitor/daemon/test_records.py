@@ -138,22 +138,10 @@ def test_the_tally_runs_over_matches_played_to_their_end(records: Records) -> No
     assert listed[-1].tally.matches == 4
 
 
-def test_order_is_that_of_the_ends(records: Records) -> None:
-    for number in (2, 0, 1):
-        keep(records, numbered_match(number))
-    assert ids(records.directory) == ["match-0", "match-1", "match-2"]
-
-
 def test_the_same_match_twice_is_one(records: Records) -> None:
     keep(records, numbered_match(1))
     keep(records, numbered_match(1))
     assert ids(records.directory) == ["match-1"]
-
-
-def test_two_players_of_one_match_have_a_record_each(records: Records) -> None:
-    for player in ("p1", "p2"):
-        keep(records, recorded_match("m000", player))
-    assert [one.row.result for one in last_matches(records.directory, 9)] in (["L", "W"], ["W", "L"])
 
 
 def test_a_match_without_steps(records: Records) -> None:

@@ -132,16 +132,6 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_reading_beside_a_daemon(tmp_path: Path) -> None:
-    with Records(tmp_path) as records:
-        for number in range(5):
-            saved = threading.Event()
-            records.keep(numbered_match(number), saved.set)
-            assert saved.wait(WAIT_S)
-            assert len(listed(tmp_path)) == number + 1
-    assert len(listed(tmp_path)) == 5
-
-
 def test_a_reader_does_not_hold_the_daemon_up(tmp_path: Path) -> None:
     with Records(tmp_path) as records:
         with closing(sqlite3.connect(f"file:{tmp_path / NAME}?mode=ro", uri=True)) as reader:

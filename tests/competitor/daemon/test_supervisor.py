@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, signals_to
-from competitor.errors import LoginError
 
 TIMEOUT_S = 20.0
 
@@ -75,49 +73,6 @@ class Watched:
         self.reloads += 1
 
 
-def test_the_wire_plays_in_the_network_thread_until_nothing_is_left() -> None:
-    lifecycle = Lifecycle()
-    wire = Wire(lifecycle)
-    watched = Watched(wire, lifecycle, lambda number: wire.may_end.set() if number == 3 else None)
-    assert watched.supervisor.run()
-    assert (wire.thread, wire.calls, lifecycle.phase) == ("network", [], "playing")
-
-
-def test_the_first_signal_finishes(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    lifecycle = Lifecycle()
-    wire = Wire(lifecycle, plays=True)
-
-    def on_report(number: int) -> None:
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        elif wire.calls and number > 10:
-            assert lifecycle.phase == "finishing"
-            wire.may_end.set()
-
-    watched = Watched(wire, lifecycle, on_report)
-    before = signal.getsignal(signal.SIGTERM)
-    with signals_to(watched.signals):
-        assert watched.supervisor.run()
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert wire.calls == ["finish"]
-    assert "asked to stop: finishing 1 match in play, taking no new ones; Ctrl-C (or SIGTERM) again" in caplog.text
-
-
-def test_the_second_signal_leaves(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    lifecycle = Lifecycle()
-    wire = Wire(lifecycle, plays=True)
-    signals = {2: signal.SIGINT, 4: signal.SIGTERM}
-    watched = Watched(
-        wire, lifecycle, lambda number: os.kill(os.getpid(), signals[number]) if number in signals else None
-    )
-    with signals_to(watched.signals):
-        assert not watched.supervisor.run()
-    assert (wire.calls, lifecycle.phase) == (["finish", "leave"], "leaving")
-    assert "leaving at once, 1 match in play is given up" in caplog.text
-
-
 def test_a_wire_that_does_not_let_go_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
     lifecycle = Lifecycle()
     wire = Wire(lifecycle, plays=True)
@@ -145,22 +100,6 @@ def test_sighup_reloads_once_however_often_it_comes_and_play_goes_on() -> None:
     assert (watched.reloads, wire.calls) == (2, [])
 
 
-def test_until_finishes_when_the_time_has_come(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    lifecycle = Lifecycle()
-    wire = Wire(lifecycle)
-    is_time: list[str | None] = [None]
-
-    def on_report(number: int) -> None:
-        if number == 3:
-            assert wire.calls == []
-            is_time[0] = "it is 14:30"
-
-    assert Watched(wire, lifecycle, on_report, time_is_up=lambda: is_time[0]).supervisor.run()
-    assert (wire.calls, lifecycle.phase) == (["finish"], "finishing")
-    assert "it is 14:30: no match is in play, taking no new ones; Ctrl-C twice" in caplog.text
-
-
 def test_the_first_signal_stays_gentle_when_it_is_finishing_already() -> None:
     lifecycle = Lifecycle()
     wire = Wire(lifecycle, plays=True)
@@ -175,31 +114,6 @@ def test_the_first_signal_stays_gentle_when_it_is_finishing_already() -> None:
     with signals_to(watched.signals):
         assert watched.supervisor.run()
     assert wire.calls == ["finish", "finish"]
-
-
-def test_a_spent_budget_finishes() -> None:
-    lifecycle = Lifecycle(games=1)
-    wire = Wire(lifecycle)
-
-    def on_report(number: int) -> None:
-        if number == 2:
-            lifecycle.begun(was_reserved=False)
-            lifecycle.ended()
-
-    assert Watched(wire, lifecycle, on_report).supervisor.run()
-    assert wire.calls == ["finish"]
-
-
-def test_the_fatal_error_of_the_wire_comes_out() -> None:
-    lifecycle = Lifecycle()
-    wire = Wire(lifecycle, error=LoginError("the server does not accept the token"))
-    with pytest.raises(LoginError, match="does not accept"):
-        Watched(wire, lifecycle, lambda number: None).supervisor.run()
-
-
-def test_without_a_budget_there_is_always_a_match() -> None:
-    lifecycle = Lifecycle()
-    assert all(lifecycle.wants_match() for _ in range(1000)) and not lifecycle.is_spent
 
 
 def test_phases_go_one_way() -> None:

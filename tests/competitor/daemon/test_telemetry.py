@@ -23,13 +23,6 @@ def scrape(telemetry: Telemetry) -> dict[tuple[str, tuple[tuple[str, str], ...]]
     }
 
 
-def test_a_fresh_one_knows_nothing() -> None:
-    numbers = Telemetry().numbers()
-    assert (numbers.connected, numbers.playing, numbers.steps) == (False, 0, 0)
-    assert numbers.results == {"W": 0, "D": 0, "L": 0}
-    assert numbers.latency_p50_ms is numbers.latency_p99_ms is numbers.last_message_age_s is numbers.rating is None
-
-
 def test_connections_are_counted_by_name() -> None:
     telemetry = Telemetry()
     for name, yes in [("a", True), ("a", True), ("b", True), ("c", False), ("a", False)]:
@@ -106,12 +99,6 @@ def test_what_is_unknown_is_no_sample() -> None:
     names = {name for name, _ in scrape(Telemetry())}
     assert "hockey_connections" in names
     assert not {"hockey_rating", "hockey_last_message_age_seconds"} & names
-
-
-def test_two_daemons_in_a_process_do_not_share_numbers() -> None:
-    one, other = Telemetry(), Telemetry()
-    one.match_begun()
-    assert scrape(other)["hockey_matches_playing", ()] == 0
 
 
 def test_nothing_is_lost_between_threads() -> None:

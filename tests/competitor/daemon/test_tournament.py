@@ -13,7 +13,7 @@ import pytest
 from competitor.daemon.tournament import Participant
 from competitor.engine.session import Session, Source
 from competitor.play.finished_match import MatchFacts
-from tests.competitor.daemon.shared import STUCK_AFTER_S, Rig
+from tests.competitor.daemon.shared import Rig
 from tests.competitor.engine.fakes import WAIT_S, Inbox, play_obs, running
 
 
@@ -127,34 +127,6 @@ def test_a_step_that_is_open_at_the_end_is_answered_and_not_in_the_record(rig: R
     assert rig.telemetry.sources == [Source.POLICY] * 3
 
 
-def test_a_step_after_the_end_is_answered(rig: Rig, participant: Participant) -> None:
-    session = participant.begin("m")
-    play(participant, session, play_obs(2))
-    participant.end(session, 0, 1)
-    assert rig.brain.freed.acquire(timeout=WAIT_S)
-    next_session = participant.begin("next")
-    assert play(participant, next_session, play_obs(2)) == play(participant, participant.begin("again"), play_obs(2))
-    play(participant, session, play_obs(1))
-    rig.tournament.engine.stop()
-    assert rig.telemetry.sources == [Source.POLICY] * 6 + [Source.GONE]
-
-
-def test_the_end_is_confirmed_when_the_record_is_safe(rig: Rig, participant: Participant) -> None:
-    rig.kept.delays = True
-    confirmed: list[str] = []
-    threads_before = set(threading.enumerate())
-    session = participant.begin("m")
-    participant.end(session, 1, 1, saved=lambda: confirmed.append("saved"))
-    assert confirmed == []
-    (saved,) = rig.kept.waiting
-    saved()
-    saved()
-    assert confirmed == ["saved"]
-    for thread in set(threading.enumerate()) - threads_before:
-        thread.join(WAIT_S / 2)  # nothing waits for the time to be up
-        assert not thread.is_alive()
-
-
 @short_wait
 def test_the_end_is_confirmed_in_time_when_the_disk_is_slow(
     rig: Rig, participant: Participant, caplog: pytest.LogCaptureFixture
@@ -184,16 +156,6 @@ def test_a_confirmation_that_fails_is_logged(
     assert "match m17: the end could not be confirmed" in caplog.text and len(rig.kept.matches) == 1
 
 
-def test_a_second_end_is_only_confirmed(rig: Rig, participant: Participant) -> None:
-    session = participant.begin("m")
-    participant.end(session, 1, 0)
-    confirmed = threading.Event()
-    participant.end(session, 3, 1, saved=confirmed.set)
-    assert confirmed.wait(WAIT_S)
-    participant.abandon(session, "too late")
-    assert [match.own for match in rig.kept.matches] == [1] and rig.lifecycle.finished == 1
-
-
 def test_an_abandoned_match_is_recorded_and_does_not_count(rig: Rig, participant: Participant) -> None:
     session = participant.begin("m")
     actions = play(participant, session, play_obs(5))
@@ -207,27 +169,6 @@ def test_an_abandoned_match_is_recorded_and_does_not_count(rig: Rig, participant
     confirmed = threading.Event()
     participant.end(session, 1, 0, saved=confirmed.set)
     assert confirmed.wait(WAIT_S) and len(rig.kept.matches) == 1
-
-
-@one_game
-def test_the_budget_goes_from_connection_to_connection(rig: Rig, participant: Participant) -> None:
-    other = rig.tournament.join("second")
-    assert participant.wants_match() and not other.wants_match()
-    participant.release()
-    assert other.wants_match() and not participant.wants_match()
-    session = other.begin("m")
-    assert not other.wants_match() and not participant.wants_match()
-    other.abandon(session, "stuck")
-    assert participant.wants_match()
-    participant.end(participant.begin("m"), 1, 0)
-    assert rig.lifecycle.is_spent and not other.wants_match()
-
-
-@one_game
-def test_a_release_without_a_reservation_frees_nothing(rig: Rig, participant: Participant) -> None:
-    participant.release()
-    assert participant.wants_match()
-    assert not rig.tournament.join("second").wants_match()
 
 
 @one_game
@@ -256,42 +197,6 @@ def test_a_match_that_begins_on_a_closed_connection_is_abandoned(rig: Rig, parti
     assert participant.playing == 0 and rig.kept.matches[0].ending == "abandoned"
 
 
-def test_many_matches_of_a_connection_end_together_with_it(rig: Rig, participant: Participant) -> None:
-    sessions = [participant.begin(str(index)) for index in range(5)]
-    for session in sessions:
-        play(participant, session, play_obs(2))
-    assert participant.playing == 5
-    participant.closed("gone")
-    assert participant.playing == 0
-    assert sorted(match.match_id for match in rig.kept.matches) == list("01234")
-    for _ in sessions:
-        assert rig.brain.freed.acquire(timeout=WAIT_S)
-
-
-def test_only_silence_within_a_match_is_stuck(rig: Rig, participant: Participant) -> None:
-    rig.now_s += 1000
-    assert participant.stuck() == []
-    quiet, lively = participant.begin("quiet"), participant.begin("lively")
-    rig.now_s += STUCK_AFTER_S
-    assert participant.stuck() == []
-    play(participant, lively, play_obs(1))
-    rig.now_s += 1
-    assert participant.stuck() == [quiet]
-    assert rig.tournament.join("other").stuck() == []
-    rig.now_s += STUCK_AFTER_S
-    assert set(participant.stuck()) == {quiet, lively}
-    participant.abandon(quiet, "stuck")
-    assert participant.stuck() == [lively]
-
-
-def test_every_message_is_a_sign_of_life(rig: Rig, participant: Participant) -> None:
-    participant.heard()
-    participant.heard()
-    participant.rated(17.5)
-    numbers = rig.telemetry.numbers()
-    assert (numbers.messages, numbers.rating) == (2, 17.5) and numbers.last_message_age_s is not None
-
-
 def test_a_match_leaves_two_lines_in_the_log(
     rig: Rig, participant: Participant, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -308,25 +213,3 @@ def test_a_match_leaves_two_lines_in_the_log(
     assert lines[2].startswith("match m17 ended 3:1 (played) after 39 steps, 0 not by the policy, slowest ")
     assert lines[3].startswith("match m18 abandoned (stuck) after 0 steps")
     assert len(lines) == 4
-
-
-def test_connections_share_the_tournament_from_many_threads(rig: Rig, participant: Participant) -> None:
-    def play_two(name: str) -> None:
-        participant = rig.tournament.join(name)
-        for index in range(2):
-            assert participant.wants_match()
-            session = participant.begin(f"{name} {index}")
-            play(participant, session, play_obs(40, index))
-            participant.end(session, 1, 1)
-        participant.closed("done")
-
-    threads = [threading.Thread(target=play_two, args=(f"participant {index}",)) for index in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT_S)
-    assert len(rig.kept.matches) == rig.lifecycle.finished == 16 and rig.lifecycle.in_play == 0
-    for match in rig.kept.matches:
-        twin = next(other for other in rig.kept.matches if other.match_id[-1] == match.match_id[-1])
-        assert np.array_equal(match.actions, twin.actions)
-    assert rig.telemetry.numbers().playing == 0

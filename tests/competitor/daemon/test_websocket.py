@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType
 
-from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
+from competitor.errors import LoginError, ProtocolVersionError
 from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, echo, observation, wait_until
 from tests.competitor.daemon.websocket_harness import (
@@ -201,14 +201,6 @@ both_ways = pytest.mark.parametrize("way", ["finish", "leave"])
 
 
 @both_ways
-def test_a_wait_can_be_cut_short(way: str) -> None:
-    with Server(stay, statuses=[503]) as server, Daemon(server.url, retry_s=3600.0) as daemon:
-        wait_until(lambda: server.requests)
-        getattr(daemon.wire, way)()
-        assert daemon.ended() is None
-
-
-@both_ways
 def test_an_attempt_to_connect_can_be_cut_short(way: str) -> None:
     accepted: list[socket.socket] = []
     with (
@@ -228,14 +220,6 @@ def test_waiting_for_the_welcome_can_be_cut_short(way: str) -> None:
         await peer.closed()
 
     play(script, ends=True)
-
-
-@both_ways
-def test_stopping_before_running(way: str) -> None:
-    daemon = Daemon("ws://127.0.0.1:9/")
-    getattr(daemon.wire, way)()
-    with daemon:
-        assert daemon.ended() is None
 
 
 @both_ways
@@ -329,26 +313,6 @@ def test_a_login_that_fails_otherwise_is_tried_again(caplog: pytest.LogCaptureFi
 
     play(busy, silent, logs_in, timing=Timing(login_s=0.5, turn_s=0.01))
     assert "the login failed: full: come back later" in caplog.text and "no welcome within 0.5 s" in caplog.text
-
-
-def test_attempts_in_a_row_are_counted() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.log_in()
-        server.statuses.extend([503, 503, 503])
-        await peer.socket.close()
-
-    with Server(script, statuses=[503, 503]) as server, Daemon(server.url, attempts=3) as daemon:
-        error = daemon.ended()
-    assert isinstance(error, UnreachableError) and "after 3 attempts" in str(error) and "503" in str(error)
-    assert len(server.requests) == 6
-
-
-def test_an_unreachable_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with Daemon(f"ws://127.0.0.1:{port}", attempts=2) as daemon:
-        error = daemon.ended()
-    assert isinstance(error, UnreachableError) and "Connection refused" in str(error)
 
 
 def test_a_stuck_match_is_left() -> None:
@@ -447,10 +411,6 @@ def test_a_server_says_when_to_come_back(status: int, asked: str, caplog: pytest
     with Server(stay, statuses=[status], retry_after=asked) as server, Daemon(server.url):
         wait_until(lambda: "trying again" in caplog.text)
     assert "trying again in 3600.0 s as the server asks" in caplog.text  # an hour is the most that is believed
-
-
-def test_a_short_wait_that_a_server_asks_for_is_kept() -> None:
-    play(logs_in, server={"statuses": [503], "retry_after": "0"})
 
 
 def test_waits_grow_until_a_connection_was_useful() -> None:

@@ -116,11 +116,6 @@ def test_what_goes_wrong_leaves_the_states(
     assert np.array_equal(again, expected) and np.isfinite(again).all()
 
 
-def test_play_keeps_no_gradients(agent: Dreamer) -> None:
-    DreamerBrain(agent, name="mine", digest="d")
-    assert not any(weight.requires_grad for weight in agent.parameters())
-
-
 @pytest.mark.parametrize(("obs_size", "action_size"), [(16, 3), (16, 4), (18, 3)])
 def test_a_checkpoint_for_another_game_is_refused(debug_config: Config, obs_size: int, action_size: int) -> None:
     agent = Dreamer(debug_config.dreamer, obs_size, action_size)
