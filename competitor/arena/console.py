@@ -56,9 +56,9 @@ def run_arena(
         for line in _directions(arena, users):
             say(line)
 
-    with log_lines(announce) as lines:
+    with log_lines(announce):
         arena = Arena(directory, config, options, threads=threads, announce=announce, registration_key=registration_key)
-        keep_open(arena, opened, lines)
+        keep_open(arena, opened)
     say(f"arena closed; accounts and results are kept in {directory}")
 
 

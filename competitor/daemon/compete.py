@@ -123,7 +123,7 @@ class Daemon:
                 stuck_after_s=compete.stuck_after_s,
                 redact=Redaction(options.token),
             )
-            wire = make_wire(options, compete, self._tournament, self._telemetry)
+            wire = _make_wire(options, compete, self._tournament)
             if self._signals.is_stopping:
                 return True, announcer.summary
             stack.enter_context(low_latency())
@@ -239,7 +239,7 @@ class Daemon:
             log.warning("%s", options.warning)
 
 
-def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tournament, telemetry: Telemetry) -> Wire:
+def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tournament) -> Wire:
     """The wire that speaks the protocol of the address asked for. Raises AddressError, CertificateError, TokenError."""
     address = options.address
 
@@ -257,7 +257,6 @@ def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tourn
             tournament,
             connections=options.connections,
             retries=retries,
-            telemetry=telemetry,
         )
     from competitor.daemon.websocket import WebSocketWire
 
@@ -267,7 +266,6 @@ def make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tourn
         tournament,
         matches=options.connections,
         retries=retries,
-        telemetry=telemetry,
         authority=options.ca_file,
     )
 

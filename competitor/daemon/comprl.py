@@ -24,7 +24,6 @@ from twisted.python.failure import Failure
 
 from competitor.daemon.comprl_player import ComprlPlayer
 from competitor.daemon.reconnecting import NewLoop, ReconnectingWire, Reconnector
-from competitor.daemon.telemetry import Telemetry
 from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, message
 from competitor.wire.backoff import Retries
 from competitor.wire.comprl_commands import (
@@ -70,21 +69,19 @@ class ComprlWire(ReconnectingWire):
         *,
         connections: int = 1,
         retries: Callable[[], Retries],
-        telemetry: Telemetry,
         new_loop: NewLoop | None = None,
     ) -> None:
         """token: fit to be sent, as `read_token` returns it."""
         names = [f"comprl-{number}" for number in range(1, connections + 1)]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        super().__init__(address, names, retries=retries, telemetry=telemetry, new_loop=new_loop)
-        self._host, self._port = host, port
-        self._token, self._tournament = token.encode(), tournament
+        super().__init__(address, names, tournament, retries=retries, new_loop=new_loop)
+        self._host, self._port, self._token = host, port, token.encode()
 
     @asynccontextmanager
     async def connect(self, reconnector: Reconnector) -> AsyncIterator[ComprlConnection]:
         """Dial; the server speaks first. Raises DialError."""
         loop = asyncio.get_running_loop()
-        connection = ComprlConnection(reconnector, self._token, self._tournament, self.address, loop)
+        connection = ComprlConnection(reconnector, self._token, self.tournament, self.address, loop)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 opened = await open_socket(self._host, self._port)

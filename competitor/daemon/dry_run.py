@@ -5,34 +5,16 @@ It does not connect: a login takes a place in the server's queue, and one that i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-
 from competitor.config import CompeteConfig
-from competitor.daemon.compete import make_wire, weights_digest
+from competitor.daemon.compete import weights_digest
 from competitor.daemon.database import SHOWN_DIGITS, Wanted
 from competitor.daemon.health import HealthServer
 from competitor.daemon.match_tables import standings
 from competitor.daemon.options import CompeteOptions
-from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
-from competitor.daemon.tournament import Tournament
+from competitor.daemon.websocket import checked
 from competitor.engine.brain import load_brain
-from competitor.engine.engine import Engine
-from competitor.engine.guard import Brain
 from competitor.options import check_place
-from competitor.play.finished_match import FinishedMatch
-
-
-@dataclass(frozen=True)
-class _Forgetful:
-    """Keeps no match: none is played."""
-
-    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
-        """Forget it."""
-        saved()
 
 
 def rehearse(options: CompeteOptions) -> dict[str, str]:
@@ -44,28 +26,16 @@ def rehearse(options: CompeteOptions) -> dict[str, str]:
     digest = weights_digest(options.checkpoint)
     check_place(options.records / "match", shown=options.records)
     played = sum(one.tally.matches + one.unfinished for one in standings(options.records, Wanted()))
-    telemetry, compete = Telemetry(), config.compete
+    compete = config.compete
     if options.http is not None:
-        HealthServer(*options.http, telemetry, lambda: "dry run", stuck_after_s=compete.stuck_after_s).close()
+        HealthServer(*options.http, Telemetry(), lambda: "dry run", stuck_after_s=compete.stuck_after_s).close()
     brain = load_brain(
         options.checkpoint, deterministic=compete.deterministic, seed=config.run.seed, threads=config.run.threads
     )
     brain.self_test()
-    make_wire(options, compete, _tournament(options, compete, brain, telemetry), telemetry)
+    if options.address.wire == "websocket":
+        checked(options.address, options.token, options.ca_file)
     return _facts(options, compete, digest, played)
-
-
-def _tournament(options: CompeteOptions, compete: CompeteConfig, brain: Brain, telemetry: Telemetry) -> Tournament:
-    engine = Engine(brain, deadline_s=compete.deadline_s, generator=np.random.default_rng(0))
-    return Tournament(
-        engine,
-        _Forgetful(),
-        Lifecycle(options.games),
-        telemetry,
-        wire=options.address.wire,
-        server=str(options.address),
-        stuck_after_s=compete.stuck_after_s,
-    )
 
 
 def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played: int) -> dict[str, str]:

@@ -16,8 +16,6 @@ import platform
 import queue
 import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -26,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from competitor.wire.budget import Budgets
+from competitor.wire.throttle import Throttle
 
 if TYPE_CHECKING:
     from competitor.config import Config
@@ -53,25 +51,6 @@ class Redaction:
         for spelling in self._spellings:
             text = text.replace(spelling, HIDDEN)
         return text
-
-
-class Throttle:
-    """Lets BURST records of a kind pass, which PAUSE_S gives back one by one; a kind is a logger and its words.
-
-    To be used by one thread at a time, as a logging.Handler is.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._budgets = Budgets(BURST, 1 / PAUSE_S, clock)
-        self._left_out: Counter[tuple[str, str]] = Counter()
-
-    def let_pass(self, record: logging.LogRecord) -> int | None:
-        """Return how many of the kind were left out before this one, None if it is to be left out itself."""
-        kind = record.name, str(record.msg)
-        if self._budgets.spend(kind):
-            return self._left_out.pop(kind, 0)
-        self._left_out[kind] += 1
-        return None
 
 
 class RedactingQueueHandler(QueueHandler):
@@ -178,7 +157,7 @@ def logging_to(path: Path, *, header: Callable[[], str], secret: str) -> Iterato
     file, console = DailyFile(path, lambda: redact(header())), ConsoleHandler()
     records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     listener = QueueListener(records, file, console)
-    handler = RedactingQueueHandler(records, redact, Throttle())
+    handler = RedactingQueueHandler(records, redact, Throttle(BURST, PAUSE_S))
     root = logging.getLogger()
     level, hook = root.level, threading.excepthook
     root.addHandler(handler)

@@ -12,14 +12,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from competitor.daemon.logs import CONSOLE
-from competitor.daemon.telemetry import Telemetry
 from competitor.errors import CompetitorError, UnreachableError
 from competitor.wire.backoff import STEADY_S, Retries
 from competitor.wire.dial import DialError
 from competitor.wire.names import one_line
+
+if TYPE_CHECKING:  # brings the engine and its rink
+    from competitor.daemon.tournament import Tournament
 
 log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
@@ -50,9 +52,9 @@ class ReconnectingWire(ABC):
         self,
         address: str,
         names: Sequence[str],
+        tournament: Tournament,
         *,
         retries: Callable[[], Retries],
-        telemetry: Telemetry,
         new_loop: NewLoop | None = None,
     ) -> None:
         """names: of the connections. retries: makes those of one; the last one that fails ends the wire.
@@ -60,7 +62,7 @@ class ReconnectingWire(ABC):
         new_loop: makes the event loop, None: asyncio's.
         """
         self.address = one_line(address)  # for messages
-        self.telemetry = telemetry
+        self.tournament = tournament
         self._reconnectors = [Reconnector(self, name, retries()) for name in names]
         self._new_loop = new_loop
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -152,7 +154,7 @@ class Reconnector:
         self._retries.logged_in()
         self._steady = asyncio.get_running_loop().call_later(STEADY_S, self.useful)
         if self.was_online:
-            self._wire.telemetry.reconnected()
+            self._wire.tournament.telemetry.reconnected()
         how, as_player = "back" if self.was_online else "logged in", f" as {player}" if player else ""
         console.info("%s: %s at %s%s", self.name, how, self._wire.address, as_player)
         self.is_online = self.was_online = True

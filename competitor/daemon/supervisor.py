@@ -55,45 +55,31 @@ class Lifecycle:
         """Play `games` finished matches at most; None is without limit."""
         self._games = games
         self._lock = threading.Lock()
-        self._phase: Phase = "playing"
-        self._reserved = self._in_play = self._finished = 0
-
-    @property
-    def phase(self) -> Phase:
-        """Where the daemon is on its way from playing to gone; it never goes back."""
-        return self._phase
-
-    @property
-    def in_play(self) -> int:
-        """Matches that have begun and not ended."""
-        return self._in_play
-
-    @property
-    def finished(self) -> int:
-        """Matches that have ended; abandoned ones do not count."""
-        return self._finished
+        self.phase: Phase = "playing"  # never goes back
+        self.in_play = self.finished = 0  # matches; abandoned ones are never finished
+        self._reserved = 0
 
     @property
     def is_spent(self) -> bool:
         """Whether as many matches have ended as were asked for."""
-        return self._games is not None and self._finished >= self._games
+        return self._games is not None and self.finished >= self._games
 
     def finish(self) -> None:
         """Take no new match; those in play go on."""
         with self._lock:
-            if self._phase == "playing":
-                self._phase = "finishing"
+            if self.phase == "playing":
+                self.phase = "finishing"
 
     def leave(self) -> None:
         """Nothing goes on."""
         with self._lock:
-            self._phase = "leaving"
+            self.phase = "leaving"
 
     def wants_match(self) -> bool:
         """Reserve a place and return True, or return False when there is none or the daemon is on its way out."""
         with self._lock:
-            taken = self._reserved + self._in_play + self._finished
-            if self._phase != "playing" or (self._games is not None and taken >= self._games):
+            taken = self._reserved + self.in_play + self.finished
+            if self.phase != "playing" or (self._games is not None and taken >= self._games):
                 return False
             self._reserved += 1
             return True
@@ -107,18 +93,18 @@ class Lifecycle:
         """A match has begun, in a reserved place or, should the server not have asked, without one."""
         with self._lock:
             self._reserved -= was_reserved
-            self._in_play += 1
+            self.in_play += 1
 
     def ended(self) -> None:
         """A match in play has ended and counts."""
         with self._lock:
-            self._in_play -= 1
-            self._finished += 1
+            self.in_play -= 1
+            self.finished += 1
 
     def abandoned(self) -> None:
         """A match in play cannot go on; it does not count."""
         with self._lock:
-            self._in_play -= 1
+            self.in_play -= 1
 
 
 class Signals:

@@ -95,11 +95,6 @@ class Participant:
         self._reserved = 0
         self._is_closed = False
 
-    @property
-    def playing(self) -> int:
-        """Matches of this connection in play."""
-        return len(self._playing)
-
     def heard(self) -> None:
         """A message arrived, whatever it was: the connection lives."""
         self._tournament.telemetry.message()
@@ -150,18 +145,18 @@ class Participant:
     ) -> None:
         """The match ended with this score.
 
-        `saved` is called once, from another thread, when the record is safe on the disk or has failed to be, and
-        after 3 s at the latest. Ending a match that is no longer in play only calls `saved`.
+        `saved` is called once, from whatever thread, when the record is safe on the disk or has failed to be, and after
+        3 s at the latest. Ending a match that is no longer in play only calls `saved`.
         """
         brain = self._take_out(session)
         if brain is None:
-            _OnceSaved(session, saved, 0.0)
+            saved()
             return
         if rating is not None:
             self._tournament.telemetry.rated(rating)
         ending: Ending = "opponent left" if _has_left(session, own, other, won) else "played"
         match = self._finished(session, brain, ending, own, other, rating=rating)
-        self._tournament.note_end(session, match, _OnceSaved(session, saved, self._tournament.saved_within_s))
+        self._tournament.note_end(session, match, _once(saved, session, self._tournament.saved_within_s))
 
     def abandon(self, session: Session, reason: str) -> None:
         """The match cannot go on; its place in the budget is free again. Nothing if it is no longer in play."""
@@ -232,35 +227,31 @@ class Participant:
         )
 
 
-class _OnceSaved:
-    """Calls `saved` a single time: when it is called itself, or when the time is up."""
+def _once(saved: Callable[[], None], session: Session, within_s: float) -> Callable[[], None]:
+    """`saved`, called a single time: when what is returned is called, or when the time is up."""
+    first = threading.Lock()
 
-    def __init__(self, session: Session, saved: Callable[[], None], within_s: float) -> None:
-        self._session, self._within_s = session, within_s
-        self._saved: Callable[[], None] | None = saved
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(within_s, self._give_up)
-        self._timer.daemon = True
-        self._timer.start()
+    def confirm() -> bool:
+        is_first = first.acquire(blocking=False)
+        if is_first:
+            try:
+                saved()
+            except Exception:
+                log.exception("%s: the end could not be confirmed", session)
+        return is_first
 
-    def __call__(self) -> None:
-        self._timer.cancel()
-        self._fire()
+    def give_up() -> None:
+        if confirm():
+            log.warning("%s: the record is not on the disk after %g s", session, within_s)
 
-    def _give_up(self) -> None:
-        if self._fire() and self._within_s:
-            log.warning("%s: the record is not on the disk after %g s", self._session, self._within_s)
+    def confirmed() -> None:
+        timer.cancel()
+        confirm()
 
-    def _fire(self) -> bool:
-        with self._lock:
-            saved, self._saved = self._saved, None
-        if saved is None:
-            return False
-        try:
-            saved()
-        except Exception:
-            log.exception("%s: the end could not be confirmed", self._session)
-        return True
+    timer = threading.Timer(within_s, give_up)
+    timer.daemon = True
+    timer.start()
+    return confirmed
 
 
 def _has_left(session: Session, own: int, other: int, won: bool | None) -> bool:

@@ -47,7 +47,10 @@ class _Match:
 
 
 class Play:
-    """Handles what a Connection receives. Everything runs in the connection's thread but `finish` and the answers."""
+    """A connection and what is said on it (a Conversation, and the connection's Handler).
+
+    Everything runs in the event loop's thread but the answers.
+    """
 
     def __init__(
         self,
@@ -83,11 +86,6 @@ class Play:
         connection.send(messages.Hello(version=PROTOCOL_VERSION, client=CLIENT))
 
     @property
-    def is_welcome(self) -> bool:
-        """Whether the login is done."""
-        return self._participant is not None
-
-    @property
     def is_spent(self) -> bool:
         """Whether nothing is in play and no place was to be had for more."""
         return self._participant is not None and not self._matches and not self._reserved
@@ -97,15 +95,26 @@ class Play:
         """Whether too many steps wait for their answers to read any more."""
         return self._open_steps >= MOST_OPEN_STEPS
 
+    async def play(self) -> str | None:
+        """Play until the connection is over; what it returns and raises is said at Conversation."""
+        reason = "an error"
+        try:
+            reason = await self._connection.run(self)
+        finally:
+            if self._participant is not None:
+                self._participant.closed(reason)
+        if self._participant is None:
+            raise DialError(reason)
+        return None if self.is_spent else reason
+
     def finish(self) -> None:
-        """Take no new match, and close the connection after those in play. From any thread."""
+        """Take no new match, and close the connection after those in play."""
         self._finishing = True
         self._connection.wake()
 
-    def gone(self, reason: str) -> None:
-        """The connection is over: what is still in play cannot go on."""
-        if self._participant is not None:
-            self._participant.closed(reason)
+    def leave(self) -> None:
+        """Close now."""
+        self._connection.abort("leaving")
 
     def received(self, data: bytes) -> None:
         """Handle a text message. Raises ProtocolVersionError, or DialError when the login fails."""

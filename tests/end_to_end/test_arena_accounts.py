@@ -12,9 +12,9 @@ import pytest
 
 import cli
 from competitor.arena.bots import make_bots, open_bot_accounts
-from competitor.arena.running import running_arena
 from competitor.arena.store import Store
 from tests.competitor.arena.raw_client import RawClient
+from tests.competitor.arena.running import running_arena
 
 CONFIG, STORAGE, BUSY = 3, 7, 19
 Run = Callable[..., tuple[int, str, str]]

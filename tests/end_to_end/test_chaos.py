@@ -17,7 +17,6 @@ import torch
 
 import cli
 from competitor.arena.queries import PLAYED, Entry
-from competitor.arena.running import ArenaThread, running_arena
 from competitor.daemon.database import MatchRow, last_matches
 from competitor.engine.session import Source
 from competitor.play.finished_match import FinishedMatch
@@ -25,6 +24,7 @@ from competitor.play.match_file import read_match
 from competitor.players import checkpoint_path
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
+from tests.competitor.arena.running import ArenaThread, running_arena
 from tests.end_to_end.unreliable_network import UnreliableNetwork, unreliable_network
 
 GAMES = 100  # on each wire

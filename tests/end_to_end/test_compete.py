@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import cli
-from competitor.arena.running import ArenaThread, running_arena
 from competitor.daemon.database import MatchRow, last_matches
+from tests.competitor.arena.running import ArenaThread, running_arena
 
 ROOT = Path(cli.__file__).parent
 TIMEOUT_S = 60.0

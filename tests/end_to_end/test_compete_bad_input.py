@@ -18,11 +18,11 @@ import pytest
 import trustme
 
 import cli
-from competitor.arena.running import ArenaThread, running_arena
 from competitor.config import CompeteConfig, load_config
 from competitor.wire import comprl_commands
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
+from tests.competitor.arena.running import ArenaThread, running_arena
 
 SETTINGS, CHECKPOINT, PLAYER, STORAGE, RECORDING = 3, 4, 5, 7, 10
 LOGIN, VERSION, ADDRESS, TOKEN, CERTIFICATE, PORT, UNREACHABLE = range(11, 18)

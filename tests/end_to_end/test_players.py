@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import cli
-from competitor.arena.running import running_arena
 from competitor.daemon.database import last_matches
+from tests.competitor.arena.running import running_arena
 
 ROOT = Path(cli.__file__).resolve().parent
 PLAYER, PACKAGE = 5, 18

@@ -17,9 +17,9 @@ import pytest
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating
 from competitor.arena.recorder import match_line
-from competitor.arena.running import ArenaThread, running_arena
 from dreamer.errors import CheckpointError
 from tests.competitor.arena.raw_client import RawClient
+from tests.competitor.arena.running import ArenaThread, running_arena
 
 TIMEOUT_S = 20.0
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from competitor.arena.running import ArenaThread, running_arena
 from tests.browser import PHONE, browser, opened_page, wait_until, width_of
 from tests.competitor.arena.raw_client import RawClient, towards_the_puck
+from tests.competitor.arena.running import ArenaThread, running_arena
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.slow

@@ -85,7 +85,6 @@ class Daemon:
             self.rig.tournament,
             connections=connections,
             retries=lambda: Retries(self.backoff, attempts),
-            telemetry=self.telemetry,
             new_loop=(lambda: self._loop) if self._loop else None,  # type: ignore[arg-type, return-value]
         )
         self._error: BaseException | None = None

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 import torch
 
-from competitor.arena.running import ArenaThread, running_arena
 from competitor.config import Config, load_config
 from competitor.daemon.compete import compete
 from competitor.daemon.database import MatchRow, last_matches
@@ -31,6 +30,7 @@ from competitor.errors import LoginError
 from competitor.players import checkpoint_path
 from competitor.wire.address import parse_address
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
+from tests.competitor.arena.running import ArenaThread, running_arena
 from tests.competitor.daemon.shared import wait_until
 
 TIMEOUT_S = 60.0

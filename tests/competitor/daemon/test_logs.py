@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from competitor.daemon.logs import BURST, CONSOLE, DAYS_KEPT, PAUSE_S, DailyFile, Redaction, Throttle, logging_to
+from competitor.daemon.logs import BURST, CONSOLE, DAYS_KEPT, PAUSE_S, DailyFile, Redaction, logging_to
+from competitor.wire.throttle import Throttle
 from tests.competitor.daemon.shared import wait_until
 
 TOKEN = "s3cr\u00e9t-\\'\"/%-token"
@@ -184,7 +185,7 @@ def test_a_flood_of_lines_of_a_kind_is_counted_not_written(tmp_path: Path) -> No
 
 def test_what_was_left_out_is_said_with_the_next_one() -> None:
     now = [0.0]
-    throttle = Throttle(lambda: now[0])
+    throttle = Throttle(BURST, PAUSE_S, lambda: now[0])
     record = logging.LogRecord("a", logging.INFO, "", 0, "again %s", ("x",), None)
     other = logging.LogRecord("a", logging.INFO, "", 0, "other", None, None)
     assert [throttle.let_pass(record) for _ in range(BURST)] == [0] * BURST

@@ -54,7 +54,6 @@ class Daemon:
             self.rig.tournament,
             matches=matches,
             retries=lambda: Retries(self.backoff, attempts),
-            telemetry=self.telemetry,
             timing=timing,
             **options,
         )
