@@ -10,8 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -108,6 +108,19 @@ def handling(handlers: Mapping[signal.Signals, Handler | signal.Handlers]) -> It
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ending_at_once(numbers: Iterable[signal.Signals], words: bytes) -> AbstractContextManager[None]:
+    """Within the block these signals end the process with exit code 0, and with `words` on standard output.
+
+    For the start of a command, which has written nothing yet; what a handler raises within an import may be lost in it.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os.write(1, words)
+        os._exit(0)
+
+    return handling(dict.fromkeys(numbers, end))
 
 
 @contextmanager

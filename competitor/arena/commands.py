@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 
 import click
 from click.core import ParameterSource
 
 from competitor.arena.account_commands import accounts
 from competitor.options import CONFIG, FILE, FOLDER, PORT, SET
-from competitor.system import STOP_SIGNALS, handling
+from competitor.system import STOP_SIGNALS, ending_at_once
 
 
 @click.group(invoke_without_command=True)
@@ -57,7 +55,7 @@ def arena(
         return
     if accounts_only and not users:
         raise click.UsageError("--accounts-only needs at least one --user")
-    with nullcontext() if accounts_only else _closing_at_once():
+    with nullcontext() if accounts_only else ending_at_once(STOP_SIGNALS, b"arena closed\n"):
         from competitor.arena.arena import ArenaOptions
         from competitor.arena.console import add_accounts, run_arena
         from competitor.arena.registration import read_key
@@ -82,13 +80,3 @@ def _refuse_options(context: click.Context) -> None:
     for name in context.params:
         if name != "directory" and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError("of the options before `accounts` only --directory has a meaning for accounts")
-
-
-def _closing_at_once() -> AbstractContextManager[None]:
-    """Within the block a signal closes the arena like later ones do; before it is open there is nothing to keep."""
-
-    def close(number: int, frame: FrameType | None) -> None:
-        os.write(1, b"arena closed\n")
-        os._exit(0)
-
-    return handling(dict.fromkeys(STOP_SIGNALS, close))

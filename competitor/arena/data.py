@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
-from competitor.arena.queries import Entry, Standing
+from competitor.arena.queries import Entry
 from competitor.arena.recordings import seen_by_second
 from competitor.arena.site import Site
 from competitor.errors import RecordingError
@@ -64,7 +64,7 @@ def add_data(app: web.Application, site: Site) -> None:
     async def recording(request: web.Request) -> web.StreamResponse:
         return await _recording(site, request)
 
-    add("/api/leaderboard.json", lambda request: {"players": [_standing(line) for line in site.store.leaderboard()]})
+    add("/api/leaderboard.json", lambda request: {"players": [asdict(line) for line in site.store.leaderboard()]})
     add("/api/results.json", lambda request: {"matches": [_result(one) for one in entries(site, request, RESULTS)]})
     add("/api/players/{name}.json", lambda request: _player(site, request))
     app.router.add_get("/api/running.json", running)
@@ -128,12 +128,6 @@ def _shown(site: Site, match_id: uuid.UUID, path: Path) -> dict[str, Any]:
 
 def _named(file: str) -> dict[str, str]:
     return {**HEADERS, "Content-Disposition": f'attachment; filename="{file}"'}
-
-
-def _standing(line: Standing) -> dict[str, Any]:
-    rating = {"rating": line.rating.shown, "mu": line.rating.mu, "sigma": line.rating.sigma}
-    games = {"games": line.games, "wins": line.wins, "draws": line.draws, "losses": line.losses}
-    return {"rank": line.rank, "name": line.name, "role": line.role, **rating, **games}
 
 
 def _result(entry: Entry) -> dict[str, Any]:

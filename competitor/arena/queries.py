@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from competitor.arena import schema
-from competitor.arena.rating import Rating
 
 Role = Literal["player", "bot"]
 State = Literal["active", "banned", "removed"]
@@ -46,20 +45,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """A line of the leaderboard. rank: 0 without a match that counted."""
+    """A line of the leaderboard. rating: mu - 3 sigma; games: those that counted."""
 
     rank: int
     name: str
     role: Role
-    rating: Rating
+    rating: float
+    mu: float
+    sigma: float
+    games: int
     wins: int
     draws: int
     losses: int
-
-    @property
-    def games(self) -> int:
-        """Matches that counted."""
-        return self.wins + self.draws + self.losses
 
 
 @dataclass(frozen=True)
@@ -97,10 +94,7 @@ class Queries(ABC):
     def leaderboard(self) -> list[Standing]:
         """Everybody who has finished a match, the best first."""
         rows = self._rows(schema.LEADERBOARD)
-        return [
-            Standing(rank, name, role, Rating(mu, sigma), *counts)
-            for rank, (name, role, mu, sigma, *counts) in enumerate(rows, start=1)
-        ]
+        return [Standing(rank, *row) for rank, row in enumerate(rows, start=1)]
 
     def recent(self, count: int, *, skip: int = 0, user: str | None = None) -> list[Entry]:
         """`count` matches after the last `skip`, the newest first; user: of this account only."""
@@ -119,10 +113,7 @@ class Queries(ABC):
 
     def accounts(self) -> list[Account]:
         """All accounts but those that were removed, by name."""
-        return [
-            Account(name, role, state, added_at, Rating(mu, sigma).shown, games, disconnects)
-            for name, role, state, added_at, mu, sigma, games, disconnects in self._rows(schema.ACCOUNTS)
-        ]
+        return [Account(*row) for row in self._rows(schema.ACCOUNTS)]
 
     def banned(self) -> list[str]:
         """The accounts whose token opens nothing."""

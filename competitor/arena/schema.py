@@ -48,7 +48,8 @@ UPGRADES = (SCHEMA, TO_FORMAT_2, TO_FORMAT_3)
 FORMAT = len(UPGRADES)
 """Version of the tables, kept in the file's user_version."""
 LEADERBOARD = """
-SELECT name, role, mu, sigma, wins, draws, losses FROM ratings JOIN users ON users.id = ratings.user
+SELECT name, role, mu - 3 * sigma, mu, sigma, wins + draws + losses, wins, draws, losses
+FROM ratings JOIN users ON users.id = ratings.user
 WHERE wins + draws + losses > 0 AND state = 'active' ORDER BY mu - 3 * sigma DESC, name
 """
 MATCHES = """
@@ -64,7 +65,7 @@ WHERE matches.rowid IN (SELECT rowid FROM matches WHERE first = (SELECT id FROM 
 {NEWEST_FIRST.replace("LIMIT ? OFFSET ?", "LIMIT ?2 OFFSET ?3")}
 """
 ACCOUNTS = """
-SELECT name, role, state, added_at, mu, sigma, wins + draws + losses,
+SELECT name, role, state, added_at, mu - 3 * sigma, wins + draws + losses,
     (SELECT count(*) FROM matches WHERE left_by = users.id)
 FROM users JOIN ratings ON ratings.user = users.id WHERE state != 'removed' ORDER BY name COLLATE NOCASE
 """

@@ -129,7 +129,7 @@ def observe(
 
 def damaged_files(records: Path) -> list[Path]:
     """The status files that cannot be read."""
-    return [path for path in _files(records) if path.exists() and _read(path) is None]
+    return [path for path in _files(records) if _read(path) is None and path.exists()]
 
 
 def status_json(daemons: list[Observed]) -> str:

@@ -6,17 +6,15 @@ Nothing heavy is imported here: signals are heard before the rest is loaded.
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import FrameType
 from typing import Literal, Protocol
 
 from competitor.daemon.logs import CONSOLE
-from competitor.system import Handler, handling
+from competitor.system import Handler, ending_at_once, handling
 
 Event = Literal["stop", "reload", "ended"]
 Phase = Literal["playing", "finishing", "leaving"]
@@ -226,17 +224,8 @@ class Supervisor:
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """While the program is loaded, SIGINT and SIGTERM end it with exit code 0, and SIGHUP does nothing.
-
-    Nothing has been written by then, and what a handler raises within an import would be lost in it: so the process
-    ends here.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        os.write(1, NOTHING_PLAYED)
-        os._exit(0)
-
-    with handling({**dict.fromkeys(STOPS, end), **dict.fromkeys(HANGUP, signal.SIG_IGN)}):
+    """While the program is loaded, SIGINT and SIGTERM end it with exit code 0, and SIGHUP does nothing."""
+    with ending_at_once(STOPS, NOTHING_PLAYED), handling(dict.fromkeys(HANGUP, signal.SIG_IGN)):
         yield
 
 

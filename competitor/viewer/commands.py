@@ -11,7 +11,6 @@ from competitor.screen import print_line
 
 MOST_EXPORTED = 50
 """Recordings in one file: more make it too large to be sent, or to be opened."""
-HUMAN = "records/human"
 LONGEST_NAME = 40
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address.")

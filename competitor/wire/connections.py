@@ -99,7 +99,6 @@ class Connections:
         self._most_per_account = min(most_per_account, max(1, most // 2))
         self._clock = clock
         self._open: dict[CountedConnection, None] = {}  # the oldest first
-        self._by_transport: dict[asyncio.BaseTransport, CountedConnection] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -117,20 +116,16 @@ class Connections:
 
     def opened(self, connection: CountedConnection, transport: asyncio.BaseTransport) -> None:
         """The connection stands, or has lost its place already."""
-        if connection in self._open:
-            self._by_transport[transport] = connection
-        else:
+        if connection not in self._open:
             _abort(transport)
 
     def closed(self, connection: CountedConnection) -> None:
         """The connection is gone."""
         self._open.pop(connection, None)
-        if connection.transport is not None:
-            self._by_transport.pop(connection.transport, None)
 
     def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
         """The account has opened the connection, which from now on has no time limit; False if it has too many."""
-        connection = None if transport is None else self._by_transport.get(transport)
+        connection = self._find(transport)
         if connection is None or sum(one.user == user for one in self._open) >= self._most_per_account:
             return False
         connection.user = user
@@ -138,7 +133,7 @@ class Connections:
 
     def renew(self, transport: asyncio.BaseTransport | None) -> None:
         """A request has come in whole: the time for the next one begins."""
-        if transport is not None and (connection := self._by_transport.get(transport)) is not None:
+        if (connection := self._find(transport)) is not None:
             connection.overdue_at_s = self._clock() + connection.idle_s
 
     def close_overdue(self) -> None:
@@ -151,6 +146,9 @@ class Connections:
         """Close all connections of an account."""
         for connection in [one for one in self._open if one.user == user]:
             self._drop(connection)
+
+    def _find(self, transport: asyncio.BaseTransport | None) -> CountedConnection | None:
+        return next((one for one in self._open if transport is not None and one.transport is transport), None)
 
     def _drop_one(self, connections: Iterable[CountedConnection]) -> bool:
         """Close the oldest of them that has not logged in; False if there is none."""

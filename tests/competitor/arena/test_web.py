@@ -128,7 +128,7 @@ def words(site: Site, path: str) -> str:
 def test_the_first_page_shows_everything(site: Site) -> None:
     text = words(site, "/")
     first = site.store.leaderboard()[0]
-    assert f"1 ada {first.rating.shown:.2f} 3 3 0 0" in text
+    assert f"1 ada {first.rating:.2f} 3 3 0 0" in text
     assert re.search(r"\d dan house bot [\d.]+ 1 0 1 0", text)
     assert re.search(r"ada \+[\d.]+ 1 : 0 bob [+-][\d.]+ \d+ s ago", text)
     assert re.search(r"bob 1 : 0 ada \d+ s ago bob: disconnected", text)
