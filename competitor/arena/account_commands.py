@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from competitor.errors import BusyError, ConfigError
-from competitor.options import FILE, FOLDER, ResultFolder, check_place
+from competitor.options import FOLDER, ResultFolder, check_place
 from competitor.screen import Table, counter, print_line, print_table
 from competitor.system import sole_writer
 
@@ -47,25 +47,32 @@ def list_accounts(default: Path, directory: Path | None, as_json: bool) -> None:
 
 
 @accounts.command()
-@click.argument("file", type=FILE)
+@click.argument("given", nargs=-1, required=True, metavar="NAME|FILE.csv...")
 @DIRECTORY
 @click.option("--tokens", type=ResultFolder(), help="Folder for a file with each token.  [default: DIRECTORY/tokens]")
 @click.pass_obj
-def add(default: Path, file: Path, directory: Path | None, tokens: Path | None) -> None:
-    """Make an account for every line of a CSV file with a column `name`; a running arena knows them at once.
+def add(default: Path, given: tuple[str, ...], directory: Path | None, tokens: Path | None) -> None:
+    """Make accounts: for names, or every line of a CSV file with a column `name`. A running arena knows them at once.
 
     Each token goes into a file NAME that only you can read. Accounts that exist are left as they are.
     """
     from competitor.arena.accounts import TOKENS, open_accounts
     from competitor.arena.class_list import read_names
+    from competitor.arena.store import check_name
 
-    names = read_names(file)
+    names: list[str] = []
+    for one in given:
+        if one.lower().endswith(".csv"):
+            names += read_names(Path(one))
+        else:
+            check_name(one)
+            names.append(one)
     directory = directory or default
     folder = tokens or directory / TOKENS
     check_place(folder / names[0], shown=folder)
     with _store(directory, new=True) as store, counter("accounts") as show:
         existing = [name for name in names if _may_stay(store, name)]
-        fresh = [name for name in names if name not in existing]
+        fresh = [name for name in dict.fromkeys(names) if name not in existing]
         for done, name in enumerate(fresh, start=1):
             open_accounts(store, directory, [name], folder)
             show(done, len(fresh))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -16,7 +15,6 @@ from competitor.system import STOP_SIGNALS, ending_at_once
 @click.group(invoke_without_command=True)
 @click.option("--directory", type=FOLDER, default=Path("arena"), show_default=True, help="Keeps accounts and results.")
 @click.option("--user", "users", multiple=True, metavar="NAME", help="Make an account; its token is shown once.")
-@click.option("--accounts-only", is_flag=True, help="Only make the accounts; a running arena knows them at once.")
 @click.option("--host", default="127.0.0.1", show_default="127.0.0.1, this machine only", help="Address to listen on.")
 @click.option("--comprl-port", type=PORT, default=65_335, show_default=True, help="Of the course's protocol, 0: any.")
 @click.option("--http-port", type=PORT, default=8080, show_default=True, help="Of web page and WebSocket, 0: any.")
@@ -29,7 +27,6 @@ def arena(
     context: click.Context,
     directory: Path,
     users: tuple[str, ...],
-    accounts_only: bool,
     host: str,
     comprl_port: int,
     http_port: int,
@@ -45,31 +42,25 @@ def arena(
     \b
     Examples:
       cli.py arena --user me
-      cli.py arena --user ada --user bob --accounts-only
-      cli.py arena accounts add class.csv
+      cli.py arena accounts add ada bob class.csv
       cli.py arena --host 0.0.0.0 --bots strong,mine=runs/first/checkpoints/latest
     """
     context.obj = directory
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    if accounts_only and not users:
-        raise click.UsageError("--accounts-only needs at least one --user")
-    with nullcontext() if accounts_only else ending_at_once(STOP_SIGNALS, b"arena closed\n"):
+    with ending_at_once(STOP_SIGNALS, b"arena closed\n"):
         from competitor.arena.arena import ArenaOptions
-        from competitor.arena.console import add_accounts, run_arena
+        from competitor.arena.console import run_arena
         from competitor.arena.registration import read_key
         from competitor.config import load_config
 
         config = load_config(config_path, overrides=overrides)
-        if accounts_only:
-            add_accounts(directory, users, click.echo)
-        else:
-            key = None if registration_key_file is None else read_key(registration_key_file)
-            names = tuple(name.strip() for name in bots.split(",") if name.strip())
-            options = ArenaOptions(host, comprl_port, http_port, names)
-            threads = config.run.threads
-            run_arena(directory, config.arena, options, users, click.echo, threads=threads, registration_key=key)
+        key = None if registration_key_file is None else read_key(registration_key_file)
+        names = tuple(name.strip() for name in bots.split(",") if name.strip())
+        options = ArenaOptions(host, comprl_port, http_port, names)
+        threads = config.run.threads
+        run_arena(directory, config.arena, options, users, click.echo, threads=threads, registration_key=key)
 
 
 arena.add_command(accounts)

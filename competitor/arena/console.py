@@ -10,10 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from competitor.arena.accounts import TOKENS, OpenedAccount, open_accounts
-from competitor.arena.arena import DATABASE, Arena, ArenaOptions
+from competitor.arena.arena import Arena, ArenaOptions
 from competitor.arena.log_lines import log_lines
 from competitor.arena.running import keep_open
-from competitor.arena.store import Store
 from competitor.config import ArenaConfig
 from competitor.errors import plain
 from competitor.screen import make_console, wrapped
@@ -24,13 +23,6 @@ COMMAND = ": $ "
 """Between words and a command that a user can copy."""
 
 Say = Callable[[str], None]
-
-
-def add_accounts(directory: Path, users: Sequence[str], say: Say) -> None:
-    """Make accounts in the database of an arena, whether it runs or not, and say their tokens."""
-    say = fitting(say)
-    with contextlib.closing(Store(directory / DATABASE)) as store:
-        _say_accounts(open_accounts(store, directory, users), say)
 
 
 def run_arena(
@@ -127,9 +119,7 @@ def _directions(arena: Arena, users: Sequence[str]) -> list[str]:
     ]
     if not users:
         where = () if arena.directory == Path("arena") else ("--directory", arena.directory)
-        lines.append(
-            f"an account for NAME{COMMAND}{command_line('arena', '--user', 'NAME', '--accounts-only', *where)}"
-        )
+        lines.append(f"an account for NAME{COMMAND}{command_line('arena', 'accounts', 'add', 'NAME', *where)}")
     if arena.takes_registrations:
         lines.append(f"players open accounts themselves: http://{host}:{arena.http_port}/register")
     return [*lines, "the arena is open (Ctrl-C closes it)"]

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import urllib.request
@@ -207,10 +206,8 @@ def test_accounts_beside_a_running_arena(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     Path("key").write_text("of the class\n")
     with arena_process(tmp_path, "--registration-key-file", "key") as arena:
-        assert re.search(
-            r"^an account for NAME: .*cli\.py arena --user NAME --accounts-only$", arena.said, re.MULTILINE
-        )
-        assert cli.run(["arena", "--user", "eve", "--accounts-only"]) == 0
+        assert re.search(r"^an account for NAME: .*cli\.py arena accounts add NAME$", arena.said, re.MULTILINE)
+        assert cli.run(["arena", "accounts", "add", "eve"]) == 0
         assert len(RawClient(arena.comprl_port, token_of(tmp_path, "eve")).play(1)) == 1
         found = re.search(r"^players open accounts themselves: (\S+/register)$", arena.said, re.MULTILINE)
         assert found is not None
@@ -242,20 +239,6 @@ def test_what_is_printed_fits_the_terminal(width: int) -> None:
     assert "".join(line.strip() + " " for line in lines[1:]).replace("\\ ", "").strip() == command
     match = "12:00:00 somebody 2 : 1 somebody.else; broken off, not rated: somebody.else invalid action"
     assert max(map(len, broken(match, width).split("\n"))) <= width
-
-
-def test_accounts_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "1000")
-    assert cli.run(["arena", "--user", "ada", "--user", "bob", "--accounts-only", "--directory", "class"]) == 0
-    tokens = {name: Path(f"class/tokens/{name}").read_text().strip() for name in ("ada", "bob")}
-    assert capsys.readouterr().out.splitlines() == [
-        f"account {name}: token {token}, shown only now and kept in class/tokens/{name}"
-        for name, token in tokens.items()
-    ]
-    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in Path("class/tokens").iterdir())
-    assert cli.run(["arena", "--user", "ada", "--accounts-only", "--directory", "class"]) == 0
-    assert tokens["ada"] not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -309,6 +292,5 @@ def test_a_port_in_use(
 
 
 def test_wrong_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["arena", "--accounts-only"]) == 2
     assert cli.run(["arena", "--http-port", "70000"]) == 2
     assert "Traceback" not in capsys.readouterr().err

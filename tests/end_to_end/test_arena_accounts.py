@@ -68,9 +68,9 @@ def test_who_has_an_account_keeps_it_and_its_token(run: Run) -> None:
     run("add", "class.csv")
     token = Path("arena/tokens/ada").read_text()
     Path("class.csv").write_text("name\nAda\nbob\n")
-    _, out, _ = run("add", "class.csv", "--tokens", "elsewhere")
-    assert out.startswith("1 were there already, left as they are: Ada\n1 accounts added")
-    assert Path("arena/tokens/ada").read_text() == token and os.listdir("elsewhere") == ["bob"]
+    _, out, _ = run("add", "class.csv", "cyd", "cyd", "--tokens", "elsewhere")
+    assert out.startswith("1 were there already, left as they are: Ada\n2 accounts added")
+    assert Path("arena/tokens/ada").read_text() == token and sorted(os.listdir("elsewhere")) == ["bob", "cyd"]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_a_list_with_a_mistake_makes_no_account(content: bytes, problem: str, ru
 def test_places_that_cannot_be_used_are_said_before_an_account_is_made(run: Run) -> None:
     Path("class.csv").write_text("name\nada\n")
     assert "none.csv cannot be read: No such file" in fails(run("add", "none.csv"), CONFIG)
+    assert "'a b' cannot be an account's name" in fails(run("add", "ada", "a b"), CONFIG)
     assert "there is no arena in arena" in fails(run("list"), CONFIG)
     Path("file").write_text("")
     assert "file/arena" in fails(run("add", "class.csv", "--directory", "file/arena"), STORAGE)
