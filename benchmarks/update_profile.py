@@ -17,10 +17,13 @@ from benchmarks.update_parts import work
 from competitor.screen import Table
 from dreamer.replay import EpisodeBuffer
 from dreamer.speed import fused
-from dreamer.speed.native import FLAGS, Code, address, load
+from dreamer.speed.native import load
 from dreamer.update import Updater
 
-TIMED = Code(str(Path(__file__).with_name("timed_products.c")), (), FLAGS, {})
+CHAINS = fused.CHAINS
+TIMED = CHAINS._replace(
+    source=str(Path(__file__).with_name("timed_products.c")), included=(CHAINS.source, *CHAINS.included)
+)
 
 
 class _Watched:
@@ -63,10 +66,8 @@ def watching() -> Iterator[Watch]:
     library, timed = fused.load_chains(), load(TIMED)
     if library is None or timed is None:
         raise SystemExit("a profile is one of the compiled chains, and there is no C compiler here")
-    (ctypes.c_void_p * 2).in_dll(timed, "products")[:] = [library.gemm, library.half]
-    exact, half = (address(timed, name) for name in ("timed_exact", "timed_half"))
-    watched, chains = _Watched(library.calls), fused.chains
-    replaced = fused.Library(watched, exact or 0, half if library.half else None)  # type: ignore[arg-type]
+    watched, chains = _Watched(timed), fused.chains
+    replaced = library._replace(calls=watched)  # type: ignore[arg-type]
     fused.chains = lambda: replaced
     try:
         yield Watch(timed, watched)

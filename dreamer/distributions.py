@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from dreamer.fast import native
 from dreamer.math_ops import symexp
 
 
@@ -78,10 +77,6 @@ class CategoricalDist:
         """
         shape = (len(self.logits) // siblings, *self.logits.shape[1:-1])
         uniform = repeated(torch.rand(shape, generator=generator, device=self.logits.device), siblings)
-        fast = native(self.logits)
-        if fast:
-            drawn: Tensor = fast.draw(self.logits, uniform, self.unimix)
-            return drawn
         one_hot = self._one_hot(self.index_at(uniform))
         return one_hot + (self.probs - self.probs.detach()) if self.logits.requires_grad else one_hot
 

@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 from dreamer.config import LossConfig, ModelConfig
 from dreamer.distributions import CategoricalDist, GaussianDist, repeated
 from dreamer.fast import native
-from dreamer.networks import RecurrentCell, RMSNorm, build_block, build_mlp
+from dreamer.networks import RecurrentCell, build_block, build_mlp
 from dreamer.observation import NextObservation
 
 State = dict[str, Tensor]
@@ -169,7 +169,9 @@ class SequenceModel(nn.Module):
         assert embeds.shape[:2] == actions.shape[:2] == is_first.shape
         state = self.initial(embeds.shape[1]) if state is None else state
         steps = embeds, actions, is_first, embeds[..., :0] if preceding is None else preceding
-        posteriors = self._step_through(steps, state, generator)
+        fast = self._fast()
+        found = fast.filter_sequence(self, steps, state, generator) if fast else None
+        posteriors = found or self._step_through(steps, state, generator)
         return posteriors, {"h": posteriors["h"], **self._stats(self.prior_net(posteriors["h"]))}
 
     def _step_through(self, steps: Sequence[Tensor], state: State, generator: Generator | None) -> State:
@@ -178,6 +180,18 @@ class SequenceModel(nn.Module):
             state = self.filter_step(state | {"o": o}, action, embed, first, generator)
             posteriors.append(state)
         return stack(posteriors)
+
+    def open_loop(self, state: State, actions: Tensor, generator: Generator | None = None) -> Tensor:
+        """The dreamed o (time, batch, o) from ``state`` (batch, ...) on, under actions (time, batch, action)."""
+        fast = self._fast()
+        if fast:
+            dreamed: Tensor = fast.open_loop(self, state, actions, generator)
+            return dreamed
+        seen = []
+        for action in actions:
+            state = self.prior_step(state, action, generator)
+            seen.append(state["o"])
+        return torch.stack(seen)
 
     @torch.no_grad()
     def imagine_sequence(
@@ -244,12 +258,7 @@ class SequenceModel(nn.Module):
 
     def _advance(self, state: State, action: Tensor) -> Tensor:
         led = [state["z"], state["o"], action] if self.observed_size else [state["z"], action]
-        x, fast = torch.cat(led, -1), self._fast()
-        if fast:
-            exact = x.shape[-1] - self.latent_size
-            h: Tensor = fast.advance(x, state["h"], RMSNorm.EPSILON, self.memory_weights, exact)
-        else:
-            h = self.cell(self.input_net(x), state["h"])
+        h: Tensor = self.cell(self.input_net(torch.cat(led, -1)), state["h"])
         return h
 
     def _stats(self, output: Tensor) -> State:

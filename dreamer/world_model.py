@@ -252,13 +252,11 @@ class WorldModel(nn.Module):
         the end of the round (overshooting as in PlaNet, arXiv 1811.04551, section 4).
         """
         o, spread = posteriors["o"], self.dynamics.next_observation.spread
-        state, dreamed = {key: part[0] for key, part in carried(posteriors).items()}, []
+        state = {key: part[0] for key, part in carried(posteriors).items()}
         open_steps = slice(1, 1 + self.config.loss.overshooting)
-        for action in batch["action"][open_steps]:
-            state = self.dynamics.prior_step(state, action, generator)
-            dreamed.append(state["o"])
+        dreamed = self.dynamics.open_loop(state, batch["action"][open_steps], generator)
         going = (~batch["is_first"][open_steps]).to(o.dtype).cumprod(0)
-        errors = (torch.stack(dreamed) - o[open_steps]) / spread
+        errors = (dreamed - o[open_steps]) / spread
         losses = F.huber_loss(errors, torch.zeros_like(errors), reduction="none").sum(-1)
         return self.config.loss.overshooting_weight * (going * losses).mean()
 

@@ -1,9 +1,10 @@
 /* Fused row kernels of the mind: what plain torch does in five to twelve passes, in one or two.
  *
  * Every matrix is row-major float32; ld_x is the distance between two rows of x in floats. Nothing is allocated, no
- * thread is made, no global is kept. Included by chains.c; dreamer/speed/kernels.py holds the same functions in torch.
+ * thread is made, no global is kept. Included by chains.c.
  * Comparisons are written so that a NaN stays a NaN: the learner must see it to skip the update.
  */
+#pragma once
 #include "scalars.h"
 
 /* y (rows, n) becomes y / rms(y), out = silu(y * scale), inverse (rows,) = 1 / rms. */
@@ -24,24 +25,23 @@ static void norm_silu_forward(int64_t rows, int64_t n, float eps, float *restric
     }
 }
 
-/* From the gradient at out: dy (rows, n), and the gradient at scale added to dscale (n,). */
-static void norm_silu_backward(int64_t rows, int64_t n, const float *restrict dout, int64_t ld_dout,
-                               const float *restrict y, const float *restrict scale, const float *restrict inverse,
-                               float *restrict dy, float *restrict dscale) {
-    for (int64_t r = 0; r < rows; r++, y += n, dy += n, dout += ld_dout) {
+/* From the gradient at out, which is overwritten: y becomes dy, and the gradient at scale is added to dscale (n,). */
+static void norm_silu_backward(int64_t rows, int64_t n, float *restrict dout, int64_t ld_dout, float *restrict y,
+                               const float *restrict scale, const float *restrict inverse, float *restrict dscale) {
+    for (int64_t r = 0; r < rows; r++, y += n, dout += ld_dout) {
         float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
         for (int64_t j = 0; j < n; j++) {
             float u = y[j] * scale[j], s = sigmoid(u);
             float du = dout[j] * s * (1.0f + u * (1.0f - s));
             dscale[j] += du * y[j];
-            dy[j] = du * scale[j];
-            dot += dy[j] * y[j];
+            dout[j] = du * scale[j];
+            dot += dout[j] * y[j];
         }
         dot /= (float)n;
         float inv = inverse[r];
 #pragma omp simd
-        for (int64_t j = 0; j < n; j++) dy[j] = (dy[j] - y[j] * dot) * inv;
+        for (int64_t j = 0; j < n; j++) y[j] = (dout[j] - y[j] * dot) * inv;
     }
 }
 
@@ -67,11 +67,12 @@ static void gru_forward(int64_t rows, int64_t n, float eps, float *restrict gate
     }
 }
 
-/* From the gradient at the next h: dgates (rows, 3 n), dh (rows, n) without the part through the product. */
-static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, const float *restrict gates,
+/* From the gradient at the next h: gates become dgates, dh (rows, n) is that without the part through the product; of
+ * the scale it is added. room: 3 n floats. */
+static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, int64_t ld_dout, float *restrict gates,
                          const float *restrict scale, const float *restrict inverse, const float *restrict h,
-                         int64_t ld_h, float *restrict dgates, float *restrict dh, float *restrict dscale) {
-    for (int64_t r = 0; r < rows; r++, gates += 3 * n, dgates += 3 * n, h += ld_h, dout += n, dh += n) {
+                         int64_t ld_h, float *restrict room, float *restrict dh, float *restrict dscale) {
+    for (int64_t r = 0; r < rows; r++, gates += 3 * n, h += ld_h, dout += ld_dout, dh += n) {
         float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
         for (int64_t j = 0; j < n; j++) {
@@ -87,15 +88,15 @@ static void gru_backward(int64_t rows, int64_t n, const float *restrict dout, co
             dscale[j] += d0 * gates[j];
             dscale[n + j] += d1 * gates[n + j];
             dscale[2 * n + j] += d2 * gates[2 * n + j];
-            dgates[j] = d0 * scale[j];
-            dgates[n + j] = d1 * scale[n + j];
-            dgates[2 * n + j] = d2 * scale[2 * n + j];
-            dot += dgates[j] * gates[j] + dgates[n + j] * gates[n + j] + dgates[2 * n + j] * gates[2 * n + j];
+            room[j] = d0 * scale[j];
+            room[n + j] = d1 * scale[n + j];
+            room[2 * n + j] = d2 * scale[2 * n + j];
+            dot += room[j] * gates[j] + room[n + j] * gates[n + j] + room[2 * n + j] * gates[2 * n + j];
         }
         dot /= (float)(3 * n);
         float inv = inverse[r];
 #pragma omp simd
-        for (int64_t j = 0; j < 3 * n; j++) dgates[j] = (dgates[j] - gates[j] * dot) * inv;
+        for (int64_t j = 0; j < 3 * n; j++) gates[j] = (room[j] - gates[j] * dot) * inv;
     }
 }
 
@@ -117,32 +118,35 @@ static void softmax_rows(int64_t rows, int64_t c, const float *restrict logits, 
 }
 
 /* Draw one class in each of g groups by inversion: logits, soft, one_hot (rows, g c), uniform (rows, g). */
-void draw_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
-                  const float *restrict uniform, float *restrict soft, float *restrict one_hot) {
+static void draw_forward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict logits,
+                         const float *restrict uniform, float *restrict soft, float *restrict one_hot, int64_t ld) {
     softmax_rows(rows * g, c, logits, soft);
     float share = 1.0f - unimix, floor = unimix / (float)c;
-    memset(one_hot, 0, sizeof(float) * rows * g * c);
-    for (int64_t i = 0; i < rows * g; i++, soft += c, one_hot += c) {
-        float edge = 0.0f;
-        int64_t k = 0;
-        for (; k < c - 1; k++) {
-            edge += soft[k] * share + floor;
-            if (!(uniform[i] > edge)) break;
+    for (int64_t r = 0; r < rows; r++) {
+        memset(one_hot + r * ld, 0, sizeof(float) * g * c);
+        for (int64_t i = 0; i < g; i++, soft += c, uniform++) {
+            float edge = 0.0f;
+            int64_t k = 0;
+            for (; k < c - 1; k++) {
+                edge += soft[k] * share + floor;
+                if (!(*uniform > edge)) break;
+            }
+            one_hot[r * ld + i * c + k] = 1.0f;
         }
-        one_hot[k] = 1.0f;
     }
 }
 
-/* Straight-through: dlogits (rows, c) from the gradient dz (rows, c) at the samples. */
-void draw_backward(int64_t rows, int64_t c, float unimix, const float *restrict dz, const float *restrict soft,
-                   float *restrict dlogits) {
+/* Straight-through: the gradient dz (rows, g c) at the samples, taken back to the logits and added to dlogits. */
+static void draw_backward(int64_t rows, int64_t g, int64_t c, float unimix, const float *restrict dz, int64_t ld,
+                          const float *restrict soft, float *restrict dlogits) {
     float share = 1.0f - unimix;
-    for (int64_t r = 0; r < rows; r++, dz += c, soft += c, dlogits += c) {
+    for (int64_t i = 0; i < rows * g; i++, soft += c, dlogits += c) {
+        const float *d = dz + i / g * ld + i % g * c;
         float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
-        for (int64_t k = 0; k < c; k++) dot += dz[k] * soft[k];
+        for (int64_t k = 0; k < c; k++) dot += d[k] * soft[k];
 #pragma omp simd
-        for (int64_t k = 0; k < c; k++) dlogits[k] = share * soft[k] * (dz[k] - dot);
+        for (int64_t k = 0; k < c; k++) dlogits[k] += share * soft[k] * (d[k] - dot);
     }
 }
 

@@ -1,4 +1,5 @@
 /* Functions of one number that a compiler can turn into vector code. */
+#pragma once
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

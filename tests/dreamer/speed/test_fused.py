@@ -9,10 +9,9 @@ from torch import Tensor
 from dreamer import fast, speed
 from dreamer.agent import Dreamer
 from dreamer.config import ModelConfig
-from dreamer.distributions import CategoricalDist
 from dreamer.fast import Kind
 from dreamer.optimizer import laprop_
-from dreamer.sequence_model import State
+from dreamer.sequence_model import State, features
 from dreamer.speed import parallel
 from dreamer.speed.fused import categorical_kls, run_perceptron
 from dreamer.update import Updater
@@ -182,25 +181,6 @@ def copied(tensor: Tensor) -> Tensor:
     return torch.tensor(tensor.tolist())
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
-@pytest.mark.parametrize("rows", [0, 1, 3, 17])
-def test_a_step_of_the_memory_is_that_of_the_modules(rows: int, scale: float) -> None:
-    agent, random = agent_with("native", model=SIZES | {"observed": True}), noise_source(rows)
-    dynamics = agent.world_model.dynamics
-    table = (scale * torch.randn(24 + 35 + 4 + 2, 2 * rows, generator=random)).t()[::2]  # no row in one piece
-    weight = torch.randn(rows, 24, generator=random)
-    results = []
-    for wanted in KINDS:
-        fast.use(wanted)
-        given = table.detach().requires_grad_()
-        h, z, o, action = torch.split(given, [24, 35, 4, 2], 1)
-        after = dynamics._advance({"h": h, "z": z, "o": o}, action)
-        parameters = [*dynamics.input_net.parameters(), *dynamics.cell.parameters()]
-        results.append([after, *torch.autograd.grad((after * weight).sum(), [given, *parameters])])
-    for got, plain in zip(*results, strict=True):
-        assert_close([got], [plain], 1e-4)
-
-
 @pytest.mark.parametrize("rows", [0, 1, 513, 900])
 def test_a_perceptron_and_its_gradients_are_those_of_the_modules(rows: int) -> None:
     agent = agent_with("native")
@@ -216,20 +196,37 @@ def test_a_perceptron_and_its_gradients_are_those_of_the_modules(rows: int) -> N
         assert_close([got], [plain], 1e-4)
 
 
+def rollouts(agent: Dreamer, rows: int, scale: float) -> list[Tensor]:
+    """Filter and, from what it has filtered, open loop: all that they give, and every gradient."""
+    world, random = agent.world_model, noise_source(rows)
+    dynamics, latent, steps = world.dynamics, world.dynamics.latent_size, 5
+    sizes = [17, 2, 4, 24 + latent]
+    table = (scale * torch.randn(sum(sizes), 2 * rows, steps, generator=random)).permute(2, 1, 0)[:, ::2]
+    given = table.detach().requires_grad_()  # of which no row lies in one piece
+    embeds, actions, before, weight = torch.split(given, sizes, 2)
+    first = torch.rand(rows, steps, generator=random).t() < 0.3
+    state = {"h": embeds.new_ones(rows, 24), "z": embeds.new_zeros(rows, latent), "o": before[0].detach()}
+    posteriors, _ = dynamics.observe_sequence(embeds, actions.detach(), first, state, noise_source(3), before.detach())
+    after = {"h": posteriors["h"][1], "z": posteriors["z"][1], "o": before[1].detach()}
+    dreamed = dynamics.open_loop(after, actions[2:].detach(), noise_source(4))
+    loss = (features(posteriors) * weight.detach()).sum() + posteriors["logits"].square().sum() + dreamed.square().sum()
+    parameters = [p for name, p in dynamics.named_parameters() if "prior" in name or "predict" not in name]
+    found = torch.autograd.grad(loss, [given, *parameters])
+    return [posteriors["h"], posteriors["logits"], dreamed, *found, posteriors["z"]]
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
-@pytest.mark.parametrize("classes", [2, 7, 16])
-def test_a_draw_is_that_of_the_plain_distribution(classes: int, scale: float) -> None:
-    random = noise_source(classes)
-    logits = (scale * torch.randn(classes, 5, 13, generator=random)).permute(2, 1, 0)
-    weight = torch.randn(13, 5, classes, generator=random)
+@pytest.mark.parametrize(("rows", "classes"), [(0, 7), (1, 2), (3, 16), (17, 7)])
+def test_filter_and_open_loop_and_their_gradients_are_those_of_the_modules(
+    rows: int, classes: int, scale: float
+) -> None:
     results = []
     for wanted in KINDS:
-        fast.use(wanted)
-        given = logits.detach().requires_grad_()
-        drawn = CategoricalDist(given, 0.01).sample(noise_source(4))
-        results.append([drawn, *torch.autograd.grad((drawn * weight).sum(), given)])
-    assert torch.equal(results[0][0].argmax(-1), results[1][0].argmax(-1))
-    assert_close([results[0][1]], [results[1][1]], 1e-4)
+        agent = agent_with(wanted, model=SIZES | {"observed": True, "classes": classes})
+        results.append(rollouts(agent, rows, scale))
+    assert torch.equal(results[0].pop().argmax(-1), results[1].pop().argmax(-1))
+    for got, plain in zip(*results, strict=True):
+        assert_close([got], [plain], 1e-3)
 
 
 def test_a_step_of_laprop_is_that_of_torch() -> None:

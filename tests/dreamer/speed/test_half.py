@@ -24,15 +24,24 @@ needs_half = pytest.mark.skipif(
 )
 
 
-def product(kinds: bytes, first: Tensor, second: Tensor, keep: float, c: Tensor) -> None:
-    """c = keep * c + the product, by sgemm's interface; matrices lie row by row with distances of their own."""
-    m, n = c.shape[1], c.shape[0]
-    k = first.shape[1] if kinds[:1] == b"T" else first.shape[0]
-    wholes = [ctypes.byref(ctypes.c_int64(size)) for size in (m, n, k, first.stride(0), second.stride(0), c.stride(0))]
-    one, kept = (ctypes.byref(ctypes.c_float(number)) for number in (1.0, keep))
-    places = [ctypes.c_void_p(matrix.data_ptr()) for matrix in (first, second, c)]
-    given = (*wholes[:3], one, places[0], wholes[3], places[1], wholes[4], kept, places[2], wholes[5])
-    fused.chains().calls.half_gemm(kinds[:1], kinds[1:], *given)
+class Terms(ctypes.Structure):
+    """As in products.c: some terms of a product's sums."""
+
+    _fields_ = (
+        *(("k", ctypes.c_int64), ("exact", ctypes.c_int64), ("x", ctypes.c_void_p), ("x_ld", ctypes.c_int64)),
+        *(("w", ctypes.c_void_p), ("w_ld", ctypes.c_int64)),
+    )
+
+
+def product(kinds: bytes, parts: list[tuple[Tensor, Tensor, bool]], keep: float, c: Tensor) -> None:
+    """c = keep * c + the sum of two products of (x, w, exact); matrices lie row by row with distances of their own."""
+    given = [
+        Terms(x.shape[kinds[:1] == b"N"], exact, x.data_ptr(), x.stride(0), w.data_ptr(), w.stride(0))
+        for x, w, exact in parts
+    ]
+    fast.use("bfloat16")
+    library, table = fused.chains(), (Terms * 2)(*given)
+    library.calls.product(library.products(), kinds, *c.shape, table, keep, c.data_ptr(), c.stride(0))
 
 
 def part_of(rows: int, columns: int, random: torch.Generator) -> Tensor:
@@ -46,19 +55,26 @@ def part_of(rows: int, columns: int, random: torch.Generator) -> Tensor:
 @pytest.mark.parametrize("keep", [0.0, 1.0, -0.5])
 @pytest.mark.parametrize("rows", [1, 11, 12, 13, 40])
 @pytest.mark.parametrize(("inner", "columns"), [(1, 1), (2, 16), (3, 31), (17, 33), (65, 100)])
-def test_a_product_is_that_of_the_rounded_factors(rows: int, inner: int, columns: int, keep: float) -> None:
+def test_a_product_is_that_of_the_rounded_factors_and_of_the_exact_ones(
+    rows: int, inner: int, columns: int, keep: float
+) -> None:
     random = noise_source(rows * inner)
-    x, w = part_of(rows, inner, random), part_of(inner, columns, random)
-    wanted = x.bfloat16().double() @ w.bfloat16().double()
-    x_flat, w_flat = part_of(inner, rows, random), part_of(columns, inner, random)
-    x_flat.copy_(x.t())
-    w_flat.copy_(w.t())
-    for kinds, first, second in ((b"NN", w, x), (b"TN", w_flat, x), (b"NT", w, x_flat)):
+    factors = [(part_of(rows, k, random), part_of(k, columns, random)) for k in (inner, 19)]
+    exact = factors[1][0].double() @ factors[1][1].double()
+    wanted = factors[0][0].bfloat16().double() @ factors[0][1].bfloat16().double() + exact
+    for kinds in (b"NN", b"NT", b"TN"):
+        parts = []
+        for matrices, is_exact in zip(factors, (False, True), strict=True):
+            kept = [
+                part_of(*m.t().shape, random).copy_(m.t()) if k == ord("T") else m
+                for m, k in zip(matrices, kinds, strict=True)
+            ]
+            parts.append((*kept, is_exact))
         c = part_of(rows, columns, random)
         before = c.double()
         if not keep:
             c.fill_(torch.nan)  # what is not kept is not read
-        product(kinds, first, second, keep, c)
+        product(kinds, parts, keep, c)
         assert_close([c], [(keep * before if keep else 0.0) + wanted], 1e-6)
 
 
@@ -66,7 +82,7 @@ def test_a_product_is_that_of_the_rounded_factors(rows: int, inner: int, columns
 def test_extreme_numbers_stay_what_they_are_and_nan_stays_nan() -> None:
     x = torch.tensor([[1e38, 1e-38, 0.0], [torch.inf, 0.0, 1.0], [torch.nan, 0.0, 0.0], [-1e30, 1e30, 1.0]])
     w, c = torch.tensor([[1.0, -2.0], [1.0, 1.0], [3.0, 0.0]]), torch.empty(4, 2)
-    product(b"NN", w, x, 0.0, c)
+    product(b"NN", [(x, w, False)], 0.0, c)
     assert c[0, 0] == x[0, 0].bfloat16().float() and c[1].tolist() == [torch.inf, -torch.inf]
     assert c[2].isnan().all() and c[3, 0] == 3.0
 
@@ -120,5 +136,5 @@ def test_updates_in_bfloat16_go_where_those_in_float32_go() -> None:
 def test_where_the_processor_cannot_or_is_no_faster_float32_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     library = fused.load_chains()
     if library is not None:
-        monkeypatch.setattr(speed, "load_chains", lambda: library._replace(half=None))
+        monkeypatch.setattr(speed, "load_chains", lambda: library._replace(has_tiles=False))
     assert fast.use("bfloat16") == fast.use("native")
