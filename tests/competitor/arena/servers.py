@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
+import inspect
 import logging
 import struct
 import uuid
@@ -230,6 +232,26 @@ def run(check: Callable[[Servers], Coroutine[Any, Any, None]], **settings: Any) 
             return servers.store
 
     return asyncio.run(play())
+
+
+Ends = list[tuple[str, str | None]]
+
+
+def in_servers(*, ends: Ends | None = None, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Play a test that takes `servers` in an arena with these settings; ends: how all matches have to have ended."""
+
+    def wrap(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def played(**named: Any) -> None:
+            store = run(lambda servers: test(servers, **named), **settings)
+            assert ends is None or [(result.ending, result.left_by) for result in store.results] == ends
+
+        signature = inspect.signature(test)
+        others = [one for name, one in signature.parameters.items() if name != "servers"]
+        played.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+        return played
+
+    return wrap
 
 
 class Peer:

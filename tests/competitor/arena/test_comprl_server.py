@@ -17,7 +17,7 @@ import pytest
 
 from competitor.arena.lobby import CLOSED
 from tests.competitor.arena.raw_client import towards_the_puck
-from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, run
+from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, in_servers, run
 from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
@@ -40,22 +40,20 @@ STANDING = bytes.fromhex("00042d332e30" + "0003302e30" * 5 + "0003332e30" + "000
 STANDING_SECOND = bytes.fromhex("00042d332e3000042d302e300003302e3000042d302e3000042d302e300003302e30")
 
 
-def test_the_opening_is_the_real_servers_byte_for_byte() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as one, servers.peer() as bob:
-            await bob.login("bob")
-            for expected, answer in ((AUTH, LOGIN), (READY + SUCCESS, IS_READY + SEEN), (WAITING, b"")):
-                assert await one.reader.readexactly(len(expected)) == expected
-                one.writer.write(answer)
-            start = await one.reader.readexactly(len(START) + 18)
-            assert start[: len(START)] == START and start[-2:] == b"\0\0"
-            assert uuid.UUID(bytes=start[len(START) : -2]) == servers.lobby.matches[0].match_id
-            assert await one.reader.readexactly(len(STEP)) == STEP
-            obs = await one.reader.readexactly(int.from_bytes(await one.reader.readexactly(2), "big"))
-            assert obs.startswith((STANDING, STANDING_SECOND))
-            assert await one.reader.readexactly(2) == b"\0\0"
-
-    run(check)
+@in_servers()
+async def test_the_opening_is_the_real_servers_byte_for_byte(servers: Servers) -> None:
+    async with servers.peer() as one, servers.peer() as bob:
+        await bob.login("bob")
+        for expected, answer in ((AUTH, LOGIN), (READY + SUCCESS, IS_READY + SEEN), (WAITING, b"")):
+            assert await one.reader.readexactly(len(expected)) == expected
+            one.writer.write(answer)
+        start = await one.reader.readexactly(len(START) + 18)
+        assert start[: len(START)] == START and start[-2:] == b"\0\0"
+        assert uuid.UUID(bytes=start[len(START) : -2]) == servers.lobby.matches[0].match_id
+        assert await one.reader.readexactly(len(STEP)) == STEP
+        obs = await one.reader.readexactly(int.from_bytes(await one.reader.readexactly(2), "big"))
+        assert obs.startswith((STANDING, STANDING_SECOND))
+        assert await one.reader.readexactly(2) == b"\0\0"
 
 
 def shape(commands: list[Box]) -> list[tuple[str, tuple[str, ...]]]:
@@ -108,21 +106,19 @@ def test_a_decided_match_tells_both_sides_of_it() -> None:
     assert store.ratings[winner].mu > store.ratings[loser].mu
 
 
-def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other):
-            bob.act(other)
-            values = b"".join(len(text).to_bytes(2, "big") + text for text in (b" 0.5 ", b"1", b"1e-3", b"-0.0"))
-            cut_off = values + (9).to_bytes(2, "big") + b"0.1"
-            for byte in write_box({"action": cut_off, "surplus": b"x", "_answer": step["_ask"]}):
-                ada.writer.write(bytes([byte]))
-                await asyncio.sleep(0)
-            await ada.expect("Step")
-            await bob.expect("Step")
-            (match,) = servers.lobby.matches
-            assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [0.5, 1.0, 1e-3, 0.0]
-
-    run(check)
+@in_servers()
+async def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows(servers: Servers) -> None:
+    async with in_match(servers) as (ada, step, bob, other):
+        bob.act(other)
+        values = b"".join(len(text).to_bytes(2, "big") + text for text in (b" 0.5 ", b"1", b"1e-3", b"-0.0"))
+        cut_off = values + (9).to_bytes(2, "big") + b"0.1"
+        for byte in write_box({"action": cut_off, "surplus": b"x", "_answer": step["_ask"]}):
+            ada.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        await ada.expect("Step")
+        await bob.expect("Step")
+        (match,) = servers.lobby.matches
+        assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [0.5, 1.0, 1e-3, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -142,61 +138,52 @@ def test_boxes_may_be_split_and_merged_and_carry_fields_that_nobody_knows() -> N
     ids=str,
 )
 @pytest.mark.parametrize("last", [False, True], ids=["answers first", "answers last"])
-def test_an_invalid_action_ends_the_match(fields: dict[str, bytes], last: bool) -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other):
-            if last:
-                bob.act(other)
-                await bob.is_heard()
-            ada.answer(step, **fields)
-            assert await ada.text("Error") == "Invalid action"
-            assert await ada.closed()
-            assert await hears_the_end(bob) == [0.0, 0.0]
-            if not last:
-                bob.act(other)  # it is owed all the same
-            await servers.until(lambda: len(servers.lobby.waiting) == 1)
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("invalid action", "ada")
-
-
-def test_a_step_answered_with_an_error_counts_as_an_invalid_action() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, _):
-            ada.write({"_error": step["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"Unknown Error"})
-            assert await ada.text("Error") == "Invalid action" and await ada.closed()
-            await hears_the_end(bob)
-
-    assert run(check).results[0].ending == "invalid action"
-
-
-def test_the_answer_to_a_step_is_owed_and_judged_after_the_end_of_its_match() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, _, bob, other):
-            ada.writer.close()
-            await hears_the_end(bob)
-            bob.act(other, (float("nan"), 0, 0, 0))
-            assert await bob.text("Error") == "Invalid action" and await bob.closed()
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    run(check)
-
-
-def test_an_old_step_that_stays_unanswered_closes_the_connection_in_the_next_match() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, _, bob, _other), servers.peer() as cyd:
-            ada.writer.close()
-            await hears_the_end(bob)
-            servers.timers.let_pass(9.0)
-            await cyd.login("cyd")
-            await cyd.first_step()
-            bob.act(await bob.first_step())
+@in_servers(ends=[("invalid action", "ada")])
+async def test_an_invalid_action_ends_the_match(servers: Servers, fields: dict[str, bytes], last: bool) -> None:
+    async with in_match(servers) as (ada, step, bob, other):
+        if last:
+            bob.act(other)
             await bob.is_heard()
-            servers.timers.let_pass(1.1)
-            assert await bob.text("Error") == "Timeout after 10s" and await bob.closed()
-            await hears_the_end(cyd)
+        ada.answer(step, **fields)
+        assert await ada.text("Error") == "Invalid action"
+        assert await ada.closed()
+        assert await hears_the_end(bob) == [0.0, 0.0]
+        if not last:
+            bob.act(other)  # it is owed all the same
+        await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
-    assert [result.left_by for result in run(check).results] == ["ada", "bob"]
+
+@in_servers(ends=[("invalid action", "ada")])
+async def test_a_step_answered_with_an_error_counts_as_an_invalid_action(servers: Servers) -> None:
+    async with in_match(servers) as (ada, step, bob, _):
+        ada.write({"_error": step["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"Unknown Error"})
+        assert await ada.text("Error") == "Invalid action" and await ada.closed()
+        await hears_the_end(bob)
+
+
+@in_servers()
+async def test_the_answer_to_a_step_is_owed_and_judged_after_the_end_of_its_match(servers: Servers) -> None:
+    async with in_match(servers) as (ada, _, bob, other):
+        ada.writer.close()
+        await hears_the_end(bob)
+        bob.act(other, (float("nan"), 0, 0, 0))
+        assert await bob.text("Error") == "Invalid action" and await bob.closed()
+        await servers.until(lambda: servers.lobby.waiting == [])
+
+
+@in_servers(ends=[("disconnected", "ada"), ("timeout", "bob")])
+async def test_an_old_step_that_stays_unanswered_closes_the_connection_in_the_next_match(servers: Servers) -> None:
+    async with in_match(servers) as (ada, _, bob, _other), servers.peer() as cyd:
+        ada.writer.close()
+        await hears_the_end(bob)
+        servers.timers.let_pass(9.0)
+        await cyd.login("cyd")
+        await cyd.first_step()
+        bob.act(await bob.first_step())
+        await bob.is_heard()
+        servers.timers.let_pass(1.1)
+        assert await bob.text("Error") == "Timeout after 10s" and await bob.closed()
+        await hears_the_end(cyd)
 
 
 def reset(peer: Peer) -> None:
@@ -212,99 +199,89 @@ def reset(peer: Peer) -> None:
     ids=["close", "reset", "half-close"],
 )
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_lost_connection_ends_the_match_at_once(leave: Callable[[Peer], None], answered: bool) -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other):
-            for peer, request in ((ada, step), (bob, other)):
-                peer.act(request)
-            step, _ = await ada.expect("Step"), await bob.expect("Step")
-            if answered:
-                ada.act(step)
-                await ada.is_heard()
-            leave(ada)
-            assert await hears_the_end(bob) == [0.0, 0.0]
+@in_servers(ends=[("disconnected", "ada")])
+async def test_a_lost_connection_ends_the_match_at_once(
+    servers: Servers, leave: Callable[[Peer], None], answered: bool
+) -> None:
+    async with in_match(servers) as (ada, step, bob, other):
+        for peer, request in ((ada, step), (bob, other)):
+            peer.act(request)
+        step, _ = await ada.expect("Step"), await bob.expect("Step")
+        if answered:
+            ada.act(step)
+            await ada.is_heard()
+        leave(ada)
+        assert await hears_the_end(bob) == [0.0, 0.0]
 
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("disconnected", "ada")
+
+@in_servers(deadline_s=1.0)
+async def test_silence_is_told_and_closed(servers: Servers) -> None:
+    async with servers.peer() as peer:
+        await peer.expect("Auth")
+        servers.timers.let_pass(1.0)
+        assert await peer.text("Error") == "Timeout after 1s" and await peer.closed()
 
 
-def test_silence_is_told_and_closed() -> None:
-    async def check(servers: Servers) -> None:
+@in_servers(deadline_s=0.25, ends=[("timeout", "ada")])
+async def test_unanswered_steps_and_questions_have_a_deadline(servers: Servers) -> None:
+    async with servers.peer() as peer:
+        peer.answer(await peer.expect("Auth"), token=b"token of cyd", version=b"1")
+        await peer.expect("Ready")
+        await peer.expect("Message")
+        servers.timers.let_pass(0.25)
+        assert await peer.text("Error") == "Timeout after 0.25s" and await peer.closed()
+    async with in_match(servers) as (ada, _, bob, other):
+        bob.act(other)
+        await bob.is_heard()
+        servers.timers.let_pass(0.24)
+        assert len(servers.lobby.matches) == 1
+        servers.timers.let_pass(0.02)
+        assert await ada.text("Error") == "Timeout after 0.25s" and await ada.closed()
+        await hears_the_end(bob)
+
+
+@in_servers(ends=[("disconnected", "bob"), ("timeout", "ada")])
+async def test_start_and_messages_may_stay_unanswered_but_not_the_end(servers: Servers) -> None:
+    async with servers.peer() as ada:
+        ada.answer(await ada.expect("Auth"), token=b"token of ada", version=b"1")
+        ada.answer(await ada.expect("Ready"), ready=b"True")
+        assert [await ada.text("Message") for _ in range(2)] == ["Authentication successful", "Waiting in queue"]
+        servers.timers.let_pass(9.0)
+        async with servers.peer() as bob:
+            await bob.login("bob")
+            await ada.expect("StartGame")
+            ada.act(await ada.expect("Step"))
+            bob.act(await bob.first_step())
+            step = await ada.expect("Step")
+            servers.timers.let_pass(9.0)  # a deadline of what came before would be over
+            ada.act(step)
+            await ada.is_heard()
+        ada.answer(await ada.expect("Ready"), ready=b"True")
+        await ada.expect("EndGame")
+        assert await ada.text("Message") == "Waiting in queue"
+        servers.timers.let_pass(9.9)
+        async with servers.peer() as cyd:
+            await cyd.login("cyd")
+            await ada.expect("StartGame")
+            ada.act(await ada.expect("Step"))
+            await cyd.first_step()
+            await ada.is_heard()
+            servers.timers.let_pass(0.2)
+            assert await ada.text("Error") == "Timeout after 10s" and await ada.closed()
+
+
+@in_servers()
+async def test_a_wrong_token_and_a_wrong_version_are_told(servers: Servers) -> None:
+    for token, version, text in (
+        (b"nobody's", b"1", "Authentication failed"),
+        (b"", b"1", "Authentication failed"),
+        (b"token of ada", b"2", "Tried to connect with wrong version"),
+        (b"nobody's", b"0", "Tried to connect with wrong version"),
+    ):
         async with servers.peer() as peer:
-            await peer.expect("Auth")
-            servers.timers.let_pass(1.0)
-            assert await peer.text("Error") == "Timeout after 1s" and await peer.closed()
-
-    run(check, deadline_s=1.0)
-
-
-def test_unanswered_steps_and_questions_have_a_deadline() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as peer:
-            peer.answer(await peer.expect("Auth"), token=b"token of cyd", version=b"1")
-            await peer.expect("Ready")
-            await peer.expect("Message")
-            servers.timers.let_pass(0.25)
-            assert await peer.text("Error") == "Timeout after 0.25s" and await peer.closed()
-        async with in_match(servers) as (ada, _, bob, other):
-            bob.act(other)
-            await bob.is_heard()
-            servers.timers.let_pass(0.24)
-            assert len(servers.lobby.matches) == 1
-            servers.timers.let_pass(0.02)
-            assert await ada.text("Error") == "Timeout after 0.25s" and await ada.closed()
-            await hears_the_end(bob)
-
-    (result,) = run(check, deadline_s=0.25).results
-    assert (result.ending, result.left_by) == ("timeout", "ada")
-
-
-def test_start_and_messages_may_stay_unanswered_but_not_the_end() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as ada:
-            ada.answer(await ada.expect("Auth"), token=b"token of ada", version=b"1")
-            ada.answer(await ada.expect("Ready"), ready=b"True")
-            assert [await ada.text("Message") for _ in range(2)] == ["Authentication successful", "Waiting in queue"]
-            servers.timers.let_pass(9.0)
-            async with servers.peer() as bob:
-                await bob.login("bob")
-                await ada.expect("StartGame")
-                ada.act(await ada.expect("Step"))
-                bob.act(await bob.first_step())
-                step = await ada.expect("Step")
-                servers.timers.let_pass(9.0)  # a deadline of what came before would be over
-                ada.act(step)
-                await ada.is_heard()
-            ada.answer(await ada.expect("Ready"), ready=b"True")
-            await ada.expect("EndGame")
-            assert await ada.text("Message") == "Waiting in queue"
-            servers.timers.let_pass(9.9)
-            async with servers.peer() as cyd:
-                await cyd.login("cyd")
-                await ada.expect("StartGame")
-                ada.act(await ada.expect("Step"))
-                await cyd.first_step()
-                await ada.is_heard()
-                servers.timers.let_pass(0.2)
-                assert await ada.text("Error") == "Timeout after 10s" and await ada.closed()
-
-    assert [result.left_by for result in run(check).results] == ["bob", "ada"]
-
-
-def test_a_wrong_token_and_a_wrong_version_are_told() -> None:
-    async def check(servers: Servers) -> None:
-        for token, version, text in (
-            (b"nobody's", b"1", "Authentication failed"),
-            (b"", b"1", "Authentication failed"),
-            (b"token of ada", b"2", "Tried to connect with wrong version"),
-            (b"nobody's", b"0", "Tried to connect with wrong version"),
-        ):
-            async with servers.peer() as peer:
-                peer.answer(await peer.expect("Auth"), token=token, version=version)
-                assert await peer.text("Error") == text and await peer.closed()
-        assert servers.lobby.waiting == []
-
-    run(check)
+            peer.answer(await peer.expect("Auth"), token=token, version=version)
+            assert await peer.text("Error") == text and await peer.closed()
+    assert servers.lobby.waiting == []
 
 
 @pytest.mark.parametrize(
@@ -313,34 +290,30 @@ def test_a_wrong_token_and_a_wrong_version_are_told() -> None:
      {"token": b"token of ada", "version": b"one"}],
     ids=str,
 )  # fmt: skip
-def test_an_unreadable_login_freezes_the_connection(fields: dict[str, bytes]) -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as peer:
-            peer.answer(await peer.expect("Auth"), **fields)
-            await peer.is_heard()
-            servers.timers.let_pass(100.0)
-            await peer.is_heard()
-
-    run(check)
+@in_servers()
+async def test_an_unreadable_login_freezes_the_connection(servers: Servers, fields: dict[str, bytes]) -> None:
+    async with servers.peer() as peer:
+        peer.answer(await peer.expect("Auth"), **fields)
+        await peer.is_heard()
+        servers.timers.let_pass(100.0)
+        await peer.is_heard()
 
 
 @pytest.mark.parametrize("answer", [{"ready": b"true"}, {}, {"ready": b"False"}, None], ids=str)
-def test_who_is_not_plainly_ready_is_never_asked_again(answer: dict[str, bytes] | None) -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as peer:
-            peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
-            ready = await peer.expect("Ready")
-            if answer is None:
-                peer.write({"_error": ready["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"?"})
-            else:
-                peer.answer(ready, **answer)
-            peer.answer(await peer.expect("Message"))
-            await peer.is_heard()
-            servers.timers.let_pass(100.0)
-            await peer.is_heard()
-            assert servers.lobby.waiting == []
-
-    run(check)
+@in_servers()
+async def test_who_is_not_plainly_ready_is_never_asked_again(servers: Servers, answer: dict[str, bytes] | None) -> None:
+    async with servers.peer() as peer:
+        peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
+        ready = await peer.expect("Ready")
+        if answer is None:
+            peer.write({"_error": ready["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"?"})
+        else:
+            peer.answer(ready, **answer)
+        peer.answer(await peer.expect("Message"))
+        await peer.is_heard()
+        servers.timers.let_pass(100.0)
+        await peer.is_heard()
+        assert servers.lobby.waiting == []
 
 
 @pytest.mark.parametrize(
@@ -356,29 +329,24 @@ def test_who_is_not_plainly_ready_is_never_asked_again(answer: dict[str, bytes] 
     ],
     ids=["unknown tag", "error without a code", "no reserved key", "no tag", "HTTP", "long key", "empty"],
 )
-def test_what_is_no_answer_closes_the_connection_without_a_word(garbage: bytes) -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, _, bob, _other):
-            ada.writer.write(garbage.replace(b"\0\1" + b"1", b"\0\1" + b"6"))  # 6: the open step
-            assert await ada.closed()
-            await hears_the_end(bob)
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("disconnected", "ada")
+@in_servers(ends=[("disconnected", "ada")])
+async def test_what_is_no_answer_closes_the_connection_without_a_word(servers: Servers, garbage: bytes) -> None:
+    async with in_match(servers) as (ada, _, bob, _other):
+        ada.writer.write(garbage.replace(b"\0\1" + b"1", b"\0\1" + b"6"))  # 6: the open step
+        assert await ada.closed()
+        await hears_the_end(bob)
 
 
-def test_a_client_that_asks_without_end_and_never_reads_is_cut_off() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, _, bob, _other):
-            # A StreamReader stops reading by itself when its buffer is full.
-            request = write_box({"_command": 60000 * b"x", "_ask": b"1"})
-            with contextlib.suppress(ConnectionError):
-                while not ada.writer.is_closing():
-                    ada.writer.write(request)
-                    await ada.writer.drain()
-            await hears_the_end(bob)
-
-    run(check)
+@in_servers()
+async def test_a_client_that_asks_without_end_and_never_reads_is_cut_off(servers: Servers) -> None:
+    async with in_match(servers) as (ada, _, bob, _other):
+        # A StreamReader stops reading by itself when its buffer is full.
+        request = write_box({"_command": 60000 * b"x", "_ask": b"1"})
+        with contextlib.suppress(ConnectionError):
+            while not ada.writer.is_closing():
+                ada.writer.write(request)
+                await ada.writer.drain()
+        await hears_the_end(bob)
 
 
 def test_errors_in_answer_to_what_needs_none() -> None:
@@ -407,19 +375,16 @@ def test_errors_in_answer_to_what_needs_none() -> None:
     run(check)
 
 
-def test_an_arena_that_stops_closes_without_a_word() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, _), servers.peer() as cyd, servers.peer() as newcomer:
-            await cyd.login("cyd")
-            ada.act(step)
-            await newcomer.expect("Auth")
-            servers.close_ports()
-            await servers.lobby.close()
-            await servers.comprl.close()
-            for peer in (ada, bob, cyd, newcomer):
-                assert await peer.closed()
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", servers.comprl_port)
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == (CLOSED, None)
+@in_servers(ends=[(CLOSED, None)])
+async def test_an_arena_that_stops_closes_without_a_word(servers: Servers) -> None:
+    async with in_match(servers) as (ada, step, bob, _), servers.peer() as cyd, servers.peer() as newcomer:
+        await cyd.login("cyd")
+        ada.act(step)
+        await newcomer.expect("Auth")
+        servers.close_ports()
+        await servers.lobby.close()
+        await servers.comprl.close()
+        for peer in (ada, bob, cyd, newcomer):
+            assert await peer.closed()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", servers.comprl_port)

@@ -26,8 +26,8 @@ from competitor.arena.web import REQUESTS_AT_ONCE as PAGES_AT_ONCE
 from competitor.arena.websocket_server import MESSAGES_AT_ONCE
 from competitor.wire.budget import MOST_REMEMBERED, Budget
 from competitor.wire.connections import most_connections
-from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, run
-from tests.competitor.wire.boxes import write_box
+from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, in_servers, run
+from tests.competitor.wire.boxes import Box, write_box
 
 ENDLESS = struct.pack(">H", 1) + b"k" + struct.pack(">H", 60_000) + bytes(60_000)
 """A key and its value; with more of them the box never ends."""
@@ -56,6 +56,14 @@ async def swallowed(peer: Peer, data: bytes, most: int) -> int:
     return sent
 
 
+async def goes_on(ada: Peer, step: Box, bob: Peer, other: Box) -> None:
+    """The match of `in_match` is played on."""
+    ada.act(step)
+    bob.act(other)
+    await ada.expect("Step")
+    await bob.expect("Step")
+
+
 async def gone(peer: Peer) -> None:
     """Wait until the server has hung up, whatever it says before."""
     with contextlib.suppress(ConnectionError):
@@ -63,18 +71,13 @@ async def gone(peer: Peer) -> None:
             pass
 
 
-def test_a_box_that_never_ends_is_cut_off_before_the_login() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other), servers.peer() as stranger:
-            await stranger.expect("Auth")
-            stranger.writer.write(ENDLESS[: MOST_BYTES_BEFORE_LOGIN + 1])
-            await gone(stranger)
-            ada.act(step)
-            bob.act(other)
-            await ada.expect("Step")
-            await bob.expect("Step")
-
-    run(check)
+@in_servers()
+async def test_a_box_that_never_ends_is_cut_off_before_the_login(servers: Servers) -> None:
+    async with in_match(servers) as (ada, step, bob, other), servers.peer() as stranger:
+        await stranger.expect("Auth")
+        stranger.writer.write(ENDLESS[: MOST_BYTES_BEFORE_LOGIN + 1])
+        await gone(stranger)
+        await goes_on(ada, step, bob, other)
 
 
 def test_a_box_that_never_ends_is_cut_off_after_the_login(caplog: pytest.LogCaptureFixture) -> None:
@@ -90,203 +93,170 @@ def test_a_box_that_never_ends_is_cut_off_after_the_login(caplog: pytest.LogCapt
     assert f"more than {MOST_BYTES_OF_A_BOX} bytes in a box" in caplog.text
 
 
-def test_boxes_that_answer_nothing_count_as_well_before_the_login() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as stranger:
-            await stranger.expect("Auth")
-            question = write_box({"_ask": b"1", "_command": b"Hm", "fill": bytes(500)})
-            stranger.writer.write(question * (MOST_BYTES_BEFORE_LOGIN // len(question) + 1))
-            await gone(stranger)
-
-    run(check)
+@in_servers()
+async def test_boxes_that_answer_nothing_count_as_well_before_the_login(servers: Servers) -> None:
+    async with servers.peer() as stranger:
+        await stranger.expect("Auth")
+        question = write_box({"_ask": b"1", "_command": b"Hm", "fill": bytes(500)})
+        stranger.writer.write(question * (MOST_BYTES_BEFORE_LOGIN // len(question) + 1))
+        await gone(stranger)
 
 
-def test_own_requests_are_answered_and_too_many_of_them_cut_off() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as ada:
-            await ada.login("ada")
-            question = {"_ask": b"1", "_command": b"Hm"}
-            for _ in range(REQUESTS_AT_ONCE):
-                ada.write(question)
-            for _ in range(REQUESTS_AT_ONCE):
-                assert (await ada.request())["_error_code"] == b"UNHANDLED"
-            for _ in range(10 * REQUESTS_AT_ONCE):
-                ada.write(question)
-            await gone(ada)
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    run(check)
+@in_servers()
+async def test_own_requests_are_answered_and_too_many_of_them_cut_off(servers: Servers) -> None:
+    async with servers.peer() as ada:
+        await ada.login("ada")
+        question = {"_ask": b"1", "_command": b"Hm"}
+        for _ in range(REQUESTS_AT_ONCE):
+            ada.write(question)
+        for _ in range(REQUESTS_AT_ONCE):
+            assert (await ada.request())["_error_code"] == b"UNHANDLED"
+        for _ in range(10 * REQUESTS_AT_ONCE):
+            ada.write(question)
+        await gone(ada)
+        await servers.until(lambda: servers.lobby.waiting == [])
 
 
-def test_a_closed_connection_leaves_no_cycle_behind() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as ada:
-            await ada.login("ada")
-            gc.collect()
-            (connection,) = [weakref.ref(one) for one in gc.get_objects() if type(one) is Connection]
-            gc.disable()
-            try:
-                ada.writer.write(ENDLESS[:5000])  # part of a box is waiting
-                await asyncio.sleep(0)
-                ada.writer.close()
-                await servers.until(lambda: connection() is None)
-            finally:
-                gc.enable()
-
-    run(check)
+@in_servers()
+async def test_a_closed_connection_leaves_no_cycle_behind(servers: Servers) -> None:
+    async with servers.peer() as ada:
+        await ada.login("ada")
+        gc.collect()
+        (connection,) = [weakref.ref(one) for one in gc.get_objects() if type(one) is Connection]
+        gc.disable()
+        try:
+            ada.writer.write(ENDLESS[:5000])  # part of a box is waiting
+            await asyncio.sleep(0)
+            ada.writer.close()
+            await servers.until(lambda: connection() is None)
+        finally:
+            gc.enable()
 
 
-def test_who_does_not_log_in_is_closed_in_time_and_who_has_is_not() -> None:
-    async def check(servers: Servers) -> None:
-        async with (
-            in_match(servers) as (ada, step, bob, other),
-            servers.peer() as idle,
-            raw(servers.http_port) as (half, pen),
-        ):
-            await idle.expect("Auth")
-            pen.write(b"GET / HTTP/1.1\r\nHost: ")
-            await servers.until(lambda: len(servers.connections) == 4)
-            servers.clock.now_s += 14.9
+@in_servers()
+async def test_who_does_not_log_in_is_closed_in_time_and_who_has_is_not(servers: Servers) -> None:
+    async with (
+        in_match(servers) as (ada, step, bob, other),
+        servers.peer() as idle,
+        raw(servers.http_port) as (half, pen),
+    ):
+        await idle.expect("Auth")
+        pen.write(b"GET / HTTP/1.1\r\nHost: ")
+        await servers.until(lambda: len(servers.connections) == 4)
+        servers.clock.now_s += 14.9
+        servers.connections.close_overdue()
+        assert len(servers.connections) == 4
+        servers.clock.now_s += 0.2
+        servers.connections.close_overdue()
+        await gone(idle)
+        with contextlib.suppress(ConnectionError):
+            assert await half.read() == b""
+        await goes_on(ada, step, bob, other)
+
+
+@in_servers()
+async def test_a_header_that_comes_byte_by_byte_gains_no_time(servers: Servers) -> None:
+    async with raw(servers.http_port) as (reader, writer):
+        writer.write(b"GET /play HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"401" in await reader.readline()
+        servers.clock.now_s += 10.0  # a whole request had come: its time began anew at 1000
+        writer.write(b"GET /play HTTP/1.1\r\nHost: x\r\n\r\n")
+        while b"401" not in await reader.readline():
+            pass
+        for _ in range(20):
+            servers.clock.now_s += 1.0
+            writer.write(b"G")
             servers.connections.close_overdue()
-            assert len(servers.connections) == 4
-            servers.clock.now_s += 0.2
-            servers.connections.close_overdue()
-            await gone(idle)
-            with contextlib.suppress(ConnectionError):
-                assert await half.read() == b""
-            ada.act(step)
-            bob.act(other)
-            await ada.expect("Step")
-            await bob.expect("Step")
-
-    run(check)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        assert len(servers.connections) == 0
 
 
-def test_a_header_that_comes_byte_by_byte_gains_no_time() -> None:
-    async def check(servers: Servers) -> None:
-        async with raw(servers.http_port) as (reader, writer):
-            writer.write(b"GET /play HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b"401" in await reader.readline()
-            servers.clock.now_s += 10.0  # a whole request had come: its time began anew at 1000
-            writer.write(b"GET /play HTTP/1.1\r\nHost: x\r\n\r\n")
-            while b"401" not in await reader.readline():
-                pass
-            for _ in range(20):
-                servers.clock.now_s += 1.0
-                writer.write(b"G")
-                servers.connections.close_overdue()
-            with contextlib.suppress(ConnectionError):
-                await reader.read()
-            assert len(servers.connections) == 0
-
-    run(check)
+@in_servers(most=8)
+async def test_newcomers_replace_idle_ones_and_never_who_plays(servers: Servers) -> None:
+    async with in_match(servers) as (ada, step, bob, other), contextlib.AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(servers.peer()) for _ in range(30)]
+        cyd = await stack.enter_async_context(servers.peer())
+        await cyd.login("cyd")
+        assert len(servers.connections) == 6  # three quarters of 8, all from one address
+        for peer in idle[:25]:
+            await gone(peer)
+        await goes_on(ada, step, bob, other)
 
 
-def test_newcomers_replace_idle_ones_and_never_who_plays() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other), contextlib.AsyncExitStack() as stack:
-            idle = [await stack.enter_async_context(servers.peer()) for _ in range(30)]
-            cyd = await stack.enter_async_context(servers.peer())
-            await cyd.login("cyd")
-            assert len(servers.connections) == 6  # three quarters of 8, all from one address
-            for peer in idle[:25]:
-                await gone(peer)
-            ada.act(step)
-            bob.act(other)
-            await ada.expect("Step")
-            await bob.expect("Step")
-
-    run(check, most=8)
+@in_servers(most=4, tick_s=60.0)
+async def test_when_everybody_has_logged_in_the_next_one_is_refused(servers: Servers) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for user in ("ada", "bob", "cyd"):
+            await (await stack.enter_async_context(servers.peer())).login(user)
+        await gone(await stack.enter_async_context(servers.peer()))
+        assert len(servers.connections) == 3
 
 
-def test_when_everybody_has_logged_in_the_next_one_is_refused() -> None:
-    async def check(servers: Servers) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            for user in ("ada", "bob", "cyd"):
-                await (await stack.enter_async_context(servers.peer())).login(user)
-            await gone(await stack.enter_async_context(servers.peer()))
-            assert len(servers.connections) == 3
-
-    run(check, most=4, tick_s=60.0)
-
-
-def test_an_account_has_half_of_all_connections_at_most() -> None:
-    async def check(servers: Servers) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(4):
-                await (await stack.enter_async_context(servers.peer())).login("ada")
-            fifth = await stack.enter_async_context(servers.peer())
-            fifth.answer(await fifth.expect("Auth"), token=b"token of ada", version=b"1")
-            assert await fifth.text("Error") == "Too many connections" and await fifth.closed()
-            with pytest.raises(WSServerHandshakeError) as refused:
-                await stack.enter_async_context(servers.socket("ada"))
-            assert refused.value.status == 429
-            await (await stack.enter_async_context(servers.peer())).login("bob")
-
-    run(check, most=8, tick_s=60.0)
+@in_servers(most=8, tick_s=60.0)
+async def test_an_account_has_half_of_all_connections_at_most(servers: Servers) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(4):
+            await (await stack.enter_async_context(servers.peer())).login("ada")
+        fifth = await stack.enter_async_context(servers.peer())
+        fifth.answer(await fifth.expect("Auth"), token=b"token of ada", version=b"1")
+        assert await fifth.text("Error") == "Too many connections" and await fifth.closed()
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await stack.enter_async_context(servers.socket("ada"))
+        assert refused.value.status == 429
+        await (await stack.enter_async_context(servers.peer())).login("bob")
 
 
-def test_a_visitor_who_says_too_much_is_cut_off_and_a_match_goes_on() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, step, bob, other), servers.socket("cyd") as cyd:
-            with contextlib.suppress(ConnectionError):
-                for _ in range(2 * MESSAGES_AT_ONCE):
-                    await cyd.send_str("nonsense")
-            while (await cyd.receive()).type is WSMsgType.TEXT:
-                pass
-            ada.act(step)
-            bob.act(other)
-            await ada.expect("Step")
-            await bob.expect("Step")
-
-    run(check)
+@in_servers()
+async def test_a_visitor_who_says_too_much_is_cut_off_and_a_match_goes_on(servers: Servers) -> None:
+    async with in_match(servers) as (ada, step, bob, other), servers.socket("cyd") as cyd:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2 * MESSAGES_AT_ONCE):
+                await cyd.send_str("nonsense")
+        while (await cyd.receive()).type is WSMsgType.TEXT:
+            pass
+        await goes_on(ada, step, bob, other)
 
 
-def test_a_visitor_who_floods_with_pings_is_cut_off() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada", autoping=False) as ada:
-            with contextlib.suppress(ConnectionError):
-                for _ in range(2 * MESSAGES_AT_ONCE):
-                    await ada.ping()
-            while (await ada.receive()).type is WSMsgType.PONG:
-                pass
-            await servers.until(lambda: len(servers.connections) == 0)
-
-    run(check)
+@in_servers()
+async def test_a_visitor_who_floods_with_pings_is_cut_off(servers: Servers) -> None:
+    async with servers.socket("ada", autoping=False) as ada:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2 * MESSAGES_AT_ONCE):
+                await ada.ping()
+        while (await ada.receive()).type is WSMsgType.PONG:
+            pass
+        await servers.until(lambda: len(servers.connections) == 0)
 
 
-def test_a_visitor_who_does_not_read_is_cut_off() -> None:
-    async def check(servers: Servers) -> None:
-        async with raw(servers.http_port) as (reader, writer):
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            writer.write(
-                b"GET /play HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token of ada\r\nConnection: Upgrade\r\n"
-                b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
-            await reader.readuntil(b"\r\n\r\n")
-            writer.transport.pause_reading()
-            mask = b"\0\0\0\0"
-            for text in (b'{"type":"hello","version":1,"client":"x"}', b'{"type":"ready","matches":1000}'):
-                writer.write(bytes([0x81, 0x80 | len(text)]) + mask + text)
-            await servers.until(lambda: len(servers.lobby.waiting) == MOST_PLACES)
-            writer.write((bytes([0x81, 0x80 | 2]) + mask + b"{}") * 40_000)
-            await servers.until(lambda: len(servers.connections) == 0 and servers.lobby.waiting == [])
-
-    run(check, tick_s=60.0)
+@in_servers(tick_s=60.0)
+async def test_a_visitor_who_does_not_read_is_cut_off(servers: Servers) -> None:
+    async with raw(servers.http_port) as (reader, writer):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        writer.write(
+            b"GET /play HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token of ada\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        mask = b"\0\0\0\0"
+        for text in (b'{"type":"hello","version":1,"client":"x"}', b'{"type":"ready","matches":1000}'):
+            writer.write(bytes([0x81, 0x80 | len(text)]) + mask + text)
+        await servers.until(lambda: len(servers.lobby.waiting) == MOST_PLACES)
+        writer.write((bytes([0x81, 0x80 | 2]) + mask + b"{}") * 40_000)
+        await servers.until(lambda: len(servers.connections) == 0 and servers.lobby.waiting == [])
 
 
-def test_an_account_gets_so_many_places_over_all_its_connections() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as one, servers.socket("ada") as two, servers.socket("bob") as bob:
-            for client in (one, two, bob):
-                await client.send_str('{"type":"hello","version":1,"client":"x"}')
-                await client.send_str('{"type":"ready","matches":200}')
-            await servers.until(lambda: len(servers.lobby.waiting) == MOST_PLACES + 200)
-            servers.lobby.tick()
-            assert len(servers.lobby.matches) == LOOKED_AT_OF_ONE
-
-    run(check, tick_s=60.0)
+@in_servers(tick_s=60.0)
+async def test_an_account_gets_so_many_places_over_all_its_connections(servers: Servers) -> None:
+    async with servers.socket("ada") as one, servers.socket("ada") as two, servers.socket("bob") as bob:
+        for client in (one, two, bob):
+            await client.send_str('{"type":"hello","version":1,"client":"x"}')
+            await client.send_str('{"type":"ready","matches":200}')
+        await servers.until(lambda: len(servers.lobby.waiting) == MOST_PLACES + 200)
+        servers.lobby.tick()
+        assert len(servers.lobby.matches) == LOOKED_AT_OF_ONE
 
 
 def status(answer: bytes) -> int:
@@ -323,16 +293,14 @@ def test_what_is_no_good_http_is_a_plain_4xx(
     assert "Traceback" not in caplog.text
 
 
-def test_an_address_that_asks_for_too_many_pages_is_refused_for_a_while() -> None:
-    async def check(servers: Servers) -> None:
-        async with ClientSession() as session:
-            seen = []
-            for _ in range(PAGES_AT_ONCE + 40):
-                async with session.get(f"http://{HOST}:{servers.http_port}/nothing") as answer:
-                    seen.append((answer.status, answer.headers.get("Retry-After")))
-        assert set(seen[:PAGES_AT_ONCE]) == {(404, None)} and (429, "1") in seen
-
-    run(check)
+@in_servers()
+async def test_an_address_that_asks_for_too_many_pages_is_refused_for_a_while(servers: Servers) -> None:
+    async with ClientSession() as session:
+        seen = []
+        for _ in range(PAGES_AT_ONCE + 40):
+            async with session.get(f"http://{HOST}:{servers.http_port}/nothing") as answer:
+                seen.append((answer.status, answer.headers.get("Retry-After")))
+    assert set(seen[:PAGES_AT_ONCE]) == {(404, None)} and (429, "1") in seen
 
 
 def test_wrong_tokens_cost_more_and_more_time_and_are_forgiven() -> None:
@@ -394,14 +362,11 @@ def test_connections_leave_descriptors_for_everything_else(few_descriptors: int)
     assert 18 <= most_connections() <= 22
 
 
-def test_an_account_that_is_cut_off_loses_its_match() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, _, bob, _other), servers.peer() as stranger:
-            await stranger.expect("Auth")
-            servers.connections.drop("ada")
-            await gone(ada)
-            assert await hears_the_end(bob) == [0.0, 0.0]
-            assert len(servers.connections) == 2
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("disconnected", "ada")
+@in_servers(ends=[("disconnected", "ada")])
+async def test_an_account_that_is_cut_off_loses_its_match(servers: Servers) -> None:
+    async with in_match(servers) as (ada, _, bob, _other), servers.peer() as stranger:
+        await stranger.expect("Auth")
+        servers.connections.drop("ada")
+        await gone(ada)
+        assert await hears_the_end(bob) == [0.0, 0.0]
+        assert len(servers.connections) == 2

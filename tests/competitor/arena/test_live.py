@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 
-from competitor.arena import live
-from competitor.arena.live import MOST_OF_ONE_ADDRESS, MOST_WAITING, PLACES, Broadcast, TooManyWatchers, Watcher
+from competitor.arena.live import (
+    MOST_OF_ONE_ADDRESS,
+    MOST_WAITING,
+    MOST_WATCHERS,
+    PLACES,
+    Broadcast,
+    TooManyWatchers,
+    Watcher,
+)
 from competitor.arena.lobby import Lobby
 from competitor.arena.match import Match
 from competitor.viewer.frames import frames_of
@@ -65,131 +72,124 @@ async def drained(watcher: Watcher) -> list[Event]:
     return events
 
 
-def run(check: Callable[[Scenario], Coroutine[Any, Any, None]], rounds: int = 1) -> None:
-    async def play() -> None:
-        scenario = Scenario(rounds)
-        ticking = asyncio.create_task(scenario.lobby.run())
-        try:
-            await asyncio.wait_for(check(scenario), 30)
-        finally:
-            ticking.cancel()
-            await scenario.lobby.close()
+def in_scenario(rounds: int = 1) -> Callable[[Callable[[Scenario], Coroutine[Any, Any, None]]], Callable[[], None]]:
+    """Play a test that takes a scenario."""
 
-    asyncio.run(play())
+    def wrap(test: Callable[[Scenario], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        async def play() -> None:
+            scenario = Scenario(rounds)
+            ticking = asyncio.create_task(scenario.lobby.run())
+            try:
+                await asyncio.wait_for(test(scenario), 30)
+            finally:
+                ticking.cancel()
+                await scenario.lobby.close()
 
+        return lambda: asyncio.run(play())
 
-def test_a_page_sees_a_match_from_its_first_step_to_its_last() -> None:
-    async def check(scenario: Scenario) -> None:
-        match = await scenario.begin("ada", "bob")
-        frames: list[list[float]] = []
-        kinds = []
-        with scenario.broadcast.watching("here", PLACES) as watcher:
-            for steps in (0, 3, 4, 250, 300):
-                await scenario.play_to(match, steps)
-                for kind, data in await scenario.tick(watcher):
-                    kinds.append(kind)
-                    if kind == "begin":
-                        assert data["names"] == list(match.users) and (data["number"], data["of"]) == (1, 1)
-                        assert (data["board"], data["match"]) == ("1", str(match.match_id))
-                        frames = data["round"]["frames"]
-                    elif kind == "push":
-                        frames += data["frames"]
-                        assert [len(each) for each in data["actions"]] == [len(data["frames"])] * 2
-                    elif kind == "end":
-                        assert data["winner"] == 0
-        assert kinds == ["begin", "changed", "push", "push", "push", "push", "end", "over", "changed"]
-        assert frames == frames_of(match.game.log.round(0).views) and len(frames) == 252
-
-    run(check)
+    return wrap
 
 
-def test_rounds_follow_each_other_and_who_comes_later_begins_in_the_middle() -> None:
-    async def check(scenario: Scenario) -> None:
-        match = await scenario.begin("ada", "bob")
-        boards = (str(match.match_id),)
-        with scenario.broadcast.watching("here", boards) as early:
-            await scenario.tick(early)
-            await scenario.play_to(match, 255)
-            assert [kind for kind, _ in await scenario.tick(early)] == ["push", "end", "begin"]
-            await scenario.play_to(match, 260)
-            with scenario.broadcast.watching("there", boards) as late:
-                scenario.broadcast.tick()
-                ((kind, begin),) = await drained(late)
-                assert (kind, begin["number"], len(begin["round"]["frames"])) == ("begin", 2, 10)
-                ((kind, push),) = await drained(early)
-                assert (kind, push["frames"]) == ("push", begin["round"]["frames"][5:])
-                assert begin["round"]["score"] == [0, 0] and begin["round"]["winner"] is None
+@in_scenario()
+async def test_a_page_sees_a_match_from_its_first_step_to_its_last(scenario: Scenario) -> None:
+    match = await scenario.begin("ada", "bob")
+    frames: list[list[float]] = []
+    kinds = []
+    with scenario.broadcast.watching("here", PLACES) as watcher:
+        for steps in (0, 3, 4, 250, 300):
+            await scenario.play_to(match, steps)
+            for kind, data in await scenario.tick(watcher):
+                kinds.append(kind)
+                if kind == "begin":
+                    assert data["names"] == list(match.users) and (data["number"], data["of"]) == (1, 1)
+                    assert (data["board"], data["match"]) == ("1", str(match.match_id))
+                    frames = data["round"]["frames"]
+                elif kind == "push":
+                    frames += data["frames"]
+                    assert [len(each) for each in data["actions"]] == [len(data["frames"])] * 2
+                elif kind == "end":
+                    assert data["winner"] == 0
+    assert kinds == ["begin", "changed", "push", "push", "push", "push", "end", "over", "changed"]
+    assert frames == frames_of(match.game.log.round(0).views) and len(frames) == 252
 
-    run(check, rounds=2)
 
-
-def test_a_page_that_does_not_read_misses_steps_and_costs_a_bounded_queue() -> None:
-    async def check(scenario: Scenario) -> None:
-        match = await scenario.begin("ada", "bob")
-        with (
-            scenario.broadcast.watching("here", (str(match.match_id),)) as stuck,
-            scenario.broadcast.watching("here", (str(match.match_id),)) as other,
-        ):
-            for steps in range(1, 3 * MOST_WAITING):
-                await scenario.play_to(match, steps)
-                assert await scenario.tick(other) != []  # the others miss nothing
-            waiting = await drained(stuck)
-            assert len(waiting) == MOST_WAITING
+@in_scenario(rounds=2)
+async def test_rounds_follow_each_other_and_who_comes_later_begins_in_the_middle(scenario: Scenario) -> None:
+    match = await scenario.begin("ada", "bob")
+    boards = (str(match.match_id),)
+    with scenario.broadcast.watching("here", boards) as early:
+        await scenario.tick(early)
+        await scenario.play_to(match, 255)
+        assert [kind for kind, _ in await scenario.tick(early)] == ["push", "end", "begin"]
+        await scenario.play_to(match, 260)
+        with scenario.broadcast.watching("there", boards) as late:
             scenario.broadcast.tick()
-            ((kind, begin),) = await drained(stuck)
-            assert (kind, len(begin["round"]["frames"])) == ("begin", 3 * MOST_WAITING)
-
-    run(check)
-
-
-def test_the_places_show_one_match_each_and_the_next_one_when_it_is_over() -> None:
-    async def check(scenario: Scenario) -> None:
-        for number in range(5):
-            await scenario.begin(f"ada{number}", f"bob{number}")
-        first, *_, last = scenario.lobby.matches
-        with scenario.broadcast.watching("here", PLACES) as watcher:
-            begun = [data for kind, data in await scenario.tick(watcher) if kind == "begin"]
-            assert [data["board"] for data in begun] == list(PLACES)
-            assert [data["match"] for data in begun] == [str(match.match_id) for match in scenario.lobby.matches[:4]]
-            first.break_off(None, "test")
-            while first in scenario.lobby.matches:
-                await asyncio.sleep(0)
-            over = await scenario.tick(watcher)
-            assert ("over", {"board": "1", "match": str(first.match_id)}) in over
-            begin = dict(await scenario.tick(watcher))["begin"]
-            assert (begin["board"], begin["match"]) == ("1", str(last.match_id))
-
-    run(check)
+            ((kind, begin),) = await drained(late)
+            assert (kind, begin["number"], len(begin["round"]["frames"])) == ("begin", 2, 10)
+            ((kind, push),) = await drained(early)
+            assert (kind, push["frames"]) == ("push", begin["round"]["frames"][5:])
+            assert begin["round"]["score"] == [0, 0] and begin["round"]["winner"] is None
 
 
-def test_a_board_without_a_match_is_clear() -> None:
-    async def check(scenario: Scenario) -> None:
-        with scenario.broadcast.watching("here", ("00000000-0000-0000-0000-000000000000",)) as watcher:
-            scenario.broadcast.tick()
-            assert [kind for kind, _ in await drained(watcher)] == ["clear"]
-            scenario.broadcast.tick()
-            assert await drained(watcher) == []
+@in_scenario()
+async def test_a_page_that_does_not_read_misses_steps_and_costs_a_bounded_queue(scenario: Scenario) -> None:
+    match = await scenario.begin("ada", "bob")
+    with (
+        scenario.broadcast.watching("here", (str(match.match_id),)) as stuck,
+        scenario.broadcast.watching("here", (str(match.match_id),)) as other,
+    ):
+        for steps in range(1, 3 * MOST_WAITING):
+            await scenario.play_to(match, steps)
+            assert await scenario.tick(other) != []  # the others miss nothing
+        waiting = await drained(stuck)
+        assert len(waiting) == MOST_WAITING
+        scenario.broadcast.tick()
+        ((kind, begin),) = await drained(stuck)
+        assert (kind, len(begin["round"]["frames"])) == ("begin", 3 * MOST_WAITING)
 
-    run(check)
+
+@in_scenario()
+async def test_the_places_show_one_match_each_and_the_next_one_when_it_is_over(scenario: Scenario) -> None:
+    for number in range(5):
+        await scenario.begin(f"ada{number}", f"bob{number}")
+    first, *_, last = scenario.lobby.matches
+    with scenario.broadcast.watching("here", PLACES) as watcher:
+        begun = [data for kind, data in await scenario.tick(watcher) if kind == "begin"]
+        assert [data["board"] for data in begun] == list(PLACES)
+        assert [data["match"] for data in begun] == [str(match.match_id) for match in scenario.lobby.matches[:4]]
+        first.break_off(None, "test")
+        while first in scenario.lobby.matches:
+            await asyncio.sleep(0)
+        over = await scenario.tick(watcher)
+        assert ("over", {"board": "1", "match": str(first.match_id)}) in over
+        begin = dict(await scenario.tick(watcher))["begin"]
+        assert (begin["board"], begin["match"]) == ("1", str(last.match_id))
 
 
-def test_pages_that_watch_are_bounded_and_their_places_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def check(scenario: Scenario) -> None:
-        def fill(address: str, count: int) -> None:
-            for _ in range(count):
-                entered = scenario.broadcast.watching(address, PLACES)
-                entered.__enter__()
-                open_ones.append(entered)
+@in_scenario()
+async def test_a_board_without_a_match_is_clear(scenario: Scenario) -> None:
+    with scenario.broadcast.watching("here", ("00000000-0000-0000-0000-000000000000",)) as watcher:
+        scenario.broadcast.tick()
+        assert [kind for kind, _ in await drained(watcher)] == ["clear"]
+        scenario.broadcast.tick()
+        assert await drained(watcher) == []
 
-        open_ones: list[Any] = []
-        fill("here", MOST_OF_ONE_ADDRESS)
-        with pytest.raises(TooManyWatchers):
-            fill("here", 1)
-        monkeypatch.setattr(live, "MOST_WATCHERS", MOST_OF_ONE_ADDRESS + 2)
-        fill("there", 2)
-        with pytest.raises(TooManyWatchers):
-            fill("elsewhere", 1)
-        open_ones.pop().__exit__(None, None, None)
+
+@in_scenario()
+async def test_pages_that_watch_are_bounded_and_their_places_given_back(scenario: Scenario) -> None:
+    def fill(address: str, count: int) -> None:
+        for _ in range(count):
+            entered = scenario.broadcast.watching(address, PLACES)
+            entered.__enter__()
+            open_ones.append(entered)
+
+    open_ones: list[Any] = []
+    fill("here", MOST_OF_ONE_ADDRESS)
+    with pytest.raises(TooManyWatchers):
+        fill("here", 1)
+    fill("there", MOST_OF_ONE_ADDRESS)
+    fill("yonder", MOST_WATCHERS - 2 * MOST_OF_ONE_ADDRESS)
+    with pytest.raises(TooManyWatchers):
         fill("elsewhere", 1)
-
-    run(check)
+    open_ones.pop().__exit__(None, None, None)
+    fill("elsewhere", 1)

@@ -13,7 +13,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerH
 
 from competitor.arena.lobby import CLOSED
 from competitor.errors import StorageError
-from tests.competitor.arena.servers import HOST, STILL, Servers, hears_the_end, run
+from tests.competitor.arena.servers import HOST, STILL, Servers, hears_the_end, in_servers, run
 from tests.competitor.wire.boxes import read_floats
 
 LONGEST = 251
@@ -71,21 +71,19 @@ async def play(socket: ClientWebSocketResponse, matches: int, most: int = 1) -> 
     return ends
 
 
-def test_a_whole_match() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
-            welcome = await greet(ada)
-            assert welcome.items() >= {"version": 1, "player": "ada", "deadline_s": 10.0, "rating": 0.0}.items()
-            await greet(bob)
-            ends = [*await asyncio.gather(play(ada, 1), play(bob, 1))]
-            (result,) = servers.store.results
-            for (end,), user in zip(ends, ("ada", "bob"), strict=True):
-                assert end["match"] == str(result.match_id) and end["steps"] == 4 * LONGEST
-                assert (end["own"], end["other"], end["won"]) == (0, 0, False)
-                assert end["rating"] == servers.store.rating(user).shown != 0.0
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    run(check, rounds=4)
+@in_servers(rounds=4)
+async def test_a_whole_match(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.socket("bob") as bob:
+        welcome = await greet(ada)
+        assert welcome.items() >= {"version": 1, "player": "ada", "deadline_s": 10.0, "rating": 0.0}.items()
+        await greet(bob)
+        ends = [*await asyncio.gather(play(ada, 1), play(bob, 1))]
+        (result,) = servers.store.results
+        for (end,), user in zip(ends, ("ada", "bob"), strict=True):
+            assert end["match"] == str(result.match_id) and end["steps"] == 4 * LONGEST
+            assert (end["own"], end["other"], end["won"]) == (0, 0, False)
+            assert end["rating"] == servers.store.rating(user).shown != 0.0
+        await servers.until(lambda: servers.lobby.waiting == [])
 
 
 def test_both_wires_at_one_table() -> None:
@@ -115,17 +113,14 @@ def test_both_wires_at_one_table() -> None:
     assert set(run(check).results[0].users) == {"ada", "bob"}
 
 
-def test_many_matches_at_once_over_one_connection() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
-            await greet(ada, 12)
-            await greet(bob, 16)
-            await servers.until(lambda: len(servers.lobby.matches) == 12)
-            ends = await asyncio.gather(play(ada, 20, most=12), play(bob, 20, most=16))
-            assert {end["match"] for end in ends[0]} == {end["match"] for end in ends[1]}
-
-    store = run(check)
-    assert len(store.results) == 20 and all(result.ending == "played" for result in store.results)
+@in_servers(ends=[("played", None)] * 20)
+async def test_many_matches_at_once_over_one_connection(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.socket("bob") as bob:
+        await greet(ada, 12)
+        await greet(bob, 16)
+        await servers.until(lambda: len(servers.lobby.matches) == 12)
+        ends = await asyncio.gather(play(ada, 20, most=12), play(bob, 20, most=16))
+        assert {end["match"] for end in ends[0]} == {end["match"] for end in ends[1]}
 
 
 def test_thirty_two_connections_over_both_wires() -> None:
@@ -147,22 +142,20 @@ def test_thirty_two_connections_over_both_wires() -> None:
     assert len(store.results) == 16 and all(result.ending == "played" for result in store.results)
 
 
-def test_fewer_places_take_effect_before_the_next_match() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
-            await greet(ada, 5)
-            await servers.until(lambda: len(servers.lobby.waiting) == 5)
-            await say(ada, "ready", matches=2)
-            await servers.until(lambda: len(servers.lobby.waiting) == 2)
-            await greet(bob, 3)
-            await servers.until(lambda: len(servers.lobby.matches) == 2)
-            assert len(servers.lobby.waiting) == 1
-            await say(ada, "ready", matches=0)
-            ends = await asyncio.gather(play(ada, 2, most=2), play(bob, 2, most=3))
-            assert len(ends[0]) == 2
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    assert len(run(check).results) == 2
+@in_servers(ends=[("played", None)] * 2)
+async def test_fewer_places_take_effect_before_the_next_match(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.socket("bob") as bob:
+        await greet(ada, 5)
+        await servers.until(lambda: len(servers.lobby.waiting) == 5)
+        await say(ada, "ready", matches=2)
+        await servers.until(lambda: len(servers.lobby.waiting) == 2)
+        await greet(bob, 3)
+        await servers.until(lambda: len(servers.lobby.matches) == 2)
+        assert len(servers.lobby.waiting) == 1
+        await say(ada, "ready", matches=0)
+        ends = await asyncio.gather(play(ada, 2, most=2), play(bob, 2, most=3))
+        assert len(ends[0]) == 2
+        await servers.until(lambda: servers.lobby.waiting == [])
 
 
 @pytest.mark.parametrize(
@@ -206,95 +199,85 @@ def test_silence_loses_the_match_and_the_connection_goes_on() -> None:
     assert run(check, deadline_s=0.25).results[0].left_by == "ada"
 
 
-def test_giving_a_match_up() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob:
-            await greet(ada, 2)
-            await bob.login("bob")
-            start = await expect(ada, "start")
-            await expect(ada, "step")
-            await bob.first_step()
-            await say(ada, "ready", matches=0)
-            await say(ada, "leave", match=start["match"])
-            await hears_the_end(bob)
-            await say(ada, "leave", match=start["match"])
-            await say(ada, "hello", version=1, client="again")
-            assert (await hear(ada))["code"] == "bad message"  # no end has come before it
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == ("disconnected", "ada")
+@in_servers(ends=[("disconnected", "ada")])
+async def test_giving_a_match_up(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.peer() as bob:
+        await greet(ada, 2)
+        await bob.login("bob")
+        start = await expect(ada, "start")
+        await expect(ada, "step")
+        await bob.first_step()
+        await say(ada, "ready", matches=0)
+        await say(ada, "leave", match=start["match"])
+        await hears_the_end(bob)
+        await say(ada, "leave", match=start["match"])
+        await say(ada, "hello", version=1, client="again")
+        assert (await hear(ada))["code"] == "bad message"  # no end has come before it
 
 
-def test_an_end_that_is_confirmed_too_early_is_still_told() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob:
-            await greet(ada)
-            await bob.login("bob")
-            start = await expect(ada, "start")
-            await say(ada, "seen", match=start["match"])
-            await expect(ada, "step")
-            await bob.first_step()
-            bob.writer.close()
-            assert (await expect(ada, "end"))["match"] == start["match"]
-            await say(ada, "seen", match=start["match"])
-            await servers.until(lambda: len(servers.lobby.waiting) == 1)
-
-    run(check)
+@in_servers()
+async def test_an_end_that_is_confirmed_too_early_is_still_told(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.peer() as bob:
+        await greet(ada)
+        await bob.login("bob")
+        start = await expect(ada, "start")
+        await say(ada, "seen", match=start["match"])
+        await expect(ada, "step")
+        await bob.first_step()
+        bob.writer.close()
+        assert (await expect(ada, "end"))["match"] == start["match"]
+        await say(ada, "seen", match=start["match"])
+        await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
 
-def test_an_unconfirmed_end_only_costs_time() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
-            await greet(ada)
-            await bob.login("bob")
-            await expect(ada, "start")
-            await expect(ada, "step")
-            await bob.first_step()
-            bob.writer.close()
-            await expect(ada, "end")
-            await cyd.login("cyd")
-            await expect(ada, "start")
-
-    run(check, deadline_s=0.25)
+@in_servers(deadline_s=0.25)
+async def test_an_unconfirmed_end_only_costs_time(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
+        await greet(ada)
+        await bob.login("bob")
+        await expect(ada, "start")
+        await expect(ada, "step")
+        await bob.first_step()
+        bob.writer.close()
+        await expect(ada, "end")
+        await cyd.login("cyd")
+        await expect(ada, "start")
 
 
 @pytest.mark.parametrize("end", [lambda socket: socket.close(), lambda socket: cut(socket)], ids=["close", "cut"])
-def test_a_lost_connection_ends_all_its_matches(end: Callable[[ClientWebSocketResponse], Any]) -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
-            await greet(ada, 3)
-            for peer, user in ((bob, "bob"), (cyd, "cyd")):
-                await peer.login(user)
-            for peer in (bob, cyd):
-                await peer.first_step()
-            await end(ada)
-            for peer in (bob, cyd):
-                box = await peer.expect("Ready")
-                peer.answer(box, ready=b"False")
-                await peer.expect("EndGame")
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    results = run(check).results
-    # bob and cyd may have met each other: whoever did not play ada is not in this.
-    assert [(result.ending, result.left_by) for result in results] == [("disconnected", "ada")] * 2
+@in_servers(ends=[("disconnected", "ada")] * 2)
+async def test_a_lost_connection_ends_all_its_matches(
+    servers: Servers, end: Callable[[ClientWebSocketResponse], Any]
+) -> None:
+    """Bob and cyd may have met each other: whoever did not play ada is not in this."""
+    async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
+        await greet(ada, 3)
+        for peer, user in ((bob, "bob"), (cyd, "cyd")):
+            await peer.login(user)
+        for peer in (bob, cyd):
+            await peer.first_step()
+        await end(ada)
+        for peer in (bob, cyd):
+            box = await peer.expect("Ready")
+            peer.answer(box, ready=b"False")
+            await peer.expect("EndGame")
+        await servers.until(lambda: servers.lobby.waiting == [])
 
 
 async def cut(socket: ClientWebSocketResponse) -> None:
     socket.get_extra_info("socket").shutdown(2)
 
 
-def test_no_token_or_a_wrong_one_is_refused_at_the_door() -> None:
-    async def check(servers: Servers) -> None:
-        url = f"http://{HOST}:{servers.http_port}/play"
-        async with ClientSession() as session:
-            for headers in ({}, {"Authorization": "Bearer nobody's"}, {"Authorization": "Basic token of ada"}):
-                with pytest.raises(WSServerHandshakeError) as refused:
-                    await session.ws_connect(url, headers=headers)
-                assert refused.value.status == 401
-            async with session.get(url, headers={"Authorization": "Bearer token of ada"}) as answer:
-                assert answer.status == 400
-
-    run(check)
+@in_servers()
+async def test_no_token_or_a_wrong_one_is_refused_at_the_door(servers: Servers) -> None:
+    url = f"http://{HOST}:{servers.http_port}/play"
+    async with ClientSession() as session:
+        for headers in ({}, {"Authorization": "Bearer nobody's"}, {"Authorization": "Basic token of ada"}):
+            with pytest.raises(WSServerHandshakeError) as refused:
+                await session.ws_connect(url, headers=headers)
+            assert refused.value.status == 401
+        async with session.get(url, headers={"Authorization": "Bearer token of ada"}) as answer:
+            assert answer.status == 400
 
 
 def test_a_store_that_does_not_answer_lets_nobody_in_on_either_wire(caplog: pytest.LogCaptureFixture) -> None:
@@ -321,24 +304,20 @@ def test_a_store_that_does_not_answer_lets_nobody_in_on_either_wire(caplog: pyte
     assert not any(record.exc_info for record in said)
 
 
-def test_another_version_is_told_and_closed() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada:
-            await say(ada, "hello", version=2, client="test")
-            error = await expect(ada, "error")
-            assert error["code"] == "version" and "match" not in {k for k, v in error.items() if v is not None}
-            assert (await ada.receive()).type is WSMsgType.CLOSE
-
-    run(check)
+@in_servers()
+async def test_another_version_is_told_and_closed(servers: Servers) -> None:
+    async with servers.socket("ada") as ada:
+        await say(ada, "hello", version=2, client="test")
+        error = await expect(ada, "error")
+        assert error["code"] == "version" and "match" not in {k for k, v in error.items() if v is not None}
+        assert (await ada.receive()).type is WSMsgType.CLOSE
 
 
-def test_who_does_not_say_hello_is_told_and_closed() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada:
-            assert (await expect(ada, "error"))["code"] == "timeout"
-            assert (await ada.receive()).type is WSMsgType.CLOSE
-
-    run(check, deadline_s=0.1)
+@in_servers(deadline_s=0.1)
+async def test_who_does_not_say_hello_is_told_and_closed(servers: Servers) -> None:
+    async with servers.socket("ada") as ada:
+        assert (await expect(ada, "error"))["code"] == "timeout"
+        assert (await ada.receive()).type is WSMsgType.CLOSE
 
 
 @pytest.mark.parametrize(
@@ -346,89 +325,76 @@ def test_who_does_not_say_hello_is_told_and_closed() -> None:
     ["", "null", "[]", "{", '{"type": "dance"}', '{"type": "ready"}', '{"type": "ready", "matches": -1}',
      '{"type": "ready", "matches": true}', '{"type": "action", "match": "x"}', b"\0\1"],
 )  # fmt: skip
-def test_what_is_no_message_is_objected_to_and_has_no_consequence(frame: str | bytes) -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada:
-            await greet(ada, 0)
-            await (ada.send_str(frame) if isinstance(frame, str) else ada.send_bytes(frame))
-            error = await expect(ada, "error")
-            assert error["code"] == "bad message" and error["message"] and error["match"] is None
-            await say(ada, "ready", matches=1, surplus="field")
-            await servers.until(lambda: len(servers.lobby.waiting) == 1)
-
-    run(check)
+@in_servers()
+async def test_what_is_no_message_is_objected_to_and_has_no_consequence(servers: Servers, frame: str | bytes) -> None:
+    async with servers.socket("ada") as ada:
+        await greet(ada, 0)
+        await (ada.send_str(frame) if isinstance(frame, str) else ada.send_bytes(frame))
+        error = await expect(ada, "error")
+        assert error["code"] == "bad message" and error["message"] and error["match"] is None
+        await say(ada, "ready", matches=1, surplus="field")
+        await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
 
-def test_the_first_message_has_to_be_hello() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada:
-            await say(ada, "ready", matches=1)
-            assert (await expect(ada, "error"))["code"] == "bad message"
-            await greet(ada, 0)
-            assert servers.lobby.waiting == []
-
-    run(check)
+@in_servers()
+async def test_the_first_message_has_to_be_hello(servers: Servers) -> None:
+    async with servers.socket("ada") as ada:
+        await say(ada, "ready", matches=1)
+        assert (await expect(ada, "error"))["code"] == "bad message"
+        await greet(ada, 0)
+        assert servers.lobby.waiting == []
 
 
-def test_a_frame_that_is_too_big_closes_the_connection() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada:
-            await greet(ada)
-            await servers.until(lambda: len(servers.lobby.waiting) == 1)
-            await ada.send_str('{"type": "ready", "client": "' + 70000 * "x" + '"}')
-            closing = await ada.receive()
-            assert closing.type is WSMsgType.CLOSE and closing.data == 1009
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    run(check)
+@in_servers()
+async def test_a_frame_that_is_too_big_closes_the_connection(servers: Servers) -> None:
+    async with servers.socket("ada") as ada:
+        await greet(ada)
+        await servers.until(lambda: len(servers.lobby.waiting) == 1)
+        await ada.send_str('{"type": "ready", "client": "' + 70000 * "x" + '"}')
+        closing = await ada.receive()
+        assert closing.type is WSMsgType.CLOSE and closing.data == 1009
+        await servers.until(lambda: servers.lobby.waiting == [])
 
 
-def test_answers_to_steps_that_are_not_open_are_ignored() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob:
-            await greet(ada)
-            await bob.login("bob")
-            await expect(ada, "start")
-            step = await expect(ada, "step")
-            for number in (0, 2, 99):
-                await act(ada, {**step, "step": number}, [9.0])
-            await act(ada, {**step, "match": "another"}, [9.0])
-            await act(ada, step, (1.0, 0.0, 0.0, 0.0))
-            await act(ada, step, [9.0])
-            bob.act(await bob.first_step())
-            assert (await expect(ada, "step"))["step"] == 2
-            (match,) = servers.lobby.matches
-            assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [1.0, 0.0, 0.0, 0.0]
-
-    run(check)
+@in_servers()
+async def test_answers_to_steps_that_are_not_open_are_ignored(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.peer() as bob:
+        await greet(ada)
+        await bob.login("bob")
+        await expect(ada, "start")
+        step = await expect(ada, "step")
+        for number in (0, 2, 99):
+            await act(ada, {**step, "step": number}, [9.0])
+        await act(ada, {**step, "match": "another"}, [9.0])
+        await act(ada, step, (1.0, 0.0, 0.0, 0.0))
+        await act(ada, step, [9.0])
+        bob.act(await bob.first_step())
+        assert (await expect(ada, "step"))["step"] == 2
+        (match,) = servers.lobby.matches
+        assert match.game.log.round(0).actions[-1, match.users.index("ada")].tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
-def test_heartbeats_are_sent_and_the_silent_are_gone() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada", autoping=False) as ada:
-            await greet(ada)
-            await servers.until(lambda: len(servers.lobby.waiting) == 1)
-            ping = await ada.receive()
-            assert ping.type is WSMsgType.PING
-            await ada.pong(ping.data)
-            assert (await ada.receive()).type is WSMsgType.PING  # this one is not answered
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    run(check, heartbeat_s=0.1)
+@in_servers(heartbeat_s=0.1)
+async def test_heartbeats_are_sent_and_the_silent_are_gone(servers: Servers) -> None:
+    async with servers.socket("ada", autoping=False) as ada:
+        await greet(ada)
+        await servers.until(lambda: len(servers.lobby.waiting) == 1)
+        ping = await ada.receive()
+        assert ping.type is WSMsgType.PING
+        await ada.pong(ping.data)
+        assert (await ada.receive()).type is WSMsgType.PING  # this one is not answered
+        await servers.until(lambda: servers.lobby.waiting == [])
 
 
-def test_an_arena_that_stops_says_goodbye_and_nothing_else() -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob:
-            await greet(ada)
-            await bob.login("bob")
-            await expect(ada, "start")
-            await expect(ada, "step")
-            await servers.lobby.close()
-            closing = asyncio.create_task(servers.websocket.close())
-            message = await ada.receive()
-            assert message.type is WSMsgType.CLOSE and message.data == 1001
-            await closing
-
-    (result,) = run(check).results
-    assert (result.ending, result.left_by) == (CLOSED, None)
+@in_servers(ends=[(CLOSED, None)])
+async def test_an_arena_that_stops_says_goodbye_and_nothing_else(servers: Servers) -> None:
+    async with servers.socket("ada") as ada, servers.peer() as bob:
+        await greet(ada)
+        await bob.login("bob")
+        await expect(ada, "start")
+        await expect(ada, "step")
+        await servers.lobby.close()
+        closing = asyncio.create_task(servers.websocket.close())
+        message = await ada.receive()
+        assert message.type is WSMsgType.CLOSE and message.data == 1001
+        await closing
