@@ -49,20 +49,14 @@ def compete(options: CompeteOptions) -> bool:
     and what ends a wire: LoginError, ProtocolVersionError, CertificateError, UnreachableError.
     """
     signals = Signals()
-    with signals_to(signals):
+    with signals_to(signals), ExitStack() as stack:
         config = options.load_config()
         digest = weights_digest(options.checkpoint)
         try:
-            place = StatusFile(options.records)
+            place = stack.enter_context(StatusFile(options.records))
         except OSError as error:
             raise _refused(options.records, error) from error
-        try:
-            return Daemon(options, config, place, digest, signals).live()
-        except Exception:
-            place.close(keep=True)
-            raise
-        finally:
-            place.close(keep=False)
+        return Daemon(options, config, place, digest, signals).live()
 
 
 class Daemon:
@@ -112,7 +106,7 @@ class Daemon:
             self._engine.start()
             records = stack.enter_context(Records(options.records, stored=self._telemetry.stored))
             announcer = Announcer(records)
-            self._tournament = Tournament(
+            tournament = Tournament(
                 self._engine,
                 announcer,
                 self._lifecycle,
@@ -123,26 +117,20 @@ class Daemon:
                 stuck_after_s=compete.stuck_after_s,
                 redact=Redaction(options.token),
             )
-            wire = _make_wire(options, compete, self._tournament)
+            wire = _make_wire(options, compete, tournament)
             if self._signals.is_stopping:
                 return True, announcer.summary
             stack.enter_context(low_latency())
-            as_asked = self._supervise(wire)
+            supervisor = Supervisor(
+                wire,
+                self._lifecycle,
+                signals=self._signals,
+                reload=self._reload,
+                report=self._report,
+                time_is_up=lambda: f"it is {options.until}" if self._is_time() else None,
+            )
+            as_asked = supervisor.run()
         return as_asked, announcer.summary
-
-    def _supervise(self, wire: Wire) -> bool:
-        supervisor = Supervisor(
-            wire,
-            self._lifecycle,
-            signals=self._signals,
-            reload=self._reload,
-            report=self._report,
-            time_is_up=self._time_is_up,
-        )
-        return supervisor.run()
-
-    def _time_is_up(self) -> str | None:
-        return f"it is {self._options.until}" if self._is_time() else None
 
     def _load(self, config: Config) -> Brain:
         compete, run = config.compete, config.run

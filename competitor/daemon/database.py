@@ -62,6 +62,7 @@ SCHEMA = (
     starter TEXT, result INTEGER, PRIMARY KEY (match, number)) WITHOUT ROWID""",
     "CREATE INDEX matches_by_time ON matches (ended_at, id)",
 )
+ROUNDS = "SELECT number, steps, starter, result FROM rounds WHERE match = ? ORDER BY number"
 _UPGRADE_2 = ("ALTER TABLE matches ADD COLUMN account TEXT NOT NULL DEFAULT ''",)
 _UPGRADE_1 = (
     "ALTER TABLE matches RENAME COLUMN link TO connection",
@@ -244,13 +245,9 @@ def _listed(
         except (ValueError, OverflowError, OSError, RecursionError) as error:
             damaged.append(f"row {number}: {' '.join(str(error).split())}")
             continue
-        listed.append(ListedMatch(row, _rounds(connection, number), MatchTally(*tally)))
+        rounds = [RoundRow(*values) for values in connection.execute(ROUNDS, (number,))]
+        listed.append(ListedMatch(row, rounds, MatchTally(*tally)))
     return listed
-
-
-def _rounds(connection: sqlite3.Connection, match: int) -> list[RoundRow]:
-    wanted = "SELECT number, steps, starter, result FROM rounds WHERE match = ? ORDER BY number"
-    return [RoundRow(*row) for row in connection.execute(wanted, (match,))]
 
 
 def _reader(path: Path) -> sqlite3.Connection:

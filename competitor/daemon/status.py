@@ -80,7 +80,7 @@ class Observed:
 
 
 class StatusFile:
-    """The place of one daemon among those of a records directory; hold it as long as the daemon lives."""
+    """The place of one daemon among those of a records directory, as long as the `with` block."""
 
     def __init__(self, records: Path) -> None:
         """Take the lowest free number. Raises OSError when the directory cannot be written."""
@@ -99,13 +99,15 @@ class StatusFile:
         """Replace what the file says. Raises OSError."""
         atomic_write_text(self.path, json.dumps(asdict(status), indent=2) + "\n")
 
-    def close(self, *, keep: bool) -> None:
-        """Give the number back; keep: leave the last words for whoever asks why the daemon ended."""
-        if self._lock.is_locked:
-            if not keep:
-                with contextlib.suppress(OSError):
-                    self.path.unlink(missing_ok=True)
-            self._lock.release()
+    def __enter__(self) -> StatusFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the number back; after an error the last words stay for whoever asks why the daemon ended."""
+        if kind is None or not issubclass(kind, Exception):
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        self._lock.release()
 
 
 def observe(

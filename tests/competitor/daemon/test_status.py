@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,28 +73,31 @@ def table(records: Path, width: int = 120) -> str:
     return text.getvalue()
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[StatusFile]:
+    """Of a daemon that lives, as STATUS says."""
+    with StatusFile(tmp_path) as held:
+        held.write(STATUS)
+        yield held
+
+
 def test_a_daemon_is_seen_as_long_as_it_lives(tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
-    place.write(STATUS)
-    (one,) = seen(tmp_path, 2)
-    assert (one.number, one.status, one.alive, one.age_s) == (1, STATUS, True, 2.0)
-    assert (one.state, one.works) == ("playing", True)
-    place.close(keep=False)
-    place.close(keep=False)
+    with StatusFile(tmp_path) as place:
+        place.write(STATUS)
+        (one,) = seen(tmp_path, 2)
+        assert (one.number, one.status, one.alive, one.age_s) == (1, STATUS, True, 2.0)
+        assert (one.state, one.works) == ("playing", True)
     assert observe(tmp_path) == []
 
 
-def test_daemons_side_by_side_have_their_own_numbers(tmp_path: Path) -> None:
-    places = [StatusFile(tmp_path) for _ in range(3)]
-    assert [place.number for place in places] == [1, 2, 3]
-    for place in places:
-        place.write(replace(STATUS, pid=place.number))
-    places[1].close(keep=False)
-    assert [one.status.pid for one in seen(tmp_path, 0)] == [1, 3]
-    places[1] = StatusFile(tmp_path)
-    assert places[1].number == 2
-    for place in places:
-        place.close(keep=False)
+def test_daemons_side_by_side_have_their_own_numbers(place: StatusFile, tmp_path: Path) -> None:
+    with StatusFile(tmp_path) as second, StatusFile(tmp_path) as third:
+        assert [one.number for one in (place, second, third)] == [1, 2, 3]
+        third.write(replace(STATUS, pid=3))
+        second.__exit__(None)
+        assert [one.status.pid for one in seen(tmp_path, 0)] == [STATUS.pid, 3]
+        with StatusFile(tmp_path) as again:
+            assert again.number == 2
 
 
 @pytest.mark.parametrize(
@@ -105,12 +109,12 @@ def test_daemons_side_by_side_have_their_own_numbers(tmp_path: Path) -> None:
         ({}, 61.0, "hangs", False),
     ],
 )
-def test_states(change: dict[str, object], age_s: float, state: str, works: bool, tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
+def test_states(
+    place: StatusFile, change: dict[str, object], age_s: float, state: str, works: bool, tmp_path: Path
+) -> None:
     place.write(replace(STATUS, **change))  # type: ignore[arg-type]
     (one,) = seen(tmp_path, age_s)
     assert (one.state, one.works) == (state, works)
-    place.close(keep=False)
 
 
 def test_a_killed_process_is_dead_at_once_and_its_number_free(tmp_path: Path) -> None:
@@ -126,32 +130,27 @@ def test_a_killed_process_is_dead_at_once_and_its_number_free(tmp_path: Path) ->
     (one,) = seen(tmp_path, 3)
     assert (one.alive, one.state, one.works) == (False, "dead", False)
     assert "daemon 1 is dead: killed; log: records/logs/compete-1.log" in table(tmp_path)
-    place = StatusFile(tmp_path)
-    assert place.number == 1
-    place.close(keep=False)
+    with StatusFile(tmp_path) as place:
+        assert place.number == 1
 
 
 def as_status_text(folder: Path) -> str:
-    place = StatusFile(folder)
-    place.write(STATUS)
-    text = place.path.read_text()
-    place.close(keep=False)
-    return text
+    with StatusFile(folder) as place:
+        place.write(STATUS)
+        return place.path.read_text()
 
 
 def test_why_a_daemon_failed_is_shown_for_a_week(tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
-    place.write(replace(STATUS, error="the server does not accept the token"))
-    place.close(keep=True)
+    with pytest.raises(ValueError, match="token"), StatusFile(tmp_path) as place:
+        place.write(replace(STATUS, error="the server does not accept the token"))
+        raise ValueError("token")
     shown = table(tmp_path)
     assert "dead" in shown
     assert "daemon 1 is dead: the server does not accept the token; log:" in shown
     assert seen(tmp_path, 8 * 24 * 3600) == []
 
 
-def test_the_table_shows_what_matters(tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
-    place.write(STATUS)
+def test_the_table_shows_what_matters(place: StatusFile, tmp_path: Path) -> None:
     shown = table(tmp_path)
     (line,) = [line for line in shown.splitlines() if "4711" in line]
     assert re.split(r"  +", line.strip()) == [
@@ -160,37 +159,29 @@ def test_the_table_shows_what_matters(tmp_path: Path) -> None:
     (row,) = json.loads(status_json(seen(tmp_path, 0)))
     assert (row["number"], row["state"], row["alive"], row["pid"]) == (1, "playing", True, 4711)
     assert row["numbers"]["results"] == {"W": 3, "D": 1, "L": 2}
-    place.close(keep=False)
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])
-def test_a_narrow_terminal_stacks_and_cuts_nothing(width: int, tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
+def test_a_narrow_terminal_stacks_and_cuts_nothing(place: StatusFile, width: int, tmp_path: Path) -> None:
     server = "wss://arena.example.org:8443/play"
     place.write(replace(STATUS, pid=4194304, server=server))
     shown = table(tmp_path, width)
     for words in ("4194304", "playing", "p50/p99 ms", "1.2/3.5", server):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= width
-    place.close(keep=False)
 
 
 @pytest.mark.parametrize("set_by_s", [-7200.0, 7200.0])
-def test_a_wall_clock_that_is_set_misleads_nobody(set_by_s: float, tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
-    place.write(STATUS)
+def test_a_wall_clock_that_is_set_misleads_nobody(place: StatusFile, set_by_s: float, tmp_path: Path) -> None:
     for silent_s, state in ((2.0, "playing"), (61.0, "hangs")):
         (one,) = observe(tmp_path, lambda: NOW + set_by_s, lambda after=silent_s: 500.0 + after)
         assert (one.state, one.age_s) == (state, silent_s)
-    place.close(keep=False)
 
 
-def test_matches_that_wait_for_the_disk_are_shown(tmp_path: Path) -> None:
-    place = StatusFile(tmp_path)
+def test_matches_that_wait_for_the_disk_are_shown(place: StatusFile, tmp_path: Path) -> None:
     place.write(replace(STATUS, numbers=replace(STATUS.numbers, waiting=3, refusal="records: No space left on device")))
     shown = " ".join(table(tmp_path).split())
     assert "daemon 1 has no room on the disk: 3 matches wait to be written: records: No space left on device" in shown
-    place.close(keep=False)
 
 
 def test_foreign_and_damaged_files_are_passed_over(tmp_path: Path) -> None:
