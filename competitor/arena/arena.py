@@ -84,16 +84,11 @@ class Arena:
         self.store: Store
         self.connections: Connections
         self._lobby: Lobby
-        self._registration_key = registration_key
+        self.registration_key = registration_key
         self._recordings: Recordings
         self._version = code_version()
         self._seed, self._threads, self._tick_s, self._announce = seed, threads, tick_s, announce
         self._open = AsyncExitStack()
-
-    @property
-    def takes_registrations(self) -> bool:
-        """Whether players can open accounts themselves."""
-        return self._registration_key is not None
 
     async def start(self) -> None:
         """Open both ports; afterwards `comprl_port` and `http_port` say where, `connections.most` for how many.
@@ -195,7 +190,7 @@ class Arena:
     def _site(self, lobby: Lobby, stack: AsyncExitStack) -> Site:
         broadcast = Broadcast(lobby)
         stack.push_async_callback(_cancel, asyncio.create_task(broadcast.run()))
-        key = self._registration_key
+        key = self.registration_key
         registration = None if key is None else Registration(key, self.store)
         store = self._store(stack)  # a connection of its own: no result waits while a page reads
         site = Site(lobby, store, self._recordings, broadcast, self.comprl_port, self._version, registration)

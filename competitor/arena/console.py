@@ -120,7 +120,7 @@ def _directions(arena: Arena, users: Sequence[str]) -> list[str]:
     if not users:
         where = () if arena.directory == Path("arena") else ("--directory", arena.directory)
         lines.append(f"an account for NAME{COMMAND}{command_line('arena', 'accounts', 'add', 'NAME', *where)}")
-    if arena.takes_registrations:
+    if arena.registration_key is not None:
         lines.append(f"players open accounts themselves: http://{host}:{arena.http_port}/register")
     return [*lines, "the arena is open (Ctrl-C closes it)"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from aiohttp import web
@@ -18,10 +17,10 @@ from competitor.arena.registration import Registration
 from competitor.arena.site import Running, Site
 from competitor.screen import duration
 from competitor.viewer.web import HEADERS as LOCKED_DOWN
+from competitor.viewer.web import page
 
 POLICY = "Content-Security-Policy"
 HEADERS = {**LOCKED_DOWN, POLICY: LOCKED_DOWN[POLICY].replace("form-action 'none'", "form-action 'self'")}
-FILES = {"arena.css": "text/css", "arena.js": "text/javascript"}
 ROWS = 25
 CURVE_WIDTH, CURVE_HEIGHT = 600, 160
 LONGEST_SEARCH = 32
@@ -43,8 +42,8 @@ def add_pages(app: web.Application, site: Site) -> None:
     add("/results", "results.html", _results)
     add("/players/{name}", "player.html", _player)
     add("/matches/{match}", "match.html", _match)
-    for name, kind in FILES.items():
-        app.router.add_get(f"/{name}", _file(name, kind))
+    for name in ("arena.css", "arena.js"):
+        app.router.add_get(f"/{name}", page(name, "arena/pages"))
     if site.registration is not None:
         _add_registration(app, site, site.registration)
 
@@ -90,15 +89,6 @@ def _templates() -> Environment:
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters.update(duration=duration, change=_change, curve=curve)
     return made
-
-
-def _file(name: str, kind: str) -> Callable[[web.Request], Any]:
-    text = resources.files("competitor.arena").joinpath("pages", name).read_text(encoding="utf-8")
-
-    async def handle(request: web.Request) -> web.Response:
-        return web.Response(text=text, content_type=kind, charset="utf-8", headers=HEADERS)
-
-    return handle
 
 
 def _index(site: Site, request: web.Request, playing: Playing) -> Context:

@@ -33,7 +33,7 @@ from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
 from competitor.players import AGENTS, agent_path, fingerprint, kind_of
 from competitor.system import code_version, low_latency
-from competitor.wire.backoff import Backoff, Retries
+from competitor.wire.backoff import Retries
 from dreamer.checkpoint import read_card
 
 RELOADED = {"deterministic", "deadline_s"}  # the settings that a running daemon can change
@@ -232,8 +232,7 @@ def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tour
     address = options.address
 
     def retries() -> Retries:
-        backoff = Backoff(compete.retry_first_s, compete.retry_most_s, random.Random())
-        return Retries(backoff, attempts=compete.attempts)
+        return Retries(compete.retry_first_s, compete.retry_most_s, random.Random(), compete.attempts)
 
     if address.wire == "comprl":
         from competitor.daemon.comprl import ComprlWire

@@ -40,9 +40,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @cache
-def static_text(name: str) -> str:
-    """One of the files that ship in the folder static/."""
-    return resources.files("competitor.viewer").joinpath("static", name).read_text(encoding="utf-8")
+def static_text(name: str, folder: str = "viewer/static") -> str:
+    """One of the files that ship in a folder of this package."""
+    return resources.files("competitor").joinpath(folder, name).read_text(encoding="utf-8")
 
 
 def add_viewer(app: web.Application) -> None:
@@ -51,12 +51,12 @@ def add_viewer(app: web.Application) -> None:
         app.router.add_get(STATIC + name, page(name))
 
 
-def page(name: str) -> Handler:
+def page(name: str, folder: str = "viewer/static") -> Handler:
     """A handler that answers with one of the shipped files."""
 
     async def handle(request: web.Request) -> web.Response:
         kind = TYPES[name.rpartition(".")[2]]
-        return web.Response(text=static_text(name), content_type=kind, charset="utf-8", headers=HEADERS)
+        return web.Response(text=static_text(name, folder), content_type=kind, charset="utf-8", headers=HEADERS)
 
     return handle
 

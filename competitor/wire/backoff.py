@@ -9,36 +9,19 @@ STEADY_S = 60.0  # a connection that has stood for so long after its login was u
 LONGEST_ASKED_S = 3600.0  # that a server can make anybody wait: a mistyped year must not end a tournament
 
 
-class Backoff:
-    """Waits that double from `first_s` up to `cap_s`, each drawn from half to one and a half of its nominal length.
+class Retries:
+    """One connection's attempts, and the waits between them, which grow until a connection has been useful.
 
-    The draw keeps many clients apart that have lost their server at the same moment. No wait is longer than
-    `cap_s`: at the cap they are drawn from the half below it.
+    They double from `first_s` up to `cap_s`, each drawn from half to one and a half of its nominal length. The draw
+    keeps many clients apart that have lost their server at the same moment. No wait is longer than `cap_s`: at the cap
+    they are drawn from the half below it.
     """
 
-    def __init__(self, first_s: float, cap_s: float, random: random.Random) -> None:
-        self._first_s = min(first_s, cap_s)
-        self._cap_s = cap_s
-        self._random = random
-        self._nominal_s = self._first_s
-
-    def next_s(self) -> float:
-        """Return the next wait in seconds."""
-        nominal_s = self._nominal_s
-        self._nominal_s = min(2.0 * nominal_s, self._cap_s)
-        return self._random.uniform(0.5 * nominal_s, min(1.5 * nominal_s, self._cap_s))
-
-    def reset(self) -> None:
-        """Begin again with the shortest wait."""
-        self._nominal_s = self._first_s
-
-
-class Retries:
-    """One connection's attempts: a wait grows until a connection has been useful, however often one was made."""
-
-    def __init__(self, backoff: Backoff, attempts: int = 0) -> None:
+    def __init__(self, first_s: float, cap_s: float, random: random.Random, attempts: int = 0) -> None:
         """`attempts` in a row without a login are all there are; 0: there is no end to them."""
-        self._backoff, self._attempts = backoff, attempts
+        self._first_s, self._cap_s = min(first_s, cap_s), cap_s
+        self._random, self._attempts = random, attempts
+        self._nominal_s = self._first_s
         self.failures = 0  # in a row
 
     def logged_in(self) -> None:
@@ -46,8 +29,8 @@ class Retries:
         self.failures = 0
 
     def useful(self) -> None:
-        """A step was asked for, or the connection has stood for STEADY_S."""
-        self._backoff.reset()
+        """A step was asked for, or the connection has stood for STEADY_S: the next wait is a short one."""
+        self._nominal_s = self._first_s
 
     def failed(self) -> bool:
         """An attempt has not come to a login; return whether it was the last one."""
@@ -56,7 +39,10 @@ class Retries:
 
     def next_s(self, asked_s: float | None = None) -> float:
         """Return the next wait; asked_s: the server's word on when to come back, which is followed within reason."""
-        return max(self._backoff.next_s(), min(asked_s or 0.0, LONGEST_ASKED_S))
+        nominal_s = self._nominal_s
+        self._nominal_s = min(2.0 * nominal_s, self._cap_s)
+        wait_s = self._random.uniform(0.5 * nominal_s, min(1.5 * nominal_s, self._cap_s))
+        return max(wait_s, min(asked_s or 0.0, LONGEST_ASKED_S))
 
 
 def retry_after_s(text: str, now_s: float) -> float | None:

@@ -13,9 +13,8 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.logs import Redaction
-from competitor.wire.backoff import Retries
 from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, Peer, Server
-from tests.competitor.daemon.shared import OBS, TOKEN, CountedBackoff, EchoBrain, Rig, echo, wait_until
+from tests.competitor.daemon.shared import OBS, TOKEN, CountedRetries, EchoBrain, Rig, echo, wait_until
 from tests.competitor.engine.fakes import FakeBrain
 
 ANSWER = echo(OBS[12])  # to the first step of a match
@@ -76,7 +75,7 @@ class Daemon:
     ) -> None:
         self.rig = Rig(brain or EchoBrain(), games=games, redact=Redaction(token), **rig)
         self.brain, self.kept, self.telemetry = self.rig.brain, self.rig.kept, self.rig.telemetry
-        self.backoff = CountedBackoff(retry_s)
+        self.backoff = CountedRetries(retry_s, attempts)
         self._loop = SetTime() if fake_time else None
         self.wire = ComprlWire(
             host,
@@ -84,7 +83,7 @@ class Daemon:
             token,
             self.rig.tournament,
             connections=connections,
-            retries=lambda: Retries(self.backoff, attempts),
+            retries=lambda: self.backoff,
             new_loop=(lambda: self._loop) if self._loop else None,  # type: ignore[arg-type, return-value]
         )
         self._error: BaseException | None = None

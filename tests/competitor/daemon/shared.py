@@ -15,7 +15,7 @@ from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Source
-from competitor.wire.backoff import Backoff
+from competitor.wire.backoff import Retries
 from tests.competitor.engine.fakes import NEVER_S, WAIT_S, FakeBrain, KeptMatches, make_engine, start_obs
 
 TOKEN = "s3cret-Token_of.the~player"
@@ -87,22 +87,22 @@ class Rig:
         )
 
 
-class CountedBackoff(Backoff):
+class CountedRetries(Retries):
     """Tells that somebody waits, and counts how often it began again after a wait."""
 
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(wait_s, wait_s, random.Random(1))
+    def __init__(self, wait_s: float, attempts: int) -> None:
+        super().__init__(wait_s, wait_s, random.Random(1), attempts)
         self.waits, self.resets = threading.Semaphore(0), 0
         self._has_waited = False
 
-    def next_s(self) -> float:
+    def next_s(self, asked_s: float | None = None) -> float:
         self._has_waited = True
         self.waits.release()
-        return super().next_s()
+        return super().next_s(asked_s)
 
-    def reset(self) -> None:
+    def useful(self) -> None:
         self.resets, self._has_waited = self.resets + self._has_waited, False
-        super().reset()
+        super().useful()
 
 
 def wait_until(condition: Callable[[], object], patience_s: float = WAIT_S) -> None:

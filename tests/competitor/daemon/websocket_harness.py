@@ -19,9 +19,8 @@ from aiohttp import WSMsgType, web
 from competitor.daemon.logs import Redaction
 from competitor.daemon.websocket import WebSocketWire
 from competitor.wire.address import parse_address
-from competitor.wire.backoff import Retries
 from competitor.wire.websocket_connection import Timing
-from tests.competitor.daemon.shared import TOKEN, CountedBackoff, EchoBrain, Rig, echo, observation, wait_until
+from tests.competitor.daemon.shared import TOKEN, CountedRetries, EchoBrain, Rig, echo, observation, wait_until
 from tests.competitor.engine.fakes import WAIT_S
 
 PATIENCE_S = WAIT_S
@@ -47,13 +46,13 @@ class Daemon:
     ) -> None:
         self.rig = Rig(EchoBrain(), games=games, wire="websocket", server=url, redact=Redaction(token))
         self.brain, self.kept, self.telemetry = self.rig.brain, self.rig.kept, self.rig.telemetry
-        self.backoff = CountedBackoff(retry_s)
+        self.backoff = CountedRetries(retry_s, attempts)
         self.wire = WebSocketWire(
             parse_address(url),
             token,
             self.rig.tournament,
             matches=matches,
-            retries=lambda: Retries(self.backoff, attempts),
+            retries=lambda: self.backoff,
             timing=timing,
             **options,
         )

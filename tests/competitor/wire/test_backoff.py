@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competitor.wire.backoff import LONGEST_ASKED_S, Backoff, Retries, retry_after_s
+from competitor.wire.backoff import LONGEST_ASKED_S, Retries, retry_after_s
 
 
 class Fixed(random.Random):
@@ -28,26 +28,19 @@ class Fixed(random.Random):
     ids=["shortest", "longest"],
 )
 def test_waits_double_up_to_the_cap(place: float, waits: list[float]) -> None:
-    backoff = Backoff(1.0, 10.0, Fixed(place))
-    assert [backoff.next_s() for _ in waits] == waits
-
-
-def test_reset_begins_again() -> None:
-    backoff = Backoff(1.0, 60.0, Fixed(0.5))
-    waits = [backoff.next_s() for _ in range(4)]
-    backoff.reset()
-    assert [backoff.next_s() for _ in range(4)] == waits == [1.0, 2.0, 4.0, 8.0]
+    retries = Retries(1.0, 10.0, Fixed(place))
+    assert [retries.next_s() for _ in waits] == waits
 
 
 @given(st.floats(0.001, 100.0), st.floats(0.001, 1000.0), st.integers(0, 2**32), st.integers(1, 200))
 def test_no_wait_is_longer_than_the_cap_or_nothing(first_s: float, cap_s: float, seed: int, count: int) -> None:
-    backoff = Backoff(first_s, cap_s, random.Random(seed))
-    waits = [backoff.next_s() for _ in range(count)]
+    retries = Retries(first_s, cap_s, random.Random(seed))
+    waits = [retries.next_s() for _ in range(count)]
     assert all(0.5 * min(first_s, cap_s) <= wait <= cap_s for wait in waits)
 
 
 def test_clients_that_lost_the_server_together_come_back_apart() -> None:
-    clients = [Backoff(1.0, 60.0, random.Random(seed)) for seed in range(100)]
+    clients = [Retries(1.0, 60.0, random.Random(seed)) for seed in range(100)]
     for attempt in range(10):
         waits = sorted(client.next_s() for client in clients)
         assert waits[-1] / waits[0] > 1.8, attempt
@@ -74,14 +67,14 @@ def test_the_servers_word_on_when_to_come_back(text: str, seconds: float | None)
 
 
 def test_a_server_can_make_us_wait_longer_not_shorter_and_not_for_ever() -> None:
-    retries = Retries(Backoff(8.0, 8.0, random.Random(1)))
+    retries = Retries(8.0, 8.0, random.Random(1))
     assert retries.next_s(500.0) == 500.0
     assert 4.0 <= retries.next_s(0.5) <= 8.0
     assert retries.next_s(1e12) == LONGEST_ASKED_S
 
 
 def test_waits_grow_until_a_connection_was_useful_and_attempts_count_until_a_login() -> None:
-    retries = Retries(Backoff(1.0, 64.0, random.Random(1)), attempts=3)
+    retries = Retries(1.0, 64.0, random.Random(1), attempts=3)
     assert [retries.failed() for _ in range(2)] == [False, False]
     for _ in range(5):
         retries.next_s()
@@ -90,4 +83,4 @@ def test_waits_grow_until_a_connection_was_useful_and_attempts_count_until_a_log
     retries.useful()
     assert retries.next_s() <= 1.5
     assert [retries.failed() for _ in range(2)] == [False, True]
-    assert not any(Retries(Backoff(1.0, 1.0, random.Random())).failed() for _ in range(10))
+    assert not any(Retries(1.0, 1.0, random.Random()).failed() for _ in range(10))
