@@ -40,6 +40,7 @@ def test_a_match() -> None:
 def test_a_nan_observation_one_step_before_the_end() -> None:
     bad = [*OBS[:6], *[math.nan] * 3, math.inf, -math.inf, -0.0, *OBS[12:]]
     with connected(in_match=True) as (_, daemon, peer):
+        assert all(-1.0 <= number <= 1.0 for number in peer.action(peer.ask("Step", obv=bad)))
         step, ready, end = peer.send(
             peer.request("Step", obv=bad),
             peer.request("Ready"),
@@ -47,7 +48,7 @@ def test_a_nan_observation_one_step_before_the_end() -> None:
         )
         assert all(-1.0 <= number <= 1.0 for number in peer.action(step))
         assert peer.answer(ready) and peer.answer(end)
-    assert np.array_equal(daemon.kept.matches[0].obs[1:], [bad][: len(daemon.kept.matches[0].obs) - 1], equal_nan=True)
+    assert np.array_equal(daemon.kept.matches[0].obs[:2], [OBS, bad], equal_nan=True)
 
 
 def test_steps_outlive_their_match() -> None:

@@ -133,12 +133,12 @@ def test_many_connections_that_say_nothing_keep_nobody_out(server: HealthServer,
 
 
 def test_three_hundred_requests_are_answered(server: HealthServer) -> None:
-    asking = connected(server, 300)
-    for one in asking:
-        one.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-    for one in asking:
-        with one:
-            assert one.recv(12) == b"HTTP/1.0 503"
+    with contextlib.ExitStack() as stack:
+        asking = []
+        for _ in range(300):
+            asking += [stack.enter_context(one) for one in connected(server, 1)]
+            asking[-1].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert all(one.recv(12) == b"HTTP/1.0 503" for one in asking)
 
 
 @pytest.mark.parametrize(
