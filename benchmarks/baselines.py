@@ -121,7 +121,7 @@ def judge(run: Path, rounds: int) -> dict[str, Any]:
     opponents = {name: make_player(name, seed=EVALUATION_SEED) for name in OPPONENTS}
     with counter("rounds") as count:
         played = evaluate(player, opponents, rounds=rounds, seed=EVALUATION_SEED, on_progress=count)
-    return {one["opponent"]: {key: one[key] for key in KEPT} for one in played.to_dict()["results"]}
+    return {one.opponent: {key: getattr(one, key) for key in KEPT} for one in played.results}
 
 
 def print_points(curves: dict[str, list[Point]]) -> None:

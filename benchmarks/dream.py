@@ -25,7 +25,6 @@ from benchmarks.common import report
 from competitor.config import Config, load_config
 from competitor.inspect.dream_check import HORIZONS, check_dream, cut_windows
 from competitor.options import JSON, SET, Minutes
-from competitor.play.rounds import RewardWeights
 from competitor.play.sizes import mirror, sizes
 from competitor.play.warmup import play_warmup
 from competitor.screen import Table
@@ -40,9 +39,8 @@ ROUNDS, HELD_OUT, DATA_SEED = 600, 60, 2026
 
 def recorded(config: Config) -> list[Episode]:
     """Both views of every round."""
-    weights = RewardWeights(**config.reward.model_dump())
     rounds = play_warmup(ROUNDS, np.random.default_rng(DATA_SEED), rinks=32, keep_mode=config.rink.keep_mode)
-    return [one.episode(view, weights) for one in rounds for view in (0, 1)]
+    return [one.episode(view, config.reward) for one in rounds for view in (0, 1)]
 
 
 def train(

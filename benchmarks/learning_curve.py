@@ -155,7 +155,7 @@ def take_point(curve: Curve, trainer: Trainer) -> bool:
         return False
     counters = trainer.state.counters
     about = {"minutes": counters.seconds / 60, "updates": trainer.state.agent.updates}
-    results = {one["opponent"]: {key: one[key] for key in KEPT} for one in report.to_dict()["results"]}
+    results = {one.opponent: {key: getattr(one, key) for key in KEPT} for one in report.results}
     steps = {"environment_steps": counters.environment_steps}
     curve.add(about | steps | {"against": results, "dream": dream(trainer)})
     return True

@@ -5,7 +5,6 @@ Plays every partner that ships anew; one process, one thread.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -50,17 +49,14 @@ def main(rounds: int, seed: int, against: str, json_path: Path | None) -> None:
     torch.set_num_threads(1)
     opponents, names = against.split(","), partner_names()
     cards, results = [], list[dict[str, Any]]()
-    with counter("rounds") as count:
-        done, total = itertools.count(1), rounds * len(opponents) * len(names)
-        for name in names:
-            policy, card = read_partner(partner_path(name))
-            player = SparringPlayer(policy, name, repeat=card.repeat)
-            measured, plays = measure(
-                player, opponents, rounds=rounds, seed=seed, on_round=lambda _: count(next(done), total)
-            )
-            cards.append(card.model_copy(update={"results": measured, "plays": plays}))
-            cost = round(microseconds_per_action(player), 1)
-            results.append({"partner": name, "results": measured, "plays": plays, "action_us": cost})
+    for name in names:
+        policy, card = read_partner(partner_path(name))
+        player = SparringPlayer(policy, name, repeat=card.repeat)
+        with counter(name) as count:
+            measured, plays = measure(player, opponents, rounds=rounds, seed=seed, count=count)
+        cards.append(card.model_copy(update={"results": measured, "plays": plays}))
+        cost = round(microseconds_per_action(player), 1)
+        results.append({"partner": name, "results": measured, "plays": plays, "action_us": cost})
     report({"rounds": rounds, "partners": results}, json_path)
     print_partners(cards)
     print(f"an action of one slot: {max(entry['action_us'] for entry in results)} us at most ({SLOTS} slots)")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from pydantic_core import to_json
 
 from competitor.errors import StorageError, plain
 from dreamer.files import atomic_write_text
@@ -53,6 +54,11 @@ def written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def json_text(facts: object) -> str:
+    """Dataclasses and plain values as JSON; what could not be measured (NaN) is null."""
+    return to_json(facts, indent=2, inf_nan_mode="null").decode() + "\n"
 
 
 @contextmanager

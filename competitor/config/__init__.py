@@ -8,7 +8,7 @@ from competitor.config.models import (
     CompeteConfig,
     Config,
     LeagueConfig,
-    RewardConfig,
+    RewardWeights,
     RunConfig,
     TrainingConfig,
 )
@@ -20,7 +20,7 @@ __all__ = [
     "CompeteConfig",
     "Config",
     "LeagueConfig",
-    "RewardConfig",
+    "RewardWeights",
     "RunConfig",
     "TrainingConfig",
     "as_overrides",

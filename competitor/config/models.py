@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import tomli_w
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from dreamer.config import (
@@ -57,13 +59,19 @@ class RinkConfig(Section):
     keep_mode: bool
 
 
-class RewardConfig(Section):
+class RewardWeights(Section):
     """[reward]: weights of what the environment reports, summed up to the reward that is learned from."""
 
-    goal: Signed
-    closeness: Signed
-    touch: Signed
-    direction: Signed
+    goal: Signed = 10.0
+    closeness: Signed = 0.0
+    touch: Signed = 0.0
+    direction: Signed = 0.0
+
+    def rewards(self, info: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The rewards (steps,) of one view's info (steps, 4: closeness, touch, direction, winner)."""
+        rewards: NDArray[np.float64] = info @ np.array([self.closeness, self.touch, self.direction, 0.0])
+        rewards[-1] += self.goal * info[-1, 3]
+        return rewards.astype(np.float32)
 
 
 class TrainingConfig(Section):
@@ -140,7 +148,7 @@ class Config(Section):
 
     run: RunConfig
     rink: RinkConfig
-    reward: RewardConfig
+    reward: RewardWeights
     training: TrainingConfig
     league: LeagueConfig
     compete: CompeteConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -44,14 +43,6 @@ class Exploitability:
     seed: int
     exploiter: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    def to_json(self) -> str:
-        """As JSON text."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-
     @property
     def line(self) -> str:
         """The result in words."""
@@ -84,7 +75,7 @@ def facts_of(report: EvaluationReport, card: Mapping[str, Any]) -> dict[str, Any
     results = [{key: getattr(result, key) for key in RESULT} | about for result in report.results]
     named = {result["opponent"] for result in results}
     before = [result for result in card.get("results", []) if result.get("opponent") not in named]
-    gauntlet = {"gauntlet": report.to_dict()["gauntlet"] | about} if report.gauntlet else {}
+    gauntlet = {"gauntlet": asdict(report.gauntlet) | about} if report.gauntlet else {}
     return {"results": [*before, *results], **gauntlet}
 
 

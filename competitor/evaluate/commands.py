@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, StorageError, plain
-from competitor.options import CONFIG, ENGINE, JSON, MOST_SEED, ROUNDS, SET, ResultFolder, also_written
+from competitor.options import CONFIG, ENGINE, JSON, MOST_SEED, ROUNDS, SET, ResultFolder, also_written, json_text
 from competitor.screen import counter
 from competitor.system import use_threads
 
@@ -88,7 +88,7 @@ def evaluate(
     result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir, **how)
     if GAUNTLET in others and not isinstance(result, CrossTable):
         result = result.with_gauntlet()
-    with also_written(json_path, result.to_json()):
+    with also_written(json_path, json_text(result)):
         print_cross_table(result) if isinstance(result, CrossTable) else print_report(result)
     if on_card and not isinstance(result, CrossTable) and not result.partial:
         write_on_card(player, lambda card: facts_of(result, card))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from competitor.evaluate import statistics
 from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, evaluate
@@ -36,14 +34,7 @@ class CrossTable:
     standings: list[Standing]
     meetings: dict[str, dict[str, OpponentResult]]
     """meetings[a][b]: the result of a against b; each meeting stands once, under its first player."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the table as plain values, as they stand in the JSON file."""
-        return {"format": REPORT_FORMAT, **asdict(self)}
-
-    def to_json(self) -> str:
-        """Return the table as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+    format: int = REPORT_FORMAT
 
 
 def cross_table(
@@ -55,11 +46,12 @@ def cross_table(
     deterministic: bool = True,
     engine: str = "builtin",
     keep_mode: bool = True,
+    stops_early: bool = True,
     on_progress: Count | None = None,
 ) -> CrossTable:
     """Play `rounds` paired rounds of every player against every other and rate them all together.
 
-    Ctrl-C ends early with a table marked partial. Raises PlayerError, EngineError.
+    Ctrl-C ends early with a table marked partial, or is raised unless `stops_early`. Raises PlayerError, EngineError.
     """
     names = list(players)
     meetings: dict[str, dict[str, OpponentResult]] = {}
@@ -77,6 +69,7 @@ def cross_table(
             deterministic=deterministic,
             engine=engine,
             keep_mode=keep_mode,
+            stops_early=stops_early,
             on_progress=_shifted(on_progress, before, total),
         )
         meetings[name] = {result.opponent: result for result in report.results if result.rounds}

@@ -8,12 +8,10 @@ number of rinks.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,18 +46,11 @@ class EvaluationReport:
     results: list[OpponentResult]
     gauntlet: Gauntlet | None = None
     record_error: str | None = None
+    format: int = REPORT_FORMAT
 
     def with_gauntlet(self) -> EvaluationReport:
         """Return the report with the summary of the gauntlet; one that was stopped early has none."""
         return self if self.partial else replace(self, gauntlet=gauntlet_of(self.results))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain values, as they stand in the JSON file."""
-        return {"format": REPORT_FORMAT, **asdict(self)}
-
-    def to_json(self) -> str:
-        """Return the report as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -91,14 +82,17 @@ def evaluate(
     engine: str = "builtin",
     keep_mode: bool = True,
     sprt: Sprt | None = None,
+    stops_early: bool = True,
     record_dir: Path | None = None,
+    on_round: Callable[[Round], object] | None = None,
     on_progress: Count | None = None,
 ) -> EvaluationReport:
     """Play `rounds` paired rounds of `player` against each opponent and report them.
 
     An odd number of rounds is rounded up, and the report says so. `deterministic` only labels the report:
-    players are built with their policy mode. Ctrl-C ends early with a report marked partial. `record_dir`
-    keeps every round; when one cannot be written, play goes on and the report says so. Raises PlayerError, EngineError.
+    players are built with their policy mode. Ctrl-C ends early with a report marked partial, or is raised unless
+    `stops_early`. `record_dir` keeps every round; when one cannot be written, play goes on and the report says so.
+    Raises PlayerError, EngineError.
     """
     even = rounds + rounds % 2
     meetings = {name: Meeting(name, even, sprt) for name in opponents}
@@ -111,7 +105,11 @@ def evaluate(
         for played in _play(runner, meetings, on_progress):
             if recorder is not None:
                 recorder.record(played)
+            if on_round is not None:
+                on_round(played)
     except KeyboardInterrupt:
+        if not stops_early:
+            raise
         interrupted = True
     return EvaluationReport(
         checkpoint=player.name,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from competitor.config import Config
+from competitor.config import Config, RewardWeights
 from competitor.errors import RecordingError
 from competitor.evaluate.evaluation import RINKS, paired_schedule
 from competitor.inspect.dream_check import CONTEXT, GOAL_HORIZON, Windows, cut_windows, window_starts
 from competitor.play.recording import load_episodes
-from competitor.play.rounds import RewardWeights, Round, play_rounds
+from competitor.play.rounds import Round, play_rounds
 from competitor.play.warmup import play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer
 from competitor.screen import Count
@@ -127,8 +127,7 @@ def training_windows(config: Config) -> Windows:
         engine=config.rink.engine,
         keep_mode=config.rink.keep_mode,
     )
-    weights = RewardWeights(**config.reward.model_dump())
-    return cut_windows([one.episode(view, weights) for one in rounds for view in (0, 1)], dreamed=GOAL_HORIZON)
+    return cut_windows([one.episode(view, config.reward) for one in rounds for view in (0, 1)], dreamed=GOAL_HORIZON)
 
 
 def _chance(seed: int) -> np.random.Generator:

@@ -9,12 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from competitor.config import RewardConfig, load_config
+from competitor.config import RewardWeights, load_config
 from competitor.errors import PlayerError
 from competitor.inspect.dream_check import CONTEXT, DreamReport, check_dream, cut_windows
 from competitor.inspect.heads_check import CriticReport, DriftReport, check_critic, check_drift
 from competitor.inspect.held_out import OWN, HeldOut
-from competitor.play.rounds import RewardWeights
 from competitor.play.sizes import ACTIONS, FEATURES, WITHOUT_KEEP_MODE
 from competitor.players import checkpoint_path
 from competitor.screen import Count
@@ -49,10 +48,10 @@ class InspectedAgent:
             raise PlayerError(f"{name} plays with {agent.obs_size} observations: it was not made for laser hockey")
         notes = [] if "reward" in card else [SHIPPED_REWARD]
         try:
-            reward = RewardConfig.model_validate(card["reward"]) if "reward" in card else load_config().reward
+            reward = RewardWeights.model_validate(card["reward"]) if "reward" in card else load_config().reward
         except ValidationError as error:
             raise CheckpointError(f"the card of {name} names rewards that this version does not know") from error
-        return cls(name, agent, str(card["sha256"]), RewardWeights(**reward.model_dump()), notes)
+        return cls(name, agent, str(card["sha256"]), reward, notes)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part:
         seed=seed,
         seconds=time.monotonic() - began,
         discount=inspected.agent.config.behavior.discount,
-        reward=asdict(inspected.weights),
+        reward=inspected.weights.model_dump(),
         rounds=held_out.rounds,
         dreams=dreams,
         critic=critic,

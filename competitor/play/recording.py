@@ -21,10 +21,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import AliasChoices, Field
 
+from competitor.config import RewardWeights
 from competitor.errors import RecordingError
 from competitor.play.match_file import is_match_file, read_views
 from competitor.play.npz import SUFFIX, check_array, packed, read_about, read_arrays
-from competitor.play.rounds import RewardWeights, Round, RoundSetup
+from competitor.play.rounds import Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.constants import MOST_STEPS
 from dreamer.files import atomic_write_bytes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from competitor.config import RewardWeights
 from competitor.play.history import History
 from competitor.players import Array, Player, SeededPlayer
 from competitor.rink import Mode, RinkBatch
@@ -26,23 +27,6 @@ class RoundSetup:
     mode: Mode = Mode.NORMAL
     side: int = 0
     opponent: str = ""
-
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """How much each signal of the rink counts in the reward that is learned from."""
-
-    goal: float = 10.0
-    closeness: float = 0.0
-    touch: float = 0.0
-    direction: float = 0.0
-
-    def rewards(self, info: NDArray[np.float64]) -> Array:
-        """Return the rewards (steps,) of one view's info (steps, 4: closeness, touch, direction, winner)."""
-        weights = np.array([self.closeness, self.touch, self.direction, 0.0])
-        rewards: NDArray[np.float64] = info @ weights
-        rewards[-1] += self.goal * info[-1, 3]
-        return rewards.astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +62,16 @@ class SmallPolicy:
     tanh_layers: bool
     squash: bool
 
-    def act(self, obs: Array) -> Array:
-        """The action (4,) for one observation (18,).
+    def decide(self, obs: Array) -> Array:
+        """Actions (n, 4) for observations (n, 18).
 
         One row at a time: a product of matrices may round a row differently beside other rows.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd observations give absurd numbers, cleaned later
+            return np.stack([self.act(row) for row in obs])
+
+    def act(self, obs: Array) -> Array:
+        """The action (4,) for one observation (18,)."""
         values = obs
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             values = weight @ values + bias
@@ -80,10 +85,16 @@ class SmallPolicy:
         return named | {f"{place}.bias": bias for place, bias in enumerate(self.biases)}
 
 
+class Deciding(Protocol):
+    """What chooses the actions (n, 4) of n slots by their observations (n, 18): a policy, with or without noise."""
+
+    def decide(self, obs: Array) -> Array: ...
+
+
 class SparringPlayer:
     """A small policy in every slot; a slot remembers only the action that it keeps for `repeat` frames."""
 
-    def __init__(self, policy: SmallPolicy, name: str, *, repeat: int) -> None:
+    def __init__(self, policy: Deciding, name: str, *, repeat: int) -> None:
         self.name = name
         self._policy, self._repeat = policy, repeat
         self.reset(0)
@@ -104,9 +115,7 @@ class SparringPlayer:
         rows = playing_rows(obs)
         deciding = rows[self._frames[rows] == 0]
         if deciding.size:
-            with np.errstate(over="ignore", invalid="ignore"):  # absurd observations give absurd numbers, then 0
-                decided = np.stack([self._policy.act(obs[row]) for row in deciding])
-            self._kept[deciding] = clean_actions(decided, len(deciding))
+            self._kept[deciding] = clean_actions(self._policy.decide(obs[deciding]), len(deciding))
         self._frames[rows] = (self._frames[rows] + 1) % self._repeat
         actions = np.zeros_like(self._kept)
         actions[rows] = self._kept[rows]

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, BusyError, ConfigError, PackageError, missing_extra
-from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Minutes, also_written
+from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Minutes, also_written, json_text
 from competitor.screen import counter, print_line
 from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
 
@@ -178,8 +179,6 @@ def status(directory: Path, json_path: Path | None) -> None:
       cli.py league status leagues/first
       cli.py league status leagues/first --json status.json
     """
-    import json
-
     from competitor.evaluate.card import summaries
     from competitor.population.book import Book
     from competitor.population.report import print_book
@@ -188,7 +187,7 @@ def status(directory: Path, json_path: Path | None) -> None:
     running, card = _is_running(directory), _card(directory, book)
     measured = {"is_running": running, "exploitability": card.get("exploitability"), "gauntlet": card.get("gauntlet")}
     state = book.model_dump(mode="json") | measured
-    with also_written(json_path, json.dumps(state, indent=2, allow_nan=False) + "\n"):
+    with also_written(json_path, json_text(state)):
         print_book(book, is_running=running, measured=summaries(card))
 
 
@@ -245,8 +244,8 @@ def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: 
         result, was_stopped = measure_exploitability(
             checkpoint, run_path, minutes=minutes, rounds=rounds, seed=seed, say=print_line, count=count
         )
-    with also_written(json_path, result.to_json()):
+    with also_written(json_path, json_text(result)):
         print_line(result.line)
     if on_card and not was_stopped:
-        write_on_card(checkpoint, lambda card: {"exploitability": result.to_dict()})
+        write_on_card(checkpoint, lambda card: {"exploitability": asdict(result)})
     return EXIT_INTERRUPTED if was_stopped else 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from competitor.evaluate.cross_table import CrossTable, cross_table
-from competitor.evaluate.evaluation import EvaluationReport, evaluate
+from competitor.evaluate.evaluation import evaluate
 from competitor.evaluate.results import OpponentResult
 from competitor.evaluate.statistics import Sprt
 from competitor.players import Player, make_player
@@ -15,7 +14,6 @@ from competitor.players.sparring import PREFIX, partner_names
 from competitor.population.book import NEWEST, Book, Trial
 from competitor.screen import Count
 
-Measured = TypeVar("Measured", CrossTable, EvaluationReport)
 TEST = Sprt(elo0=0.0, elo1=40.0)
 """40 Elo are 56 % of the points: what a champion should gain before it is worth another name."""
 TRIAL = 10  # times the rounds of an examination: a trial of players that are level is decided by then
@@ -83,10 +81,14 @@ class Judge:
 
     def _cross_table(self, players: Mapping[str, str]) -> CrossTable:
         made = {name: self._player(spec) for name, spec in players.items()}
-        table = cross_table(
-            made, rounds=self._rounds // 2, seed=SEED, keep_mode=self._keep_mode, on_progress=self._on_progress
+        return cross_table(
+            made,
+            rounds=self._rounds // 2,
+            seed=SEED,
+            keep_mode=self._keep_mode,
+            stops_early=False,
+            on_progress=self._on_progress,
         )
-        return _whole(table)
 
     def _play(
         self, player: str, opponents: Mapping[str, str], rounds: int, sprt: Sprt | None = None
@@ -100,18 +102,13 @@ class Judge:
             seed=SEED,
             keep_mode=self._keep_mode,
             sprt=sprt,
+            stops_early=False,
             on_progress=self._on_progress,
         )
-        return {result.opponent: result for result in _whole(report).results}
+        return {result.opponent: result for result in report.results}
 
     def _player(self, spec: str) -> Player:
         return make_player(located(spec, self._directory), seed=SEED, keep_mode=self._keep_mode)
-
-
-def _whole(measured: Measured) -> Measured:
-    if measured.partial:  # a second Ctrl-C, which play has taken as its own
-        raise KeyboardInterrupt
-    return measured
 
 
 def located(player: str, directory: Path) -> str:

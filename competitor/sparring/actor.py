@@ -1,14 +1,16 @@
-"""The learner's policy as NumPy sees it: what collects rounds, and what is exported."""
+"""The learner, and its policy as NumPy sees it: what collects rounds, and what is exported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.players import ACTION_SIZE, Flags, playing_rows
+from competitor.players import ACTION_SIZE
 from competitor.players.sparring import SmallPolicy
 
 Array = NDArray[np.float32]
@@ -64,26 +66,41 @@ class Actor:
         return SmallPolicy(weights, biases, tanh_layers=self.tanh_layers, squash=self.squash)
 
 
-class LearningPlayer:
-    """Plays as the learner does now, with its noise; an action is kept for `repeat` frames."""
+@dataclass(frozen=True)
+class Exploring:
+    """Decides as the learner does now, with its noise."""
 
-    def __init__(self, name: str, actor: Callable[[], Actor], repeat: int, chance: np.random.Generator) -> None:
-        self.name = name
-        self._actor, self._repeat, self._chance = actor, repeat, chance
-        self.reset(0)
+    actor: Callable[[], Actor]
+    chance: np.random.Generator
 
-    def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
-        self._kept: Array = np.zeros((slots, ACTION_SIZE), np.float32)
-        self._frames: NDArray[np.intp] = np.zeros(slots, np.intp)
+    def decide(self, obs: Array) -> Array:
+        """Actions (n, 4) for observations (n, 18)."""
+        return self.actor().sample(obs, self.chance.standard_normal((len(obs), ACTION_SIZE), np.float32))
 
-    def act(self, obs: Array, is_first: Flags) -> Array:
-        """Return actions (slots, 4) for observations (slots, 18)."""
-        self._frames[is_first] = 0
-        rows = playing_rows(obs)
-        deciding = rows[self._frames[rows] == 0]
-        if deciding.size:
-            noise = self._chance.standard_normal((len(deciding), ACTION_SIZE), np.float32)
-            self._kept[deciding] = self._actor().sample(obs[deciding], noise)
-        self._frames[rows] = (self._frames[rows] + 1) % self._repeat
-        return self._kept.copy()
+
+class Learner(Protocol):
+    """What the trainer asks of an algorithm that learns from views of rounds, whatever library it comes from."""
+
+    updates: int
+
+    def enter(self, obs: Array, action: Array, reward: Array, *, terminal: bool, own: bool) -> None:
+        """Take in one view of a round: obs (steps + 1, 18), action (steps, 4), reward (steps,).
+
+        terminal: its end is a result, a goal or the clock's draw, so its last view has no value. own: the learner's
+        policy played it.
+        """
+
+    def learn(self, frames: int) -> bool:
+        """Make the updates that are due when `frames` more frames were played; say whether there were any."""
+
+    def actor(self) -> Actor:
+        """The policy as it is now."""
+
+    def numbers(self) -> dict[str, float]:
+        """Losses and the like of the last update."""
+
+    def save(self, directory: Path) -> None:
+        """Write everything that `load` needs into a directory."""
+
+    def load(self, directory: Path, *, weights_only: bool = False) -> None:
+        """Take over what `save` wrote: all of it, or what was learned without rounds and counters."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from competitor.errors import EXIT_INTERRUPTED, PackageError, missing_extra
 from competitor.options import FILE, FOLDER, MOST_ROUNDS, MOST_SEED, Minutes, ResultFolder, plain_name
 
 if TYPE_CHECKING:
-    from competitor.sparring.learner import Learner
+    from competitor.sparring.actor import Learner
     from competitor.sparring.run import Run
 
 RUNS = Path("runs") / "sparring"
@@ -149,10 +148,7 @@ def export(run_path: Path, policy: str, to: Path, rounds: int, seed: int) -> Non
     from competitor.sparring.tables import print_partners
 
     with counter("rounds") as count:
-        total, done = rounds * len(partner.AGAINST), itertools.count(1)
-        path, card = partner.export(
-            Run.open(run_path), policy, to, rounds=rounds, seed=seed, on_round=lambda _: count(next(done), total)
-        )
+        path, card = partner.export(Run.open(run_path), policy, to, rounds=rounds, seed=seed, count=count)
     click.echo(f"written to {path}")
     print_partners([card])
 

@@ -21,6 +21,7 @@ from competitor.options import (
     Minutes,
     ResultFile,
     also_written,
+    json_text,
     plain_name,
     written,
 )
@@ -142,10 +143,10 @@ def runs(folder: Path, json_path: Path | None) -> None:
       cli.py runs
       cli.py runs --json runs.json
     """
-    from competitor.train.run_list import list_runs, print_runs, runs_json
+    from competitor.train.run_list import list_runs, print_runs
 
     found = list_runs(folder)
-    with also_written(json_path, runs_json(found)):
+    with also_written(json_path, json_text({"runs": found})):
         print_runs(found, folder)
 
 

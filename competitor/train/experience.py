@@ -9,7 +9,6 @@ from pathlib import Path
 from competitor.config import Config
 from competitor.errors import RecordingError
 from competitor.play.recording import load_episodes
-from competitor.play.rounds import RewardWeights
 from competitor.play.sizes import sizes
 from dreamer.replay import Episode
 
@@ -32,11 +31,10 @@ def load_experience(directories: Sequence[Path], config: Config) -> list[Episode
 
 
 def _episodes(directories: Sequence[Path], config: Config) -> Iterator[Episode]:
-    weights = RewardWeights(**config.reward.model_dump())
     wanted = sizes(config)
     for directory in directories:
         count = 0
-        for episode in load_episodes(directory, weights):
+        for episode in load_episodes(directory, config.reward):
             count += 1
             if (episode.obs.shape[1], episode.action.shape[1]) != wanted:
                 raise RecordingError(f"the rounds in {directory} were played on a rink with another rink.keep_mode")

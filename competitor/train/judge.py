@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from competitor.config import Config
 from competitor.evaluate.evaluation import EvaluationReport, evaluate
@@ -59,22 +60,19 @@ class Judge:
         return check_dream(world, self._windows, discount=discount, horizons=REPORTED)
 
     def _play(self, opponents: Mapping[str, Player], rounds: int) -> EvaluationReport:
-        report = evaluate(
+        return evaluate(
             DreamerPlayer(self._state.pipeline.averaged.on_cpu(), "learner", deterministic=True),
             opponents,
             rounds=rounds,
             seed=SELECTION_SEED,
-            engine=self._config.rink.engine,
-            keep_mode=self._config.rink.keep_mode,
+            **self._config.rink.model_dump(),
+            stops_early=False,
             on_progress=lambda done, total: self._reporter.show("evaluation", done, total),
         )
-        if report.partial:  # a second Ctrl-C; `evaluate` has taken it as its own
-            raise KeyboardInterrupt
-        return report
 
     def _keep_best(self, report: EvaluationReport, score: float) -> None:
         counters = self._state.counters
         if counters.best_score is None or score > counters.best_score:
             counters.best_score, counters.best_steps = score, counters.environment_steps
-            card = self._reporter.card() | {"results": report.to_dict()["results"]}
+            card = self._reporter.card() | {"results": [asdict(result) for result in report.results]}
             save_checkpoint(self._run.checkpoints / "best", self._state.pipeline.averaged, card)

@@ -8,7 +8,7 @@ from typing import Any
 
 from competitor.config import Config
 from competitor.errors import ConfigError
-from competitor.play.rounds import RewardWeights, Round
+from competitor.play.rounds import Round
 from competitor.play.sizes import sizes
 from competitor.play.warmup import play_lessons, play_warmup
 from competitor.players import checkpoint_path
@@ -20,7 +20,6 @@ from dreamer.checkpoint import load_checkpoint
 def play_opening(
     state: TrainingState,
     config: Config,
-    weights: RewardWeights,
     *,
     on_round: Callable[[Round], None],
     on_step: Callable[[], None],
@@ -41,7 +40,7 @@ def play_opening(
     steps = 0
     for played, taught in chain(((played, ()) for played in plain), lessons):
         for view in (0, 1):
-            state.replay.add(played.episode(view, weights, lesson=view in taught))
+            state.replay.add(played.episode(view, config.reward, lesson=view in taught))
         steps += played.steps
     counters = state.counters
     counters.warmup_steps = counters.environment_steps = steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,3 @@ def _cells(facts: RunFacts) -> list[str]:
         f"{facts.minutes:,.1f}",
         *("-" if share is None else f"{100 * share:.1f} %" for share in shares),
     ]
-
-
-def runs_json(runs: Sequence[RunFacts]) -> str:
-    """Everything as JSON."""
-    return json.dumps({"runs": [asdict(facts) for facts in runs]}, indent=2) + "\n"

@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from competitor.config import SELF, Config
-from competitor.play.rounds import RewardWeights, RoundRunner
+from competitor.play.rounds import RoundRunner
 from competitor.rink import Mode
 from competitor.train.judge import Judge
 from competitor.train.metrics import MetricsWriter
@@ -53,7 +53,6 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.config, self.run, self.state, self.placement = config, run, state, started.placement
         self.recorded, self.notes = started.recorded, started.notes
         self._held, self._resumed, self._clock = started.held, started.is_resumed, clock
-        self._weights = RewardWeights(**config.reward.model_dump())
         self._steps_per_update = config.replay.batch_size * config.replay.sequence_length
         self._stop_requested = False
         limit_s = 60.0 * config.training.minutes
@@ -195,7 +194,6 @@ class Trainer(AbstractContextManager["Trainer"]):
         play_opening(
             state,
             config,
-            self._weights,
             on_round=lambda played: self._reporter.show("warm-up", next(done), total),
             on_step=self._end_warm_up_if_asked,
         )
@@ -246,7 +244,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             counters.rounds += 1
             for view in (0, 1):
                 own = view == played.setup.side or played.setup.opponent == SELF
-                self.state.replay.add(played.episode(view, self._weights, own=own))
+                self.state.replay.add(played.episode(view, self.config.reward, own=own))
             self.state.averages.add({"round/steps": played.steps})
             if played.setup.mode is Mode.NORMAL:
                 own_start = played.setup.one_starting == (played.setup.side == 0)

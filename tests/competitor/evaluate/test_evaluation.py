@@ -17,6 +17,7 @@ from competitor.evaluate.evaluation import EvaluationReport, evaluate, paired_sc
 from competitor.evaluate.results import Meeting, Outcome
 from competitor.evaluate.statistics import Sprt
 from competitor.evaluate.tables import print_cross_table, print_report
+from competitor.options import json_text
 from competitor.play.recording import recordings_in
 from competitor.players import BasicPlayer, DreamerPlayer, Player, RandomPlayer, SampledDreamer
 from dreamer.agent import Dreamer
@@ -100,7 +101,7 @@ def test_odd_number_of_rounds_is_rounded_up_and_said() -> None:
 
 
 def test_json_holds_what_the_readme_promises(report: EvaluationReport) -> None:
-    values = json.loads(report.to_json())
+    values = json.loads(json_text(report))
     assert (values["checkpoint"], values["policy"], values["seed"]) == ("strong", "deterministic", 4)
     assert values["partial"] is False
     first = values["results"][0]
@@ -153,7 +154,7 @@ def test_interrupted_at_once_has_finite_numbers() -> None:
 
     stopped = evaluate(RandomPlayer(0), bots(), rounds=4, rinks=2, on_progress=interrupt)
     assert [result.rounds for result in stopped.results] == [0, 0]
-    assert "NaN" not in stopped.to_json() and shown(stopped)
+    assert "NaN" not in json_text(stopped) and shown(stopped)
 
 
 def outcome(result: int) -> Outcome:
@@ -207,7 +208,7 @@ def test_cross_table_rates_everybody(tmp_path: Path) -> None:
     assert sum(standing.score for standing in table.standings) == pytest.approx(1.5)
     meeting = evaluate(players["strong"], {"weak": players["weak"]}, rounds=20, seed=2)
     assert table.meetings["strong"]["weak"] == meeting.results[0]
-    assert json.loads(table.to_json())["standings"][0]["name"] == table.standings[0].name
+    assert json.loads(json_text(table))["standings"][0]["name"] == table.standings[0].name
 
 
 def test_interrupted_cross_table_is_partial() -> None:

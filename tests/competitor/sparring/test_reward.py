@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from competitor.sparring.reward import Reward
+from competitor.sparring.recipes import Reward
 
 NOTHING = {
     "goal": 0.0, "conceded": 0.0, "closeness": 0.0, "touch": 0.0,

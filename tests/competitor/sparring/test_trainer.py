@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from competitor.errors import PlayerError, ResumeError
-from competitor.players.sparring import read_partner
+from competitor.players.sparring import SparringPlayer, read_partner
 from competitor.rink.constants import MOST_STEPS
-from competitor.sparring.actor import Actor, LearningPlayer
-from competitor.sparring.examination import Marks
+from competitor.sparring.actor import Actor, Exploring
 from competitor.sparring.recipes import load_recipe
 from competitor.sparring.run import Run
-from competitor.sparring.trainer import Trainer
+from competitor.sparring.trainer import Marks, Trainer
 
 Array = np.ndarray
 TINY = ["updates=80", "rinks=4", "opponents.pool=0.4", "opponents.self=0.4", "opponents.strong=0"]
@@ -116,8 +115,8 @@ def test_the_best_policy_is_kept_with_its_card(run: Run) -> None:
 
 
 def test_who_passes_the_examination_enters_the_pool_and_is_met(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("competitor.sparring.examination.BASE_RATE", 0.0)
-    monkeypatch.setattr("competitor.sparring.examination.NEWEST_POINTS", 0.0)
+    monkeypatch.setattr("competitor.sparring.trainer.BASE_RATE", 0.0)
+    monkeypatch.setattr("competitor.sparring.trainer.NEWEST_POINTS", 0.0)
     trainer = make(run, CountingLearner(), examine_every=20)
     trainer.train()
     assert trainer.opponents.pool == ["tiny-20", "tiny-40", "tiny-60", "tiny-80"]
@@ -194,7 +193,7 @@ def test_exploration_is_the_noise_around_the_policy() -> None:
     actor = CountingLearner().actor()
     obs = np.random.default_rng(0).normal(0, 2, (500, 18)).astype(np.float32)
     obs[:] = obs[0]
-    player = LearningPlayer("learner", lambda: actor, 2, np.random.default_rng(1))
+    player = SparringPlayer(Exploring(lambda: actor, np.random.default_rng(1)), "learner", repeat=2)
     player.reset(500)
     first = player.act(obs, np.ones(500, bool))
     quiet = np.arctanh(actor.sample(obs[:1], np.zeros((1, 4), np.float32)))
