@@ -1,8 +1,7 @@
 """How well the world model dreams after some minutes of learning from recorded rounds, and nothing else.
 
 The data are 600 rounds between basic opponents, disturbed ones and random players, made by a seed; the last 60 are held
-out. The tables tell median and mean open-loop errors in units after 20 steps of context, the goals foreseen and the
-bias of the dreamed returns (competitor/inspect/dream_check.py says exactly what).
+out. The tables are those of `inspect` (docs/inspect.md); the JSON has means and further shares as well.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -23,11 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.common import report
 from competitor.config import Config, load_config
-from competitor.inspect.dream_check import HORIZONS, check_dream, cut_windows
+from competitor.inspect.dream_check import check_dream, cut_windows
+from competitor.inspect.tables import dream_tables
 from competitor.options import JSON, SET, Minutes
 from competitor.play.sizes import mirror, sizes
 from competitor.play.warmup import play_warmup
-from competitor.screen import Table
+from competitor.screen import print_line
 from competitor.system import use_threads
 from dreamer import fast
 from dreamer.agent import Dreamer
@@ -62,32 +62,6 @@ def train(
     return agent, {"updates": done, **spent}
 
 
-def tables(result: dict[str, Any]) -> tuple[Table, Table]:
-    """Errors by body and horizon; then goals, returns and shots."""
-    title = f"{result['updates']:,} updates, {result['cpu_minutes']:.1f} minutes, seed {result['seed']}"
-    errors = {
-        f"{body}, {middle}": of_body
-        for middle, bodies in (("median", result["errors"]), ("mean", result["means"]))
-        for body, of_body in bodies.items()
-    }
-    errors["untouched puck, median"] = result["untouched"]
-    rows = [[name, *(f"{one[h]:.3f}" if h in one else "" for h in HORIZONS)] for name, one in errors.items()]
-    shots = result["shots"]
-    facts = {
-        "goals foreseen": f"{result['goals_seen']:.0%}",
-        "false alarms": f"{result['false_alarms']:.1%}",
-        "return of 15 steps, dreamed": f"{result['return_dreamed']:+.3f}",
-        "return of 15 steps, real": f"{result['return_real']:+.3f}",
-        "shots in flight": str(shots["shots"]),
-        "of which arrive in the dream": f"{shots['arriving']:.0%}",
-        "off at the goal line, median and mean": f"{shots['y_median']:.2f}, {shots['y_mean']:.2f}",
-        f"foreseen of {shots['goals']} goals among them": f"{shots['goals_seen']:.0%}",
-        "false alarms among them": f"{shots['false_alarms']:.1%}",
-    }
-    columns = ["error, units", *[f"h{horizon}" for horizon in HORIZONS]]
-    return Table(columns, rows, title), Table(["", ""], [list(fact) for fact in facts.items()])
-
-
 @click.command(help=__doc__)
 @click.option("--minutes", type=Minutes(), default=10.0, show_default=True, help="Of processor time.")
 @click.option("--updates", type=int, default=10**9, help="Stop after so many.")
@@ -104,8 +78,8 @@ def main(minutes: float, updates: int, overrides: tuple[str, ...], seed: int, js
     windows = cut_windows(views[-2 * HELD_OUT :])
     found = check_dream(agent.world_model, windows, discount=config.behavior.discount)
     about = {"settings": overrides, "seed": seed, "kernels": fast.kind(), "torch": str(torch.__version__)}
-    result = about | spent | found.to_dict()
-    report(result, json_path, *tables(result))
+    report(about | spent | asdict(found), json_path, *dream_tables({"held out": found}))
+    print_line(f"{spent['updates']:,} updates, {spent['cpu_minutes']:.1f} minutes, seed {seed}")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,14 @@ Import it only after `rink_axes.need_matplotlib`, which brings Pillow along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Polygon, Rectangle
-from matplotlib.text import Text
 from PIL import Image
 
 from competitor.inspect.dream_check import BODIES, CONTEXT
@@ -32,26 +29,17 @@ LINGERING = 5
 """Frames that an example goes on for when reality and dream have ended."""
 COLOURS = 64
 GOES_ON, ENDS, EMPTY = "#0072B2", "#D55E00", "#e3e8ed"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One step of an example: observations (steps so far, obs) of both rinks; dreamed: 0 while the context is seen."""
-
-    real: Array
-    dream: Array
-    dreamed: int
-    goes_on: float
-    example: DreamExample
+TEXTS = ((0.25, 0.93, 12), (0.75, 0.93, 12), (0.25, 0.035, 10), (0.66, 0.035, 10))
+"""Place and size of the two headings and of the two lines below."""
 
 
 def write_gif(examples: list[DreamExample], path: Path, on_frame: Count | None = None) -> int:
     """Draw the examples one after another; returns the number of frames. Raises OSError when the disk refuses."""
-    frames = [frame for example in examples for frame in _frames(example)]
+    frames = [(example, seen) for example in examples for seen in range(1, CONTEXT + _dreamed(example) + 1)]
     stage, pictures, durations = _Stage(), [], []
-    for number, frame in enumerate(frames, start=1):
-        pictures.append(stage.picture(frame))
-        durations.append(PAUSE_MS if number == len(frames) or frames[number].dreamed < frame.dreamed else FRAME_MS)
+    for number, (example, seen) in enumerate(frames, start=1):
+        pictures.append(stage.picture(example, seen))
+        durations.append(PAUSE_MS if seen == CONTEXT + _dreamed(example) else FRAME_MS)
         if on_frame is not None:
             on_frame(number, len(frames))
     first, rest = pictures[0], pictures[1:]
@@ -60,42 +48,41 @@ def write_gif(examples: list[DreamExample], path: Path, on_frame: Count | None =
     return len(frames)
 
 
-def _frames(example: DreamExample) -> Iterator[Frame]:
-    """The context, then reality and dream, each until its end, and a little longer."""
-    for step in range(1, CONTEXT):
-        yield Frame(example.seen[:step], example.seen[:step], 0, 1.0, example)
-    real, dream = (np.concatenate([example.seen[:-1], after]) for after in (example.real, example.dreams[0]))
+def _dreamed(example: DreamExample) -> int:
+    """Steps that are shown after the context: until reality and dream have ended, and a little longer."""
     last = len(example.real) - 1
-    end = example.dream_ends(last)[0]
-    for dreamed in range(min(last, max(example.steps_left, end) + LINGERING) + 1):
-        shown = min(dreamed, end)
-        seen = real[: CONTEXT + dreamed], dream[: CONTEXT + shown]
-        yield Frame(*seen, dreamed, float(example.goes_on[0, shown]), example)
+    return min(last, max(example.steps_left, example.dream_ends(last)[0]) + LINGERING)
 
 
 class _Stage:
     """Two rinks whose bodies are moved from frame to frame; the ice is drawn once."""
 
     def __init__(self) -> None:
-        self._figure = Figure(figsize=(9.4, 4.25), dpi=80, facecolor="white")
-        self._canvas = FigureCanvasAgg(self._figure)
-        self._rinks = [_Rink(self._figure.add_axes((left, 0.1, 0.49, 0.78))) for left in (0.005, 0.505)]
-        self._captions = [self._caption(x, 0.93) for x in (0.25, 0.75)]
-        self._below = [self._caption(x, 0.035) for x in (0.25, 0.66)]
-        self._bar = self._add_bar()
+        figure = Figure(figsize=(9.4, 4.25), dpi=80, facecolor="white")
+        self._canvas = FigureCanvasAgg(figure)
+        self._real, self._dream = (_bodies(figure.add_axes((left, 0.1, 0.49, 0.78))) for left in (0.005, 0.505))
+        self._texts = [figure.text(x, y, "", ha="center", va="center", fontsize=size) for x, y, size in TEXTS]
+        bar = figure.add_axes((0.79, 0.01, 0.2, 0.05))
+        bar.set_axis_off()
+        empty, self._bar = (Rectangle((0, 0.1), 1, 0.8, facecolor=colour, linewidth=0) for colour in (EMPTY, GOES_ON))
+        bar.add_patch(empty)
+        bar.add_patch(self._bar)
         self._palette: Image.Image | None = None
 
-    def picture(self, frame: Frame) -> Image.Image:
-        """The frame as a picture of few colours."""
-        for rink, obs in zip(self._rinks, (frame.real, frame.dream), strict=True):
-            rink.move(obs)
-        for text, line in zip([*self._captions, *self._below], _lines(frame), strict=True):
+    def picture(self, example: DreamExample, seen: int) -> Image.Image:
+        """The example after so many observations: the context's, then reality beside the first dream until its end."""
+        dreamed = max(0, seen - CONTEXT)
+        shown = min(dreamed, example.dream_ends(len(example.real) - 1)[0])
+        real, dream = (np.concatenate([example.seen[:-1], after]) for after in (example.real, example.dreams[0]))
+        _move(self._real, real[:seen])
+        _move(self._dream, dream[: seen - dreamed + shown])
+        for text, line in zip(self._texts, _lines(example, seen, shown), strict=True):
             text.set_text(line)
-        self._bar.set_width(frame.goes_on)
-        self._bar.set_facecolor(GOES_ON if frame.goes_on >= 0.5 else ENDS)
+        goes_on = float(example.goes_on[0, shown]) if seen >= CONTEXT else 1.0
+        self._bar.set_width(goes_on)
+        self._bar.set_facecolor(GOES_ON if goes_on >= 0.5 else ENDS)
         self._canvas.draw()
-        pixels = np.asarray(self._canvas.buffer_rgba())[..., :3]
-        return self._few_colours(Image.fromarray(pixels))
+        return self._few_colours(Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3]))
 
     def _few_colours(self, picture: Image.Image) -> Image.Image:
         """The picture in the colours of the first one: with one palette only what moves is stored again."""
@@ -103,44 +90,30 @@ class _Stage:
             self._palette = picture.quantize(COLOURS)
         return picture.quantize(palette=self._palette, dither=Image.Dither.NONE)
 
-    def _caption(self, x: float, y: float) -> Text:
-        return self._figure.text(x, y, "", ha="center", va="center", fontsize=12 if y > 0.5 else 10)
 
-    def _add_bar(self) -> Rectangle:
-        axes = self._figure.add_axes((0.79, 0.01, 0.2, 0.05))
-        axes.set_axis_off()
-        axes.add_patch(Rectangle((0, 0.1), 1, 0.8, facecolor=EMPTY, linewidth=0))
-        bar = Rectangle((0, 0.1), 1, 0.8, facecolor=GOES_ON, linewidth=0)
-        axes.add_patch(bar)
-        return bar
+def _lines(example: DreamExample, seen: int, shown: int) -> tuple[str, str, str, str]:
+    if seen <= CONTEXT:
+        return "real", "seen", example.title, f"looks on, step {seen} of {CONTEXT}"
+    over = seen - CONTEXT >= example.steps_left
+    now = "the round is over" if over else f"step {seen - CONTEXT}"
+    return "real", "dreamed", f"{example.title}: {now}", f"step {shown}; that the round goes on:"
 
 
-def _lines(frame: Frame) -> tuple[str, str, str, str]:
-    """The two headings and the two lines below."""
-    if not frame.dreamed:
-        return "real", "seen", frame.example.title, f"looks on, step {len(frame.real)} of {CONTEXT}"
-    over = frame.dreamed >= frame.example.steps_left
-    now = "the round is over" if over else f"step {frame.dreamed}"
-    dreamed = f"step {len(frame.dream) - CONTEXT}; that the round goes on:"
-    return "real", "dreamed", f"{frame.example.title}: {now}", dreamed
+def _bodies(axes: Axes) -> dict[str, Any]:
+    """Two rackets, the puck and its trail, on an empty rink."""
+    draw_rink(axes)
+    bodies: dict[str, Any] = {body: Polygon([(0, 0)], facecolor=rgb(BODY_COLOURS[body]), zorder=4) for body in SIDES}
+    bodies["puck"] = Circle((0, 0), PUCK_RADIUS, facecolor=rgb(BODY_COLOURS["puck"]), zorder=5)
+    for patch in bodies.values():
+        axes.add_patch(patch)
+    (trail,) = axes.plot([], [], color=rgb(BODY_COLOURS["puck"]), linewidth=1.4, alpha=0.35, zorder=3)
+    return bodies | {"trail": trail}
 
 
-class _Rink:
-    """One rink: two rackets, the puck, and the trail of the puck."""
-
-    def __init__(self, axes: Axes) -> None:
-        draw_rink(axes)
-        self._rackets = {body: Polygon([(0, 0)], facecolor=rgb(BODY_COLOURS[body]), zorder=4) for body in SIDES}
-        self._puck = Circle((0, 0), PUCK_RADIUS, facecolor=rgb(BODY_COLOURS["puck"]), zorder=5)
-        for patch in (*self._rackets.values(), self._puck):
-            axes.add_patch(patch)
-        self._trail = Line2D([], [], color=rgb(BODY_COLOURS["puck"]), linewidth=1.4, alpha=0.35, zorder=3)
-        axes.add_line(self._trail)
-
-    def move(self, obs: Array) -> None:
-        """Show the last of the observations (steps, obs); the puck's trail shows the others."""
-        for body, racket in self._rackets.items():
-            racket.set_xy(racket_outline(body, obs[-1]))
-        puck = obs[:, BODIES["puck"]]
-        self._puck.set_center((puck[-1, 0], puck[-1, 1]))
-        self._trail.set_data(puck[:, 0], puck[:, 1])
+def _move(bodies: dict[str, Any], obs: Array) -> None:
+    """Show the last of the observations (steps, obs); the puck's trail shows the others."""
+    for body in SIDES:
+        bodies[body].set_xy(racket_outline(body, obs[-1]))
+    puck = obs[:, BODIES["puck"]]
+    bodies["puck"].set_center((puck[-1, 0], puck[-1, 1]))
+    bodies["trail"].set_data(puck[:, 0], puck[:, 1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from competitor.options import FOLDER, JSON, MOST_SEED, ResultFile, also_written, written
+from competitor.options import FOLDER, JSON, MOST_SEED, ResultFile, also_written, json_text, written
 from competitor.screen import counter, print_line
 from competitor.system import use_threads
 
@@ -58,7 +58,7 @@ def inspect(
         )
     with counter("checks") as count:
         inspection = inspect(inspected, held_out, seed=seed, on_part=count)
-    with also_written(json_path, inspection.to_json()):
+    with also_written(json_path, json_text(inspection)):
         print_inspection(inspection)
     if png or gif:
         _draw_dreams(inspection, choose_examples(inspected.agent, held_out, seed), png, gif)

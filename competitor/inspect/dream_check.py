@@ -8,8 +8,7 @@ dreamed, and how often one that does not; whether the dreamed returns are those 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -65,18 +64,11 @@ class DreamReport:
     return_dreamed: float
     return_real: float
     """Mean discounted reward of the 15 steps after the context, dreamed with the true actions, and real."""
+    return_bias: float
+    """Dreamed minus real: positive is optimistic."""
     windows: int
     goal_windows: int
     """Windows in which a goal follows within 15 steps."""
-
-    @property
-    def return_bias(self) -> float:
-        """Dreamed minus real: positive is optimistic."""
-        return self.return_dreamed - self.return_real
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report for a JSON file or a log."""
-        return {**asdict(self), "return_bias": self.return_bias}
 
 
 def window_starts(episode: Episode, *, first: int = 0) -> range:
@@ -166,6 +158,7 @@ def check_dream(
         false_alarms=share(expected[windows.steps_left > GOAL_HORIZON]),
         return_dreamed=float(dreamed.mean()),
         return_real=float(real.mean()),
+        return_bias=float(dreamed.mean()) - float(real.mean()),
         windows=len(windows.goal),
         goal_windows=int(follows.sum()),
     )

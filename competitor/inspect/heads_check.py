@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,18 +33,11 @@ class CriticReport:
     value: float
     real: float
     """Discounted rewards that really came until the round's end; nothing is added where time ended it."""
+    bias: float
+    """Expected minus real: positive is optimistic."""
     error95: float
     """Half width of the bias's 95 % interval; the states of a round are taken as one observation."""
     states: int
-
-    @property
-    def bias(self) -> float:
-        """Expected minus real: positive is optimistic."""
-        return self.value - self.real
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report for a JSON file."""
-        return {**asdict(self), "bias": self.bias}
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,8 @@ def check_critic(agent: Dreamer, episodes: Sequence[Episode], *, seed: int) -> C
     real = torch.cat([_returns_after_contexts(episode, discount) for episode in episodes])
     lengths = [len(window_starts(episode)) for episode in episodes]
     error95 = clustered_error95(values - real, lengths)
-    return CriticReport(float(values.mean()), float(real.mean()), error95, len(values))
+    value, came = float(values.mean()), float(real.mean())
+    return CriticReport(value, came, value - came, error95, len(values))
 
 
 def _returns_after_contexts(episode: Episode, discount: float) -> Tensor:

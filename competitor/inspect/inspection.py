@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from competitor.config import RewardWeights, load_config
 from competitor.errors import PlayerError
@@ -20,7 +19,6 @@ from competitor.screen import Count
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
-from dreamer.replay import Episode
 
 REPORT_FORMAT = 1
 SHIPPED_REWARD = "the checkpoint does not say what it was rewarded for: returns are those of config.toml's [reward]"
@@ -69,22 +67,10 @@ class Inspection:
     critic: CriticReport | None
     drift: DriftReport
     notes: list[str]
-
-    @property
-    def windows(self) -> int:
-        """How many windows were dreamed through."""
-        return sum(report.windows for report in self.dreams.values())
-
-    def to_json(self) -> str:
-        """The inspection as JSON text; what could not be measured is null."""
-        about = asdict(self) | {
-            "format": REPORT_FORMAT,
-            "context": CONTEXT,
-            "windows": self.windows,
-            "dreams": {source: report.to_dict() for source, report in self.dreams.items()},
-            "critic": self.critic and self.critic.to_dict(),
-        }
-        return to_json(about, indent=2, inf_nan_mode="null").decode() + "\n"
+    windows: int
+    """How many windows were dreamed through."""
+    format: int = REPORT_FORMAT
+    context: int = CONTEXT
 
 
 def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part: Count | None = None) -> Inspection:
@@ -93,12 +79,14 @@ def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part:
     seed: fixes the samples. on_part: is told how many parts of this are done.
     """
     began, own = time.monotonic(), held_out.episodes.get(OWN)
+    discount = inspected.agent.config.behavior.discount
     parts = len(held_out.episodes) + 2
     count = on_part or (lambda done, total: None)
     dreams = {}
     for done, source in enumerate(held_out.episodes):
         count(done, parts)
-        dreams[source] = _check_source(inspected.agent, held_out.episodes[source], seed)
+        windows = cut_windows(held_out.episodes[source])
+        dreams[source] = check_dream(inspected.agent.world_model, windows, discount=discount, seed=seed)
     count(parts - 2, parts)
     critic = check_critic(inspected.agent, own, seed=seed) if own else None
     count(parts - 1, parts)
@@ -108,16 +96,12 @@ def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part:
         sha256=inspected.sha256,
         seed=seed,
         seconds=time.monotonic() - began,
-        discount=inspected.agent.config.behavior.discount,
+        discount=discount,
         reward=inspected.weights.model_dump(),
         rounds=held_out.rounds,
         dreams=dreams,
         critic=critic,
         drift=drift,
         notes=[*inspected.notes, *held_out.notes],
+        windows=sum(report.windows for report in dreams.values()),
     )
-
-
-def _check_source(agent: Dreamer, episodes: list[Episode], seed: int) -> DreamReport:
-    discount = agent.config.behavior.discount
-    return check_dream(agent.world_model, cut_windows(episodes), discount=discount, seed=seed)

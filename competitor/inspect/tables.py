@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from rich.console import Console
 
-from competitor.inspect.dream_check import BODIES, CONTEXT, HORIZONS
+from competitor.inspect.dream_check import BODIES, CONTEXT, HORIZONS, DreamReport
 from competitor.inspect.heads_check import LATE, CriticReport, DriftReport
 from competitor.inspect.held_out import BASIC, OWN, RECORDED
 from competitor.inspect.inspection import Inspection
@@ -20,9 +21,8 @@ def print_inspection(inspection: Inspection, console: Console | None = None) -> 
     console = console or make_console()
     print_line(f"How well {inspection.checkpoint} dreams", console, style="bold")
     print_line("", console)
-    _print_errors(inspection, console)
-    _print_goals(inspection, console)
-    _print_physics(inspection, console)
+    for table in dream_tables(inspection.dreams):
+        print_table(table, console)
     print_line(f"critic: {_critic(inspection.critic)}", console)
     print_line(f"late in a round: {_drift(inspection.drift)}", console)
     for note in inspection.notes:
@@ -32,18 +32,23 @@ def print_inspection(inspection: Inspection, console: Console | None = None) -> 
     print_line(f"sha256 {inspection.sha256}", console)
 
 
-def _print_errors(inspection: Inspection, console: Console) -> None:
+def dream_tables(dreams: Mapping[str, DreamReport]) -> tuple[Table, Table, Table]:
+    """The reports by source: errors, goals and returns, and the puck alone."""
+    return _errors(dreams), _goals(dreams), _physics(dreams)
+
+
+def _errors(dreams: Mapping[str, DreamReport]) -> Table:
     rows = [
         [source, body, *[_number(report.errors[body][horizon], ".2f") for horizon in HORIZONS]]
-        for source, report in inspection.dreams.items()
+        for source, report in dreams.items()
         for body in BODIES
     ]
     columns = ["rounds", "body", *[f"h{horizon}" for horizon in HORIZONS]]
     title = f"Median error in units, h steps after {CONTEXT} seen ones"
-    print_table(Table(columns, rows, title, texts=2), console)
+    return Table(columns, rows, title, texts=2)
 
 
-def _print_goals(inspection: Inspection, console: Console) -> None:
+def _goals(dreams: Mapping[str, DreamReport]) -> Table:
     rows = [
         [
             source,
@@ -52,13 +57,13 @@ def _print_goals(inspection: Inspection, console: Console) -> None:
             _number(report.false_alarms, ".1%"),
             *[_number(one, "+.2f") for one in (report.return_dreamed, report.return_real, report.return_bias)],
         ]
-        for source, report in inspection.dreams.items()
+        for source, report in dreams.items()
     ]
     columns = ["rounds", "windows", "goals foreseen", "false alarms", "dreamed", "real", "bias"]
-    print_table(Table(columns, rows, "Goals, and the return of the next 15 steps"), console)
+    return Table(columns, rows, "Goals, and the return of the next 15 steps")
 
 
-def _print_physics(inspection: Inspection, console: Console) -> None:
+def _physics(dreams: Mapping[str, DreamReport]) -> Table:
     rows = [
         [
             source,
@@ -69,10 +74,10 @@ def _print_physics(inspection: Inspection, console: Console) -> None:
             f"{_number(report.shots.goals_seen, '.0%')} of {report.shots.goals}",
             _number(report.shots.false_alarms, ".1%"),
         ]
-        for source, report in inspection.dreams.items()
+        for source, report in dreams.items()
     ]
     columns = ["rounds", "untouched", "h1", "h7", "h15", "shots", "y error", "goals foreseen", "false alarms"]
-    print_table(Table(columns, rows, "The puck where no racket comes near, and shots in flight"), console)
+    return Table(columns, rows, "The puck where no racket comes near, and shots in flight")
 
 
 def _critic(report: CriticReport | None) -> str:

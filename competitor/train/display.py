@@ -7,19 +7,19 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from datetime import timedelta
 
 import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from competitor.screen import fact_lines
 from competitor.train.report import Status
 
 LINE_EVERY_S = 10.0
 DRAW_EVERY_S = 0.25
-NARROW = 50  # columns; below, the names stand above what they name
 SHOWN_METRICS = {
     "world": "loss/world",
     "critic": "loss/critic",
@@ -30,6 +30,8 @@ SHOWN_METRICS = {
 }
 WIN_RATE = "/win_rate"
 GAUNTLET = "gauntlet/points"
+IN_A_LINE = ("phase", "steps", "updates", "win rate", "learning", "warning")
+"""What of the panel stands in a line as well."""
 GONE = (OSError, SystemExit)
 """What writing to a closed terminal or pipe raises; rich makes a broken pipe a SystemExit."""
 
@@ -104,22 +106,8 @@ class Display(AbstractContextManager["Display"]):
 
 def status_line(status: Status) -> str:
     """The status as one line of text."""
-    parts = [
-        phase(status),
-        f"{status.environment_steps:,} steps ({status.steps_per_s:.0f}/s)",
-        f"{status.updates:,} updates ({status.updates_per_s:.1f}/s)",
-        f"{status.rounds:,} rounds",
-    ]
-    won = [f"{name} {record.win_rate:.0%}" for name, record in status.opponents.items() if record.games]
-    if won:
-        parts.append("win rate " + " ".join(won))
-    parts += _metrics(status)
-    if status.skipped:
-        parts.append(f"{status.skipped} updates skipped")
-    parts.append(f"left {duration(status.seconds_left)}")
-    if status.warning:
-        parts.append(f"warning: {status.warning}")
-    return " | ".join(parts)
+    rows = [row for row in _rows(status) if row[0] in IN_A_LINE]
+    return " | ".join(text if name == "phase" else f"{name} {text}" for name, text in rows)
 
 
 def phase(status: Status) -> str:
@@ -141,21 +129,11 @@ def _minutes(minutes: float) -> str:
 
 
 def panel(status: Status, width: int) -> RenderableType:
-    """The status as a small table of what is going on, and a progress bar, for a terminal of `width` columns."""
-    rows = _rows(status)
+    """What is going on, a line for each fact, and a progress bar, for a terminal of `width` columns."""
     left = status.seconds_left
     total = None if left is None else status.seconds + left
     bar = ProgressBar(total=total, completed=status.seconds, width=min(60, width))
-    table = Table.grid(padding=(0, 2))
-    if width < NARROW:
-        for name, text in rows:
-            table.add_row(Text.assemble((name, "dim"), f"\n  {text}"))
-        return Group(table, bar)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for name, text in rows:
-        table.add_row(name, Text(text))
-    return Group(table, bar)
+    return Group(Text("\n".join(fact_lines(_rows(status), width))), bar)
 
 
 def _rows(status: Status) -> list[tuple[str, str]]:
@@ -199,8 +177,4 @@ def _evaluation(status: Status) -> str:
 
 def duration(seconds: float | None) -> str:
     """Seconds as 1:02:03, or a dash when unknown."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -22,6 +22,7 @@ from competitor.inspect.held_out import BASIC, OWN, RECORDED, HeldOut, play_held
 from competitor.inspect.inspection import InspectedAgent, Inspection, inspect
 from competitor.inspect.picture import write_png
 from competitor.inspect.tables import print_inspection
+from competitor.options import json_text
 from dreamer.agent import Dreamer
 from dreamer.errors import CheckpointError
 from tests.competitor.inspect.test_dream_check import round_of
@@ -64,7 +65,7 @@ def test_each_source_is_checked_by_itself(inspected: InspectedAgent, held_out: H
 
 
 def test_the_json_holds_everything_and_no_nan(inspected: InspectedAgent, inspection: Inspection) -> None:
-    facts = json.loads(inspection.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    facts = json.loads(json_text(inspection), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     about = [facts[key] for key in ("checkpoint", "sha256", "seed", "windows")]
     assert about == ["mine", "f00d", 1, inspection.windows]
     assert facts["rounds"] == {BASIC: 4, OWN: 8} and set(facts["dreams"]) == {BASIC, OWN}
@@ -72,7 +73,7 @@ def test_the_json_holds_everything_and_no_nan(inspected: InspectedAgent, inspect
     assert facts["critic"]["bias"] == facts["critic"]["value"] - facts["critic"]["real"]
     assert facts["drift"]["states"] > 0
     short = inspect(inspected, HeldOut({RECORDED: [round_of(25, terminal=False)]}, {RECORDED: 1}), seed=1)
-    facts = json.loads(short.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    facts = json.loads(json_text(short), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert facts["critic"] is None and facts["drift"]["goes_on_difference"] is None
     assert facts["dreams"][RECORDED]["errors"]["puck"]["30"] is None
 

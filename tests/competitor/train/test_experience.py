@@ -16,10 +16,10 @@ from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, record_round
 from competitor.play.rounds import RewardWeights, RoundSetup, play_rounds
 from competitor.players import BasicPlayer
-from competitor.train.experience import load_experience
 from competitor.train.run_directory import RunDirectory
 from competitor.train.savepoint import read_state
 from competitor.train.selfplay import Trainer
+from competitor.train.starting import load_experience
 from dreamer.replay import Episode
 from tests.competitor.play.made_matches import finished, recorded_match
 
