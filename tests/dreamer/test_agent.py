@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from dreamer.agent import Dreamer
-from dreamer.config import DreamerConfig
 from dreamer.update import Updater
 from tests.dreamer.tiny import filled_buffer, noise_source, tiny_agent
 
@@ -34,16 +33,6 @@ def test_actions_are_within_bounds_and_the_state_is_the_callers(deterministic: b
     assert action.shape == (5, 2) and action.abs().max() <= 1.0
     assert all(value.eq(0).all() for value in state.values())  # what was passed in is untouched
     assert after.keys() == state.keys() and torch.equal(after["action"], action)
-
-
-def test_a_match_alone_and_in_a_batch_gives_the_same_actions() -> None:
-    agent = tiny_agent()
-    with torch.no_grad():
-        agent.behavior.policy.net[-1].weight.mul_(500.0)
-    obs = torch.randn(12, 6, 3, generator=noise_source())
-    together = play(agent, obs)
-    for row in range(6):
-        assert torch.equal(play(agent, obs[:, row : row + 1])[:, 0], together[:, row])
 
 
 def test_is_first_starts_a_row_anew_even_after_a_nan() -> None:
@@ -78,11 +67,3 @@ def test_a_snapshot_does_not_learn_on() -> None:
         updater.train_step(buffer.sample())
     assert torch.equal(play(snapshot, obs), before)
     assert not any(parameter.requires_grad for parameter in snapshot.parameters())
-
-
-def test_the_seed_documents_sizes() -> None:
-    sizes = {"hidden": 256, "units": 256}
-    agent = Dreamer(DreamerConfig.model_validate(SEED_PRESET | {"model": SEED_PRESET["model"] | sizes}))
-    state = agent.initial_state(2)
-    assert state["h"].shape == (2, 256) and state["z"].shape == (2, 64)
-    assert agent.world_model.encode(torch.zeros(2, 18)).shape == (2, 256)

@@ -33,22 +33,6 @@ def test_lambda_returns_follow_the_definition() -> None:
     torch.testing.assert_close(got, naive_returns(rewards, values, continues, bootstrap, 0.9, 0.95))
 
 
-def test_lambda_one_is_monte_carlo_and_lambda_zero_is_one_step() -> None:
-    rewards, values, alive = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([5.0, 6.0, 7.0]), torch.ones(3)
-    bootstrap = torch.tensor(8.0)
-    monte_carlo = lambda_returns(rewards, values, alive, bootstrap, 0.5, 1.0)
-    torch.testing.assert_close(monte_carlo[0], torch.tensor(1 + 0.5 * (2 + 0.5 * (4 + 0.5 * 8))))
-    one_step = lambda_returns(rewards, values, alive, bootstrap, 0.5, 0.0)
-    torch.testing.assert_close(one_step, torch.tensor([1 + 3.0, 2 + 3.5, 4 + 4.0]))
-
-
-def test_nothing_flows_back_over_the_end_of_a_round() -> None:
-    rewards, values = torch.tensor([0.0, 1.0, 100.0]), torch.zeros(3)
-    returns = lambda_returns(rewards, values, torch.tensor([1.0, 0.0, 1.0]), torch.tensor(100.0), 1.0, 0.95)
-    torch.testing.assert_close(returns[1], torch.tensor(1.0))
-    torch.testing.assert_close(returns[0], torch.tensor(0.95))
-
-
 def test_return_scale_approaches_the_range_between_the_percentiles() -> None:
     scale = ReturnScale(rate=0.5)
     returns = torch.linspace(0.0, 100.0, 101)
@@ -60,11 +44,3 @@ def test_return_scale_approaches_the_range_between_the_percentiles() -> None:
 def test_return_scale_has_a_floor_of_one() -> None:
     scale = ReturnScale(rate=0.5)
     assert scale.update(torch.linspace(0.0, 1e-3, 50)) == 1.0
-
-
-def test_return_scale_ignores_single_outliers() -> None:
-    calm, wild = ReturnScale(rate=1.0), ReturnScale(rate=1.0)
-    returns = torch.linspace(-10.0, 10.0, 1000)
-    calm.update(returns)
-    wild.update(torch.cat([returns, torch.tensor([1e6])]))
-    torch.testing.assert_close(wild.value, calm.value, rtol=1e-2, atol=0.0)

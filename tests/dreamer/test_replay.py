@@ -29,13 +29,6 @@ def test_sequences_are_contiguous_and_actions_lead_to_observations() -> None:
     torch.testing.assert_close(batch["reward"][1:][inside], obs[:-1][inside])
 
 
-def test_shapes_are_time_batch_feature() -> None:
-    batch = buffer_of(0, context="zero").sample()
-    assert batch["obs"].shape == (4, 3, 3) and batch["action"].shape == (4, 3, 2)
-    for key in ("reward", "is_first", "is_last", "is_terminal"):
-        assert batch[key].shape == (4, 3)
-
-
 def test_zero_context_starts_every_window_anew() -> None:
     buffer = buffer_of(100, 200, context="zero")
     for _ in range(5):

@@ -1,5 +1,3 @@
-from operator import methodcaller
-
 import pytest
 import torch
 
@@ -122,17 +120,6 @@ def test_siblings_part_by_their_actions_alone(kind: str) -> None:
     one, two, _ = features(other).chunk(3, dim=1)
     assert torch.equal(one[0], two[0]) and not torch.equal(*actions.chunk(3, dim=1)[:2])
     assert (one[1:] - two[1:]).abs().max() > 1e-3
-
-
-@KINDS
-def test_deterministic_filtering_draws_nothing(kind: str) -> None:
-    model, random = make_model(kind), noise_source()
-    before = random.get_state()
-    args = (model.initial(2), torch.zeros(2, 2), torch.randn(2, 16, generator=noise_source(4)), torch.ones(2).bool())
-    mode = methodcaller("mode")
-    one = model.filter_step(*args, random, choose=mode)
-    assert torch.equal(one["z"], model.filter_step(*args, random, choose=mode)["z"])
-    assert torch.equal(random.get_state(), before)
 
 
 def kl_gradients(kind: str, **loss: float) -> tuple[float, float]:

@@ -114,33 +114,6 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
         load_recording(tmp_path / "other.npz")
 
 
-@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
-def test_truncated_file(path: Path, share: float) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(RecordingError, match="damaged"):
-        load_recording(path)
-
-
-def test_flipped_bytes_never_give_a_traceback(path: Path) -> None:
-    content = path.read_bytes()
-    random = np.random.default_rng(0)
-    for place in random.integers(len(content), size=60).tolist():
-        damaged = bytearray(content)
-        damaged[place] ^= 0xFF
-        path.write_bytes(bytes(damaged))
-        try:
-            load_recording(path)  # bytes that carry no content may be flipped without harm
-        except RecordingError as error:
-            assert "\n" not in str(error)
-
-
-def test_pickles_are_refused(path: Path) -> None:
-    rewrite(path, obs=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(RecordingError, match="not a recorded round"):
-        load_recording(path)
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

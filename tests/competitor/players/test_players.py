@@ -98,18 +98,6 @@ def test_without_announcements_one_seed_gives_one_sequence() -> None:
     assert not np.array_equal(actions[0], actions[2])
 
 
-def test_dreamer_slots_are_independent_of_each_other(agent: Dreamer) -> None:
-    together, alone = DreamerPlayer(agent, "a"), DreamerPlayer(agent, "b")
-    together.reset(SLOTS)
-    alone.reset(1)
-    for step in range(4):
-        obs = observations(step)
-        is_first = np.array([step == 0, True, step == 2, False, step == 1])
-        actions = together.act(obs, is_first)
-        single = alone.act(obs[2:3], is_first[2:3])
-        assert np.allclose(actions[2], single[0], atol=1e-5)
-
-
 def test_dreamer_remembers_until_is_first(agent: Dreamer) -> None:
     player = DreamerPlayer(agent, "dreamer")
     player.reset(SLOTS)

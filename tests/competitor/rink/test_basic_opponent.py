@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from competitor.rink import BasicOpponent, HockeyEnv
+from competitor.rink import BasicOpponent
 
 
 def formula(obs: Any, phase: float, weak: bool) -> Any:
@@ -86,17 +86,3 @@ def test_speed_that_divides_by_zero() -> None:
     obs = np.zeros(18)
     obs[3:6] = -0.01
     assert np.isfinite(BasicOpponent().act(obs)).all()
-
-
-def test_strong_beats_weak() -> None:
-    """Over twenty rounds with fixed seeds."""
-    env, random = HockeyEnv(), np.random.default_rng(0)
-    goals = 0
-    for seed in range(20):
-        strong, weak = BasicOpponent(False, generator=random), BasicOpponent(True, generator=random)
-        obs, _ = env.reset(one_starting=seed % 2 == 0, seed=seed)
-        done = False
-        while not done:
-            obs, _, done, _, _ = env.step([*strong.act(obs), *weak.act(env.obs_agent_two())])
-        goals += env.winner
-    assert goals > 0

@@ -35,9 +35,3 @@ def test_reflected_rounds_are_equal(seed: int) -> None:
         obs, _, done, _, _ = env.step(action)
         if done:
             break
-
-
-def test_reflecting_twice_changes_nothing() -> None:
-    assert OBS_MIRROR.shape == (18,)
-    assert ACTION_MIRROR.shape == (4,)
-    assert set(OBS_MIRROR.tolist()) == set(ACTION_MIRROR.tolist()) == {-1.0, 1.0}

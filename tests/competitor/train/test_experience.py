@@ -76,10 +76,6 @@ def test_directories_come_one_after_the_other(matches: Path, rounds: Path) -> No
     assert all(same(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
 
 
-def test_no_directories_no_experience() -> None:
-    assert load_experience([], small()) == []
-
-
 def test_rewards_are_those_of_the_run(matches: Path) -> None:
     without, with_closeness = (
         load_experience([matches], small(f"reward.closeness={weight}", "reward.direction=0.0"))
@@ -153,14 +149,6 @@ def test_a_resumed_run_takes_them_once_per_command(matches: Path, tmp_path: Path
         trainer.train()
         count += more
         assert len(in_replay(trainer)) == count
-
-
-def test_a_training_learns_with_them(matches: Path, tmp_path: Path) -> None:
-    trainer = Trainer.start(small(), tmp_path / "run", records=[matches])
-    outcome = trainer.train()
-    assert outcome.reason == "steps" and outcome.updates > 0
-    assert trainer.state.counters.skipped == 0
-    assert len(in_replay(trainer)) >= 2 * 4 + 8  # the warm-up's four rounds from both sides, and the recorded ones
 
 
 def test_bad_records_leave_no_run_behind(matches: Path, tmp_path: Path) -> None:

@@ -102,10 +102,6 @@ def test_draw_gives_different_members_and_no_more_than_there_are() -> None:
     assert League(LISTED, 3).draw(2, np.random.default_rng(0)) == []
 
 
-def test_an_unknown_member_counts_as_even() -> None:
-    assert Member("new", 0).win_rate == 0.5
-
-
 def test_win_rate_is_a_mean_at_first_and_forgets_later() -> None:
     member = Member("old", 0)
     for result in (1, 1, -1):

@@ -71,16 +71,6 @@ def test_resuming_drops_what_came_after_the_save(tmp_path: Path) -> None:
     ]
 
 
-def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
-    write_some(tmp_path)
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(path.read_text() + '{"kind": "train", "environment_st')
-    assert len(read_lines(path)) == 4
-    with MetricsWriter(tmp_path, resumed_at=(30, 4)) as writer:
-        writer.write("train", at(40, 5), {})
-    assert [line["updates"] for line in read_lines(path)] == [1, 2, 3, 4, 5]
-
-
 def test_averages_leave_out_what_is_not_finite_and_start_anew() -> None:
     averages = Averages()
     averages.add({"a": 1.0, "b": math.nan})

@@ -52,14 +52,6 @@ def test_what_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path)
 
 
-def test_a_save_replaces_the_one_before(run: RunDirectory) -> None:
-    for text in ("one", "two", "three"):
-        run.save(write_text(text))
-    save = run.saves.current()
-    assert save is not None and (save / "part").read_text() == "three"
-    assert [path.name for path in run.saves.directory.glob("save-*")] == [save.name]
-
-
 @pytest.mark.parametrize("cause", ["direct", "checkpoint"])
 def test_a_full_disk_is_one_clear_error_and_leaves_the_old_save(run: RunDirectory, cause: str) -> None:
     run.save(write_text("old"))
@@ -79,24 +71,6 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_old_save(run: RunDirector
     assert run.saves.current() == before
     assert before is not None and (before / "part").read_text() == "old"
     assert list(run.saves.directory.glob("save-*")) == [before]
-
-
-def test_what_a_kill_left_behind_is_ignored_and_removed(run: RunDirectory) -> None:
-    run.save(write_text("whole"))
-    left = run.saves.directory / "save-000002"
-    left.mkdir()
-    (left / "part").write_text("ha")
-    save = run.saves.current()
-    assert save is not None and save.name == "save-000001"
-    run.save(write_text("next"))
-    assert [(path / "part").read_text() for path in run.saves.directory.glob("save-*")] == ["next"]
-
-
-def test_a_missing_save_is_named(run: RunDirectory) -> None:
-    run.save(write_text("whole"))
-    (run.saves.directory / "current").write_text("save-000009\n")
-    with pytest.raises(ResumeError, match="save-000009"):
-        run.saves.current()
 
 
 def test_only_refused_writes_become_storage_errors(tmp_path: Path) -> None:

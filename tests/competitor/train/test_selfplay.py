@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,41 +152,6 @@ def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
     assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
 
 
-KILLED_IN_A_SAVE = """
-import itertools, os, signal, sys
-from pathlib import Path
-import torch
-from competitor.train import selfplay
-torch.set_num_threads(1)
-path, killed_at = Path(sys.argv[1]), int(sys.argv[2])
-write, saves, clock = selfplay.write_state, itertools.count(), itertools.count()
-def write_state(directory, state):
-    number = next(saves)
-    write(directory, state)
-    if number == killed_at:
-        (directory / "trainer.json").write_text("half")
-        os.kill(os.getpid(), signal.SIGKILL)
-selfplay.write_state = write_state
-trainer = selfplay.Trainer.resume(path, clock=lambda: float(next(clock)))
-trainer.train()
-"""
-
-
-def test_a_run_killed_in_the_middle_of_a_save_goes_on_from_the_save_before(
-    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
-) -> None:
-    path = tmp_path / "killed"
-    Trainer.start(tiny("training.checkpoint_every_minutes=2.0"), path).close()
-    root = str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-c", KILLED_IN_A_SAVE, str(path), "2"]
-    child = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, check=False, timeout=120)
-    assert child.returncode == -signal.SIGKILL
-    assert len(list((path / "state").glob("save-*"))) == 2
-    trainer = Trainer.resume(path)
-    assert 0 < trainer.state.agent.updates < unbroken[2].updates
-    assert_same_end(trainer, trainer.train(), unbroken)
-
-
 def test_one_seed_repeats_a_run_and_another_does_not(
     tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
 ) -> None:
@@ -318,15 +278,6 @@ def test_the_prelude_tells_how_sharp_the_dream_has_become(tmp_path: Path, monkey
     lines = [line for line in record(tmp_path / "run") if line["kind"] == "prelude"]
     assert [line["updates"] for line in lines] == [4, 8]
     assert all(line["dream/puck_h15"] > 0.0 for line in lines)
-
-
-def test_the_status_tells_how_it_goes(tmp_path: Path) -> None:
-    seen: list[Status] = []
-    trainer = Trainer.start(tiny(), tmp_path / "run")
-    Recorder(trainer, stop_after=3)
-    trainer.train(seen.append)
-    assert [seen[0].phase, seen[-1].phase] == ["warm-up", "training"]
-    assert seen[-1].updates == 3 and seen[-1].environment_steps_limit == 2000
 
 
 def test_minutes_limit_this_start_only(tmp_path: Path) -> None:
@@ -474,12 +425,3 @@ def test_without_keep_mode_everything_is_smaller(tmp_path: Path) -> None:
     more = Recorder(again, stop_after=1)
     again.train()
     assert len(recorder.updates) == 3 and len(more.updates) == 1
-
-
-def test_resuming_says_nothing_of_the_clock(tmp_path: Path) -> None:
-    trainer = Trainer.start(tiny(), tmp_path / "run")
-    warm_up_only(trainer)
-    save = trainer.run.saves.current()
-    assert save is not None
-    counters = json.loads((save / "trainer.json").read_text())["counters"]
-    assert Trainer.resume(tmp_path / "run").state.counters.seconds == counters["seconds"] >= 0
