@@ -1,6 +1,14 @@
 """Every setting of a run: `load_config` reads them, `Config` holds them."""
 
-from competitor.config.loading import as_overrides, known_settings, load_config, parse_override, preset_names, shipped
+from competitor.config.loading import (
+    as_overrides,
+    known_settings,
+    load_config,
+    parse_override,
+    preset_names,
+    read_toml,
+    shipped,
+)
 from competitor.config.models import (
     PAST,
     SELF,
@@ -28,5 +36,6 @@ __all__ = [
     "load_config",
     "parse_override",
     "preset_names",
+    "read_toml",
     "shipped",
 ]

@@ -40,7 +40,7 @@ def preset_names(path: Path | None = None) -> list[str]:
     """Names accepted as a preset: `default`, those of the shipped config.toml and those of `path`."""
     names = {"default"}
     for file in _files(path):
-        names.update(_presets(_read(file), file))
+        names.update(_presets(read_toml(file), file))
     return sorted(names)
 
 
@@ -77,7 +77,7 @@ def _files(path: Path | None) -> list[Path]:
 def _layers(path: Path | None, preset: str, overrides: Sequence[str]) -> Iterator[Layer]:
     presets: list[Layer] = []
     for file in _files(path):
-        values = _read(file)
+        values = read_toml(file)
         found = _presets(values, file)
         values.pop("presets", None)
         yield Layer(str(file.name), values)
@@ -92,7 +92,8 @@ def _layers(path: Path | None, preset: str, overrides: Sequence[str]) -> Iterato
         yield Layer(f"--set {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}", parse_override(text))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file. Raises ConfigError, which names it."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a byte order mark
     except FileNotFoundError:
@@ -107,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def known_settings(path: Path) -> set[str]:
     """Settings, as `section.key`, that the file at `path` has. Raises ConfigError when it cannot be read."""
-    values = _read(path)
+    values = read_toml(path)
     modernise(values)
     return {f"{section}.{key}" for section, table in values.items() if isinstance(table, dict) for key in table}
 

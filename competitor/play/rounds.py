@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competitor.config import RewardWeights
-from competitor.play.history import History
 from competitor.players import Array, Player, SeededPlayer
 from competitor.rink import Mode, RinkBatch
+from competitor.rink.constants import MOST_STEPS
 from dreamer.replay import Episode
 
 
@@ -90,9 +90,16 @@ class RunningRound:
 
 
 class _RinkStates:
-    """What runs on each rink: the round's setup and its opponent, None while the rink is idle."""
+    """What runs on each rink: the round's setup and its opponent, None while the rink is idle; and what has happened.
 
-    def __init__(self, rinks: int) -> None:
+    The history is kept in arrays as long as the longest round, by side and rink: obs (2, rinks, 252, features), one
+    more than steps; actions (2, rinks, 251, action size); info (2, rinks, 251, 4).
+    """
+
+    def __init__(self, rinks: int, features: int, action_size: int) -> None:
+        self.obs: Array = np.zeros((2, rinks, MOST_STEPS + 1, features), dtype=np.float32)
+        self.actions: Array = np.zeros((2, rinks, MOST_STEPS, action_size), dtype=np.float32)
+        self.info = np.zeros((2, rinks, MOST_STEPS, 4))
         self.setups: list[RoundSetup | None] = [None] * rinks
         self.opponents: list[Player | None] = [None] * rinks
         self.side_of_a = np.zeros(rinks, dtype=np.intp)
@@ -124,8 +131,7 @@ class RoundRunner:
         self._player, self._opponents, self._schedule = player, opponents, schedule
         self._batch = RinkBatch(rinks, engine=engine, keep_mode=keep_mode)
         self._action_size = 4 if keep_mode else 3
-        self._history = History(rinks, self._batch.obs.shape[2], self._action_size)
-        self._states = _RinkStates(rinks)
+        self._states = _RinkStates(rinks, self._batch.obs.shape[2], self._action_size)
         self._ready: list[Player] = []
         self._rinks = rinks
         player.reset(rinks)
@@ -140,7 +146,7 @@ class RoundRunner:
 
         Players whose chance is not the round's (a sampling dreamer) need their own state put back afterwards.
         """
-        actions, steps = self._history.actions, self._states.steps
+        actions, steps = self._states.actions, self._states.steps
         setups = enumerate(self._states.setups)
         return [RunningRound(rink, setup, actions[:, rink, : steps[rink]].copy()) for rink, setup in setups if setup]
 
@@ -210,20 +216,21 @@ class RoundRunner:
 
     def _play(self, actions: Array) -> None:
         """Play one step and note it: the batch overwrites its arrays at the next one."""
-        states, history = self._states, self._history
+        states = self._states
         rinks = np.flatnonzero(states.running)
         self._batch.step(np.concatenate(tuple(actions), axis=1))
         times = states.steps[rinks]
-        history.actions[:, rinks, times] = actions[:, rinks]
-        history.info[:, rinks, times] = self._batch.info[:, rinks]
-        history.obs[:, rinks, times + 1] = self._batch.obs[:, rinks]
+        states.actions[:, rinks, times] = actions[:, rinks]
+        states.info[:, rinks, times] = self._batch.info[:, rinks]
+        states.obs[:, rinks, times + 1] = self._batch.obs[:, rinks]
         states.steps[rinks] += 1
         states.is_first[rinks] = False
 
     def _finish(self, rink: int) -> Round:
-        setup = self._states.setups[rink]
+        states, steps = self._states, int(self._states.steps[rink])
+        setup, obs = states.setups[rink], states.obs[:, rink, : steps + 1].copy()
         assert setup is not None
-        return Round(setup, *self._history.of_round(rink, int(self._states.steps[rink])))
+        return Round(setup, obs, states.actions[:, rink, :steps].copy(), states.info[:, rink, :steps].copy())
 
     def _start_next(self, rink: int) -> None:
         """Start the schedule's next round on `rink`, or leave it idle when there is none."""
@@ -239,7 +246,7 @@ class RoundRunner:
         states.opponents[rink] = opponent = self._prepared(self._opponents[setup.opponent])
         states.running[rink] = states.is_first[rink] = True
         self._batch.reset(rink, one_starting=setup.one_starting, seed=setup.seed, mode=setup.mode)
-        self._history.obs[:, rink, 0] = self._batch.obs[:, rink]
+        states.obs[:, rink, 0] = self._batch.obs[:, rink]
         for who, player in enumerate((self._player, opponent)):
             if isinstance(player, SeededPlayer):
                 player.begin_round(rink, (setup.seed, who))

@@ -43,9 +43,6 @@ VIEW = Struct(f"{OBSERVATION_SIZE}f")
 """The layout of a view in memory. Writing it also rounds the positions, which were subtracted as doubles."""
 pack_view = VIEW.pack_into
 
-_OTHER = np.array([6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 12, 13, 14, 15, 17, 16])
-_TURNED = np.array([-1, -1, 1, -1, -1, 1] * 2 + [-1, -1, -1, -1, 1, 1])
-
 InfoRow = tuple[float, float, float, int]
 INFO_KEYS = ("reward_closeness_to_puck", "reward_touch_puck", "reward_puck_direction", "winner")
 
@@ -82,7 +79,7 @@ def other_view(views: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
     Everything is negated, zeros too, as the course's server's -0.0 shows.
     """
-    return np.asarray(views[..., _OTHER] * _TURNED, np.float64)
+    return np.asarray(views[..., OTHERS] * OTHER_SIGNS, np.float64)
 
 
 def state_of_view(view: NDArray[np.floating]) -> list[float]:

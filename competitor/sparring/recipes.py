@@ -12,6 +12,7 @@ import tomli_w
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
+from competitor.config import read_toml
 from competitor.errors import ConfigError
 from dreamer.strict import Strict, first_problem
 
@@ -114,7 +115,7 @@ def load_recipe(name: str, file: Path | None = None, changes: Sequence[str] = ()
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe that a run was made by. Raises ConfigError."""
-    return _validated(_read(path), str(path))
+    return _validated(read_toml(path), str(path))
 
 
 def _validated(values: dict[str, Any], where: str) -> Recipe:
@@ -125,24 +126,13 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
 
 
 def _tables(file: Path | None) -> dict[str, dict[str, Any]]:
-    tables = _read(TABLE)
+    tables = read_toml(TABLE)
     if file is not None:
-        tables = _over(tables, _read(file))
+        tables = _over(tables, read_toml(file))
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(f"{file}: {name} stands outside of a recipe's table [NAME]")
     return tables
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 def _parsed(change: str) -> dict[str, Any]:

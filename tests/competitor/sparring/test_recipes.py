@@ -93,7 +93,7 @@ def test_a_users_table_may_begin_with_a_byte_order_mark_and_may_not_be_nested_wi
 def test_an_unknown_recipe_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no recipe nobody; there are: veteran, striker"):
         load_recipe("nobody")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="there is no configuration file"):
         load_recipe("striker", tmp_path / "missing.toml")
     (tmp_path / "flat.toml").write_text("seed = 1")
     with pytest.raises(ConfigError, match="seed stands outside"):
