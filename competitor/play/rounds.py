@@ -29,6 +29,12 @@ class RoundSetup:
     opponent: str = ""
 
 
+def draw_by_share(shares: Mapping[str, float], chance: np.random.Generator) -> str:
+    """One of the names, as often as its share of their sum says."""
+    weights = np.array(list(shares.values()))
+    return list(shares)[int(chance.choice(len(weights), p=weights / weights.sum()))]
+
+
 @dataclass(frozen=True)
 class Round:
     """A finished round. Axis 0 of every array is the view: 0 player one, 1 player two.

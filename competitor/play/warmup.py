@@ -39,7 +39,6 @@ class WarmupPlayer(ChancePlayer):
         self._keep_mode = keep_mode
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         super().reset(slots)
         self.behaviours: list[Behaviour] = ["plain"] * slots
         self._bots = [BasicOpponent(keep_mode=self._keep_mode, generator=chance) for chance in self._chance]
@@ -47,7 +46,6 @@ class WarmupPlayer(ChancePlayer):
         self._left = np.zeros(slots, dtype=np.int64)
 
     def act(self, obs: Array, is_first: Flags) -> Array:
-        """Return actions (slots, 4) for observations (slots, 18)."""
         for slot in np.flatnonzero(is_first):
             self._begin(int(slot))
         actions = np.zeros((len(self._bots), ACTION_SIZE), dtype=np.float32)

@@ -51,7 +51,6 @@ class BaselinePlayer:
         self._slots = 0
 
     def reset(self, slots: int) -> None:
-        """Be ready for `slots` rounds at once."""
         self._slots = slots
 
     def act(self, obs: Array, is_first: Flags) -> Array:

@@ -41,7 +41,6 @@ class DreamerPlayer:
         self._is_fresh: Flags = np.zeros(0, dtype=np.bool_)
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         with torch.inference_mode():
             self._state = self._acting.initial_state(slots)
         self._is_fresh = np.ones(slots, dtype=np.bool_)
@@ -112,7 +111,6 @@ class SampledDreamer(DreamerPlayer):
         self._chance: list[torch.Generator] = []
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         super().reset(slots)
         self._chance = [torch.Generator(self.agent.device) for _ in range(slots)]
         for slot in range(slots):

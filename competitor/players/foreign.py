@@ -33,7 +33,6 @@ class ForeignPlayer:
         self._slots = 0
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         self._slots = slots
         with explained(f"player {self.name} failed in reset()"):
             self._player.reset(slots)

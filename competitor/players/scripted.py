@@ -19,7 +19,6 @@ class ChancePlayer:
         self._announced: Flags = np.zeros(0, dtype=np.bool_)
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         self._chance = self._own_chance.spawn(slots)
         self._announced = np.zeros(slots, dtype=np.bool_)
 
@@ -47,12 +46,10 @@ class BasicPlayer(ChancePlayer):
         self._bots: list[BasicOpponent] = []
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         super().reset(slots)
         self._bots = [self._new_bot(chance) for chance in self._chance]
 
     def act(self, obs: Array, is_first: Flags) -> Array:
-        """Return actions (slots, 4) for observations (slots, 18)."""
         for slot in np.flatnonzero(is_first):
             self._bots[slot] = self._new_bot(self.chance_of_new_round(int(slot)))
         actions = np.zeros((len(self._bots), ACTION_SIZE), dtype=np.float32)
@@ -71,7 +68,6 @@ class RandomPlayer(ChancePlayer):
     name = "random"
 
     def act(self, obs: Array, is_first: Flags) -> Array:
-        """Return actions (slots, 4) for observations (slots, 18)."""
         for slot in np.flatnonzero(is_first):
             self.chance_of_new_round(int(slot))
         actions = np.zeros((len(self._chance), ACTION_SIZE), dtype=np.float32)

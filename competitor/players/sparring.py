@@ -100,7 +100,6 @@ class SparringPlayer:
         self.reset(0)
 
     def reset(self, slots: int) -> None:
-        """Forget everything and be ready for `slots` rounds at once."""
         self._kept: Array = np.zeros((slots, ACTION_SIZE), np.float32)
         self._frames: NDArray[np.intp] = np.zeros(slots, np.intp)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from competitor.play.rounds import RoundSetup
+from competitor.play.rounds import RoundSetup, draw_by_share
 from competitor.players import Player
 from competitor.sparring.recipes import POOL, SELF
 
@@ -74,15 +74,14 @@ class Opponents:
             yield RoundSetup(one_starting=met % 2 == 0, seed=seed, side=met // 2 % 2, opponent=name)
 
     def _draw_kind(self) -> str:
-        kinds = [kind for kind in self._shares if kind != POOL or self.pool]
         grown = min(1.0, len(self.pool) / GROWN_POOL)
-        weights = np.array([self._shares[kind] * (grown if kind == POOL else 1.0) for kind in kinds])
-        return str(self._chance.choice(kinds, p=weights / weights.sum()))
+        shares = {kind: share * (grown if kind == POOL else 1.0) for kind, share in self._shares.items()}
+        return draw_by_share({kind: share for kind, share in shares.items() if share}, self._chance)
 
     def _draw_member(self) -> str:
         """A past self: the more points it takes, the more often (prioritised fictitious self-play with a floor)."""
-        weights = np.array([max(1.0 - self._scores[name].mean, FLOOR) for name in self.pool])
-        return str(self._chance.choice(self.pool, p=weights / weights.sum()))
+        weights = {name: max(1.0 - self._scores[name].mean, FLOOR) for name in self.pool}
+        return draw_by_share(weights, self._chance)
 
     def enter(self, name: str, result: int) -> None:
         """Add a round's result to the running score against its opponent, unless that has left the pool."""

@@ -55,12 +55,10 @@ class SbxLearner:
         self.updates = 0
 
     def numbers(self) -> dict[str, float]:
-        """Losses and the like of the last update."""
         values = self.model.logger.name_to_value
         return {key.removeprefix("train/"): float(value) for key, value in values.items()}
 
     def save(self, directory: Path) -> None:
-        """Write weights and optimisers."""
         whole = {"updates": self.updates, **self._parts()}
         atomic_write_bytes(directory / WEIGHTS, flax.serialization.to_bytes(whole))
 

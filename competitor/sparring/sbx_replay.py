@@ -84,7 +84,6 @@ class ReplayLearner(SbxLearner):
         )
 
     def actor(self) -> Actor:
-        """The policy as it is now."""
         state = self.model.policy.actor_state
         tree = jax.tree.map(np.asarray, state.params)
         layers = dense_layers(tree.get("params", tree))
@@ -98,12 +97,10 @@ class ReplayLearner(SbxLearner):
         return Actor(hidden, mean, log_std, tanh_layers=False, squash=True, noise_after_squash=False)
 
     def save(self, directory: Path) -> None:
-        """Write weights, optimisers and the replay."""
         super().save(directory)
         atomic_write(directory / REPLAY, self.replay.save)
 
     def load(self, directory: Path, *, weights_only: bool = False) -> None:
-        """Take over what `save` wrote."""
         super().load(directory, weights_only=weights_only)
         if not weights_only:
             with (directory / REPLAY).open("rb") as file:

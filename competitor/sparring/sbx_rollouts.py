@@ -86,7 +86,6 @@ class RolloutLearner(SbxLearner):
             yield RolloutBufferSamples(*(torch.from_numpy(column[rows]) for column in self._columns))
 
     def actor(self) -> Actor:
-        """The policy as it is now."""
         tree = jax.tree.map(np.asarray, self.model.policy.actor_state.params)["params"]
         *hidden, mean = dense_layers(tree)
         log_std = np.zeros_like(mean[0]), tree["log_std"].copy()

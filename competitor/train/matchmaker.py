@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from competitor.config import PAST, SELF, Config, TrainingConfig
-from competitor.play.rounds import RoundSetup
+from competitor.play.rounds import RoundSetup, draw_by_share
 from competitor.rink import Mode
 from competitor.train.league import League
 from competitor.train.roster import Roster
@@ -58,8 +58,7 @@ class Matchmaker(Iterator[RoundSetup]):
         given = {name: share for name, share in self._shares.items() if name != PAST or self.active}
         if self.consolidates and PAST in given:
             given[PAST] += given.pop(SELF, 0.0)
-        shares = np.array(list(given.values()))
-        return list(given)[int(self._generator.choice(len(given), p=shares / shares.sum()))]
+        return draw_by_share(given, self._generator)
 
     def _draw_mode(self) -> Mode:
         drawn = self._generator.random()

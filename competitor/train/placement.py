@@ -37,20 +37,6 @@ class Placement:
         """The choice in one line for the user."""
         return f"device: {self.device} ({self.why}); kernels: {self.kernels}"
 
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The choice as numbers for the record of the run; the kernels change no result and are left out."""
-        return {"cuda": float(self.device == "cuda")}
-
-    @property
-    def torch_device(self) -> torch.device:
-        """The device as torch knows it."""
-        return torch.device(self.device)
-
-    def differs_from(self, other: Placement) -> bool:
-        """Whether the numbers of a run would differ for good."""
-        return self.device != other.device
-
     def write(self, run: Path) -> None:
         """Keep the choice in the run directory `run`; raises OSError."""
         atomic_write_text(run / FILE_NAME, json.dumps(asdict(self), indent=2) + "\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as array_bytes
@@ -84,7 +85,7 @@ def new_state(
     agent = Dreamer(config.dreamer, obs_size, action_size, seed=int(seeds[0]) % 2**31)
     if run.start is not None:
         agent.load_state_dict(load_checkpoint(run.start)[0].state_dict())
-    agent.settle(placement.torch_device)
+    agent.settle(torch.device(placement.device))
     replay = EpisodeBuffer(config.replay, obs_size, action_size, mirror=mirror(config), seed=int(seeds[1]))
     state = _assemble(config, run, listed, agent, replay, np.random.default_rng(seeds[2]))
     state.warmup_generator = np.random.default_rng(seeds[3])
@@ -160,7 +161,7 @@ def read_state(directory: Path, config: Config, run: RunDirectory, placement: Pl
 
 def _read_state(directory: Path, config: Config, run: RunDirectory, placement: Placement) -> TrainingState:
     facts = read_facts(directory / "trainer.json")
-    agent = _read_agent(directory, config).settle(placement.torch_device)
+    agent = _read_agent(directory, config).settle(torch.device(placement.device))
     obs_size, action_size = sizes(config)
     replay = EpisodeBuffer.load(directory, config.replay, obs_size, action_size, mirror=mirror(config))
     in_play = [played.opponent for played in facts.rounds if played.opponent not in facts.past]

@@ -148,7 +148,8 @@ class Trainer(AbstractContextManager["Trainer"]):
             MetricsWriter(self.run.path, resumed_at=position, wandb=self.config.run.logger == "wandb") as writer,
         ):
             if self.state.runner is None:
-                writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, self.placement.numbers)
+                cuda = float(self.placement.device == "cuda")  # kernels change no result
+                writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, {"cuda": cuda})
             try:
                 runner = self.state.runner or self._warm_up()
             except StoppedInWarmUp:

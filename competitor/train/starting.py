@@ -84,7 +84,7 @@ def take_up(path: Path, overrides: Sequence[str], records: Sequence[Path]) -> St
             state = read_state(save, config, run, placement)
         newer = run.newer_settings()
         run.write_config(config)
-        if placement.differs_from(before):  # else the file keeps its reason
+        if placement.device != before.device:  # else the file keeps its reason
             with storage(path):
                 placement.write(path)
         return Started(config, run, state, placement, held.pop_all(), recorded, True, newer)
