@@ -175,6 +175,13 @@ def test_the_panel_is_whole_at_any_width_and_in_ascii(width: int) -> None:
         assert part in words
 
 
+def test_a_terminal_shows_the_panel() -> None:
+    screen, text = console(terminal=True)
+    with Display(screen) as display:
+        display(status())
+    assert "return scale 1" in text.getvalue()
+
+
 def test_a_display_that_nobody_reads_any_more_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     sent_nowhere, tried = [], itertools.count()
     monkeypatch.setattr("competitor.train.display.write_to_nowhere", lambda: sent_nowhere.append(True))
