@@ -20,7 +20,7 @@ from competitor.arena.bots import make_bots, open_bot_accounts
 from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.live import Broadcast
 from competitor.arena.lobby import Lobby
-from competitor.arena.logins import Logins, WrongTokens
+from competitor.arena.logins import Logins
 from competitor.arena.recorder import Announce
 from competitor.arena.recordings import Recordings
 from competitor.arena.registration import Registration
@@ -161,7 +161,7 @@ class Arena:
     async def _listen(self, lobby: Lobby, stack: AsyncExitStack) -> None:
         """Open both ports; the web page says the comprl port, so that one comes first."""
         deadline_s = self.config.deadline_s
-        logins = Logins(self.store, self.connections, WrongTokens())
+        logins = Logins(self.store, self.connections)
         comprl = ComprlServer(lobby, logins, deadline_s=deadline_s)
         stack.push_async_callback(comprl.close)
         port, idle_s = self.options.comprl_port, deadline_s + TOO_LATE_S

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 
 from competitor.arena.store import Store, User
 from competitor.errors import CompetitorError
-from competitor.wire.budget import MOST_REMEMBERED
+from competitor.wire.budget import Budgets
 from competitor.wire.connections import Connections
 
 WRONG_TOKEN, TOO_MANY, OUT_OF_ORDER = 401, 429, 503
-FREE_TRIES = 3
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
-FORGIVEN_AFTER_S = 60.0
+WRONG_AT_ONCE, WRONG_PER_S = 3, 1 / 20
+"""Wrong tokens or keys of one address that are refused at once."""
+REFUSED_AFTER_S = 8.0
+"""All others: guessing takes time."""
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +27,24 @@ class Refused(Exception):
         self.status = status
 
 
+class WrongTries:
+    """Makes an address wait that tries wrong tokens or keys."""
+
+    def __init__(self) -> None:
+        self._at_once = Budgets(WRONG_AT_ONCE, WRONG_PER_S)
+
+    async def one_more(self, address: str) -> None:
+        """Return when the refusal may be said."""
+        if not self._at_once.spend(address):
+            await asyncio.sleep(REFUSED_AFTER_S)
+
+
 class Logins:
     """Lets accounts in. connections: is told who has logged in, and may refuse."""
 
-    def __init__(self, accounts: Store, connections: Connections, wrong_tokens: WrongTokens) -> None:
-        self._accounts, self._connections, self._wrong_tokens = accounts, connections, wrong_tokens
+    def __init__(self, accounts: Store, connections: Connections) -> None:
+        self._accounts, self._connections = accounts, connections
+        self._wrong = WrongTries()
 
     async def log_in(self, token: str, address: str, transport: asyncio.BaseTransport | None) -> tuple[User, float]:
         """Return the account that the token opens and what the leaderboard shows for it.
@@ -47,7 +58,7 @@ class Logins:
             raise Refused(OUT_OF_ORDER, "nobody can log in at the moment") from error
         if found is None:
             log.warning("a wrong token from %s", address)
-            await asyncio.sleep(self._wrong_tokens.wait_s(address))
+            await self._wrong.one_more(address)
             raise Refused(WRONG_TOKEN, "no account has this token")
         if transport is None or transport.is_closing():
             raise Refused(OUT_OF_ORDER, "the connection is gone")
@@ -60,23 +71,3 @@ class Logins:
     def _look_up(self, token: str, address: str) -> tuple[User, float] | None:
         user = self._accounts.user_of(token, address)
         return None if user is None else (user, self._accounts.rating(user.name).shown)
-
-
-class WrongTokens:
-    """Makes an address wait that tries wrong tokens: the first few cost nothing, each later one twice the time."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._tries: OrderedDict[str, tuple[int, float]] = OrderedDict()  # address: how many, when the last one came
-
-    def wait_s(self, address: str) -> float:
-        """Note a wrong token; returns the seconds after which its refusal may be said."""
-        now_s = self._clock()
-        count, last_s = self._tries.pop(address, (0, now_s))
-        count = 1 if now_s - last_s > FORGIVEN_AFTER_S else count + 1
-        self._tries[address] = count, now_s
-        if len(self._tries) > MOST_REMEMBERED:
-            self._tries.popitem(last=False)
-        if count <= FREE_TRIES:
-            return 0.0
-        return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES - 1, 10)))

@@ -7,7 +7,7 @@ import hmac
 import logging
 from pathlib import Path
 
-from competitor.arena.logins import Refused, WrongTokens
+from competitor.arena.logins import Refused, WrongTries
 from competitor.arena.store import Store
 from competitor.errors import CompetitorError, ConfigError
 from competitor.wire.budget import Budgets
@@ -27,7 +27,7 @@ class Registration:
     def __init__(self, key: str, store: Store, tries: Budgets | None = None) -> None:
         self._key, self._store = key.encode(), store
         self._tries = Budgets(TRIES_AT_ONCE, TRIES_PER_S) if tries is None else tries
-        self._wrong = WrongTokens()
+        self._wrong = WrongTries()
 
     async def open_account(self, name: str, key: str, address: str) -> str:
         """Open an account and return its token, which is not kept. Raises Refused."""
@@ -35,7 +35,7 @@ class Registration:
             raise Refused(429, "too many registrations from this address: try again later")
         if not hmac.compare_digest(key.strip().encode("utf-8", "surrogatepass"), self._key):
             log.warning("a wrong class key from %s", address)
-            await asyncio.sleep(self._wrong.wait_s(address))
+            await self._wrong.one_more(address)
             raise Refused(403, "that is not the key of the class")
         try:
             token = await asyncio.to_thread(self._add, name, address)

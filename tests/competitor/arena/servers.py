@@ -19,7 +19,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from competitor.arena.comprl_server import ComprlServer
 from competitor.arena.lobby import Lobby
-from competitor.arena.logins import Logins, WrongTokens
+from competitor.arena.logins import Logins
 from competitor.arena.queries import MatchResult
 from competitor.arena.rating import Rating, rate
 from competitor.arena.store import User
@@ -161,7 +161,7 @@ class Servers:
         self.clock = Clock()
         self.connections = Connections(most, clock=self.clock)
         self.timers = Timers(self.clock)
-        logins = Logins(store, self.connections, WrongTokens())  # type: ignore[arg-type]
+        logins = Logins(store, self.connections)  # type: ignore[arg-type]
         self.comprl = ComprlServer(lobby, logins, deadline_s=deadline_s, later=self.timers.later)
         self.websocket = WebSocketServer(lobby, logins, deadline_s=deadline_s, heartbeat_s=heartbeat_s)
         self.comprl_port = self.http_port = 0

@@ -21,10 +21,10 @@ from competitor.arena.comprl_connection import (
     Connection,
 )
 from competitor.arena.lobby import LOOKED_AT_OF_ONE, MOST_PLACES
-from competitor.arena.logins import FIRST_WAIT_S, FORGIVEN_AFTER_S, FREE_TRIES, LONGEST_WAIT_S, WrongTokens
+from competitor.arena.logins import WRONG_AT_ONCE
 from competitor.arena.web import REQUESTS_AT_ONCE as PAGES_AT_ONCE
 from competitor.arena.websocket_server import MESSAGES_AT_ONCE
-from competitor.wire.budget import MOST_REMEMBERED, Budget
+from competitor.wire.budget import MOST_REMEMBERED, Budgets
 from competitor.wire.connections import most_connections
 from tests.competitor.arena.servers import HOST, Clock, Peer, Servers, hears_the_end, in_match, in_servers, run
 from tests.competitor.wire.boxes import Box, write_box
@@ -303,45 +303,34 @@ async def test_an_address_that_asks_for_too_many_pages_is_refused_for_a_while(se
     assert set(seen[:PAGES_AT_ONCE]) == {(404, None)} and (429, "1") in seen
 
 
-def test_wrong_tokens_cost_more_and_more_time_and_are_forgiven() -> None:
-    clock = Clock()
-    tokens = WrongTokens(clock)
-    waits = [tokens.wait_s("a") for _ in range(FREE_TRIES + 6)]
-    assert waits == [0.0] * FREE_TRIES + [FIRST_WAIT_S * 2**power for power in range(5)] + [LONGEST_WAIT_S]
-    assert tokens.wait_s("b") == 0.0
-    clock.now_s += FORGIVEN_AFTER_S + 1
-    assert tokens.wait_s("a") == 0.0
-
-
-def test_the_memory_for_wrong_tokens_is_bounded() -> None:
-    tokens = WrongTokens(Clock())
-    for _ in range(FREE_TRIES):
-        tokens.wait_s("first")
-    for number in range(MOST_REMEMBERED):
-        tokens.wait_s(f"address {number}")
-    assert tokens.wait_s("first") == 0.0  # forgotten
-
-
-def test_wrong_tokens_are_logged_without_themselves(caplog: pytest.LogCaptureFixture) -> None:
-    async def check(servers: Servers) -> None:
+@in_servers()
+async def test_wrong_tokens_take_time_and_are_logged_without_themselves(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(WRONG_AT_ONCE - 1):
         async with servers.peer() as peer:
             peer.answer(await peer.expect("Auth"), token=b"sesame", version=b"1")
             assert await peer.text("Error") == "Authentication failed"
+    async with ClientSession() as session:
         with pytest.raises(WSServerHandshakeError):
-            async with ClientSession() as session:
-                headers = {"Authorization": "Bearer sesame"}
-                await session.ws_connect(f"http://{HOST}:{servers.http_port}/play", headers=headers)
+            headers = {"Authorization": "Bearer sesame"}
+            await session.ws_connect(f"http://{HOST}:{servers.http_port}/play", headers=headers)
+    async with servers.peer() as peer:
+        peer.answer(await peer.expect("Auth"), token=b"sesame", version=b"1")
+        await servers.until(lambda: caplog.text.count("a wrong token from 127.0.0.1") == WRONG_AT_ONCE + 1)
+        await peer.is_heard()  # and nothing has been said before
+    assert "sesame" not in caplog.text
 
-    run(check)
-    assert caplog.text.count("a wrong token from 127.0.0.1") == 2 and "sesame" not in caplog.text
 
-
-def test_a_budget_fills_up_again() -> None:
+def test_budgets_fill_up_again_and_are_bounded() -> None:
     clock = Clock()
-    budget = Budget(3, 2.0, clock)
-    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
+    budgets = Budgets(3, 2.0, clock)
+    assert [budgets.spend("a") for _ in range(4)] == [True, True, True, False] and budgets.spend("b")
     clock.now_s += 1.0
-    assert [budget.spend() for _ in range(3)] == [True, True, False]
+    assert [budgets.spend("a") for _ in range(3)] == [True, True, False]
+    for number in range(MOST_REMEMBERED):
+        budgets.spend(number)
+    assert budgets.spend("a")  # forgotten
 
 
 @pytest.fixture
