@@ -77,11 +77,9 @@ class BotParticipant:
         self._session: Session | None = None
 
     async def ready(self) -> bool:
-        """Always."""
         return True
 
     async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
-        """A match begins."""
         self._session = Session(str(match_id), opponent=opponent, rounds=rounds)
         self._bot.engine.open_session(self._session)
         self._bot.taken()
@@ -100,7 +98,6 @@ class BotParticipant:
         return await answer
 
     async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
-        """The match is over."""
         if self._session is not None:
             self._bot.engine.close_session(self._session)
             self._session = None

@@ -199,5 +199,4 @@ class Broadcast:
 
 
 def event(kind: str, **data: Any) -> bytes:
-    """A server-sent event."""
     return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

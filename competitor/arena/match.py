@@ -62,7 +62,6 @@ class Match:
         return MatchResult(self.match_id, self.users, scores, ending, leaver, self.started_at, ended_at)
 
     async def play(self) -> None:
-        """Play until the game is over or broken off."""
         await self._start()
         while not self.game.over and self.breach is None:
             await self._step()

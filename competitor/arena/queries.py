@@ -103,12 +103,10 @@ class Queries(ABC):
         return [_entry(row) for row in self._rows(f"{schema.MATCHES} {schema.OF_USER}", user, count, skip)]
 
     def match(self, match_id: uuid.UUID) -> Entry | None:
-        """A finished match."""
         rows = self._rows(f"{schema.MATCHES} WHERE matches.id = ?", str(match_id))
         return _entry(rows[0]) if rows else None
 
     def match_count(self) -> int:
-        """How many matches are written down."""
         return int(self._rows("SELECT count(*) FROM matches")[0][0])
 
     def accounts(self) -> list[Account]:

@@ -59,7 +59,6 @@ class Recorder:
         return ratings
 
     async def retry(self) -> None:
-        """Try again what waits."""
         async with self._one_at_a_time:
             await self._write_all()
 

@@ -48,7 +48,6 @@ class WebSocketParticipant:
         return self._client.keeps(self)
 
     async def start(self, match_id: uuid.UUID, opponent: str, rounds: int) -> None:
-        """Announce a match."""
         self.match = str(match_id)
         self._step = 0
         self._end_sent = False
@@ -56,7 +55,6 @@ class WebSocketParticipant:
         self._client.send(messages.Start(match=self.match, opponent=opponent, rounds=rounds))
 
     async def act(self, obs: Sequence[float]) -> Action:
-        """Ask for a step."""
         assert self.match is not None, "no match has been started"
         self._step += 1
         answer: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
@@ -82,7 +80,6 @@ class WebSocketParticipant:
         return True
 
     async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
-        """Announce the end."""
         assert self.match is not None, "no match has been started"
         self._end_sent = True
         self._client.send(messages.End(match=self.match, own=own, other=other, won=result, rating=rating))

@@ -50,7 +50,6 @@ class WebSocketServer:
         self._closing = False
 
     def add_to(self, app: web.Application) -> None:
-        """Add the path to an application."""
         app.router.add_get(messages.PATH, self._serve)
 
     async def close(self) -> None:

@@ -132,7 +132,6 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
         self._hang_up_if_done()
 
     def leave(self) -> None:
-        """Hang up now."""
         self.hang_up("leaving")
 
     def hang_up(self, reason: str) -> None:
@@ -178,7 +177,6 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
             self._over.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
         if not self._is_closing:
             self.dataReceived(data)
             self._pace()
@@ -189,7 +187,6 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
         self._pace()
 
     def resume_writing(self) -> None:
-        """It reads them again."""
         self._is_full = False
         self._pace()
 

@@ -84,7 +84,6 @@ class ComprlPlayer(amp.CommandLocator):
 
     @commands.Auth.responder
     def auth(self) -> Answer:
-        """Log in."""
         return {"token": self._token, "version": commands.PROTOCOL_VERSION}
 
     @commands.Ready.responder
@@ -193,7 +192,6 @@ def goals_of(stats: Sequence[float]) -> tuple[int, int] | None:
 
 
 def act(answer: Deferred[Answer], action: Action) -> None:
-    """Answer a Step."""
     fire(answer, {"action": list(action)})
 
 

@@ -92,7 +92,6 @@ class MatchTally:
 
     @property
     def matches(self) -> int:
-        """How many were counted."""
         return self.wins + self.draws + self.losses
 
 
@@ -165,7 +164,6 @@ class Database:
         return {name for (name,) in self.open().execute("SELECT file FROM matches")}
 
     def close(self) -> None:
-        """Close the file."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

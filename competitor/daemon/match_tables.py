@@ -206,7 +206,6 @@ def _standing(row: Sequence[Any]) -> Standing:
 
 
 def standings_json(listed: Iterable[Standing]) -> list[dict[str, Any]]:
-    """Everything as JSON values."""
     return [
         {key: value for key, value in asdict(one).items() if key != "tally"}
         | asdict(one.tally)

@@ -136,7 +136,6 @@ class Reconnector:
         self._steady: asyncio.TimerHandle | None = None
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to connect."""
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
         return self._task
 

@@ -97,7 +97,6 @@ class Telemetry:
         return Gauge(f"hockey_{name}", about, registry=self.registry)
 
     def message(self) -> None:
-        """A message came from the server."""
         self._messages.inc()
         self._last_message_at = self._clock()
         if self._age is None:
@@ -128,7 +127,6 @@ class Telemetry:
             self._answered += 1
 
     def match_begun(self) -> None:
-        """A match is in play."""
         self._playing.inc()
 
     def match_ended(self, ending: str, result: str) -> None:
@@ -137,7 +135,6 @@ class Telemetry:
         self._matches.labels(ending, result).inc()
 
     def rated(self, rating: float) -> None:
-        """The server sent our rating."""
         with self._lock:
             self._rating = self._rating or self._gauge("rating", "Rating as the server tells it.")
             self._rating.set(rating)
@@ -148,7 +145,6 @@ class Telemetry:
         self._refusal = refusal
 
     def numbers(self) -> Numbers:
-        """All counts as they stand now."""
         p50_ms, p99_ms = self._percentiles_ms()
         samples: Samples = {
             (sample.name, tuple(sample.labels.values())): sample.value

@@ -167,7 +167,6 @@ class Participant:
             self._tournament.note_end(session, match, lambda: None)
 
     def rated(self, rating: float) -> None:
-        """The server sent our rating."""
         self._tournament.telemetry.rated(rating)
 
     def stuck(self) -> list[Session]:

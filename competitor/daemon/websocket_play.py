@@ -113,7 +113,6 @@ class Play:
         self._connection.wake()
 
     def leave(self) -> None:
-        """Close now."""
         self._connection.abort("leaving")
 
     def received(self, data: bytes) -> None:

@@ -89,7 +89,6 @@ class DreamerBrain:
         return slot
 
     def close(self, slot: int) -> None:
-        """Forget a slot."""
         del self._memories[slot]
 
     @torch.inference_mode()

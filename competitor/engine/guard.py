@@ -87,7 +87,6 @@ class DeadlineGuard:
         self._thread = threading.Thread(target=self._run, name="deadline guard", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def set_deadline(self, deadline_s: float) -> None:
@@ -111,7 +110,6 @@ class DeadlineGuard:
             return [request for request in self._watched if request.action is None]
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of the thread."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:

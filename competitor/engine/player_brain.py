@@ -46,7 +46,6 @@ class PlayerBrain:
         return self._thread.call(self._open)
 
     def close(self, slot: int) -> None:
-        """Free a slot."""
         self._free.append(slot)
 
     def act(self, slots: Sequence[int], obs: Rows, is_first: Flags, previous: Rows) -> Rows:

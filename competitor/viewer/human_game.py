@@ -31,7 +31,6 @@ class Person:
         """Nothing has to be forgotten."""
 
     def act(self, obs: Array, is_first: Flags) -> Array:
-        """Return the same action for all rows of `obs`."""
         return np.tile(np.array(self.action, np.float32), (len(obs), 1))
 
 

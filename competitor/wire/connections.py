@@ -120,7 +120,6 @@ class Connections:
             _abort(transport)
 
     def closed(self, connection: CountedConnection) -> None:
-        """The connection is gone."""
         self._open.pop(connection, None)
 
     def log_in(self, transport: asyncio.BaseTransport | None, user: str) -> bool:
