@@ -32,6 +32,26 @@ Answer = dict[str, Any]
 """The fields of an answer; AMP makes the box of it."""
 
 
+Responder = Callable[..., Answer | Deferred[Answer]]
+
+
+def otherwise(words: str, fields: Answer) -> Callable[[Responder], Responder]:
+    """Make a responder answer with these fields, and log the words, where an error in this program keeps it from it."""
+
+    def wrap(respond: Responder) -> Responder:
+        @functools.wraps(respond)
+        def guarded(self: ComprlPlayer, **arguments: Any) -> Answer | Deferred[Answer]:
+            try:
+                return respond(self, **arguments)
+            except Exception:
+                log.exception("%s: %s, because of an error in this program", self.name, words)
+                return fields
+
+        return guarded
+
+    return wrap
+
+
 class ComprlPlayer(amp.CommandLocator):
     """Answers one connection's requests. All methods belong to the event loop's thread."""
 
@@ -45,7 +65,7 @@ class ComprlPlayer(amp.CommandLocator):
         note_error: Callable[[str], None],
     ) -> None:
         """call: has a function called in the event loop's thread. note_error: gets the text of the server's Error."""
-        self._name, self._token, self._tournament = name, token, tournament
+        self.name, self._token, self._tournament = name, token, tournament
         self._call, self._note_error = call, note_error
         self._session: Session | None = None  # stays after the match: a late Step is still one of it
         self._game_id: bytes | None = None
@@ -67,7 +87,7 @@ class ComprlPlayer(amp.CommandLocator):
 
     def log_in(self) -> None:
         """The server has accepted the login."""
-        self.participant = self._tournament.join(self._name)
+        self.participant = self._tournament.join(self.name)
 
     def retire(self) -> None:
         """Take no new match from now on."""
@@ -79,7 +99,7 @@ class ComprlPlayer(amp.CommandLocator):
         return known or functools.partial(self._refuse, name[:LONGEST_NAME])
 
     def _refuse(self, name: bytes, box: amp.AmpBox) -> None:
-        log.warning("%s: the server sent the unknown command %r", self._name, name)
+        log.warning("%s: the server sent the unknown command %r", self.name, name)
         raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, f"Unhandled Command: {name!r}")
 
     @commands.Auth.responder
@@ -87,34 +107,30 @@ class ComprlPlayer(amp.CommandLocator):
         return {"token": self._token, "version": commands.PROTOCOL_VERSION}
 
     @commands.Ready.responder
+    @otherwise("no match", {"ready": False})
     def ready(self) -> Answer:
         """Say whether another match is wanted. The match before may still be in play: its end comes next."""
-        wanted = False
-        try:
-            wanted = not self._last_match and (self._queued or self._joined.wants_match())
-            self._declined = not wanted
-        except Exception:
-            log.exception("%s: no match, because of an error in this program", self._name)
+        was_last, self._last_match = self._last_match, True
+        wanted = not was_last and (self._queued or self._joined.wants_match())
+        self._declined = self._last_match = not wanted
         self._queued = wanted
-        self._last_match = not wanted
         return {"ready": wanted}
 
     @commands.StartGame.responder
+    @otherwise("a match is played with zeros", {})
     def start_game(self, game_id: bytes | None) -> Answer:
         """Begin a match, also if nothing was said of the end of the one before."""
         if self._in_match and game_id == self._game_id:
             return {}
         before, self._session = self._session if self._in_match else None, None
         self._in_match, self._queued, self._game_id = True, False, game_id
-        try:
-            if before is not None:
-                self._joined.abandon(before, "the server began another match")
-            self._session = self._joined.begin(match_id_of(game_id or b""))
-        except Exception:
-            log.exception("%s: a match is played with zeros, because of an error in this program", self._name)
+        if before is not None:
+            self._joined.abandon(before, "the server began another match")
+        self._session = self._joined.begin(match_id_of(game_id or b""))
         return {}
 
     @commands.Step.responder
+    @otherwise("a step is answered with zeros", {"action": list(ZEROS)})
     def step(self, obv: list[float] | None) -> Answer | Deferred[Answer]:
         """Have the observation answered, whatever it is.
 
@@ -122,44 +138,33 @@ class ComprlPlayer(amp.CommandLocator):
         the answer is zeros, which is valid, and no match is made up for the records.
         """
         if self._session is None:
-            log.warning("%s: a step without a match, answered with zeros", self._name)
+            log.warning("%s: a step without a match, answered with zeros", self.name)
             return {"action": list(ZEROS)}
         answer: Deferred[Answer] = Deferred()
-        try:
-            self._joined.step(self._session, obv or (), functools.partial(self._call, act, answer))
-        except Exception:
-            log.exception("%s: a step is answered with zeros, because of an error in this program", self._name)
-            act(answer, ZEROS)
+        self._joined.step(self._session, obv or (), functools.partial(self._call, act, answer))
         return answer
 
     @commands.EndGame.responder
+    @otherwise("a match is not recorded", {})
     def end_game(self, result: bool | None, stats: list[float] | None) -> Answer | Deferred[Answer]:
         """End the match; answered when its record is saved."""
         session, was_in_match, self._in_match = self._session, self._in_match, False
         if session is None or not was_in_match:
-            log.warning("%s: the end of a match that was not in play", self._name)
+            log.warning("%s: the end of a match that was not in play", self.name)
+            return {}
+        score = goals_of(stats or ())
+        if score is None:
+            log.error("%s: match %s ends with an unreadable score: %s", self.name, session.match_id, (stats or [])[:4])
+            self._joined.abandon(session, "the server sent no score")
             return {}
         answer: Deferred[Answer] = Deferred()
-        try:
-            self._end(session, result, stats or (), functools.partial(self._call, fire, answer, {}))
-        except Exception:
-            log.exception("%s: a match is not recorded, because of an error in this program", self._name)
-            fire(answer, {})
+        self._joined.end(session, *score, won=result, saved=functools.partial(self._call, answer.callback, {}))
         return answer
-
-    def _end(self, session: Session, won: bool | None, stats: Sequence[float], saved: Callable[[], None]) -> None:
-        score = goals_of(stats)
-        if score is None:
-            log.error("%s: match %s ends with an unreadable score: %s", self._name, session.match_id, stats[:4])
-            self._joined.abandon(session, "the server sent no score")
-            saved()
-        else:
-            self._joined.end(session, *score, won=won, saved=saved)
 
     @commands.Message.responder
     def message(self, msg: bytes | None) -> Answer:
         """Log what the server wants to tell."""
-        log.info("%s: the server says: %s", self._name, self._readable(msg))
+        log.info("%s: the server says: %s", self.name, self._readable(msg))
         return {}
 
     @commands.Error.responder
@@ -192,10 +197,4 @@ def goals_of(stats: Sequence[float]) -> tuple[int, int] | None:
 
 
 def act(answer: Deferred[Answer], action: Action) -> None:
-    fire(answer, {"action": list(action)})
-
-
-def fire(answer: Deferred[Answer], fields: Answer) -> None:
-    """Answer, unless that has been done."""
-    if not answer.called:
-        answer.callback(fields)
+    answer.callback({"action": list(action)})
