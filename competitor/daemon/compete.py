@@ -10,8 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,10 @@ from competitor.daemon.database import SHOWN_DIGITS
 from competitor.daemon.health import HealthServer
 from competitor.daemon.logs import CONSOLE, Redaction, log_header, logging_to
 from competitor.daemon.options import CompeteOptions
+from competitor.daemon.reconnecting import ReconnectingWire
 from competitor.daemon.records import Announcer, Records
 from competitor.daemon.status import WRITE_EVERY_S, DaemonStatus, StatusFile
-from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, Wire, signals_to
+from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, signals_to
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
 from competitor.engine.brain import load_brain
@@ -78,7 +78,9 @@ class Daemon:
 
     def live(self) -> bool:
         """Do everything in the right order; what it returns and raises is said at `compete`."""
-        with self._logs(), self._health():
+        with ExitStack() as stack:
+            self._start_logging(stack)
+            self._answer_health(stack)
             try:
                 self._report()
                 self._say_hello()
@@ -158,33 +160,25 @@ class Daemon:
         console.info("reloaded for new matches: %s (%s)", brain.name, brain.digest[:SHOWN_DIGITS])
         log.info("settings: %s", config.compete.model_dump_json())
 
-    @contextmanager
-    def _logs(self) -> Iterator[None]:
+    def _start_logging(self, stack: ExitStack) -> None:
         options = self._options
 
         def header() -> str:
             return log_header(self._version, str(options.address), options.checkpoint, self._digest, self._config)
 
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(logging_to(self._log, header=header, secret=options.token))
-            except OSError as error:
-                raise _refused(options.records, error) from error
-            yield
+        try:
+            stack.enter_context(logging_to(self._log, header=header, secret=options.token))
+        except OSError as error:
+            raise _refused(options.records, error) from error
 
-    @contextmanager
-    def _health(self) -> Iterator[None]:
+    def _answer_health(self, stack: ExitStack) -> None:
         if self._options.http is None:
-            yield
             return
         host, port = self._options.http
         stuck_after_s = self._config.compete.stuck_after_s
         server = HealthServer(host, port, self._telemetry, lambda: self._lifecycle.phase, stuck_after_s=stuck_after_s)
+        stack.callback(server.close)
         console.info("health and metrics: http://%s:%d/healthz and /metrics", host, server.port)
-        try:
-            yield
-        finally:
-            server.close()
 
     def _report(self) -> None:
         """Renew the status file every few seconds, and as soon as something else is the case."""
@@ -227,7 +221,7 @@ class Daemon:
             log.warning("%s", options.warning)
 
 
-def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tournament) -> Wire:
+def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tournament) -> ReconnectingWire:
     """The wire that speaks the protocol of the address asked for. Raises AddressError, CertificateError, TokenError."""
     address = options.address
 

@@ -46,7 +46,7 @@ class Conversation(Protocol):
 
 
 class ReconnectingWire(ABC):
-    """Plays on the server at `address` until nothing is left to play (a `competitor.daemon.supervisor.Wire`)."""
+    """Plays on the server at `address` until nothing is left to play: a protocol's side of the daemon."""
 
     def __init__(
         self,

@@ -11,10 +11,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from competitor.daemon.logs import CONSOLE
 from competitor.system import Handler, ending_at_once, handling
+
+if TYPE_CHECKING:
+    from competitor.daemon.reconnecting import ReconnectingWire
 
 Event = Literal["stop", "reload", "ended"]
 Phase = Literal["playing", "finishing", "leaving"]
@@ -27,19 +30,6 @@ NOTHING_PLAYED = b"asked to stop: nothing has been played yet\n"
 
 log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
-
-
-class Wire(Protocol):
-    """A protocol's side of the daemon: competitor.daemon.comprl and competitor.daemon.websocket."""
-
-    def run(self) -> None:
-        """Play in the calling thread until nothing is left to play; raises the fatal error that ended it."""
-
-    def finish(self) -> None:
-        """From any thread: no new match; who waits in the queue closes at once, who plays after the match."""
-
-    def leave(self) -> None:
-        """From any thread: close everything now."""
 
 
 class Lifecycle:
@@ -148,7 +138,7 @@ class Supervisor:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: ReconnectingWire,
         lifecycle: Lifecycle,
         *,
         signals: Signals,
