@@ -150,7 +150,7 @@ class BusyError(TransientError):
     exit_code = 19
 
 
-_CODES_OF_DREAMER: dict[type[DreamerError], int] = {
+CODES_OF_DREAMER: dict[type[DreamerError], int] = {
     CheckpointError: 4,
     DivergenceError: 8,
     ReplayError: ResumeError.exit_code,
@@ -164,7 +164,7 @@ def exit_code(error: BaseException) -> int | None:
         return error.exit_code
     if isinstance(error, OSError) or _disk_is_full(error):
         return StorageError.exit_code
-    for kind, code in _CODES_OF_DREAMER.items():
+    for kind, code in CODES_OF_DREAMER.items():
         if isinstance(error, kind):
             return code
     return None

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from competitor.daemon.comprl_player import ComprlPlayer
 from competitor.daemon.reconnecting import NewLoop, ReconnectingWire, Reconnector
 from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, message
+from competitor.wire.address import host_and_port
 from competitor.wire.backoff import Retries
 from competitor.wire.comprl_commands import (
     LOGIN_FAILED,
@@ -73,8 +74,7 @@ class ComprlWire(ReconnectingWire):
     ) -> None:
         """token: fit to be sent, as `read_token` returns it."""
         names = [f"comprl-{number}" for number in range(1, connections + 1)]
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        super().__init__(address, names, tournament, retries=retries, new_loop=new_loop)
+        super().__init__(host_and_port(host, port), names, tournament, retries=retries, new_loop=new_loop)
         self._host, self._port, self._token = host, port, token.encode()
 
     @asynccontextmanager

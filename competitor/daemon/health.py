@@ -21,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from competitor.daemon.telemetry import Telemetry
 from competitor.errors import PortError
+from competitor.wire.address import host_and_port
 from competitor.wire.connections import Connections, most_connections
 from competitor.wire.listener import HttpLog, Listener
 
@@ -101,5 +102,4 @@ class HealthServer:
 def _refused(host: str, port: int, error: Exception) -> PortError:
     number = error.errno if isinstance(error, OSError) else None
     reason = os.strerror(number) if number and number > 0 else str(error)
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return PortError(f"cannot listen on {place}: {reason}; choose another --http PORT")
+    return PortError(f"cannot listen on {host_and_port(host, port)}: {reason}; choose another --http PORT")

@@ -21,6 +21,7 @@ from aiohttp.typedefs import Middleware
 
 from competitor.errors import PortError
 from competitor.system import stopping_on_signals
+from competitor.wire.address import host_and_port
 
 STATIC = "/viewer/"
 HEADERS = {
@@ -123,8 +124,8 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
         raise PortError(
             f"cannot listen on {host}:{port}: {reason}; choose another --port, 0 takes a free one"
         ) from None
-    name = socket.gethostname() if host in EVERYWHERE else f"[{host}]" if ":" in host else host
-    return f"http://{name}:{_port(runner)}"
+    name = socket.gethostname() if host in EVERYWHERE else host
+    return f"http://{host_and_port(name, _port(runner))}"
 
 
 def _port(runner: web.AppRunner) -> int:

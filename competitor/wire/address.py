@@ -43,8 +43,12 @@ class Address:
         return "comprl" if self.scheme == "comprl" else "websocket"
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{host_and_port(self.host, self.port)}{self.path}"
+
+
+def host_and_port(host: str, port: int) -> str:
+    """HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def server_address(option: str | None, environ: Mapping[str, str]) -> Address:

@@ -79,5 +79,5 @@ def test_there_are_examples() -> None:
 def test_every_exit_code_is_explained() -> None:
     table = re.findall(r"^\| (\d+) \|", (ROOT / "docs/commands.md").read_text(), re.MULTILINE)
     own = [kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")]
-    known = {0, 1, 2, errors.EXIT_INTERRUPTED, *own, *errors._CODES_OF_DREAMER.values()}
+    known = {0, 1, 2, errors.EXIT_INTERRUPTED, *own, *errors.CODES_OF_DREAMER.values()}
     assert {int(code) for code in table} == known
