@@ -1,1 +1,1 @@
-"""What goes over the wire, and how to reach a server."""
+"""What goes over the wire, how to reach a server, and how to be one."""
