@@ -30,6 +30,9 @@ from dreamer.strict import Strict, first_problem
 Array = NDArray[np.float32]
 Batch = dict[str, Tensor]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+FRESH_SHARE, FRESH_PART = 0.5, 0.1
+"""Once the learner plays, this share of the lanes' rounds is drawn from the newest tenth: a dream that flatters what
+the policy has just become is corrected soon (docs/learning.md)."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class EpisodeBuffer:
         self._random = np.random.default_rng(seed)
         self.episodes: deque[Episode] = deque()
         self._first_serial = 0
+        self._has_own = False
         self._steps = 0
         self._lanes: list[Lane] = []
 
@@ -121,6 +125,7 @@ class EpisodeBuffer:
             ReplayError: shapes do not fit each other or the buffer, or a number is not finite.
         """
         self._check(episode)
+        self._has_own |= episode.own
         self.episodes.append(episode)
         self._steps += len(episode.action)
         while self._steps > self.config.capacity and len(self.episodes) > 1:
@@ -167,8 +172,13 @@ class EpisodeBuffer:
         if not all(np.isfinite(part).all() for part in (episode.obs, episode.action, episode.reward)):
             raise ReplayError("an episode with numbers that are not finite was refused")
 
-    def _enter(self, position: int = 0) -> Lane:
-        index = int(self._random.integers(len(self.episodes)))
+    def _enter(self) -> Lane:
+        """The beginning of a round: any one, or one of the newest."""
+        is_fresh = self._has_own and self._random.random() < FRESH_SHARE
+        return self._drawn(int((1.0 - FRESH_PART) * len(self.episodes)) if is_fresh else 0)
+
+    def _drawn(self, first: int = 0, position: int = 0) -> Lane:
+        index = int(self._random.integers(first, len(self.episodes)))
         mirrored = self._mirror is not None and bool(self._random.integers(2))
         return Lane(self._first_serial + index, position, mirrored)
 
@@ -176,7 +186,7 @@ class EpisodeBuffer:
         """Long episodes are as likely as their share of steps: draw until a step index fits."""
         longest = max(len(e) for e in islice(self.episodes, 0, None, max(1, len(self.episodes) // 100)))
         while True:
-            lane = self._enter(int(self._random.integers(longest)))
+            lane = self._drawn(position=int(self._random.integers(longest)))
             if lane.position < len(self.episodes[lane.serial - self._first_serial]):
                 return lane
 

@@ -61,11 +61,21 @@ def test_a_round_that_ran_out_of_time_is_last_but_not_terminal() -> None:
     assert not any(batch["is_terminal"].any() for batch in batches)
 
 
-def test_every_step_is_replayed_equally_often() -> None:
-    buffer = buffer_of(100, 200, 300, steps=19)
+def test_every_step_of_what_others_played_is_replayed_equally_often() -> None:
+    buffer = buffer_of(steps=19)
+    for start in (100, 200, 300):
+        buffer.add(replace(counting_episode(start, 19), own=False))
     seen = torch.cat([buffer.sample()["obs"][..., 0].flatten() for _ in range(500)])
     counts = torch.stack([(seen == value).sum() for value in (100, 110, 119, 205, 319)]).float()
     assert counts.min() > 0.8 * counts.max()
+
+
+def test_once_the_learner_plays_half_of_what_is_replayed_comes_from_the_newest_tenth() -> None:
+    buffer = buffer_of(*range(100, 2100, 100))
+    seen = torch.cat([buffer.sample()["obs"][..., 0].flatten() for _ in range(500)])
+    newest = (seen >= 1900).float().mean()
+    assert 0.5 < newest < 0.6  # half of the draws, and a tenth of the other half
+    assert (seen < 1000).any()
 
 
 def test_the_mirror_flips_signs_of_half_the_rows() -> None:
