@@ -34,7 +34,7 @@ class Bot:
         self.name, self._brain = name, brain
         self.engine = Engine(brain, deadline_s=ANSWER_WITHIN_S, generator=generator)
         self._enter: Enter = lambda participant: None
-        self._spare = self._idle = self._count = 0
+        self._idle = self._count = 0
 
     def start(self) -> None:
         """Try the brain, and be ready for matches. Raises CheckpointError and PlayerError; then nothing runs."""
@@ -45,9 +45,9 @@ class Bot:
         """End what was started; nobody may be waiting for its actions any more."""
         self.engine.stop()
 
-    def enter(self, enter: Enter, spare: int = SPARE_PARTICIPANTS) -> None:
-        """Let `spare` participants into the lobby, and another one whenever a match takes one."""
-        self._enter, self._spare = enter, spare
+    def enter(self, enter: Enter) -> None:
+        """Let participants into the lobby, and another one whenever a match takes one."""
+        self._enter = enter
         self._fill()
 
     def taken(self) -> None:
@@ -60,7 +60,7 @@ class Bot:
         self._idle += 1
 
     def _fill(self) -> None:
-        while self._idle < self._spare and self._count < MOST_PARTICIPANTS:
+        while self._idle < SPARE_PARTICIPANTS and self._count < MOST_PARTICIPANTS:
             self._idle += 1
             self._count += 1
             self._enter(BotParticipant(self))

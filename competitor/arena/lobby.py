@@ -52,7 +52,6 @@ class Lobby:
         announce: hears a line for every match that ends.
         keep: takes the steps of every match that ends; returns at once and raises nothing.
         wall_clock: unix seconds.
-        engine: the rink's, see competitor.rink.make_rink.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class Lobby:
         announce: Announce = lambda line: None,
         keep: Keep = lambda result, steps, rounds: None,
         wall_clock: Callable[[], float] = time.time,
-        engine: str = "builtin",
     ) -> None:
         self._store = store
         self.recorder = Recorder(store, announce, self._rated)
@@ -76,7 +74,6 @@ class Lobby:
         self._rounds = rounds
         self._tick_s = tick_s
         self._wall_clock = wall_clock
-        self._engine = engine
         self._present: set[Participant] = set()
         self._places: Counter[str] = Counter()
         self._queue: dict[Participant, int] = {}  # in order of arrival; the ticks that each has waited
@@ -177,7 +174,7 @@ class Lobby:
 
     def _begin(self, first: Participant, second: Participant) -> None:
         draw = self._random.getrandbits
-        game = Game(draw(64), rounds=self._rounds, engine=self._engine)
+        game = Game(draw(64), rounds=self._rounds)
         match = Match(uuid.UUID(int=draw(128), version=4), (first, second), game, self._wall_clock())
         for participant in match.participants:
             del self._queue[participant]
