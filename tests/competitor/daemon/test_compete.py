@@ -133,23 +133,6 @@ def test_until_finishes_after_the_match_in_play(scheme: str, at: AtArena, capfd:
     assert f"it is {until}: " in capfd.readouterr().out  # a short match may have ended before the clock is read
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_several_matches_at_once_end_well_after_one_signal(scheme: str, tmp_path: Path) -> None:
-    with running_arena(tmp_path / "arena", bots=("weak", "strong", "weak2=weak"), seed=3) as arena:
-        at = AtArena(arena, arena.add_user("me"), tmp_path / "records")
-
-        def stop() -> None:
-            at.logged("begins on", 2)
-            tell(signal.SIGTERM)
-
-        with at.meanwhile(stop):
-            assert compete(at.options(scheme, connections=2))
-        rows = at.rows()
-        assert len(rows) >= 2
-        assert {row.ending for row in rows} == {"played"}
-        assert at.log().count("begins on") == len(rows)
-
-
 def changed_copy(path: Path, seed: int) -> str:
     """Write the champion with slightly other weights to `path`; returns their digest."""
     agent, card = load_checkpoint(checkpoint_path("champion"))

@@ -170,26 +170,6 @@ def test_an_abandoned_match_is_recorded_and_does_not_count(rig: Rig, participant
     assert confirmed.wait(WAIT_S) and len(rig.kept.matches) == 1
 
 
-@one_game
-def test_a_lost_connection_gives_everything_back(rig: Rig, participant: Participant) -> None:
-    assert participant.wants_match()
-    participant.closed("gone")
-    assert not participant.wants_match()
-    participant = rig.tournament.join("second")
-    assert participant.wants_match()
-    session = participant.begin("m")
-    play(participant, session, play_obs(3))
-    participant.closed("the server is gone")
-    participant.closed("twice")
-    assert [match.reason for match in rig.kept.matches] == ["the server is gone"]
-    assert rig.tournament.join("third").wants_match()
-    connections = [event for event in rig.telemetry.events if event[0] == "connected"]
-    assert connections[:4] == [
-        ("connected", "first", True), ("connected", "first", False),
-        ("connected", "second", True), ("connected", "second", False),
-    ]  # fmt: skip
-
-
 def test_a_match_that_begins_on_a_closed_connection_is_abandoned(rig: Rig, participant: Participant) -> None:
     participant.closed("gone")
     participant.begin("m")
