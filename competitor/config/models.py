@@ -84,6 +84,7 @@ class TrainingConfig(Section):
     overlap: bool
     warmup_rounds: Annotated[int, Field(ge=1, le=MOST_WARMUP)]
     lesson_rounds: Annotated[int, Field(ge=0, le=MOST_WARMUP)]
+    teacher: str
     prelude_updates: Annotated[int, Field(ge=0, le=10**9)]
     evaluate_every_steps: Steps
     evaluate_rounds: Annotated[int, Field(ge=1, le=100_000)]

@@ -1,19 +1,19 @@
 """Rounds before the learner plays: basic opponents in every combination, some of them disturbed or quite random.
 
 They cost next to nothing and show the world model how the rink moves under all kinds of actions, also those
-that neither a basic opponent nor an untrained policy would choose. Lessons are rounds of the strong opponent as it
-is, which the policy imitates at first.
+that neither a basic opponent nor an untrained policy would choose. Lessons are rounds of a teacher, whom the policy
+imitates at first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Required, TypedDict, Unpack
 
 import numpy as np
 
 from competitor.play.rounds import Round, RoundSetup, play_rounds
-from competitor.players import ACTION_SIZE, Array, BasicPlayer, ChancePlayer, Flags, playing_rows
+from competitor.players import ACTION_SIZE, Array, ChancePlayer, Flags, Player, playing_rows
 from competitor.rink import BasicOpponent, Mode
 
 Behaviour = Literal["plain", "noisy", "random"]
@@ -114,18 +114,16 @@ def play_warmup(rounds: int, generator: np.random.Generator, **where: Unpack[Whe
 
 
 def play_lessons(
-    rounds: int, generator: np.random.Generator, **where: Unpack[Where]
+    rounds: int, generator: np.random.Generator, teacher: Player, others: Sequence[Player], **where: Unpack[Where]
 ) -> list[tuple[Round, tuple[int, ...]]]:
-    """Play `rounds` rounds of the strong opponent, half of them against its like, the others against the weak one.
+    """Play `rounds` rounds of `teacher`, as many against each of `others`; sides and starters take turns.
 
-    Returns each round with the views that the strong opponent played; sides and starters take turns.
+    Returns each round with the views that the teacher played: both where it plays its like.
     """
-    keep_mode = where.get("keep_mode", True)
-    teacher = BasicPlayer(weak=False, keep_mode=keep_mode)
     lessons: list[tuple[Round, tuple[int, ...]]] = []
-    for weak, count in ((False, rounds - rounds // 2), (True, rounds // 2)):
-        seeds = generator.integers(MOST_SEED, size=count)
+    for number, other in enumerate(others):
+        seeds = generator.integers(MOST_SEED, size=len(range(number, rounds, len(others))))
         setups = [RoundSetup(one_starting=i % 2 == 0, seed=int(seed), side=i // 2 % 2) for i, seed in enumerate(seeds)]
-        for played in play_rounds(teacher, BasicPlayer(weak=weak, keep_mode=keep_mode), setups, **where):
-            lessons.append((played, (played.setup.side,) if weak else (0, 1)))
+        for played in play_rounds(teacher, other, setups, **where):
+            lessons.append((played, (0, 1) if other.name == teacher.name else (played.setup.side,)))
     return lessons

@@ -11,7 +11,8 @@ from competitor.errors import ConfigError
 from competitor.play.rounds import Round
 from competitor.play.sizes import sizes
 from competitor.play.warmup import play_lessons, play_warmup
-from competitor.players import checkpoint_path
+from competitor.players import Player, checkpoint_path
+from competitor.train.roster import listed_players, sampling_player
 from competitor.train.savepoint import TrainingState
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
@@ -36,7 +37,7 @@ def play_opening(
         "on_step": on_step,
     }
     plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
-    lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, **where)
+    lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, *lesson_players(config), **where)
     steps = 0
     for played, taught in chain(((played, ()) for played in plain), lessons):
         for view in (0, 1):
@@ -47,6 +48,16 @@ def play_opening(
     # Counted from here on: who has not learned yet has no place in the league.
     counters.next_evaluation = steps + config.training.evaluate_every_steps
     counters.next_snapshot = steps + config.league.snapshot_every_steps
+
+
+def lesson_players(config: Config) -> tuple[Player, list[Player]]:
+    """The teacher, and whom it plays in its lessons: its like, and the others that [league.opponents] names.
+
+    Raises PlayerError and the like when one of them is nobody or cannot be loaded; see `make_player`.
+    """
+    name = config.training.teacher
+    others = listed_players(config, [name])
+    return sampling_player(name, config), [others.pop(name), *others.values()]
 
 
 def read_start(spec: str, config: Config) -> tuple[Dreamer, dict[str, Any]]:

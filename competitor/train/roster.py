@@ -17,10 +17,12 @@ def listed_players(config: Config, more: Iterable[str] = ()) -> dict[str, Player
     Raises PlayerError and the like when one of them is nobody or cannot be loaded; see `make_player`.
     """
     names = [name for name in dict.fromkeys([*config.league.shares, *more]) if name not in (SELF, PAST)]
-    return {
-        name: make_player(name, seed=config.run.seed, deterministic=False, keep_mode=config.rink.keep_mode)
-        for name in names
-    }
+    return {name: sampling_player(name, config) for name in names}
+
+
+def sampling_player(name: str, config: Config) -> Player:
+    """A player for rounds of training: whose policy is stochastic samples its actions. Raises as `make_player`."""
+    return make_player(name, seed=config.run.seed, deterministic=False, keep_mode=config.rink.keep_mode)
 
 
 class Roster(Mapping[str, Player]):

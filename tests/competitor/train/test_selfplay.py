@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from competitor.config import Config, load_config
-from competitor.errors import ResumeError, StorageError
+from competitor.errors import PlayerError, ResumeError, StorageError
 from competitor.evaluate.evaluation import Scheduled, paired_schedule
 from competitor.inspect.dream_check import REPORTED, check_dream
 from competitor.inspect.held_out import training_windows
+from competitor.players.sparring import load_partner
 from competitor.train import judge, selfplay
 from competitor.train.judge import Judge
 from competitor.train.metrics import read_lines
@@ -150,6 +152,34 @@ def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
     lessons = [episode.lesson for episode in trainer.state.replay.episodes]
     assert not any(episode.own for episode in trainer.state.replay.episodes)
     assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
+
+
+def test_the_teacher_is_any_player_and_meets_its_like_and_every_opponent(tmp_path: Path) -> None:
+    settings = ("training.lesson_rounds=8", "training.teacher=sparring:keeper", "league.opponents.sparring:slow=0.1")
+    trainer = Trainer.start(tiny(*settings), tmp_path / "run")
+    warm_up_only(trainer)
+    episodes = list(trainer.state.replay.episodes)[8:]
+    assert [first.lesson + second.lesson for first, second in zip(episodes[::2], episodes[1::2], strict=True)] == [
+        2,
+        2,
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+    ]
+    keeper = load_partner("keeper")
+    keeper.reset(1)
+    taught = [episode for episode in episodes if episode.lesson]
+    acted = [np.array([keeper.act(obs[None], np.array([False]))[0] for obs in one.obs[:-1]]) for one in taught]
+    assert all(np.array_equal(one.action, actions) for one, actions in zip(taught, acted, strict=True))
+
+
+def test_a_teacher_who_is_nobody_is_told_before_there_is_a_run(tmp_path: Path) -> None:
+    with pytest.raises(PlayerError, match="no sparring partner nobody"):
+        Trainer.start(tiny("training.lesson_rounds=1", "training.teacher=sparring:nobody"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_one_seed_repeats_a_run_and_another_does_not(
