@@ -159,21 +159,13 @@ def test_the_teacher_is_any_player_and_meets_its_like_and_every_opponent(tmp_pat
     trainer = Trainer.start(tiny(*settings), tmp_path / "run")
     warm_up_only(trainer)
     episodes = list(trainer.state.replay.episodes)[8:]
-    assert [first.lesson + second.lesson for first, second in zip(episodes[::2], episodes[1::2], strict=True)] == [
-        2,
-        2,
-        1,
-        1,
-        1,
-        1,
-        1,
-        1,
-    ]
+    taught = [one.lesson + two.lesson for one, two in zip(episodes[::2], episodes[1::2], strict=True)]
+    assert taught == [2, 2, 1, 1, 1, 1, 1, 1]
     keeper = load_partner("keeper")
     keeper.reset(1)
-    taught = [episode for episode in episodes if episode.lesson]
-    acted = [np.array([keeper.act(obs[None], np.array([False]))[0] for obs in one.obs[:-1]]) for one in taught]
-    assert all(np.array_equal(one.action, actions) for one, actions in zip(taught, acted, strict=True))
+    for lesson in (episode for episode in episodes if episode.lesson):
+        acted = [keeper.act(obs[None], np.array([False]))[0] for obs in lesson.obs[:-1]]
+        assert np.array_equal(lesson.action, acted)
 
 
 def test_a_teacher_who_is_nobody_is_told_before_there_is_a_run(tmp_path: Path) -> None:
