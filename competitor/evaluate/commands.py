@@ -120,7 +120,7 @@ def _play(
         for place, name in enumerate([player, *others])
     ]
     opponents = dict(zip(others, rest, strict=True))
-    settings: dict[str, Any] = {"rounds": rounds, "seed": seed, "deterministic": deterministic, **rink.model_dump()}
+    settings: dict[str, Any] = {"rounds": rounds, "seed": seed, **rink.model_dump()}
     with counter("rounds") as count:
         if cross:
             return cross_table({player: judged, **opponents}, on_progress=count, **settings)

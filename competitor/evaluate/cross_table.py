@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from competitor.evaluate import statistics
-from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, evaluate
+from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, evaluate, policy_of
 from competitor.evaluate.results import OpponentResult
 from competitor.players import Player
 from competitor.screen import Count
@@ -43,7 +43,6 @@ def cross_table(
     rounds: int,
     seed: int = 0,
     rinks: int = RINKS,
-    deterministic: bool = True,
     engine: str = "builtin",
     keep_mode: bool = True,
     stops_early: bool = True,
@@ -66,7 +65,6 @@ def cross_table(
             rounds=rounds,
             seed=seed,
             rinks=rinks,
-            deterministic=deterministic,
             engine=engine,
             keep_mode=keep_mode,
             stops_early=stops_early,
@@ -76,9 +74,7 @@ def cross_table(
         partial = report.partial
         if partial:
             break
-    return CrossTable(
-        seed, "deterministic" if deterministic else "sampled", partial, _standings(names, meetings), meetings
-    )
+    return CrossTable(seed, policy_of(*players.values()), partial, _standings(names, meetings), meetings)
 
 
 def _shifted(on_progress: Count | None, before: int, total: int) -> Count | None:

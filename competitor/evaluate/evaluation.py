@@ -60,6 +60,11 @@ class Scheduled(RoundSetup):
     number: int = 0
 
 
+def policy_of(*players: Player) -> str:
+    """How they play: "sampled" if one of them draws from its policy, else "deterministic"."""
+    return "deterministic" if all(getattr(player, "deterministic", True) for player in players) else "sampled"
+
+
 def paired_schedule(opponent: str, rounds: int, seed: int) -> Iterator[Scheduled]:
     """Yield `rounds` (even) setups against `opponent`; more rounds of one seed only continue fewer."""
     starts = np.random.default_rng(seed)
@@ -78,7 +83,6 @@ def evaluate(
     rounds: int,
     seed: int = 0,
     rinks: int = RINKS,
-    deterministic: bool = True,
     engine: str = "builtin",
     keep_mode: bool = True,
     sprt: Sprt | None = None,
@@ -89,10 +93,9 @@ def evaluate(
 ) -> EvaluationReport:
     """Play `rounds` paired rounds of `player` against each opponent and report them.
 
-    An odd number of rounds is rounded up, and the report says so. `deterministic` only labels the report:
-    players are built with their policy mode. Ctrl-C ends early with a report marked partial, or is raised unless
-    `stops_early`. `record_dir` keeps every round; when one cannot be written, play goes on and the report says so.
-    Raises PlayerError, EngineError.
+    An odd number of rounds is rounded up, and the report says so. Ctrl-C ends early with a report marked
+    partial, or is raised unless `stops_early`. `record_dir` keeps every round; when one cannot be written, play goes on
+    and the report says so. Raises PlayerError, EngineError.
     """
     even = rounds + rounds % 2
     meetings = {name: Meeting(name, even, sprt) for name in opponents}
@@ -113,7 +116,7 @@ def evaluate(
         interrupted = True
     return EvaluationReport(
         checkpoint=player.name,
-        policy="deterministic" if deterministic else "sampled",
+        policy=policy_of(player),
         seed=seed,
         engine=engine,
         rinks=slots,

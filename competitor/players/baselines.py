@@ -46,7 +46,7 @@ class BaselinePlayer:
 
     def __init__(self, policy: Any, normalise: Normaliser | None, name: str, *, seed: int, deterministic: bool) -> None:
         self.name = name
-        self.policy, self._normalise, self._deterministic = policy, normalise, deterministic
+        self.policy, self._normalise, self.deterministic = policy, normalise, deterministic
         self._chance = torch.Generator().manual_seed(seed).get_state()
         self._slots = 0
 
@@ -72,7 +72,7 @@ class BaselinePlayer:
         seen = obs if self._normalise is None else self._normalise(obs)
         with torch.random.fork_rng(devices=[]), explained(f"player {self.name} failed"):
             torch.set_rng_state(self._chance)  # the library draws from torch's global generator
-            chosen: Array = self.policy.predict(seen, deterministic=self._deterministic)[0]
+            chosen: Array = self.policy.predict(seen, deterministic=self.deterministic)[0]
             self._chance = torch.get_rng_state()
         return chosen
 

@@ -83,7 +83,7 @@ def test_number_of_rinks_does_not_change_the_result(report: EvaluationReport) ->
 def test_what_is_sampled_belongs_to_the_round_and_not_to_its_rink(debug_config: Config) -> None:
     def played(rinks: int) -> EvaluationReport:
         player = SampledDreamer(Dreamer(debug_config.dreamer, seed=3), "sampled")
-        return without_time(evaluate(player, bots(), rounds=8, seed=4, rinks=rinks, deterministic=False))
+        return without_time(evaluate(player, bots(), rounds=8, seed=4, rinks=rinks))
 
     assert played(1) == played(5) == played(16)
 
@@ -123,7 +123,7 @@ def test_tiny_dreamer_both_ways(debug_config: Config) -> None:
     agent = Dreamer(debug_config.dreamer)
     for deterministic, label in ((True, "deterministic"), (False, "sampled")):
         player = DreamerPlayer(agent, "tiny", deterministic=deterministic)
-        report = evaluate(player, {"weak": BasicPlayer(weak=True)}, rounds=4, deterministic=deterministic)
+        report = evaluate(player, {"weak": BasicPlayer(weak=True)}, rounds=4)
         assert report.policy == label and report.results[0].rounds == 4
         assert f"tiny ({label} policy)" in shown(report)
 
