@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import pytest
 import torch
 
 from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
 from dreamer.pipeline import Pipeline
-from tests.dreamer.tiny import filled_buffer, tiny_agent, trained_pipeline
+from tests.dreamer.tiny import filled_buffer, tiny_agent
 
 
 def shift(agent: Dreamer, to: float) -> None:
@@ -61,18 +59,6 @@ def test_learning_is_the_same_with_and_without_an_average(overlap: bool) -> None
     assert not any(parameter.requires_grad for parameter in averaged.parameters())
     changed = [not torch.equal(value, learned[1][key]) for key, value in averaged.state_dict().items()]
     assert sum(changed) > 20
-
-
-def test_an_average_that_was_saved_goes_on_and_one_that_was_not_begins_with_the_weights_of_now(tmp_path: Path) -> None:
-    pipeline = trained_pipeline(20)
-    agent = pipeline.agent
-    pipeline.save(tmp_path)
-    for file, wanted in ((tmp_path, pipeline.averaged), (tmp_path / "nothing", agent)):
-        resumed = Pipeline(agent)
-        resumed.load(file)
-        assert all(torch.equal(resumed.averaged.state_dict()[k], value) for k, value in wanted.state_dict().items())
-        resumed.close()
-    pipeline.close()
 
 
 def test_an_agent_that_was_changed_from_outside_is_followed_from_there() -> None:

@@ -74,8 +74,11 @@ def test_a_deviation_below_the_smallest_can_still_grow() -> None:
     assert gradient is not None and (gradient < 0).all()  # the errors are larger than that: descent makes it grow
 
 
-def test_filtering_step_by_step_is_filtering_the_sequence() -> None:
-    agent, batch = observed_agent(), filled_buffer(tiny_config()).sample()
+@pytest.mark.parametrize("observed", [True, False])
+@pytest.mark.parametrize("kind", ["dreamerv3", "seed"])
+def test_filtering_step_by_step_is_filtering_the_sequence(kind: str, observed: bool) -> None:
+    agent = shaken(tiny_agent(model={"kind": kind, "observed": observed}))
+    batch = filled_buffer(tiny_config()).sample()
     batch["is_first"][3, 1] = True
     whole, random, state = filtered(agent, batch), noise_source(), agent.world_model.dynamics.initial(4)
     for t, obs in enumerate(batch["obs"]):

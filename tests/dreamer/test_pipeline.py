@@ -24,15 +24,19 @@ def test_overlapped_updates_are_exactly_those_of_the_agent_in_prelude_and_traini
     assert overlapped.updates == 10
 
 
-def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent(tmp_path: Path) -> None:
-    pipeline = trained_pipeline(4)
+def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent_and_its_average(tmp_path: Path) -> None:
+    pipeline = trained_pipeline(20)
     agent = pipeline.agent
     pipeline.save(tmp_path)
     resumed = Pipeline(agent)
     resumed.load(tmp_path)
-    ours, theirs, newest = (one.state_dict() for one in (resumed.player, pipeline.player, agent))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert not all(torch.equal(theirs[key], newest[key]) for key in theirs)
+    newest = agent.state_dict()
+    for kept, had in ((resumed.player, pipeline.player), (resumed.averaged, pipeline.averaged)):
+        ours, theirs = kept.state_dict(), had.state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+        assert not all(torch.equal(theirs[key], newest[key]) for key in theirs)
+    resumed.load(tmp_path / "nothing")  # of a run that kept no average
+    assert all(torch.equal(value, newest[key]) for key, value in resumed.averaged.state_dict().items())
     for one in (pipeline, resumed):
         one.close()
 

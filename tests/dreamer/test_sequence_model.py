@@ -34,20 +34,6 @@ def test_shapes_and_keys_of_states(kind: str) -> None:
     assert features(posterior).shape == (3, 16 + size)
 
 
-@KINDS
-def test_observing_a_sequence_is_stepping_through_it(kind: str) -> None:
-    model = make_model(kind)
-    embeds, actions, is_first = sequences()
-    is_first[0] = is_first[4, 1] = True
-    posteriors, priors = model.observe_sequence(embeds, actions, is_first, None, noise_source())
-    random, state = noise_source(), model.initial(3)
-    for t in range(7):
-        state = model.filter_step(state, actions[t], embeds[t], is_first[t], random)
-        torch.testing.assert_close(state["z"], posteriors["z"][t])
-    key = "logits" if kind == "dreamerv3" else "mean"
-    assert priors[key].shape == posteriors[key].shape
-
-
 def test_is_first_forgets_state_and_action_in_the_middle_of_a_sequence() -> None:
     model = make_model()
     embeds, actions, is_first = sequences()
