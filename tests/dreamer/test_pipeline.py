@@ -35,9 +35,10 @@ def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent_and_its_avera
         ours, theirs = kept.state_dict(), had.state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
         assert not all(torch.equal(theirs[key], newest[key]) for key in theirs)
-    resumed.load(tmp_path / "nothing")  # of a run that kept no average
-    assert all(torch.equal(value, newest[key]) for key, value in resumed.averaged.state_dict().items())
-    for one in (pipeline, resumed):
+    older = Pipeline(agent)  # of a run that kept no average
+    older.load(tmp_path / "nothing")
+    assert all(torch.equal(value, newest[key]) for key, value in older.averaged.state_dict().items())
+    for one in (pipeline, resumed, older):
         one.close()
 
 
