@@ -1,7 +1,7 @@
 """How long one whole update takes, and where the time goes.
 
     python benchmarks/update.py [--updates 50] [--threads 1,2] [--ways plain,native,overlapped] [--set KEY=VALUE]
-                                [--profile] [--json FILE]
+                                [--profile | --against COMMIT] [--json FILE]
 
 Two shapes: the default preset, and the standard unit that other DreamerV3 learners were measured with (16 sequences
 of 64 steps, dreams of 15 steps from all 1,024 states, h 256, 16 x 16 latents, networks of width 256). An update is
@@ -15,7 +15,8 @@ one as to another.
 The share of the peak is the arithmetic of the plain modules' products by the time and the speed of a large product that
 is measured with as many threads. Parts (benchmarks/update_parts.py) are in float32; some are parts of others.
 
-With --profile: where each millisecond of the compiled way goes, see benchmarks/update_profile.py.
+With --profile: where each millisecond of the compiled way goes, see benchmarks/update_profile.py. With --against: the
+default preset in processor time, taking turns with that of another commit (benchmarks/update_against.py).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.common import report
+from benchmarks.update_against import against, against_table
 from benchmarks.update_parts import parts, peak_gflops, update_gflop
 from benchmarks.update_profile import profile, profile_table
 from competitor.config import load_config
@@ -168,6 +170,7 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
     parser.add_argument("--profile", action="store_true", help="where the time of the compiled way goes instead")
+    parser.add_argument("--against", metavar="COMMIT", help="compare with the compiled way of this commit instead")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     default, shapes = load_config(overrides=arguments.set).dreamer, arguments.shapes.split(",")
@@ -176,6 +179,10 @@ def main() -> None:
             parser.error(f"{', '.join(sorted(unknown))}: there is {', '.join(known)}")
     configs = {shape: default if shape == "default preset" else standard_unit(default) for shape in shapes}
     about = {"torch": torch.__version__, "settings": arguments.set}
+    if arguments.against:
+        sides = against(arguments.against, arguments.ways.split(","), arguments.updates, STRETCH)
+        report(about | {"against": sides}, arguments.json, against_table(sides))
+        return
     if arguments.profile:
         found = {}
         for shape, config in configs.items():

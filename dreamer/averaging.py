@@ -19,10 +19,10 @@ class WeightAverage:
     def __init__(self, agent: Dreamer, share: float) -> None:
         self._source, self._share = agent, share
         self.agent = agent.snapshot().settle(agent.device)
+        self._ours, self._theirs = (list(one.state_dict().values()) for one in (self.agent, agent))
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights as they are now; to be called after each update, with nothing under way."""
         rate = min(1.0, 1.0 / (self._share * max(1, self._source.updates)))
-        ours, theirs = self.agent.state_dict(), self._source.state_dict()
-        torch._foreach_lerp_(list(ours.values()), list(theirs.values()), rate)
+        torch._foreach_lerp_(self._ours, self._theirs, rate)

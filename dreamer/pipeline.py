@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as tensor_bytes
+from torch import Tensor
 
 from dreamer.agent import Dreamer
 from dreamer.averaging import WeightAverage
@@ -40,6 +41,9 @@ class Pipeline:
         self.updater = Updater(agent)
         self.player = agent.snapshot() if self.overlap else agent
         self.player.generator = agent.generator
+        self._played, self._learned = (
+            [*_tensors(one.world_model), *_tensors(one.behavior.policy)] for one in (self.player, agent)
+        )
         share = agent.config.optimizer.average_share
         self._average = WeightAverage(agent, share) if share else None
         # A new thread would get torch's own number of threads, not the one chosen for this program.
@@ -101,13 +105,13 @@ class Pipeline:
         """The agent was changed from outside: player and average are what it is now."""
         self.refresh_player()
         if self._average is not None:
-            _copy(self.agent, self._average.agent)
+            self._average.agent.load_state_dict(self.agent.state_dict())
 
+    @torch.no_grad()
     def refresh_player(self) -> None:
         """Give the player what the agent knows now; after updates that were not overlapped."""
         if self.overlap:
-            _copy(self.agent.world_model, self.player.world_model)
-            _copy(self.agent.behavior.policy, self.player.behavior.policy)
+            torch._foreach_copy_(self._played, self._learned)
 
     def save(self, directory: Path) -> None:
         """Write what player, average and the next metrics depend on, after ``finish``; raises OSError."""
@@ -159,8 +163,6 @@ def _numbers(file: Path) -> dict[str, float]:
     return dict(found)
 
 
-@torch.no_grad()
-def _copy(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """Weights and buffers of one module into another of the same build."""
-    theirs, ours = list(target.state_dict().values()), list(source.state_dict().values())
-    torch._foreach_copy_(theirs, ours)
+def _tensors(module: torch.nn.Module) -> list[Tensor]:
+    """Its weights and buffers, which stay where they are."""
+    return list(module.state_dict().values())

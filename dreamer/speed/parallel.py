@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 FEWEST_ROWS = 400  # of a part; less work than that is done faster than it is shared
-MOST_PARTS = 8
+MOST_PARTS = 4
 Part = TypeVar("Part")
 
 _changed = threading.Condition()
