@@ -173,14 +173,12 @@ def measured(folder: Path, minutes: float) -> tuple[dict[str, Audience], list[st
 
 
 def table(figures: dict[str, dict[str, Any]]) -> Table:
-    columns = ["who watches", "s", "matches", "broken", "steps/s", "median ms", "99 % ms", "slowest ms", "MiB", "cores"]
+    columns = ["seconds", "matches", "broken", "steps_per_s", "median_ms", "p99_ms", "slowest_ms", "cores"]
     cells = [
-        [name, f"{one['seconds']:.0f}", str(one["matches"]), str(one["broken"]), f"{one['steps_per_s']:.0f}",
-         f"{one['median_ms']:.1f}", f"{one['p99_ms']:.1f}", f"{one['slowest_ms']:.0f}", f"{max(one['memory_mib']):.0f}",
-         f"{one['cores']:.2f}"]
+        [name, *(f"{one[key]:,.2f}" for key in columns), f"{max(one['memory_mib']):.0f}"]
         for name, one in figures.items()
-    ]  # fmt: skip
-    return Table(columns, cells, f"{CLIENTS} clients of {ACCOUNTS} accounts")
+    ]
+    return Table(["who watches", *columns, "MiB"], cells, f"{CLIENTS} clients of {ACCOUNTS} accounts")
 
 
 @click.command(help=__doc__)

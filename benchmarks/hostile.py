@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,21 +46,7 @@ END_OF_HEADER = b"\r\n\r\n"
 PLAYERS = ("ada", "bob")
 
 
-@dataclass
-class Row:
-    """One attack."""
-
-    attack: str
-    sent: str
-    seconds: float
-    peak_mib: float
-    after_mib: float
-    steps: int
-    slowest_step_ms: float
-    broken_matches: int
-    log_lines: int
-
-
+Row = dict[str, Any]
 Attack = Callable[[Target], Awaitable[str]]
 
 
@@ -241,37 +228,32 @@ async def watched(target: Target, attack: Attack) -> tuple[str, float]:
 
 async def measure(target: Target, players: Players) -> list[Row]:
     await asyncio.sleep(10.0)  # what the first matches need is part of the rest
-    rest, rows = target.memory_mib(), [row_of_rest(target, players.take())]
+    rest = target.memory_mib()
+    rows = [row_of("none", f"{rest:.0f} MiB at rest", 10.0, 0.0, 0.0, 0, players.take())]
     for name, attack in ATTACKS.items():
         players.take()
         lines, begun = target.noise(), time.monotonic()
         sent, peak = await watched(target, attack)
         seconds = time.monotonic() - begun
         await asyncio.sleep(SETTLE_S)
-        play = players.take()
-        after = target.memory_mib()
-        row = Row(
-            name, sent, seconds, peak - rest, after - rest, len(play.waits_ms), max(play.waits_ms, default=0.0),
-            play.broken, target.noise() - lines,
-        )  # fmt: skip
-        rows.append(row)
+        above = peak - rest, target.memory_mib() - rest
+        rows.append(row_of(name, sent, seconds, *above, target.noise() - lines, players.take()))
         print_line(f"{name}: {sent}; {seconds:.0f} s")
     return rows
 
 
-def row_of_rest(target: Target, play: Play) -> Row:
-    text = f"{target.memory_mib():.0f} MiB at rest"
-    return Row("none", text, 10.0, 0.0, 0.0, len(play.waits_ms), max(play.waits_ms, default=0.0), play.broken, 0)
+def row_of(
+    attack: str, sent: str, seconds: float, peak_mib: float, after_mib: float, log_lines: int, play: Play
+) -> Row:
+    """One attack; memory is above rest."""
+    about = {"attack": attack, "sent": sent, "seconds": seconds, "peak_mib": peak_mib, "after_mib": after_mib}
+    waits = {"steps": len(play.waits_ms), "slowest_step_ms": max(play.waits_ms, default=0.0)}
+    return about | waits | {"broken_matches": play.broken, "log_lines": log_lines}
 
 
 def table(rows: Sequence[Row]) -> Table:
-    columns = ["attack", "sent", "peak MiB", "after MiB", "steps", "slowest ms", "broken", "lines"]
-    cells = [
-        [row.attack, row.sent, f"{row.peak_mib:+.1f}", f"{row.after_mib:+.1f}", str(row.steps),
-         f"{row.slowest_step_ms:.0f}", str(row.broken_matches), str(row.log_lines)]
-        for row in rows
-    ]  # fmt: skip
-    return Table(columns, cells, "hostile clients: memory is above rest", texts=2)
+    cells = [[f"{one:.1f}" if isinstance(one, float) else str(one) for one in row.values()] for row in rows]
+    return Table(list(rows[0]), cells, "hostile clients: memory is above rest", texts=2)
 
 
 @click.command(help=__doc__)
@@ -288,14 +270,14 @@ def main(descriptors: int, json_path: Path | None) -> None:
             players.stop()
     summary = {
         "descriptors": descriptors,
-        "worst_peak_mib": max(row.peak_mib for row in rows),
-        "worst_after_mib": max(row.after_mib for row in rows),
-        "median_slowest_step_ms": statistics.median(row.slowest_step_ms for row in rows),
-        "broken_matches": sum(row.broken_matches for row in rows),
+        "worst_peak_mib": max(row["peak_mib"] for row in rows),
+        "worst_after_mib": max(row["after_mib"] for row in rows),
+        "median_slowest_step_ms": statistics.median(row["slowest_step_ms"] for row in rows),
+        "broken_matches": sum(row["broken_matches"] for row in rows),
         "log_lines": target.noise() - at_start,
         "tracebacks": sum("Traceback" in line for line in target.said),
     }
-    report(summary | {"attacks": [asdict(row) for row in rows]}, json_path, table(rows))
+    report(summary | {"attacks": rows}, json_path, table(rows))
     few = summary["worst_peak_mib"] <= MOST_MIB and summary["log_lines"] <= MOST_LINES
     good = few and not summary["broken_matches"]
     print_line(f"{'within' if good else 'BEYOND'} the bounds: {json.dumps(summary)}")

@@ -20,7 +20,6 @@ from competitor.errors import RecordingError
 from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import (
     EPISODES,
-    TRACE,
     View,
     file_name,
     is_match_file,
@@ -259,11 +258,6 @@ def test_missing_file(tmp_path: Path) -> None:
     for read in (read_match, is_match_file, lambda path: list(read_views(path))):
         with pytest.raises(RecordingError, match="there is no recorded round"):
             read(tmp_path / "absent.npz")
-
-
-def test_every_array_of_a_match_is_in_the_file() -> None:
-    arrays = {field.name for field in fields(FinishedMatch) if "NDArray" in str(field.type)}
-    assert arrays == {field for field, _, _ in TRACE.values()} | {"opponent_actions"}
 
 
 def test_no_torch_is_loaded() -> None:

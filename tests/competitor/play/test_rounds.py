@@ -195,10 +195,3 @@ def test_episode_is_one_view_with_weighted_rewards(bot_rounds: list[Round]) -> N
             assert episode.terminal and not episode.own
             assert np.array_equal(episode.obs, played.obs[view])
             assert np.array_equal(episode.action, played.actions[view])
-
-
-def test_goal_is_worth_the_same_to_winner_and_loser(bot_rounds: list[Round]) -> None:
-    for played in bot_rounds:
-        one, two = (played.episode(view, RewardWeights(goal=1.0)).reward for view in (0, 1))
-        assert one.sum() == -two.sum() == played.winner
-        assert not one[:-1].any()

@@ -92,11 +92,6 @@ def test_the_newest_stay_where_there_is_no_room(matches: Path) -> None:
     assert all(same(mine, theirs) for mine, theirs in zip(newest, everything[-3:], strict=True))
 
 
-def test_a_directory_without_recordings(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="there are no recorded rounds in"):
-        load_experience([tmp_path], small())
-
-
 def test_matches_without_a_whole_step(tmp_path: Path) -> None:
     match = finished(np.zeros((1, 18)), np.zeros((1, 4)), [0], ending="abandoned")
     (tmp_path / file_name(match)).write_bytes(match_bytes(match, rounds_of(match), "1.0"))

@@ -117,22 +117,6 @@ def test_stopped_and_resumed_run_equals_the_unbroken_one(
     assert_same_end(trainer, outcome, unbroken)
 
 
-def test_a_resumed_run_plays_on_with_the_policy_it_had(tmp_path: Path) -> None:
-    """Which is one update behind the one that learns."""
-    first = Trainer.start(tiny(), tmp_path / "run")
-    Recorder(first, stop_after=7)
-    first.train()
-    trainer = Trainer.resume(tmp_path / "run")
-    trainer.stop()
-    trainer.train()
-    had, has, learned = (
-        one.behavior.policy.state_dict()
-        for one in (first.state.pipeline.player, trainer.state.pipeline.player, trainer.state.agent)
-    )
-    assert all(torch.equal(had[key], has[key]) for key in had)
-    assert any(not torch.equal(has[key], learned[key]) for key in has)
-
-
 def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:
     settings = ("training.lesson_rounds=3", "training.prelude_updates=6", "training.environment_steps=1800")
     whole = Trainer.start(tiny(*settings), tmp_path / "whole")
@@ -172,16 +156,6 @@ def test_a_teacher_who_is_nobody_is_told_before_there_is_a_run(tmp_path: Path) -
     with pytest.raises(PlayerError, match="no sparring partner nobody"):
         Trainer.start(tiny("training.lesson_rounds=1", "training.teacher=sparring:nobody"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_one_seed_repeats_a_run_and_another_does_not(
-    tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]
-) -> None:
-    for seed, same in ((1, True), (0, False)):
-        trainer = Trainer.start(tiny(f"run.seed={seed}"), tmp_path / str(seed))
-        recorder = Recorder(trainer, stop_after=5)
-        trainer.train()
-        assert (recorder.updates == unbroken[1].updates[:5]) is same
 
 
 def test_both_views_are_kept_and_updates_follow_the_train_ratio(
@@ -311,13 +285,6 @@ def test_minutes_limit_this_start_only(tmp_path: Path) -> None:
     more = again.train()
     assert more.reason == "minutes" and more.environment_steps > outcome.environment_steps
     assert 120 <= more.seconds < 160
-
-
-def test_a_run_stopped_before_it_began_can_be_resumed(tmp_path: Path) -> None:
-    Trainer.start(tiny(), tmp_path / "run").close()
-    trainer = Trainer.resume(tmp_path / "run")
-    outcome = warm_up_only(trainer)
-    assert outcome.reason == "stopped" and outcome.updates == 0 and outcome.environment_steps > 0
 
 
 @pytest.mark.parametrize("lessons", [0, 4])
