@@ -3,55 +3,27 @@
 `make_player` makes every one of them from the text by which the user names it; all of them keep to `Player`.
 """
 
-from competitor.players.dreamer import DreamerPlayer, SampledDreamer
-from competitor.players.foreign import ForeignPlayer
-from competitor.players.player import (
-    ACTION_SIZE,
-    Array,
-    Flags,
-    Player,
-    SeededPlayer,
-    checked_actions,
-    clean_actions,
-    playing_rows,
-)
-from competitor.players.scripted import BasicPlayer, ChancePlayer, RandomPlayer
-from competitor.players.specs import (
-    AGENTS,
-    CHAMPION,
-    agent_path,
-    checkpoint_path,
-    fingerprint,
-    kind_of,
-    load_acting,
-    make_player,
-    searching,
-    short_name,
-)
-
-__all__ = [
-    "AGENTS",
-    "ACTION_SIZE",
-    "CHAMPION",
-    "Array",
-    "BasicPlayer",
-    "ChancePlayer",
-    "DreamerPlayer",
-    "Flags",
-    "ForeignPlayer",
-    "Player",
-    "RandomPlayer",
-    "SampledDreamer",
-    "SeededPlayer",
-    "checked_actions",
-    "agent_path",
-    "checkpoint_path",
-    "clean_actions",
-    "fingerprint",
-    "kind_of",
-    "load_acting",
-    "make_player",
-    "playing_rows",
-    "searching",
-    "short_name",
-]
+from competitor.players.dreamer import DreamerPlayer as DreamerPlayer
+from competitor.players.dreamer import SampledDreamer as SampledDreamer
+from competitor.players.foreign import ForeignPlayer as ForeignPlayer
+from competitor.players.player import ACTION_SIZE as ACTION_SIZE
+from competitor.players.player import Array as Array
+from competitor.players.player import Flags as Flags
+from competitor.players.player import Player as Player
+from competitor.players.player import SeededPlayer as SeededPlayer
+from competitor.players.player import checked_actions as checked_actions
+from competitor.players.player import clean_actions as clean_actions
+from competitor.players.player import playing_rows as playing_rows
+from competitor.players.scripted import BasicPlayer as BasicPlayer
+from competitor.players.scripted import ChancePlayer as ChancePlayer
+from competitor.players.scripted import RandomPlayer as RandomPlayer
+from competitor.players.specs import AGENTS as AGENTS
+from competitor.players.specs import CHAMPION as CHAMPION
+from competitor.players.specs import agent_path as agent_path
+from competitor.players.specs import checkpoint_path as checkpoint_path
+from competitor.players.specs import fingerprint as fingerprint
+from competitor.players.specs import kind_of as kind_of
+from competitor.players.specs import load_acting as load_acting
+from competitor.players.specs import make_player as make_player
+from competitor.players.specs import searching as searching
+from competitor.players.specs import short_name as short_name
