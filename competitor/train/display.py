@@ -117,9 +117,9 @@ def phase(status: Status) -> str:
     text = f"{status.phase} {status.done:,} of {status.total:,}"
     if status.phase != "prelude":
         return f"{text} rounds"
-    if status.updates_per_s <= 0.0:
+    if status.speed.updates_per_s <= 0.0:
         return text
-    minutes = (status.total - status.done) / status.updates_per_s / 60
+    minutes = (status.total - status.done) / status.speed.updates_per_s / 60
     return f"{text}, play begins in about {_minutes(minutes)}"
 
 
@@ -138,16 +138,17 @@ def panel(status: Status, width: int) -> RenderableType:
 
 def _rows(status: Status) -> list[tuple[str, str]]:
     """What the panel shows: (name, text)."""
-    limit = f"{status.environment_steps:,} of {status.environment_steps_limit:,}"
-    skipped = f"; {status.skipped} skipped" if status.skipped else ""
+    counters, speed, league = status.counters, status.speed, status.league
+    limit = f"{counters.environment_steps:,} of {status.environment_steps_limit:,}"
+    skipped = f"; {counters.skipped} skipped" if counters.skipped else ""
     so_far = f"{duration(status.seconds)} so far, {duration(status.seconds_left)} left"
     rows = [
         ("phase", f"{phase(status)}; {so_far}"),
-        ("steps", f"{limit}, {status.steps_per_s:.0f}/s; {status.rounds:,} rounds"),
-        ("updates", f"{status.updates:,}, {status.updates_per_s:.2f}/s{skipped}"),
+        ("steps", f"{limit}, {speed.steps_per_s:.0f}/s; {counters.rounds:,} rounds"),
+        ("updates", f"{status.updates:,}, {speed.updates_per_s:.2f}/s{skipped}"),
         ("replay", f"{status.replay_steps:,} steps"),
         ("win rate", _win_rates(status)),
-        ("league", f"{status.members} past selves, rating {status.rating:+.0f} (weak opponent: 0)"),
+        ("league", f"{len(league.members)} past selves, rating {league.rating:+.0f} (weak opponent: 0)"),
         ("learning", ", ".join(_metrics(status)) or "no updates yet"),
         ("evaluation", _evaluation(status)),
     ]
@@ -156,10 +157,8 @@ def _rows(status: Status) -> list[tuple[str, str]]:
 
 def _win_rates(status: Status) -> str:
     """Recent ones by opponent; a draw counts as half a win."""
-    played = [
-        f"{name} {record.win_rate:.0%} of {record.games:,}" for name, record in status.opponents.items() if record.games
-    ]
-    return ", ".join(played) or "no rounds yet"
+    met = [record for record in status.league.opponents.values() if record.games]
+    return ", ".join(f"{record.name} {record.win_rate:.0%} of {record.games:,}" for record in met) or "no rounds yet"
 
 
 def _metrics(status: Status) -> list[str]:

@@ -13,7 +13,8 @@ from competitor.evaluate.evaluation import EvaluationReport
 from competitor.evaluate.gauntlet import Gauntlet
 from competitor.inspect.dream_check import DreamReport
 from competitor.system import code_version, command_line
-from competitor.train.league import Member
+from competitor.train.facts import Counters
+from competitor.train.league import League
 from competitor.train.metrics import MetricsWriter
 from competitor.train.run_directory import RunDirectory
 from competitor.train.savepoint import TrainingState
@@ -23,7 +24,7 @@ from dreamer.checkpoint import read_card
 
 @dataclass(frozen=True)
 class Status:
-    """How a training stands, for the display. Rates are per second; `seconds_left` is None while unknown.
+    """How a training stands, for the display; counters, speed and league go on. `seconds_left`: None while unknown.
 
     done, total: how much of the phase has been done, in its own unit (rounds, in the prelude updates); total is 0 for
     the phase "training", whose extent is environment_steps_limit.
@@ -32,19 +33,14 @@ class Status:
     phase: str
     done: int
     total: int
-    environment_steps: int
+    counters: Counters
     environment_steps_limit: int
-    rounds: int
     updates: int
-    skipped: int
     replay_steps: int
     seconds: float
     seconds_left: float | None
-    steps_per_s: float
-    updates_per_s: float
-    opponents: dict[str, Member]
-    members: int
-    rating: float
+    speed: Speed
+    league: League
     metrics: dict[str, float]
     evaluation: dict[str, float]
     warning: str = ""
@@ -170,19 +166,14 @@ class Reporter:
                 phase=phase,
                 done=done,
                 total=total,
-                environment_steps=counters.environment_steps,
+                counters=counters,
                 environment_steps_limit=self._limits.environment_steps,
-                rounds=counters.rounds,
                 updates=state.agent.updates,
-                skipped=counters.skipped,
                 replay_steps=len(state.replay),
                 seconds=self._watch.total_s,
                 seconds_left=self._seconds_left(),
-                steps_per_s=self._speed.steps_per_s,
-                updates_per_s=self._speed.updates_per_s,
-                opponents=state.league.opponents,
-                members=len(state.league.members),
-                rating=state.league.rating,
+                speed=self._speed,
+                league=state.league,
                 metrics=self._metrics,
                 evaluation=self._evaluation,
                 warning=self.warning,

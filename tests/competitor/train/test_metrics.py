@@ -16,6 +16,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from competitor.train.display import Display, panel, status_line
+from competitor.train.facts import Counters
 from competitor.train.league import League
 from competitor.train.metrics import Averages, MetricsWriter, read_lines
 from competitor.train.report import Outcome, Status
@@ -86,30 +87,25 @@ class Hands:
         return self.now
 
 
-def status(phase: str = "training", steps: int = 1234, **changes: object) -> Status:
+def status(phase: str = "training", steps: int = 1234, rate: float = 2.5, skipped: int = 0, **about: int) -> Status:
     league = League(("weak", "strong", "self", "past"), 3)
     league.record("weak", 1)
     values: dict[str, object] = {
         "phase": phase,
         "done": 0,
         "total": 0,
-        "environment_steps": steps,
+        "counters": Counters(environment_steps=steps, rounds=7, skipped=skipped),
         "environment_steps_limit": 10_000,
-        "rounds": 7,
         "updates": 56,
-        "skipped": 0,
         "replay_steps": 2468,
         "seconds": 3723.0,
         "seconds_left": 61.0,
-        "steps_per_s": 100.0,
-        "updates_per_s": 2.5,
-        "opponents": league.opponents,
-        "members": 1,
-        "rating": 4.0,
+        "speed": Speed(Hands(), None, 100.0, rate),
+        "league": league,
         "metrics": {"loss/world": 1.5, "policy/entropy": 4.2, "return/scale": 1.0},
         "evaluation": {"weak/win_rate": 0.8},
     }
-    return Status(**{**values, **changes})  # type: ignore[arg-type]
+    return Status(**{**values, **about})  # type: ignore[arg-type]
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
@@ -150,7 +146,7 @@ def test_a_line_tells_what_matters() -> None:
 )
 def test_a_phase_tells_how_far_it_is_and_when_play_begins(about: tuple[str, int, int, float], wanted: str) -> None:
     phase, done, total, rate = about
-    assert status_line(status(phase, done=done, total=total, updates_per_s=rate)).startswith(wanted)
+    assert status_line(status(phase, done=done, total=total, rate=rate)).startswith(wanted)
 
 
 @pytest.mark.parametrize("width", [120, 80, 60, 40])
@@ -158,7 +154,7 @@ def test_the_panel_is_whole_at_any_width_and_in_ascii(width: int) -> None:
     buffer = io.BytesIO()
     text = io.TextIOWrapper(buffer, encoding="ascii")
     screen = Console(file=text, force_terminal=True, width=width, legacy_windows=False, no_color=True)
-    shown = status("prelude", done=222, total=24_000, updates_per_s=20.0)
+    shown = status("prelude", done=222, total=24_000, rate=20.0)
     screen.print(panel(shown, width))
     text.flush()
     lines = re.sub(r"\x1b\[[0-9;]*m", "", buffer.getvalue().decode("ascii")).splitlines()
