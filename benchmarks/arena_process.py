@@ -39,7 +39,6 @@ class Target:
     said: list[str]
 
     def memory_mib(self) -> float:
-        """Its resident set."""
         return float(self.process.memory_info().rss) / MIB
 
     def noise(self) -> int:
@@ -69,7 +68,6 @@ class Players:
             thread.start()
 
     def take(self) -> Play:
-        """What was seen since the last call."""
         with self._lock:
             play, self._play = self._play, Play()
         return play

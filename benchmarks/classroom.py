@@ -63,7 +63,6 @@ class Audience:
     waits_ms: list[float] = field(default_factory=list)
 
     def measure(self, target: Target, players: Players, seconds: float) -> None:
-        """Let the class play for so long."""
         players.take()
         begun, cpu_s, peak = time.monotonic(), sum(target.process.cpu_times()[:2]), 0.0
         while time.monotonic() < begun + seconds:
@@ -185,7 +184,6 @@ def table(figures: dict[str, dict[str, Any]]) -> Table:
 @click.option("--minutes", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Of each audience.")
 @JSON
 def main(minutes: float, json_path: Path | None) -> None:
-    """Measure and print."""
     if CHROMIUM is None:
         raise SystemExit("error: the windows need Chromium (on Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder:

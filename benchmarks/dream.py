@@ -69,7 +69,6 @@ def train(
 @click.option("--seed", type=int, default=0, show_default=True)
 @JSON
 def main(minutes: float, updates: int, overrides: tuple[str, ...], seed: int, json_path: Path | None) -> None:
-    """Train one variant of the world model and print how it dreams."""
     config = load_config(overrides=overrides)
     use_threads(config.run.threads)
     fast.use(config.run.kernels)

@@ -145,7 +145,6 @@ def write_png(results: dict[str, dict[str, list[float]]], path: Path) -> None:
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the times into a picture.")
 @JSON
 def main(only: str, png: Path | None, json_path: Path | None) -> None:
-    """Measure and report."""
     torch.set_num_threads(1)
     results = {name: measure(name) for name in only.split(",")}
     report({"results": results}, json_path, table_of(results))

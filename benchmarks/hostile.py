@@ -260,7 +260,6 @@ def table(rows: Sequence[Row]) -> Table:
 @click.option("--descriptors", type=int, default=DESCRIPTORS, show_default=True)
 @JSON
 def main(descriptors: int, json_path: Path | None) -> None:
-    """Attack, and say whether the bounds hold."""
     users = (*PLAYERS, "eve")
     with tempfile.TemporaryDirectory() as folder, arena_process(Path(folder), users, descriptors) as target:
         at_start, players = target.noise(), Players(target, PLAYERS)

@@ -66,12 +66,10 @@ class Camera:
         window.close()
 
     def take(self, page: Any, name: str) -> None:
-        """Keep what the page shows."""
         page.screenshot(path=self._docs / name)
         print_line(f"{self._docs / name}")
 
     def beside(self, pages: Sequence[bytes], name: str) -> None:
-        """Keep several pictures beside each other."""
         shown = [Image.open(io.BytesIO(page)) for page in pages]
         width, height = shown[0].size
         whole = Image.new("RGB", (len(shown) * (width + GAP) - GAP, height), "white")
@@ -189,7 +187,6 @@ def curves(docs: Path) -> None:
 @click.argument("rounds", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--docs", type=click.Path(exists=True, file_okay=False, path_type=Path), default=ROOT / "docs")
 def main(rounds: Path, docs: Path) -> None:
-    """Draw all of them."""
     curves(docs)
     if CHROMIUM is None:
         raise SystemExit("error: pictures of pages need Chromium (on Debian: apt-get install chromium)")

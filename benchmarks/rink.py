@@ -122,7 +122,6 @@ def installed_engines() -> list[str]:
 @click.option("--repeats", default=5, show_default=True, help="Runs of each case, of which the best counts.")
 @JSON
 def main(steps: int, repeats: int, json_path: Path | None) -> None:
-    """Measure and report."""
     engines = installed_engines()
     results = measure(steps, repeats, engines)
     rows = [[str(value) for value in entry.values()] for entry in results]

@@ -45,7 +45,6 @@ def microseconds_per_action(player: SparringPlayer) -> float:
 @click.option("--against", default=",".join(AGAINST), show_default=True)
 @JSON
 def main(rounds: int, seed: int, against: str, json_path: Path | None) -> None:
-    """Play, time and report."""
     torch.set_num_threads(1)
     opponents, names = against.split(","), partner_names()
     cards, results = [], list[dict[str, Any]]()

@@ -34,13 +34,11 @@ class Updater:
 
     @cached_property
     def world_learner(self) -> Learner:
-        """Steps the world model."""
         rates = self.agent.config.optimizer
         return Learner(rates, [(self.agent.world_model, rates.world_rate)], decay_after=rates.decay_after)
 
     @cached_property
     def behavior_learner(self) -> Learner:
-        """Steps policy and critic."""
         rates, behavior = self.agent.config.optimizer, self.agent.behavior
         return Learner(rates, [(behavior.policy, rates.actor_rate), (behavior.value, rates.critic_rate)])
 

@@ -116,7 +116,6 @@ def expected(model: type[BaseModel], path: Sequence[str]) -> str:
 
 
 def _schema(model: type[BaseModel], path: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of the setting at `path`."""
     section: Any = model.model_fields[path[0]].annotation
     found: dict[str, Any] = section.model_json_schema()["properties"].get(path[1], {})
     return found

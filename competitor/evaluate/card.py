@@ -45,7 +45,6 @@ class Exploitability:
 
     @property
     def line(self) -> str:
-        """The result in words."""
         return (
             f"after {self.minutes:.1f} minutes of one core ({self.updates:,} updates) the exploiter takes "
             f"{100 * self.points:.1f} % of the points from {self.checkpoint}: {self.wins} won, {self.draws} drawn, "

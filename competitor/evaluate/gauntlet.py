@@ -30,7 +30,6 @@ class Gauntlet:
 
     @property
     def line(self) -> str:
-        """The summary in words."""
         held_out = self.held_out_points
         return (
             f"gauntlet of {self.partners}: {100 * self.points:.1f} % of the points"

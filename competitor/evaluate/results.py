@@ -21,7 +21,6 @@ class Tally:
 
     @property
     def rounds(self) -> int:
-        """Return how many rounds were counted."""
         return self.wins + self.draws + self.losses
 
 
@@ -36,7 +35,6 @@ class Outcome:
 
     @classmethod
     def of(cls, played: Round) -> Outcome:
-        """Return the outcome of `played` for its player A."""
         setup = played.setup
         return cls(played.result, played.steps, setup.side, setup.one_starting == (setup.side == LEFT))
 
@@ -103,7 +101,6 @@ class Meeting:
 
     @property
     def complete(self) -> bool:
-        """Return whether no further round is needed."""
         return self.decided or 2 * self.whole_pairs == self.rounds
 
     def enter(self, number: int, outcome: Outcome) -> None:
@@ -168,6 +165,5 @@ class Meeting:
 
 
 def tally_of(outcomes: list[Outcome]) -> Tally:
-    """Return how many of the outcomes were won, drawn and lost."""
     results = [outcome.result for outcome in outcomes]
     return Tally(results.count(1), results.count(0), results.count(-1))

@@ -43,7 +43,6 @@ class Step(nn.Module):
         return [after[key] for key in self.keys]
 
     def example(self) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Arguments of `forward` to trace it with."""
         state = self.agent.initial_state(EXAMPLE_ROWS)
         obs = torch.zeros(EXAMPLE_ROWS, self.agent.obs_size)
         return obs, torch.zeros(EXAMPLE_ROWS, dtype=torch.bool), list(state.values())

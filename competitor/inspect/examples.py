@@ -92,7 +92,6 @@ def _choose(windows: Windows, puck_error: Tensor) -> dict[str, int]:
 
 
 def _median_one(kind: Tensor, error: Tensor) -> int:
-    """The window of this kind with the median error."""
     candidates = kind.nonzero().squeeze(-1)
     return int(candidates[error[candidates].argsort()[len(candidates) // 2]])
 

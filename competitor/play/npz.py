@@ -22,7 +22,6 @@ MOST_BYTES = 2**28
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:
-    """Return `arrays` as the content of a file."""
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     return content.getvalue()

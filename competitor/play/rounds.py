@@ -50,7 +50,6 @@ class Round:
 
     @property
     def steps(self) -> int:
-        """Steps played."""
         return int(self.actions.shape[1])
 
     @property
@@ -180,7 +179,6 @@ class RoundRunner:
 
     @property
     def active(self) -> int:
-        """How many rinks have a running round."""
         return int(self._states.running.sum())
 
     def step(self) -> list[Round]:

@@ -42,7 +42,6 @@ def new_rink() -> Simulation:
 
 
 def resume(rink: Simulation, situation: Situation) -> None:
-    """Put a rink where the situation is."""
     before, now = situation
     rink.resume(state_of_view(before), state_of_view(now), (int(now[16]), int(now[17])))
 

@@ -104,7 +104,6 @@ class Searcher:
         )
 
     def _candidates(self, own: State, row: int) -> Candidates:
-        """What the policy might do in one row."""
         policy = self._agent.behavior.policy
         with plainly():
             seen = features({key: part[row : row + 1] for key, part in own.items()})

@@ -80,7 +80,6 @@ class SmallPolicy:
         return np.tanh(values) if self.squash else values
 
     def tensors(self) -> dict[str, Array]:
-        """The weights by the names they have in a file."""
         named = {f"{place}.weight": weight for place, weight in enumerate(self.weights)}
         return named | {f"{place}.bias": bias for place, bias in enumerate(self.biases)}
 

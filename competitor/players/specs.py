@@ -160,7 +160,6 @@ def _file_of(spec: str) -> Path | None:
 
 
 def is_run(spec: str) -> bool:
-    """Whether `spec` is the directory of a run."""
     return (Path(spec) / BEST_OF_RUN.parent).is_dir()
 
 

@@ -103,11 +103,9 @@ class Book(Part):
 
     @property
     def main(self) -> Learner:
-        """The main agent."""
         return next(learner for learner in self.learners if learner.role == "main")
 
     def member(self, name: str) -> Member | None:
-        """The member of that name, or None."""
         return next((member for member in self.members if member.name == name), None)
 
     def enter(self, member: Member) -> None:
@@ -120,7 +118,6 @@ class Book(Part):
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether a population has been begun in the directory."""
         return (directory / BOOK).is_file()
 
     @classmethod

@@ -136,7 +136,6 @@ class Population:
             self._begin_again(learner)
 
     def _follow_up(self, learner: Learner) -> None:
-        """Judge what a turn has brought."""
         weights = learned(learner, self._directory)
         if weights is None:
             return

@@ -65,7 +65,6 @@ class Workers:
             process.terminate()
 
     def close(self) -> None:
-        """Wait until all have ended."""
         self._threads.shutdown()
 
 

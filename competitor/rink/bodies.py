@@ -37,7 +37,6 @@ def mirrored(points: Sequence[tuple[int, int]], x: int = 1, y: int = 1) -> list[
 
 
 def polygon(points: Sequence[tuple[int, int]]) -> Any:
-    """A polygon shape from pixels."""
     return b2PolygonShape(vertices=[(x / SCALE, y / SCALE) for x, y in points])
 
 
@@ -110,7 +109,6 @@ PLAYER_1, PLAYER_2, PUCK = _player(1), _player(-1), _puck()
 
 
 def build(world: Handle, definition: Definition) -> Any:
-    """A new body in the world."""
     body_definition, fixtures = definition
     body = create_body(world, body_definition)
     handle = body.this

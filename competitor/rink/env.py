@@ -119,7 +119,6 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         return self._view.astype(np.float64)
 
     def obs_agent_two(self) -> Observation:
-        """Player two's observation of the present state."""
         write_view_two(self._rink, self._view_bytes, 0)
         return self._view.astype(np.float64)
 
@@ -136,7 +135,6 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
         return float(WIN_REWARD * self._rink.score.winner + info["reward_closeness_to_puck"])
 
     def get_reward_agent_two(self, info_two: Info) -> float:
-        """Player two's reward."""
         return float(-WIN_REWARD * self._rink.score.winner + info_two["reward_closeness_to_puck"])
 
     def discrete_to_continous_action(self, discrete_action_index: int) -> list[float]:

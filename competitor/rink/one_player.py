@@ -48,7 +48,6 @@ class HockeyEnv_BasicOpponent(HockeyEnv):
         seed: int | None = None,
         options: Info | None = None,
     ) -> tuple[Observation, Info]:
-        """Begin a round; see HockeyEnv.reset."""
         if seed is not None and self._fresh_on_seed:
             chance = np.random.default_rng((int(seed), OPPONENT))
             self.opponent = BasicOpponent(weak=self.opponent.weak, generator=chance)

@@ -50,11 +50,9 @@ class HockeyParallelEnv(ParallelEnv):  # type: ignore[misc]
         self.action_spaces = dict.fromkeys(self.possible_agents, own)
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """What an agent sees."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        """What an agent may do."""
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: OfEach | None = None) -> tuple[OfEach, OfEach]:
@@ -93,5 +91,4 @@ class HockeyParallelEnv(ParallelEnv):  # type: ignore[misc]
         return self._env._get_obs()
 
     def close(self) -> None:
-        """Close the window, if there is one."""
         self._env.close()

@@ -48,7 +48,6 @@ class Referee(b2ContactListener):  # type: ignore[misc]
         self._score = score
 
     def watch(self, bodies: Bodies) -> None:
-        """Begin a round with new bodies."""
         self._puck = address(bodies.puck)
         self._puck_velocity: Handle = velocity_of(bodies.puck.this)
         self._player_1, self._player_2 = address(bodies.player_1), address(bodies.player_2)
@@ -63,7 +62,6 @@ class Referee(b2ContactListener):  # type: ignore[misc]
             self._touched(first)
 
     def _touched(self, other: int) -> None:
-        """The puck begins to touch another body."""
         score = self._score
         if other == self._goal_2:
             score.goal(1)

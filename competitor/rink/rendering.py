@@ -120,7 +120,6 @@ class Canvas:
             self.close()
 
     def close(self) -> None:
-        """Close the window, if there is one."""
         if self.window is not None:
             self._pygame.display.quit()
             self.window = None

@@ -79,11 +79,9 @@ class Replay:
         return drawn
 
     def save(self, file: BinaryIO) -> None:
-        """Write all transitions."""
         order = (self._next - self.size + np.arange(self.size)) % self.capacity
         np.savez(file, **{name: ring[order] for name, ring in self._rings._asdict().items()})
 
     def load(self, file: BinaryIO) -> None:
-        """Take in what `save` wrote."""
         with np.load(file) as stored:
             self.add(Transitions(*(stored[name] for name in Transitions._fields)))

@@ -48,7 +48,6 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The partner's name: that of the directory."""
         return self.path.name
 
     def source(self) -> Run | None:
@@ -72,11 +71,9 @@ class Run:
         return source
 
     def log(self, file: str, line: dict[str, Any]) -> None:
-        """Add a line of JSON to one of the run's logs."""
         with written(self.path / file), (self.path / file).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
     @property
     def saves(self) -> Saves:
-        """What going on needs."""
         return Saves(self.path / "saves")

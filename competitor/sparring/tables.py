@@ -26,7 +26,6 @@ def print_recipes(recipes: Mapping[str, Recipe], console: Console | None = None)
 
 
 def print_partners(cards: Sequence[PartnerCard], console: Console | None = None) -> None:
-    """Print how good the partners are and how they play."""
     console = console or make_console()
     if not cards:
         print_line("there are no sparring partners here: sparring train makes them, sparring export adds them", console)

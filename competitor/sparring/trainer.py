@@ -52,7 +52,6 @@ class Marks:
         return base and (newest is None or self.points[newest] >= NEWEST_POINTS)
 
     def mean_points(self, names: list[str]) -> float:
-        """Mean points against `names`."""
         return float(np.mean([self.points[name] for name in names]))
 
 

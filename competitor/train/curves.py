@@ -58,7 +58,6 @@ def read_curves(paths: Sequence[Path], metric: str, over: str) -> list[Curve]:
 
 
 def curves_json(curves: Sequence[Curve], metric: str, over: str) -> str:
-    """The points as JSON."""
     runs = [{"run": curve.run, "points": list(zip(curve.x, curve.y, strict=True))} for curve in curves]
     return json.dumps({"metric": metric, "over": over, "runs": runs}, indent=1) + "\n"
 

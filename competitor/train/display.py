@@ -105,7 +105,6 @@ class Display(AbstractContextManager["Display"]):
 
 
 def status_line(status: Status) -> str:
-    """The status as one line of text."""
     rows = [row for row in _rows(status) if row[0] in IN_A_LINE]
     return " | ".join(text if name == "phase" else f"{name} {text}" for name, text in rows)
 

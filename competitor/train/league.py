@@ -150,7 +150,6 @@ class League:
         return self.members.pop(1 + holes.index(min(holes)))
 
     def find(self, name: str) -> Member | None:
-        """The snapshot of that name, or None."""
         return next((member for member in self.members if member.name == name), None)
 
     def draw(self, count: int, generator: np.random.Generator, *, evenly: bool = False) -> list[str]:

@@ -41,11 +41,9 @@ class Averages:
         return means
 
     def to_json(self) -> dict[str, Any]:
-        """Sums and counts as JSON values."""
         return {"sums": self.sums, "counts": self.counts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `to_json` gave."""
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
@@ -81,7 +79,6 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
             self._wandb.write(kind, position, finite)
 
     def close(self) -> None:
-        """Flush and close all."""
         self._file.close()
         self._board.close()
         if self._wandb:

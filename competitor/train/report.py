@@ -132,7 +132,6 @@ class Reporter:
         return self._evaluation
 
     def log_dream(self, writer: MetricsWriter, dream: DreamReport) -> None:
-        """Write how well the model dreams in the prelude."""
         writer.write("prelude", self._position(), dream_metrics(dream))
 
     def _position(self) -> dict[str, Any]:

@@ -104,7 +104,6 @@ def number(value: object) -> float | None:
 
 
 def values(lines: Iterable[dict[str, Any]], metric: str) -> list[float]:
-    """The numbers that the record has of a metric."""
     return [value for line in lines if (value := number(line.get(metric))) is not None]
 
 
@@ -127,7 +126,6 @@ def _is_finished(config: Config, steps: float, minutes: float) -> bool:
 
 
 def print_runs(runs: Sequence[RunFacts], folder: Path) -> None:
-    """Print a row per run."""
     if not runs:
         print_line(f"no runs are in {folder}")
         return

@@ -19,7 +19,6 @@ class Speed:
     updates_per_s: float = 0.0
 
     def update(self, steps: int, updates: int) -> None:
-        """Take in the present totals."""
         now = self.clock()
         if self.mark is None:
             self.mark = (now, steps, updates)
@@ -41,7 +40,6 @@ class Stopwatch:
         self._began = clock()
 
     def begin(self) -> None:
-        """This start begins now."""
         self._began = self._clock()
 
     @property
