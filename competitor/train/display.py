@@ -106,7 +106,7 @@ class Display(AbstractContextManager["Display"]):
 
 def status_line(status: Status) -> str:
     rows = [row for row in _rows(status) if row[0] in IN_A_LINE]
-    return " | ".join(text if name == "phase" else f"{name} {text}" for name, text in rows)
+    return " | ".join(text if name == "phase" else f"{name}: {text}" for name, text in rows)
 
 
 def phase(status: Status) -> str:

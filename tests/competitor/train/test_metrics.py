@@ -128,10 +128,10 @@ def test_a_line_tells_what_matters() -> None:
     rows = status_line(status(skipped=3)).split(" | ")
     assert rows == [
         "training; 1:02:03 so far, 0:01:01 left",
-        "steps 1,234 of 10,000, 100/s; 7 rounds",
-        "updates 56, 2.50/s; 3 skipped",
-        "win rate weak 75% of 1",
-        "learning world 1.5, entropy 4.2, return scale 1",
+        "steps: 1,234 of 10,000, 100/s; 7 rounds",
+        "updates: 56, 2.50/s; 3 skipped",
+        "win rate: weak 75% of 1",
+        "learning: world 1.5, entropy 4.2, return scale 1",
     ]
 
 
