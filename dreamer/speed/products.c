@@ -157,16 +157,19 @@ static inline __attribute__((always_inline)) void tile(const int tall, const int
 static void tiles(int64_t m, int64_t n, int64_t pairs, int64_t floats, const entry *a, int64_t row, int64_t step,
                   const entry *b, float keep, matrix c) {
 #define TILE(tall) \
-    case tall: \
-        if (n - j > 16) tile(tall, 2, n - j, pairs, floats, a + i * row, row, step, panel, keep, to); \
-        else tile(tall, 1, n - j, pairs, floats, a + i * row, row, step, panel, keep, to); \
-        break;
+    if (n - j > 16) tile(tall, 2, n - j, pairs, floats, a + i * row, row, step, panel, keep, to); \
+    else tile(tall, 1, n - j, pairs, floats, a + i * row, row, step, panel, keep, to);
     for (int64_t j = 0; j < n; j += WIDE)
-        for (int64_t i = 0; i < m; i += TALL) {
+        for (int64_t i = 0, tall; i < m; i += tall) {
             const entry *panel = b + j * (pairs + floats);
             matrix to = {c.at + i * c.ld + j, c.ld};
-            switch (least(TALL, m - i)) {
-                TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+            tall = m - i >= TALL ? TALL : m - i >= 4 ? 4 : 1;
+            if (tall == TALL) {
+                TILE(TALL)
+            } else if (tall == 4) {
+                TILE(4)
+            } else {
+                TILE(1)
             }
         }
 }
