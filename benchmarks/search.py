@@ -21,12 +21,12 @@ from competitor.evaluate.evaluation import evaluate
 from competitor.evaluate.statistics import Sprt
 from competitor.options import JSON, ROUNDS
 from competitor.players import checkpoint_path, make_player, searching
+from competitor.players.sparring import partner_names
 from competitor.screen import Table, print_table
 from competitor.system import use_threads
 from dreamer.checkpoint import read_card
 
-PARTNERS = ("exploiter", "keeper", "spoiler", "veteran", "slow", "holder", "striker")
-OPPONENTS = ("weak", "strong", *(f"sparring:{name}" for name in PARTNERS))
+OPPONENTS = ("weak", "strong", *(f"sparring:{name}" for name in partner_names()))
 SEED, RINKS = 20261127, 64
 
 
