@@ -6,6 +6,7 @@ a full disk, costs nobody an hour.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
 from competitor.errors import StorageError, plain
 from dreamer.files import atomic_write_text
@@ -57,8 +58,11 @@ def written(path: Path) -> Iterator[None]:
 
 
 def json_text(facts: object) -> str:
-    """Dataclasses and plain values as JSON; what could not be measured (NaN) is null."""
-    return to_json(facts, indent=2, inf_nan_mode="null").decode() + "\n"
+    """Dataclasses and plain values as JSON; what could not be measured (NaN) is null.
+
+    In ASCII, as json writes it: a path need not be valid UTF-8.
+    """
+    return json.dumps(to_jsonable_python(facts, inf_nan_mode="null"), indent=2, allow_nan=False) + "\n"
 
 
 @contextmanager

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from competitor.config import Config
 from competitor.errors import ConfigError
 from competitor.play.rounds import Round
 from competitor.play.sizes import sizes
 from competitor.play.warmup import play_lessons, play_warmup
 from competitor.players import Player, checkpoint_path
+from competitor.rink import RinkBatch
 from competitor.train.roster import listed_players, sampling_player
 from competitor.train.savepoint import TrainingState
 from dreamer.agent import Dreamer
@@ -37,7 +40,8 @@ def play_opening(
         "on_step": on_step,
     }
     plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
-    lessons = play_lessons(config.training.lesson_rounds, state.warmup_generator, *lesson_players(config), **where)
+    count, chance = config.training.lesson_rounds, state.warmup_generator
+    lessons = play_lessons(count, chance, *lesson_players(config), **where) if count else []
     steps = 0
     for played, taught in chain(((played, ()) for played in plain), lessons):
         for view in (0, 1):
@@ -58,6 +62,19 @@ def lesson_players(config: Config) -> tuple[Player, list[Player]]:
     name = config.training.teacher
     others = listed_players(config, [name])
     return sampling_player(name, config), [others.pop(name), *others.values()]
+
+
+def try_players(config: Config) -> None:
+    """Let everybody whom a run of these settings meets act once, before there is a run.
+
+    Raises PlayerError and the like when one of them cannot be loaded or cannot play on this rink; EngineError.
+    """
+    players = lesson_players(config)[1] if config.training.lesson_rounds else listed_players(config).values()
+    rink = RinkBatch(1, **config.rink.model_dump())
+    rink.reset(0, one_starting=True, seed=0)
+    for player in players:
+        player.reset(1)
+        player.act(rink.obs[0], np.ones(1, dtype=np.bool_))
 
 
 def read_start(spec: str, config: Config) -> tuple[Dreamer, dict[str, Any]]:

@@ -13,7 +13,7 @@ from competitor.errors import RecordingError
 from competitor.play.recording import load_episodes
 from competitor.play.sizes import sizes
 from competitor.train.metrics import METRICS_NAME, count_damaged
-from competitor.train.opening import lesson_players, read_start, without_prelude
+from competitor.train.opening import read_start, try_players, without_prelude
 from competitor.train.placement import Placement, choose_placement, read_placement
 from competitor.train.roster import listed_players
 from competitor.train.run_directory import RunDirectory, storage
@@ -58,9 +58,8 @@ def begin(config: Config, path: Path, preset: str, records: Sequence[Path], star
     start = None if start_from is None else read_start(start_from, config)
     config = config if start is None else without_prelude(config)
     recorded = load_experience(records, config)
+    try_players(config)
     listed = listed_players(config)
-    if config.training.lesson_rounds:
-        lesson_players(config)
     placement = choose_placement(config)
     run = RunDirectory.create(path, config, preset=preset, start=start)
     with ExitStack() as held:

@@ -56,6 +56,15 @@ def test_a_finished_run_is_listed_and_a_raised_limit_leaves_it_stopped(
     assert listed(capsys)["runs/first"]["state"] == "stopped"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files have to be UTF-8")
+def test_a_run_whose_name_is_not_utf_8_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = made_run(os.fsdecode(b"caf\xe9"), evaluated(100, 1.0, 0.5))
+    assert listed(capsys)[str(run)]["score"] == 0.5
+
+
 def test_who_holds_the_lock_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from competitor.system import sole_writer
 

@@ -152,10 +152,27 @@ def test_the_teacher_is_any_player_and_meets_its_like_and_every_opponent(tmp_pat
         assert np.array_equal(lesson.action, acted)
 
 
-def test_a_teacher_who_is_nobody_is_told_before_there_is_a_run(tmp_path: Path) -> None:
-    with pytest.raises(PlayerError, match="no sparring partner nobody"):
-        Trainer.start(tiny("training.lesson_rounds=1", "training.teacher=sparring:nobody"), tmp_path / "run")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["training.lesson_rounds=1", "training.teacher=sparring:nobody"], "no sparring partner nobody"),
+        (["training.lesson_rounds=1", "training.teacher=self"], "unknown player 'self'"),
+        (["training.lesson_rounds=1", "training.teacher=champion", "rink.keep_mode=false"], "18 observations"),
+        (["league.opponents.sparring:slow=0.1", "rink.keep_mode=false"], "18 observations"),
+    ],
+)
+def test_who_cannot_teach_or_play_is_told_before_there_is_a_run(
+    settings: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PlayerError, match=message):
+        Trainer.start(tiny(*settings), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_who_gives_no_lessons_need_not_exist(tmp_path: Path) -> None:
+    trainer = Trainer.start(tiny("training.lesson_rounds=0", "training.teacher=nobody"), tmp_path / "run")
+    warm_up_only(trainer)
+    assert not any(episode.lesson for episode in trainer.state.replay.episodes)
 
 
 def test_both_views_are_kept_and_updates_follow_the_train_ratio(
