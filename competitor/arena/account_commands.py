@@ -67,12 +67,13 @@ def add(default: Path, given: tuple[str, ...], directory: Path | None, tokens: P
         else:
             check_name(one)
             names.append(one)
+    names = list({name.lower(): name for name in reversed(names)}.values())[::-1]  # upper and lower case are the same
     directory = directory or default
     folder = tokens or directory / TOKENS
     check_place(folder / names[0], shown=folder)
     with _store(directory, new=True) as store, counter("accounts") as show:
         existing = [name for name in names if _may_stay(store, name)]
-        fresh = [name for name in dict.fromkeys(names) if name not in existing]
+        fresh = [name for name in names if name not in existing]
         for done, name in enumerate(fresh, start=1):
             open_accounts(store, directory, [name], folder)
             show(done, len(fresh))

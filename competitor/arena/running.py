@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Callable
 
 from competitor.arena.arena import Arena
-from competitor.system import stopping_on_signals
+from competitor.system import ending_at_once, stopping_on_signals
 
 
 def keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:
     """Run `arena` in this thread, the main one, until a signal comes; `opened` is called as soon as it is open.
 
-    SIGINT, SIGTERM and SIGHUP close it, also while it starts; a second one, while it closes, raises KeyboardInterrupt.
-    Raises what Arena.start and Arena.stop raise.
+    SIGINT, SIGTERM and SIGHUP close it, also while it starts. A second SIGINT or SIGTERM, while it closes, ends the
+    process at once: a disk that hangs would keep it. Raises what Arena.start and Arena.stop raise.
     """
     asyncio.run(_keep_open(arena, opened))
 
@@ -32,7 +33,8 @@ async def _keep_open(arena: Arena, opened: Callable[[Arena], None]) -> None:
             opened(arena)
             await stopping.wait()
         finally:
-            await arena.stop()
+            with ending_at_once((signal.SIGINT, signal.SIGTERM), b"arena closed\n"):
+                await arena.stop()
 
 
 async def _started(arena: Arena, stopping: asyncio.Event) -> bool:

@@ -1,7 +1,8 @@
 """The HTTP port: /healthz for whoever watches over the daemon, /metrics for Prometheus.
 
 aiohttp serves it behind the arena's kind of listener: aiohttp's own sets no limit to connections, nor a time for a
-request to come. Here each has ANSWERED_WITHIN_S, and where there are too many a newcomer takes the place of the oldest.
+request to come. Here each has ANSWERED_WITHIN_S and one answer, and where there are too many a newcomer takes the place
+of the oldest.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from competitor.daemon.telemetry import Telemetry
@@ -59,13 +62,14 @@ class HealthServer:
             self._loop.run_until_complete(self._serving)
 
     async def _serve(self, host: str, port: int) -> None:
-        app = web.Application()
+        app = web.Application(middlewares=[_answered_once])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._metrics)
         runner = web.AppRunner(app, access_log=None, logger=HttpLog(log, logging.DEBUG), shutdown_timeout=0.0)
         await runner.setup()
         assert runner.server is not None
-        connections = Connections(most := most_connections(), most_per_address=most)
+        most = most_connections() // 2  # the other half is for the matches, which are not open yet
+        connections = Connections(most, most_per_address=most)
         try:
             listener = await Listener.open(host, port, runner.server, connections, idle_s=ANSWERED_WITHIN_S)
         except (OSError, OverflowError, UnicodeError) as error:
@@ -99,7 +103,21 @@ class HealthServer:
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+@web.middleware
+async def _answered_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say with every answer that the connection ends: who asked again on it would lose the second request."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as refusal:
+        refusal.force_close()
+        raise
+    response.force_close()
+    return response
+
+
 def _refused(host: str, port: int, error: Exception) -> PortError:
-    number = error.errno if isinstance(error, OSError) else None
-    reason = os.strerror(number) if number and number > 0 else str(error)
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        reason = os.strerror(error.errno)
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
     return PortError(f"cannot listen on {host_and_port(host, port)}: {reason}; choose another --http PORT")

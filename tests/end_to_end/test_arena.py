@@ -231,6 +231,37 @@ def test_a_closed_terminal_closes_the_arena(tmp_path: Path) -> None:
     assert (code, said) == (0, "arena closed; accounts and results are kept in arena\n")
 
 
+HANGING = """
+import asyncio, pathlib, time
+from competitor.arena.arena import Arena, ArenaOptions
+from competitor.arena.running import keep_open
+from competitor.config import load_config
+
+class Hanging(Arena):
+    async def stop(self):
+        print("closing", flush=True)
+        await asyncio.to_thread(time.sleep, 3600)  # as on a disk that does not answer
+
+arena = Hanging(pathlib.Path("arena"), load_config().arena, ArenaOptions("127.0.0.1", 0, 0, ()))
+keep_open(arena, lambda arena: print("open", flush=True))
+"""
+
+
+def test_a_second_signal_ends_an_arena_at_once_that_hangs_while_it_closes(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", HANGING]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "open\n"
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "closing\n"
+            process.send_signal(signal.SIGHUP)  # a terminal that closes sends two: no reason to hurry
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=TIMEOUT_S)[0] == "arena closed\n" and process.returncode == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_what_is_printed_fits_the_terminal(width: int) -> None:
     command = "python cli.py compete champion --server comprl://127.0.0.1:65335 --token-file arena/tokens/me"

@@ -68,7 +68,7 @@ def test_who_has_an_account_keeps_it_and_its_token(run: Run) -> None:
     run("add", "class.csv")
     token = Path("arena/tokens/ada").read_text()
     Path("class.csv").write_text("name\nAda\nbob\n")
-    _, out, _ = run("add", "class.csv", "cyd", "cyd", "--tokens", "elsewhere")
+    _, out, _ = run("add", "class.csv", "cyd", "CYD", "--tokens", "elsewhere")
     assert out.startswith("1 were there already, left as they are: Ada\n2 accounts added")
     assert Path("arena/tokens/ada").read_text() == token and sorted(os.listdir("elsewhere")) == ["bob", "cyd"]
 

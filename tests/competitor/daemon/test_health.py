@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from competitor.daemon.options import LOOPBACK
 from competitor.daemon.telemetry import Telemetry
 from competitor.engine.session import Source
 from competitor.errors import PortError
+from competitor.wire.address import host_and_port
 from competitor.wire.connections import MOST_CONNECTIONS
 
 
@@ -95,9 +97,13 @@ def test_whoever_hangs_up_or_sends_rubbish_harms_nobody(
 
 
 def test_ports_that_cannot_be_had_are_one_clear_line(server: HealthServer, telemetry: Telemetry) -> None:
-    places = {LOOPBACK: (server.port, "Address already in use; choose another"), "192.0.2.1": (1, "")}
+    places = {
+        LOOPBACK: (server.port, "Address already in use; choose another"),
+        "192.0.2.1": (1, ""),
+        "::1%nowhere": (1, "[A-Z]"),  # and no number of the system's
+    }
     for host, (port, reason) in places.items():
-        with pytest.raises(PortError, match=f"cannot listen on {host}:{port}: {reason}"):
+        with pytest.raises(PortError, match=f"cannot listen on {re.escape(host_and_port(host, port))}: {reason}"):
             HealthServer(host, port, telemetry, lambda: "playing", stuck_after_s=45.0)
 
 
@@ -122,7 +128,7 @@ def connected(server: HealthServer, count: int) -> list[socket.socket]:
 
 
 def test_many_connections_that_say_nothing_keep_nobody_out(server: HealthServer, telemetry: Telemetry) -> None:
-    idle = connected(server, MOST_CONNECTIONS + 20)
+    idle = connected(server, MOST_CONNECTIONS // 2 + 20)
     for one in idle[::2]:
         with contextlib.suppress(ConnectionError):
             one.sendall(b"GET /healthz HTTP/1.1\r\nX-Half: ")
@@ -156,4 +162,6 @@ def test_other_requests(server: HealthServer, request_line: bytes, status: bytes
     (connection,) = connected(server, 1)
     with connection:
         connection.sendall(request_line + b"\r\nHost: here\r\n\r\n")
-        assert connection.recv(12)[9:] == status
+        answer = connection.makefile("rb").read().lower()
+    # One that lives on is cut off after 2 s: whoever asks on it again would lose that request.
+    assert answer[9:12] == status and (answer.startswith(b"http/1.0") or b"\r\nconnection: close\r\n" in answer)
