@@ -137,7 +137,7 @@ def test_a_signal_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("training |"):
+            if line.startswith("training;"):
                 break
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
