@@ -43,7 +43,7 @@ demo: install ## train a short self-play run, evaluate it and the champion: 6 mi
 # The arena gets a session of its own, so that Ctrl-C reaches the daemon alone; whatever happens, the trap closes it.
 play: install ## a tournament on this machine: arena with house bots, four matches of the shipped agent, a table
 	@mkdir -p $(PLAY_DIR)
-	@set -e; umask 077; log=$(PLAY_DIR)/arena.log; \
+	@set -e; umask 077; log=$(PLAY_DIR)/arena.log; : > $$log; \
 	setsid $(BIN)/python cli.py arena --directory $(PLAY_DIR)/arena --user me --bots weak,strong \
 		--comprl-port 0 --http-port 0 > $$log 2>&1 & arena=$$!; \
 	trap 'kill $$arena 2> /dev/null || :; wait $$arena || :' EXIT; trap 'exit 130' INT TERM; \
