@@ -110,7 +110,9 @@ def make_bots(specs: Sequence[str], *, seed: int | None, threads: int = 1) -> li
     seed: of all their chance; None: another one each time. Raises ConfigError (a name that cannot be one, or twice),
     PlayerError and dreamer.errors.CheckpointError.
     """
-    from competitor.engine.brain import load_brain  # brings torch, which the commands for accounts do without
+    if not specs:
+        return []
+    from competitor.engine.brain import load_brain  # brings torch, which an arena without bots does without
 
     named = [_named(spec) for spec in specs]
     names = [name.lower() for name, _ in named]
