@@ -39,7 +39,7 @@ def write_png(inspection: Inspection, examples: DreamExamples, path: Path) -> No
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.0, 1.1))[:, 0]
     for axes, example in zip(above.subplots(1, count, squeeze=False)[0], examples.chosen, strict=True):
         _draw_example(axes, example)
-    above.legend(handles=_legend(), loc="lower center", ncols=4, frameon=False, fontsize=11)
+    above.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=11)
     errors, goes_on = below.subplots(1, 2)
     _draw_errors(errors, examples)
     _draw_goes_on(goes_on, examples)
