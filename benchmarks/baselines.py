@@ -145,21 +145,31 @@ def print_points(curves: dict[str, list[Point]]) -> None:
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def draw(files: Sequence[Path], plot: Path) -> None:
     """Draw curves beside each other, over minutes and over steps of play."""
+    curves = read_curves(files)
+    print_points(curves)
+    write_png(curves, plot)
+
+
+def read_curves(files: Sequence[Path]) -> dict[str, list[Point]]:
+    """The points of each file, named by its learner and the file."""
+    facts = {file.stem: json.loads(file.read_text()) for file in files}
+    return {f"{one.get('learner', 'dreamer')} ({name})": one["points"] for name, one in facts.items()}
+
+
+def write_png(curves: dict[str, list[Point]], path: Path) -> None:
+    """Draw all curves: a column per opponent, over minutes above and over steps of play below."""
     from matplotlib.figure import Figure
 
     from competitor.inspect.rink_axes import save_png
 
-    facts = {file.stem: json.loads(file.read_text()) for file in files}
-    curves = {f"{one.get('learner', 'dreamer')} ({name})": one["points"] for name, one in facts.items()}
-    print_points(curves)
     figure = Figure(figsize=(9.0, 6.4), layout="constrained")
     grid = figure.subplots(len(OVER), len(OPPONENTS), sharey=True)
     for row, (key, (unit, label)) in zip(grid, OVER.items(), strict=True):
         for axes, opponent in zip(row, OPPONENTS, strict=True):
             draw_curves(axes, curves, opponent, key, unit)
-            axes.set(title=f"against {opponent}", xlabel=label, ylim=(0, 100), ylabel="rounds won, %")
+            axes.set(title=f"against {opponent}", xlabel=label, ylim=(0, 101), ylabel="rounds won, %")
     grid[0, 0].legend(frameon=False, fontsize=8)
-    save_png(figure, plot)
+    save_png(figure, path)
 
 
 def draw_curves(axes: Any, curves: dict[str, list[Point]], opponent: str, key: str, unit: float) -> None:

@@ -26,7 +26,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import growth, learning_curve
+from benchmarks import baselines, growth
 from benchmarks.arena_process import ROOT, Players, arena_process
 from competitor.players import make_player
 from competitor.players.sparring import PREFIX, partner_names
@@ -177,10 +177,8 @@ def curves(docs: Path) -> None:
     """What benchmarks/results/ says, drawn."""
     results = ROOT / "benchmarks" / "results"
     growth.write_png(json.loads((results / "growth.json").read_text())["results"], docs / "growth.png")
-    for seed in (1, 2):
-        figures = json.loads((results / f"learning_curve_{seed}.json").read_text())
-        title = f"preset {figures['preset']}, seed {seed}"
-        learning_curve.draw(figures["points"], title, docs / f"learning_curve_{seed}.png")
+    files = [results / f"learning_curve_{name}.json" for name in ("observed_1", "1", "2")]
+    baselines.write_png(baselines.read_curves(files), docs / "learning_curve.png")
 
 
 @click.command(help=__doc__)
