@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerH
 
 from competitor.arena.lobby import CLOSED
 from competitor.errors import StorageError
-from tests.competitor.arena.servers import HOST, STILL, Servers, hears_the_end, in_servers, run
+from tests.competitor.arena.servers import HOST, STILL, Peer, Servers, hears_the_end, in_servers, run
 from tests.competitor.wire.boxes import read_floats
 
 LONGEST = 251
@@ -45,6 +46,16 @@ async def greet(socket: ClientWebSocketResponse, matches: int = 1) -> Message:
     if matches:
         await say(socket, "ready", matches=matches)
     return welcome
+
+
+@asynccontextmanager
+async def in_match(servers: Servers, places: int = 1) -> AsyncIterator[tuple[ClientWebSocketResponse, Peer, Message]]:
+    """ada over the WebSocket against bob over comprl: both connections, and ada's first step."""
+    async with servers.socket("ada") as ada, servers.peer() as bob:
+        await greet(ada, places)
+        await bob.login("bob")
+        await expect(ada, "start")
+        yield ada, bob, await expect(ada, "step")
 
 
 async def play(socket: ClientWebSocketResponse, matches: int, most: int = 1) -> list[Message]:
@@ -184,11 +195,7 @@ def test_an_invalid_action_loses_the_match_and_nothing_else(action: list[float])
 
 def test_silence_loses_the_match_and_the_connection_goes_on() -> None:
     async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.peer() as bob:
-            await greet(ada)
-            await bob.login("bob")
-            await expect(ada, "start")
-            step = await expect(ada, "step")
+        async with in_match(servers) as (ada, bob, step):
             bob.act(await bob.first_step())
             error = await expect(ada, "error")
             assert (error["code"], error["match"]) == ("timeout", step["match"])
@@ -200,16 +207,12 @@ def test_silence_loses_the_match_and_the_connection_goes_on() -> None:
 
 @in_servers(ends=[("disconnected", "ada")])
 async def test_giving_a_match_up(servers: Servers) -> None:
-    async with servers.socket("ada") as ada, servers.peer() as bob:
-        await greet(ada, 2)
-        await bob.login("bob")
-        start = await expect(ada, "start")
-        await expect(ada, "step")
+    async with in_match(servers, places=2) as (ada, bob, step):
         await bob.first_step()
         await say(ada, "ready", matches=0)
-        await say(ada, "leave", match=start["match"])
+        await say(ada, "leave", match=step["match"])
         await hears_the_end(bob)
-        await say(ada, "leave", match=start["match"])
+        await say(ada, "leave", match=step["match"])
         await say(ada, "hello", version=1, client="again")
         assert (await hear(ada))["code"] == "bad message"  # no end has come before it
 
@@ -231,11 +234,7 @@ async def test_an_end_that_is_confirmed_too_early_is_still_told(servers: Servers
 
 @in_servers(deadline_s=1.0)
 async def test_an_unconfirmed_end_only_costs_time(servers: Servers) -> None:
-    async with servers.socket("ada") as ada, servers.peer() as bob, servers.peer() as cyd:
-        await greet(ada)
-        await bob.login("bob")
-        await expect(ada, "start")
-        await expect(ada, "step")
+    async with in_match(servers) as (ada, bob, _), servers.peer() as cyd:
         await bob.first_step()
         bob.writer.close()
         await expect(ada, "end")
@@ -357,11 +356,7 @@ async def test_a_frame_that_is_too_big_closes_the_connection(servers: Servers) -
 
 @in_servers()
 async def test_answers_to_steps_that_are_not_open_are_ignored(servers: Servers) -> None:
-    async with servers.socket("ada") as ada, servers.peer() as bob:
-        await greet(ada)
-        await bob.login("bob")
-        await expect(ada, "start")
-        step = await expect(ada, "step")
+    async with in_match(servers) as (ada, bob, step):
         for number in (0, 2, 99):
             await act(ada, {**step, "step": number}, [9.0])
         await act(ada, {**step, "match": "another"}, [9.0])
@@ -387,11 +382,7 @@ async def test_heartbeats_are_sent_and_the_silent_are_gone(servers: Servers) -> 
 
 @in_servers(ends=[(CLOSED, None)])
 async def test_an_arena_that_stops_says_goodbye_and_nothing_else(servers: Servers) -> None:
-    async with servers.socket("ada") as ada, servers.peer() as bob:
-        await greet(ada)
-        await bob.login("bob")
-        await expect(ada, "start")
-        await expect(ada, "step")
+    async with in_match(servers) as (ada, _, _):
         await servers.lobby.close()
         closing = asyncio.create_task(servers.websocket.close())
         message = await ada.receive()
