@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
@@ -21,6 +22,7 @@ from tests.competitor.daemon.shared import OBS, TOKEN, echo, observation, wait_u
 from tests.competitor.engine.fakes import WAIT_S
 from tests.competitor.wire.boxes import write_box
 
+MOST_READ = 256 * 1024  # bytes; asyncio's transports ask for as many
 OTHER_GAME = bytes(range(100, 116))
 OTHER_ID = str(uuid.UUID(bytes=OTHER_GAME))
 
@@ -119,7 +121,8 @@ def test_tags_are_echoed_verbatim(tag: bytes) -> None:
     with Server() as server, Daemon(server.port):
         peer = server.accept()
         peer.socket.sendall(write_box({"_ask": tag, "_command": "Auth"}))
-        assert peer.socket.recv(len(expected), socket.MSG_WAITALL) == expected
+        with peer.socket.makefile("rb") as received:  # a recv may return a part of it
+            assert received.read(len(expected)) == expected
 
 
 def test_what_needs_no_answer_gets_none(caplog: pytest.LogCaptureFixture) -> None:
@@ -219,10 +222,13 @@ def test_no_more_is_read_than_is_answered() -> None:
     """A server that asks without waiting does not fill the memory; in the end everything is answered."""
     with connected(in_match=True, fake_time=True) as (_, daemon, peer):
         daemon.brain.gate.clear()
-        steps = peer.send(*(peer.request("Step", obv=OBS) for _ in range(2 * MOST_OWED)))
+        requests = [peer.request("Step", obv=OBS) for _ in range(6 * MOST_OWED)]
+        at_once = MOST_READ // len(requests[0][1]) + 1  # what one read brings is taken in whole
+        assert MOST_OWED + at_once < len(requests)
+        steps = peer.send(*requests)
         wait_until(lambda: daemon.telemetry.numbers().messages >= MOST_OWED)
         daemon.settle()
-        assert daemon.telemetry.numbers().messages < 1.5 * MOST_OWED
+        assert daemon.telemetry.numbers().messages < MOST_OWED + at_once
         daemon.brain.gate.set()
         for step in steps:
             assert peer.action(step) == ANSWER
@@ -257,8 +263,9 @@ def test_damaged_matches_are_survived() -> None:
             peer = server.accept()
             peer.socket.sendall(damaged)
             peer.socket.shutdown(socket.SHUT_WR)
-            while peer.socket.recv(65536):
-                pass
+            with contextlib.suppress(ConnectionResetError):  # a client that leaves without reading the rest resets
+                while peer.socket.recv(65536):
+                    pass
             assert daemon.is_running
         play_on(server)
 
