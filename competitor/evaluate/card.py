@@ -72,10 +72,16 @@ def facts_of(report: EvaluationReport, card: Mapping[str, Any]) -> dict[str, Any
     """What a card says of a report: results by opponent beside those of others that it has, and the gauntlet."""
     about = {"seed": report.seed, "policy": report.policy}
     results = [{key: getattr(result, key) for key in RESULT} | about for result in report.results]
-    named = {result["opponent"] for result in results}
-    before = [result for result in card.get("results", []) if result.get("opponent") not in named]
+    named = [result["opponent"] for result in results]
+    before = [result for result in results_on(card) if result.get("opponent") not in named]
     gauntlet = {"gauntlet": asdict(report.gauntlet) | about} if report.gauntlet else {}
     return {"results": [*before, *results], **gauntlet}
+
+
+def results_on(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results by opponent on a card, which may hold anything under this name."""
+    results = card.get("results")
+    return [result for result in results if isinstance(result, dict)] if isinstance(results, list) else []
 
 
 def summaries(card: Mapping[str, Any]) -> list[str]:

@@ -41,16 +41,22 @@ class Gauntlet:
 
 def with_gauntlet(names: Sequence[str]) -> list[str]:
     """`names` with every partner that ships in place of "gauntlet", nobody twice. Raises PlayerError without any."""
-    partners = [PREFIX + name for name in partner_names()] if GAUNTLET in names else []
+    partners = shipped_partners() if GAUNTLET in names else []
     if GAUNTLET in names and not partners:
         raise PlayerError("there is no gauntlet: checkpoints/sparring holds no sparring partners")
     spread = [partner for name in names for partner in (partners if name == GAUNTLET else [name])]
     return list(dict.fromkeys(spread))
 
 
+def shipped_partners() -> list[str]:
+    """The partners that ship, as players; another one, `sparring:PATH`, is none of the gauntlet."""
+    return [PREFIX + name for name in partner_names()]
+
+
 def gauntlet_of(results: Sequence[OpponentResult]) -> Gauntlet:
     """The summary of the results against sparring partners that ship, of which there must be one at least."""
-    partners = [result for result in results if result.opponent.startswith(PREFIX)]
+    shipped = shipped_partners()
+    partners = [result for result in results if result.opponent in shipped]
     held_out = [result.score for result in partners if _is_held_out(result.opponent)]
     worst = min(partners, key=lambda result: result.score)
     return Gauntlet(

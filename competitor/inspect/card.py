@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from competitor.evaluate.card import summaries
+from competitor.evaluate.card import results_on, summaries
 from competitor.screen import Table, make_console, print_facts, print_line, print_table
 from dreamer.agent import Dreamer
 
@@ -28,7 +28,7 @@ def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Consol
     """Print what `card` says of the checkpoint at `path`, which `agent` was loaded from."""
     console = console or make_console()
     print_facts(_facts(path, agent, card), console)
-    results = [result for result in card.get("results", []) if isinstance(result, dict)]
+    results = results_on(card)
     if results:
         print_line("", console)
         print_table(_results(results), console)

@@ -44,7 +44,10 @@ class SeededPlayer(Protocol):
 def checked_actions(actions: Any, slots: int, size: int = ACTION_SIZE) -> Array:
     """Return a copy of `actions` as float32, shape (slots, size); raises PlayerError for anything else."""
     try:
-        array = np.array(actions, dtype=np.float32)
+        if np.iscomplexobj(actions):
+            raise TypeError("they are complex")
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+            array = np.array(actions, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise PlayerError(f"actions must be numbers of shape ({slots}, {size}): {error}") from error
     if array.shape != (slots, size):

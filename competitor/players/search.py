@@ -32,6 +32,7 @@ ROWS = 8
 """Rounds that are searched together; more would only need more rinks."""
 LIMITS = torch.tensor([5.0, 4.0, 4.0, 100.0, 100.0, 100.0] * 2 + [5.0, 4.0, 100.0, 100.0, KEEP_STEPS, KEEP_STEPS])
 """The largest numbers (18,) that a rink is put to: what lies beyond is no observation of it."""
+MOST_GOAL = 1e6  # as in the settings
 OTHER = "other_"
 Candidates = tuple[Tensor, Tensor]
 """Actions (n, 4), the likeliest first, and their log probabilities less its (n,)."""
@@ -117,7 +118,7 @@ def goal_of(card: Mapping[str, Any]) -> float:
     """What a goal was worth to the critic of a checkpoint, by its card; that of the rink where it says nothing."""
     reward = card.get("reward")
     goal = reward.get("goal") if isinstance(reward, dict) else None
-    return float(goal) if isinstance(goal, int | float) else WIN_REWARD
+    return float(goal) if isinstance(goal, int | float) and 0 < goal <= MOST_GOAL else WIN_REWARD
 
 
 def _is_plausible(obs: Tensor) -> Tensor:

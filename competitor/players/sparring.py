@@ -131,7 +131,7 @@ def partner_path(name: str) -> Path:
 
     Raises PlayerError when there is no such partner.
     """
-    is_path = name.endswith(".safetensors") or len(Path(name).parts) > 1
+    is_path = name.endswith(".safetensors") or "/" in name or len(Path(name).parts) > 1
     path = Path(name) if is_path else _folder() / name
     path = path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
     if not path.is_file():

@@ -104,13 +104,16 @@ def run(
     from competitor.population.roles import CONFIG
 
     count = workers or os.cpu_count() or 1
-    if Book.exists(directory):
-        if any(value for value in (config_path, preset, overrides, source)):
-            raise click.UsageError(f"{directory} has its own settings: drop --config, --preset, --set and --start-from")
-    else:
-        _begin(directory, load_config(config_path, preset or "default", (*overrides, *ALWAYS)), source)
+    begins = None
+    if not Book.exists(directory):
+        begins = load_config(config_path, "default" if preset is None else preset, (*overrides, *ALWAYS))
+        _make_room(directory, begins, source)
     use_threads(1)
     with sole_writer(directory, f"the population {directory}"):
+        if begins is not None and not Book.exists(directory):
+            _begin(directory, begins, source)
+        elif any(value is not None for value in (config_path, preset, source, *overrides)):
+            raise click.UsageError(f"{directory} has its own settings: drop --config, --preset, --set and --start-from")
         config = load_config(directory / CONFIG)
         with counter("rounds") as shown:
             population = Population(
@@ -134,22 +137,33 @@ def run(
     return EXIT_INTERRUPTED if signals else 0
 
 
+def _make_room(directory: Path, settings: Config, source: str | None) -> None:
+    """Make the directory of a new population; a mistake is said before there is one.
+
+    What a population that was killed while it began has left is written again.
+    """
+    from competitor.population.book import NEWEST
+    from competitor.population.roles import CONFIG
+    from competitor.train.opening import read_start
+
+    if source is not None:
+        read_start(source, settings)
+    left = {".lock", CONFIG, "members", NEWEST, NEWEST.replace(".safetensors", ".json")}
+    if directory.exists() and any(path.name not in left for path in directory.iterdir() if path.suffix != ".tmp"):
+        raise ConfigError(f"{directory} is not empty and holds no population: take another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+
+
 def _begin(directory: Path, settings: Config, source: str | None) -> None:
     """Make a new population; its book is written last, without it the directory is none."""
     from competitor.evaluate.card import weights_of
     from competitor.population.book import NEWEST, Book, Learner, Member
     from competitor.population.roles import CONFIG, freeze
-    from competitor.train.opening import read_start
     from dreamer.files import atomic_write_text
 
-    if source:
-        read_start(source, settings)  # a mistake is said before there is a directory
-    if directory.exists() and any(path.name != ".lock" for path in directory.iterdir()):
-        raise ConfigError(f"{directory} is not empty and holds no population: take another directory")
-    directory.mkdir(parents=True, exist_ok=True)
     atomic_write_text(directory / CONFIG, settings.to_toml())
     book = Book(learners=[Learner(name="main", role="main")])
-    if source:
+    if source is not None:
         for place in ("members/start.safetensors", NEWEST):
             freeze(weights_of(source), directory / place)
         book.enter(Member(name="start", role="main", player="members/start.safetensors"))

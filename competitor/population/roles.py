@@ -111,8 +111,14 @@ def learned(learner: Learner, directory: Path) -> Path | None:
 
 
 def freeze(weights: Path, target: Path) -> None:
-    """Copy weights and the card beside them to `target` (.safetensors), the weights last. Raises StorageError."""
+    """Copy weights and the card beside them to `target` (.safetensors), the weights last. Raises StorageError.
+
+    A checkpoint's weights hold the card themselves and may have none beside them.
+    """
     for suffix in (".json", ".safetensors"):
+        if not weights.with_suffix(suffix).exists():
+            target.with_suffix(suffix).unlink(missing_ok=True)
+            continue
         content = weights.with_suffix(suffix).read_bytes()
         with written(target):
             atomic_write_bytes(target.with_suffix(suffix), content)

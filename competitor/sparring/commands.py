@@ -79,7 +79,7 @@ def train(
 
 def _train(run: Run, minutes: float) -> int:
     from competitor.sparring.trainer import Trainer
-    from competitor.system import sole_writer, stopping_on_signals, use_threads
+    from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
 
     use_threads(1)
     with sole_writer(run.path, f"the run {run.path}"):
@@ -89,9 +89,11 @@ def _train(run: Run, minutes: float) -> int:
             click.echo("training (Ctrl-C saves and stops)")
             trainer.train(minutes=minutes)
     if trainer.finished:
-        click.echo(f"finished after {trainer.learner.updates:,} updates: see `cli.py sparring export {run.path}`")
+        click.echo(
+            f"finished after {trainer.learner.updates:,} updates: see {command_line('sparring', 'export', run.path)}"
+        )
     else:
-        click.echo(f"continue with: cli.py sparring train --resume {run.path}")
+        click.echo(f"continue with: {command_line('sparring', 'train', '--resume', run.path)}")
     return EXIT_INTERRUPTED if signals else 0
 
 

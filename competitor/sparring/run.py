@@ -20,6 +20,7 @@ from competitor.errors import ResumeError
 from competitor.options import written
 from competitor.saves import Saves
 from competitor.sparring.recipes import Recipe, read_recipe
+from competitor.system import command_line
 from dreamer.files import atomic_write_text
 
 PROGRESS, EXAMINATIONS = "progress.jsonl", "examinations.jsonl"
@@ -35,7 +36,8 @@ class Run:
     def create(cls, path: Path, recipe: Recipe) -> Run:
         """A new run directory. Raises ResumeError when there is a run in it already."""
         if (path / "recipe.toml").exists():
-            raise ResumeError(f"{path} holds a run already: continue it with --resume {path}, or choose another --run")
+            way = command_line("sparring", "train", "--resume", path)
+            raise ResumeError(f"{path} holds a run already: choose another --run, or continue it: {way}")
         atomic_write_text(path / "recipe.toml", recipe.to_toml())
         return cls(path, recipe)
 

@@ -58,6 +58,14 @@ def test_a_card_may_hold_anything(damage: object) -> None:
     assert len(summaries({"exploitability": EXPLOITED | {"more": damage}})) == 1
 
 
+@pytest.mark.parametrize("damage", [3, None, {"weak": 1}, [3, None, {"opponent": [1]}]])
+def test_results_that_are_none_are_left_out(mine: Dreamer, damage: object) -> None:
+    save_checkpoint(Path("mine"), mine, {"results": damage})
+    assert cli.run(["info", "./mine"]) == 0
+    assert evaluated("weak", 1) == 0
+    assert [result["opponent"] for result in read_card(Path("mine"))["results"]][-1] == "weak"
+
+
 def test_what_has_no_card_is_told_before_a_round_is_played(mine: Dreamer, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["evaluate", "strong", "--card"]) == 3
     assert "strong has no model card: --card is for checkpoints" in capsys.readouterr().err

@@ -38,13 +38,15 @@ def test_without_partners_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         with_gauntlet(["gauntlet"])
 
 
-def test_the_summary_is_the_mean_of_the_partners_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_is_the_mean_of_the_partners_that_ship_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauntlet, "partner_names", lambda: ["a", "b", "c"])
     monkeypatch.setattr(gauntlet, "_is_held_out", lambda opponent: opponent == "sparring:b")
     results = [
         result_of("weak", [-1, -1, -1, -1]),
         result_of("sparring:a", [1, 1, 1, 0]),
         result_of("sparring:b", [1, -1, -1, 1]),
         result_of("sparring:c", [1, 1, 1, 1]),
+        result_of("sparring:runs/sparring/mine/best", [-1, -1, -1, -1]),
     ]
     summary = gauntlet_of(results)
     assert summary.partners == 3
@@ -56,6 +58,7 @@ def test_the_summary_is_the_mean_of_the_partners_alone(monkeypatch: pytest.Monke
 
 
 def test_without_one_held_out_there_is_no_such_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauntlet, "partner_names", lambda: ["a"])
     monkeypatch.setattr(gauntlet, "_is_held_out", lambda opponent: False)
     assert gauntlet_of([result_of("sparring:a", [1, 1])]).held_out_points is None
 

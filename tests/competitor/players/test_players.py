@@ -290,6 +290,11 @@ class Leaving(Good):
         raise SystemExit
 
 
+class Imaginary(Good):
+    def act(self, obs, is_first):
+        return np.full((self.slots, 4), 1j)
+
+
 class Needy(Good):
     def __init__(self, argument):
         pass
@@ -340,6 +345,7 @@ def test_user_class_that_fails_in_play(user_module: str) -> None:
         ("Silent", "Unspeakable"),
         ("Coloured", r"ValueError: \\x1b\[31mred"),
         ("Leaving", r"it called sys.exit\(None\)"),
+        ("Imaginary", r"must be numbers of shape \(5, 4\): they are complex"),
     ):
         player = make_player(f"my_players:{name}", seed=0)
         player.reset(SLOTS)

@@ -155,6 +155,12 @@ def test_an_unknown_partner_is_named_with_those_there_are() -> None:
         make_player("sparring:nobody", seed=0)
 
 
+def test_a_path_needs_neither_suffix_nor_folder(partner_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(partner_file.parent)
+    for spec in ("sparring:./one", "sparring:one.safetensors", f"sparring:{partner_file.with_suffix('')}"):
+        assert make_player(spec, seed=0).name == spec
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import cli
 from competitor.config import Config
 from competitor.errors import CompetitorError, ResumeError, StorageError
 from competitor.population import judge as judging
@@ -17,8 +18,9 @@ from competitor.population.judge import Judge, choose_met
 from competitor.population.population import Population
 from competitor.population.roles import add_exploiters, begin_again, opponents_of, turn_of
 from competitor.population.workers import LOST, Turn
+from competitor.system import sole_writer
 from dreamer.agent import Dreamer
-from dreamer.checkpoint import save_checkpoint
+from dreamer.checkpoint import load_checkpoint, save_checkpoint
 
 LISTED = {"weak": 0.2, "strong": 0.3, "self": 0.2, "past": 0.3}
 Train = Callable[[Turn], int]
@@ -270,6 +272,24 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "book.json").mkdir()
     with pytest.raises(StorageError, match=r"book\.json cannot be written"):
         a_book().write(tmp_path)
+
+
+def test_one_that_was_killed_while_it_began_is_begun_again_by_one_process(tmp_path: Path, debug_config: Config) -> None:
+    save_checkpoint(tmp_path / "agent", Dreamer(debug_config.dreamer, seed=1), {})
+    (tmp_path / "agent.json").unlink()  # its weights hold the card as well
+    place, foreign = tmp_path / "population", tmp_path / "foreign"
+    (place / "members").mkdir(parents=True)
+    (place / "config.toml").write_text("half")
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    begin = ["--preset", "debug", "--start-from", str(tmp_path / "agent"), "--workers", "1", "--minutes", "1e-9"]
+    with sole_writer(place, "it"):
+        assert cli.run(["league", str(place), *begin]) == 19
+    assert (place / "config.toml").read_text() == "half"
+    assert cli.run(["league", str(place), *begin]) == 0
+    assert Book.read(place).champion == "start" and load_checkpoint(place / NEWEST)[0]
+    assert cli.run(["league", str(foreign), *begin]) == 3
+    assert [path.name for path in foreign.iterdir()] == ["notes.txt"]
 
 
 def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_source_lies_beside_the_run_or_at_a_path_and_is_of_the_same_algorith
 
 
 def test_mistakes_are_one_line(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ResumeError, match="holds a run already: continue it with --resume"):
+    with pytest.raises(ResumeError, match="holds a run already: .*sparring train --resume"):
         Run.create(run.path, run.recipe)
     for begins_from, said in (("nobody", "which is no run"), ("striker", "which has no save")):
         later = Run(tmp_path / "later", run.recipe.model_copy(update={"begins_from": begins_from}))
