@@ -22,6 +22,9 @@ def _leave(number: int, frame: object) -> None:
 
 COMPETES = sys.argv[1:2] == ["compete"]
 if __name__ == "__main__" or sys.argv[0].endswith("hockey-dreamer"):  # not where this module is only imported
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # one was closed (`>&-`): no file may get its number
+        pass
+    os.close(descriptor)
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, _leave)
@@ -29,6 +32,7 @@ if __name__ == "__main__" or sys.argv[0].endswith("hockey-dreamer"):  # not wher
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import traceback
+from contextlib import suppress
 
 import click
 
@@ -101,10 +105,11 @@ def run(arguments: list[str], command: click.Command = cli) -> int:
         sys.stdout.flush()
     except click.ClickException as error:
         error.message = "\n".join(map(plain, error.message.splitlines()))  # type: ignore[misc]
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _say("interrupted")
         return EXIT_INTERRUPTED
     except ReaderLeft:
         return 0
@@ -113,9 +118,14 @@ def run(arguments: list[str], command: click.Command = cli) -> int:
         if found is None or "--debug" in arguments:
             traceback.print_exc()
         else:
-            click.echo(f"error: {plain(message(error))}", err=True)
+            _say(f"error: {plain(message(error))}")
         return found or 1
     return code
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # a full disk, or a reader that has left, changes no exit code
+        click.echo(line, err=True)
 
 
 if __name__ == "__main__":

@@ -201,7 +201,12 @@ class _Output(io.FileIO):
 
 
 def open_output() -> None:
-    """Let standard output and error take any text: what their encoding lacks becomes ASCII. For a whole process."""
+    """Let standard output and error take any text: what their encoding lacks becomes ASCII. For a whole process.
+
+    Where the process was started with one of them closed, what is written to it goes nowhere.
+    """
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115, cli.py has opened it
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ASCII_ERRORS)

@@ -145,6 +145,8 @@ def runs(folder: Path, json_path: Path | None) -> None:
     """
     from competitor.train.run_list import list_runs, print_runs
 
+    if folder != RUNS and not folder.is_dir():
+        raise click.BadParameter(f"there is no folder {folder}")
     found = list_runs(folder)
     with also_written(json_path, json_text({"runs": found})):
         print_runs(found, folder)

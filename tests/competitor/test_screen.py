@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+import cli
 from competitor.errors import StorageError, plain
 from competitor.screen import (
     PIPE_WIDTH,
@@ -166,6 +169,14 @@ def test_an_output_on_a_full_disk_is_named() -> None:
         click.echo("much", file=output)
     output.close()
     os.close(descriptor)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize(("end", "code"), [(">&-", 0), ("<&- >&- 2>&-", 0), ("nowhere 2>/dev/full", 2)])
+def test_outputs_that_are_closed_or_full_change_no_exit_code(end: str, code: int, tmp_path: Path) -> None:
+    command = f'"{sys.executable}" "{Path(cli.__file__)}" runs {end}'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_a_counter_shows_only_on_a_terminal() -> None:
