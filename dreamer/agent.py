@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig
 from dreamer.fast import native, plainly, speed
-from dreamer.networks import initialize
+from dreamer.networks import initialize, scale_output
 from dreamer.sequence_model import State, carried, features
 from dreamer.world_model import WorldModel
 
@@ -139,6 +139,7 @@ class Dreamer(nn.Module):
         self.world_model.reward_head.zero_output()
         if self.config.model.observed:
             self.world_model.dynamics.next_observation.zero_output()
+            scale_output(self.world_model.deviation_head, 0.0)
         self.behavior.value.zero_output()
         self.behavior.policy.soften_output()
         self.behavior.synchronize()

@@ -33,6 +33,8 @@ from dreamer.world_model import WorldModel
 FORMAT_VERSION = 2
 READABLE = (1, 2)
 FORMAT = "hockey-dreamer"
+DEVIATION_HEAD = "world_model.deviation_head."
+"""Weights that learning needs and play does not; older checkpoints have none, and as it begins it changes nothing."""
 MOST_HEADER_BYTES = 4 * 2**20  # of a safetensors file: names, shapes and the card take some ten thousand
 LEARNING: dict[str, type[Section]] = {"optimizer": OptimizerConfig, "replay": ReplayConfig}
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -107,7 +109,7 @@ def load_checkpoint(path: Path) -> tuple[Dreamer, dict[str, Any]]:
         raise CheckpointError(f"{weights} is damaged or does not belong to its card: the digests differ")
     _check_weights(tensors, checked, weights)
     agent = Dreamer(checked.config, checked.obs_size, checked.action_size)
-    agent.load_state_dict(tensors)
+    agent.load_state_dict(agent.state_dict() | tensors)
     agent.updates = checked.updates
     return agent, card
 
@@ -193,6 +195,8 @@ def _check_weights(tensors: dict[str, Tensor], card: Card, weights: Path) -> Non
         behavior = Behavior(world.dynamics.feature_size, card.action_size, card.config)
     parts = {"world_model": world, "behavior": behavior}
     wanted = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+    if not any(key.startswith(DEVIATION_HEAD) for key in tensors):
+        wanted = {key: value for key, value in wanted.items() if not key.startswith(DEVIATION_HEAD)}
     described = {key: (value.dtype, value.shape) for key, value in tensors.items()}
     if described != {key: (value.dtype, value.shape) for key, value in wanted.items()}:
         raise CheckpointError(f"the weights in {weights} do not fit the model that its card describes")

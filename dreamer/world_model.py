@@ -71,6 +71,8 @@ class WorldModel(nn.Module):
         self.decoder_log_std = nn.Parameter(torch.zeros(observed or obs_size))
         self.reward_head = ScalarHead(size, config)
         self.continue_head = build_mlp(size, 1, model, layers=1, exact=observed)
+        if observed:  # the last of all, as optimisers number their weights and older runs have none of these
+            self.deviation_head = build_mlp(size + action_size, observed, model, layers=1)
 
     def fit_normalizer(self, observations: Tensor, changes: Tensor | None = None) -> None:
         """Set mean and scale of each input from observations (n, obs); they are part of the weights from then on.
@@ -222,28 +224,31 @@ class WorldModel(nn.Module):
         at the first step of a round nothing is predicted.
         """
         if self.dynamics.observed_size:
-            errors = self._prediction_errors(posteriors, batch["action"])
-            return self._negative_log_likelihood(errors) * ~batch["is_first"]
+            return self._prediction_loss(posteriors, batch["action"]) * ~batch["is_first"]
         decoded: Tensor = self.obs_decoder(features(posteriors))
         target = self.normalized(batch["obs"])
         if self.config.model.is_seed:
             return (decoded - symlog(target)).square().sum(-1)
-        return self._negative_log_likelihood(decoded - target)
+        variance = self._variance(self.decoder_log_std)
+        return _negative_log_likelihoods(decoded - target, variance).sum(-1)
 
-    def _negative_log_likelihood(self, errors: Tensor) -> Tensor:
-        """Of Gaussian errors (..., numbers), without its constant: (...).
+    def _prediction_loss(self, posteriors: State, actions: Tensor) -> Tensor:
+        """Of the o predicted from the true ones before, in units of one step's spread: (time, batch).
 
-        The smallest deviation is added to the learned one, not taken in its place: so that has a gradient always.
+        Gaussian, with a deviation that depends on the state. Likelihoods alone would give up what is hard to predict,
+        bounces and shots, so each is weighed with its deviation (beta-NLL with beta 1/2, arXiv 2203.09168).
         """
-        variance = (2.0 * self.decoder_log_std).exp() + self.config.loss.decoder_min_std**2
-        return 0.5 * (errors.square() / variance + variance.log()).sum(-1)
-
-    def _prediction_errors(self, posteriors: State, actions: Tensor) -> Tensor:
-        """How far the o predicted from the true ones before are off (time, batch, o), in units of their spread."""
         predict = self.dynamics.next_observation
         memory = features(posteriors)[..., : -self.dynamics.observed_size]
-        predicted: Tensor = predict(memory, posteriors["before"], actions)
-        return (predicted - posteriors["o"]) / predict.spread
+        predicted = predict(memory, posteriors["before"], actions)
+        more = self.deviation_head(torch.cat([memory, posteriors["before"], actions], -1))
+        variance = self._variance(self.decoder_log_std + more)
+        errors = (predicted - posteriors["o"]) / predict.spread
+        return (variance.detach().sqrt() * _negative_log_likelihoods(errors, variance)).sum(-1)
+
+    def _variance(self, log_std: Tensor) -> Tensor:
+        """The smallest deviation is added to the learned one, not taken in its place: so that has a gradient always."""
+        return (2.0 * log_std).exp() + self.config.loss.decoder_min_std**2
 
     def _overshooting_loss(self, posteriors: State, batch: Batch, generator: Generator | None) -> Tensor:
         """The open loop from each window's first state on, under the true actions and the prior alone: a scalar.
@@ -263,3 +268,8 @@ class WorldModel(nn.Module):
     def _continue_loss(self, seen: Tensor, is_terminal: Tensor) -> Tensor:
         logits = self.continue_head(seen).squeeze(-1)
         return F.binary_cross_entropy_with_logits(logits, (~is_terminal).to(logits.dtype), reduction="none")
+
+
+def _negative_log_likelihoods(errors: Tensor, variance: Tensor) -> Tensor:
+    """Of Gaussian errors, number by number, without their constant."""
+    return 0.5 * (errors.square() / variance + variance.log())

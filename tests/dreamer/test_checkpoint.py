@@ -274,6 +274,28 @@ def test_a_checkpoint_from_before_observed_states_plays_on_without_them(tmp_path
     )
 
 
+def test_a_run_from_before_there_were_deviations_of_the_state_goes_on(tmp_path: Path) -> None:
+    updater = tiny_updater(model={"observed": True})
+    batch, world = filled_buffer(updater.agent.config).sample(), updater.agent.world_model
+    updater.train_step(batch)
+    save_training_state(tmp_path, updater)
+    state = load_file(tmp_path / "training.safetensors")
+    first = len(updater.world_learner.parameters) - len(list(world.deviation_head.parameters()))
+    former = {key: state[key] for key in state if not (key[:5] == "world" and int(key.split(".")[1]) >= first)}
+    (tmp_path / "training.safetensors").write_bytes(save(former))
+    before = updater.agent.state_dict()
+    del world.deviation_head
+    save_checkpoint(tmp_path / "agent", updater.agent, {})
+    loaded, _ = load_checkpoint(tmp_path / "agent")
+    begun = {key: value.clone() for key, value in loaded.state_dict().items()}
+    assert len(former) < len(state) and begun.keys() == before.keys()
+    assert not begun["world_model.deviation_head.3.weight"].any()
+    continued = Updater(loaded)
+    load_training_state(tmp_path, continued)
+    continued.train_step(batch)
+    assert loaded.state_dict()["world_model.deviation_head.3.weight"].any()
+
+
 def test_the_kind_of_an_older_checkpoint_follows_from_its_latent(tmp_path: Path) -> None:
     agent, path = tiny_agent(model={"kind": "seed"}), tmp_path / "old.safetensors"
     save_checkpoint(path, agent, {})

@@ -114,20 +114,38 @@ def test_the_scale_of_a_prediction_is_what_one_step_changes() -> None:
     torch.testing.assert_close(spread, torch.tensor([2.0**0.5 / 4.0] * 3 + [TICK]))
 
 
-def test_the_first_predictions_are_that_nothing_moves_and_their_likelihood_is_gaussian() -> None:
+def test_the_first_predictions_are_that_nothing_moves_and_their_likelihood_is_weighed_with_its_deviation() -> None:
     agent = tiny_agent(model=OBSERVED["model"], loss={"overshooting": 0})
     batch = filled_buffer(agent.config).sample()
     agent.fit_normalizer(batch["obs"].flatten(0, 1))
     world = agent.world_model
     with torch.no_grad():
         world.decoder_log_std.copy_(torch.tensor([-0.5, 0.0, 0.5, 1.0]))
+        world.deviation_head[-1].bias.fill_(0.25)
     context = {**world.dynamics.initial(4), "o": torch.randn(4, 4, generator=noise_source(4))}
     _, posteriors, metrics = world.compute_loss(batch, context, noise_source())
-    o, std = posteriors["o"], (world.decoder_log_std.exp().square() + 0.01**2).sqrt()
+    o, std = posteriors["o"], ((world.decoder_log_std + 0.25).exp().square() + 0.01**2).sqrt()
     errors = torch.cat([context["o"][None], o[:-1]]) - o
     scaled = errors / world.dynamics.next_observation.spread / std
-    wanted = (0.5 * scaled.square() + std.log()).sum(-1) * ~batch["is_first"]
+    wanted = (std * (0.5 * scaled.square() + std.log())).sum(-1) * ~batch["is_first"]
     torch.testing.assert_close(metrics["loss/recon"], wanted.mean())
+
+
+def test_the_deviation_is_that_of_the_state() -> None:
+    """Where nothing moves it becomes small, and stays large where everything does."""
+    updater = Updater(tiny_agent(**OBSERVED, optimizer={"world_rate": 1e-2}))
+    world, buffer = updater.agent.world_model, filled_buffer(updater.agent.config)
+    for episode in list(buffer.episodes)[::2]:
+        episode.obs[:] = 3.0
+    for _ in range(150):
+        updater.learn_world(buffer.sample())
+    seen: list[Tensor] = []
+    world.deviation_head.register_forward_hook(lambda _head, _given, deviations: seen.append(deviations.detach()))
+    batch = buffer.sample()
+    world.compute_loss(batch, None, noise_source())
+    at_rest = (batch["obs"] == 3.0).all(-1)[1:]
+    deviations = seen[0][1:, :, :3].mean(-1)
+    assert deviations[at_rest].mean() < deviations[~at_rest].mean() - 0.5
 
 
 def test_overshooting_compares_the_open_loop_with_what_came_until_the_round_ends() -> None:
