@@ -40,6 +40,7 @@ TINY = (
     "training.evaluate_rounds=2",
     "league.snapshot_every_steps=300",
     "league.pool_size=2",
+    "league.opponents.past=9.0",
     "replay.batch_size=4",
 )
 
