@@ -184,6 +184,10 @@ class ReaderLeft(Exception):
     """Whoever read our standard output has closed it, as `head` does: there is nothing more to say, and no error."""
 
 
+OUTPUT_LOST = (OSError, ReaderLeft, StorageError)
+"""What printing may raise; for those whose work goes on without anybody who reads."""
+
+
 class _Output(io.FileIO):
     """Standard output under errors of our own: those of the system would be taken by rich and click for theirs."""
 

@@ -15,7 +15,7 @@ from competitor.arena.log_lines import log_lines
 from competitor.arena.running import keep_open
 from competitor.config import ArenaConfig
 from competitor.errors import plain
-from competitor.screen import make_console, wrapped
+from competitor.screen import OUTPUT_LOST, make_console, wrapped
 from competitor.system import command_line
 
 FEW_CONNECTIONS = 64
@@ -57,11 +57,11 @@ def run_arena(
 def fitting(say: Say) -> Say:
     """`say` for lines of any length: broken between words where the terminal ends, in a pipe as they are.
 
-    Never raises OSError: the terminal may be gone, the matches go on.
+    Never raises because nobody reads any more: the matches go on.
     """
 
     def say_fitting(line: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*OUTPUT_LOST):
             say(broken(plain(line), make_console().width))
 
     return say_fitting

@@ -54,7 +54,12 @@ def _add_registration(app: web.Application, site: Site, registration: Registrati
 
     async def register(request: web.Request) -> web.Response:
         """Open an account; a program that does not ask for HTML gets the token alone."""
-        given = await request.post()
+        try:
+            given = await request.post()
+        except web.HTTPException:
+            raise
+        except Exception as error:  # whatever a form provokes in the libraries is its mistake, not ours
+            raise web.HTTPBadRequest(text="the form cannot be read\n") from error
         name, key = (str(given.get(field, "")).strip() for field in ("name", "key"))
         token, wrong, status = "", "", 201
         try:

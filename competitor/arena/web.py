@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -80,6 +80,8 @@ def limited(renew: Renew, clock: Callable[[], float] = time.monotonic) -> Middle
         renew(request)
         address = request.remote or ""
         if budgets.spend(address):
+            if not _are_text(request.headers.values()):
+                raise web.HTTPBadRequest(text="the headers are no text\n")
             return await handler(request)
         log.warning("%s asks for too many pages: refused", address)
         refusal = web.Response(status=429, text="too many requests\n", headers={**HEADERS, "Retry-After": "1"})
@@ -87,3 +89,12 @@ def limited(renew: Renew, clock: Callable[[], float] = time.monotonic) -> Middle
         return refusal
 
     return limit
+
+
+def _are_text(headers: Iterable[str]) -> bool:
+    """Whether all are UTF-8, so that they can stand in an answer."""
+    try:
+        "".join(headers).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

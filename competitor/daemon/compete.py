@@ -11,6 +11,7 @@ import os
 import random
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
 from competitor.players import AGENTS, agent_path, fingerprint, kind_of
 from competitor.system import code_version, low_latency
+from competitor.wire.address import host_and_port
 from competitor.wire.backoff import Retries
 from dreamer.checkpoint import read_card
 
@@ -67,6 +69,9 @@ class Daemon:
     ) -> None:
         self._options, self._config, self._place, self._digest = options, config, place, digest
         self._signals = signals
+        self._redact = Redaction(options.token)
+        # As it is kept and shown: the token may stand in its query.
+        self._server = str(replace(options.address, path=self._redact(options.address.path)))
         self._version = code_version()
         self._log = options.records / "logs" / f"compete-{place.number}.log"
         self._started_at = time.time()
@@ -114,10 +119,10 @@ class Daemon:
                 self._lifecycle,
                 self._telemetry,
                 wire=options.address.wire,
-                server=str(options.address),
+                server=self._server,
                 account=options.account,
                 stuck_after_s=compete.stuck_after_s,
-                redact=Redaction(options.token),
+                redact=self._redact,
             )
             wire = _make_wire(options, compete, tournament)
             if self._signals.is_stopping:
@@ -164,7 +169,7 @@ class Daemon:
         options = self._options
 
         def header() -> str:
-            return log_header(self._version, str(options.address), options.checkpoint, self._digest, self._config)
+            return log_header(self._version, self._server, options.checkpoint, self._digest, self._config)
 
         try:
             stack.enter_context(logging_to(self._log, header=header, secret=options.token))
@@ -178,7 +183,7 @@ class Daemon:
         stuck_after_s = self._config.compete.stuck_after_s
         server = HealthServer(host, port, self._telemetry, lambda: self._lifecycle.phase, stuck_after_s=stuck_after_s)
         stack.callback(server.close)
-        console.info("health and metrics: http://%s:%d/healthz and /metrics", host, server.port)
+        console.info("health and metrics: http://%s/healthz and /metrics", host_and_port(host, server.port))
 
     def _report(self) -> None:
         """Renew the status file every few seconds, and as soon as something else is the case."""
@@ -193,7 +198,7 @@ class Daemon:
         self._written_s = time.monotonic()
         status = DaemonStatus(
             pid=os.getpid(),
-            server=str(self._options.address),
+            server=self._server,
             checkpoint=self._options.checkpoint,
             digest=self._digest,
             version=self._version,
@@ -213,7 +218,7 @@ class Daemon:
     def _say_hello(self) -> None:
         options, compete = self._options, self._config.compete
         how = "most likely actions" if compete.deterministic else "sampled actions"
-        console.info("hockey-dreamer %s plays on %s", self._version, options.address)
+        console.info("hockey-dreamer %s plays on %s", self._version, self._server)
         console.info("checkpoint %s (%s), %s", options.checkpoint, self._digest[:SHOWN_DIGITS], how)
         console.info("daemon %d of %s, log %s", self._place.number, options.records, self._log)
         console.info("Ctrl-C finishes the matches in play, a second Ctrl-C leaves at once")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # brings the engine and its rink
 log = logging.getLogger(__name__)
 
 MOST_GOALS = 1000
-LONGEST_NAME = 64
 
 Answer = dict[str, Any]
 """The fields of an answer; AMP makes the box of it."""
@@ -96,11 +95,11 @@ class ComprlPlayer(amp.CommandLocator):
     def locateResponder(self, name: bytes) -> Callable[[amp.AmpBox], Any]:
         """Find who answers a command; AMP asks here."""
         known: Callable[[amp.AmpBox], Any] | None = super().locateResponder(name)
-        return known or functools.partial(self._refuse, name[:LONGEST_NAME])
+        return known or functools.partial(self._refuse, name)
 
     def _refuse(self, name: bytes, box: amp.AmpBox) -> None:
-        log.warning("%s: the server sent the unknown command %r", self.name, name)
-        raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, f"Unhandled Command: {name!r}")
+        log.warning("%s: the server sent the unknown command %s", self.name, self._readable(name))
+        raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, "Unhandled Command")
 
     @commands.Auth.responder
     def auth(self) -> Answer:
@@ -179,7 +178,7 @@ class ComprlPlayer(amp.CommandLocator):
         return self.participant
 
     def _readable(self, msg: bytes | None) -> str:
-        return one_line(self._tournament.redact((msg or b"").decode("utf-8", "replace")))
+        return one_line((msg or b"").decode("utf-8", "replace"), self._tournament.redact)
 
 
 def match_id_of(game_id: bytes) -> str:

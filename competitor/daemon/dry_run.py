@@ -15,6 +15,7 @@ from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.websocket import checked
 from competitor.engine.brain import load_brain
 from competitor.options import check_place
+from competitor.wire.address import host_and_port
 
 
 def rehearse(options: CompeteOptions) -> dict[str, str]:
@@ -56,7 +57,7 @@ def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played:
         "reconnects": f"after {compete.retry_first_s:g} to {compete.retry_most_s:g} s, {tries}",
     }
     if options.http is not None:
-        facts["health"] = f"http://{options.http[0]}:{options.http[1]}/healthz and /metrics"
+        facts["health"] = f"http://{host_and_port(*options.http)}/healthz and /metrics"
     if options.warning:
         facts["warning"] = options.warning
     return facts

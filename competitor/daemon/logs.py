@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import html
 import json
 import logging
 import os
 import platform
 import queue
+import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from logging.handlers import QueueHandler, QueueListener, TimedRotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
+from competitor.screen import OUTPUT_LOST
 from competitor.wire.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -39,18 +43,18 @@ FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Redaction:
-    """Replaces secrets in texts, in every spelling that a library may give them."""
+    """Replaces a secret in texts, in every spelling that a library or a server may give it, in upper or lower case."""
 
     def __init__(self, secret: str) -> None:
         raw = secret.encode()
         spellings = {secret, repr(secret)[1:-1], repr(raw)[2:-1], json.dumps(secret)[1:-1], quote(secret), raw.hex()}
-        self._spellings = sorted(filter(None, spellings), key=len, reverse=True)
+        spellings |= {html.escape(secret), quote_plus(secret), unicodedata.normalize("NFKC", secret)}
+        longest_first = sorted(filter(None, spellings), key=len, reverse=True)
+        self._secret = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
 
     def __call__(self, text: str) -> str:
         """Return `text` with *** for each occurrence."""
-        for spelling in self._spellings:
-            text = text.replace(spelling, HIDDEN)
-        return text
+        return self._secret.sub(HIDDEN, text)
 
 
 class RedactingQueueHandler(QueueHandler):
@@ -100,7 +104,9 @@ class DailyFile(TimedRotatingFileHandler):
         """Say once that the file cannot be written; playing goes on without it."""
         if not self._failed:
             self._failed = True
-            print(f"warning: the log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+            problem = f"warning: the log {self.baseFilename} cannot be written: {sys.exc_info()[1]}"
+            with contextlib.suppress(*OUTPUT_LOST):
+                print(problem, file=sys.stderr)
 
     def _write_header(self) -> None:
         self.stream = self.stream or self._open()
@@ -127,7 +133,7 @@ class ConsoleHandler(logging.Handler):
                 print(f"{time} {record.getMessage()}", flush=True)
             else:
                 print(f"{time} {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
-        except OSError:  # the terminal is gone, and with it the only place to complain
+        except OUTPUT_LOST:  # and with it the only place to complain
             pass
 
 

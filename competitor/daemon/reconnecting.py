@@ -61,7 +61,7 @@ class ReconnectingWire(ABC):
 
         new_loop: makes the event loop, None: asyncio's.
         """
-        self.address = one_line(address)  # for messages
+        self.address = one_line(address, tournament.redact)  # for messages
         self.tournament = tournament
         self._reconnectors = [Reconnector(self, name, retries()) for name in names]
         self._new_loop = new_loop

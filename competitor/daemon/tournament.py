@@ -116,7 +116,7 @@ class Participant:
     def begin(self, match_id: str, *, opponent: str | None = None, rounds: int = 4) -> Session:
         """A match begins; it takes a place that this connection reserved, if there is one."""
         tournament = self._tournament
-        name = None if opponent is None else shown_name(tournament.redact(opponent))
+        name = None if opponent is None else shown_name(opponent, tournament.redact)
         session = Session(tournament.redact(match_id), opponent=name, rounds=rounds, started_at=tournament.wall_clock())
         with self._lock:
             was_reserved, self._reserved = self._reserved > 0, max(self._reserved - 1, 0)

@@ -76,7 +76,7 @@ class WebSocketWire(ReconnectingWire):
     def _play(self, connection: Connection, reconnector: Reconnector) -> Play:
         def welcomed(welcome: Welcome) -> None:
             log.info("%s s for each answer", welcome.deadline_s)
-            reconnector.logged_in(self.tournament.redact(welcome.player) or "a player without a name")
+            reconnector.logged_in(welcome.player or "a player without a name")
 
         return Play(
             self.tournament,

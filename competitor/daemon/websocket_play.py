@@ -120,7 +120,7 @@ class Play:
         if self._participant is not None:
             self._participant.heard()
         try:
-            self._handle(messages.decode_from_server(data))
+            self._handle(messages.decode_from_server(data, self._tournament.redact))
         except MessageError as error:
             self.ignored("a bad message", error)
         except (ProtocolVersionError, DialError):
@@ -236,8 +236,12 @@ class Play:
                 self._connection.send(messages.Seen(match=end.match))
             return
         self._unsaved.add(end.match)
-        saved = functools.partial(self._note_saved, end.match)
-        participant.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
+        if end.own + end.other > match.session.rounds:
+            participant.abandon(match.session, "the server sent an impossible score")
+            self._note_saved(end.match)
+        else:
+            saved = functools.partial(self._note_saved, end.match)
+            participant.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
         self._ask_for_places(participant)
 
     def _note_saved(self, match: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import secrets
 import socket
@@ -22,6 +23,7 @@ from aiohttp.typedefs import Middleware
 from competitor.errors import PortError
 from competitor.system import stopping_on_signals
 from competitor.wire.address import host_and_port
+from competitor.wire.listener import HttpLog
 
 STATIC = "/viewer/"
 HEADERS = {
@@ -38,6 +40,8 @@ FILES = ("rink-viewer.js", "watch.js", "play.js", "page.css")
 EVERYWHERE = ("0.0.0.0", "::", "")
 CLOSE_WITHIN_S = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -104,7 +108,8 @@ def serve(app: web.Application, token: str, host: str, port: int, *, browser: bo
 async def _serve(
     app: web.Application, token: str, host: str, port: int, browser: bool, say: Callable[[str], None]
 ) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_WITHIN_S)
+    logger = HttpLog(log, logging.DEBUG)
+    runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=CLOSE_WITHIN_S)
     await runner.setup()
     try:
         address = f"{await _listen(runner, host, port)}/?token={token}"
@@ -122,7 +127,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     except (OSError, UnicodeError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
         raise PortError(
-            f"cannot listen on {host}:{port}: {reason}; choose another --port, 0 takes a free one"
+            f"cannot listen on {host_and_port(host, port)}: {reason}; choose another --port, 0 takes a free one"
         ) from None
     name = socket.gethostname() if host in EVERYWHERE else host
     return f"http://{host_and_port(name, _port(runner))}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 
 from competitor.wire.connections import Connections, CountedConnection
 from competitor.wire.dial import keep_alive
@@ -110,7 +111,7 @@ class HttpLog(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log, a client's mistake as one line."""
-        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
+        if isinstance(kwargs.get("exc_info"), HttpProcessingError | RequestPayloadError):
             level, msg = self._mistakes, "a request that is no HTTP from %s"
             del kwargs["exc_info"]
         super().log(level, msg, *args, **kwargs)

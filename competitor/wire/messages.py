@@ -27,9 +27,19 @@ length here: a wrong one is judged by the reader, who by then knows which match 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 
 from competitor.wire.names import one_line
 
@@ -37,6 +47,7 @@ PROTOCOL_VERSION = 1
 PATH = "/play"
 MOST_BYTES = 64 * 1024  # of one message
 MOST_MATCHES = 1024  # that a client can ask for
+LARGEST = 1e9  # seconds or rating points: what is beyond is none
 LONGEST_ID = 128
 
 # Codes of `error` that programs react to.
@@ -44,6 +55,10 @@ VERSION = "version"
 INVALID_ACTION = "invalid action"
 TIMEOUT = "timeout"
 BAD_MESSAGE = "bad message"
+
+
+Redact = Callable[[str], str]
+"""Takes secrets out of a text."""
 
 
 class MessageError(ValueError):
@@ -71,15 +86,19 @@ def _printable(text: str) -> str:
     return text
 
 
-def _finite_or_none(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _sensible_or_none(value: float | None) -> float | None:
+    return value if value is not None and abs(value) <= LARGEST else None
+
+
+def _harmless(text: str, info: ValidationInfo) -> str:
+    return one_line(text, info.context or str)
 
 
 Numbers = tuple[Annotated[float, BeforeValidator(_number)], ...]
-Text = Annotated[str, AfterValidator(one_line)]
+Text = Annotated[str, AfterValidator(_harmless)]
 MatchId = Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_printable)]
 Whole = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_whole)]
-OptionalFloat = Annotated[float | None, AfterValidator(_finite_or_none)]
+OptionalFloat = Annotated[float | None, AfterValidator(_sensible_or_none)]
 
 
 class Message(BaseModel):
@@ -141,7 +160,7 @@ class Start(Message):
 
     type: Literal["start"] = "start"
     match: MatchId
-    opponent: Text | None = None
+    opponent: str | None = None
     rounds: Annotated[Whole, Field(ge=1)] = 4
 
 
@@ -199,25 +218,28 @@ def decode_from_client(frame: str | bytes) -> ClientMessage:
     return _decode(_FROM_CLIENT, frame)
 
 
-def decode_from_server(frame: str | bytes) -> ServerMessage:
-    """The server's message in a text frame. Raises MessageError, and nothing else, when it is none."""
-    return _decode(_FROM_SERVER, frame)
+def decode_from_server(frame: str | bytes, redact: Redact = str) -> ServerMessage:
+    """The server's message in a text frame, its texts for a person (not the opponent's name) without secrets.
+
+    Raises MessageError, and nothing else, when it is none.
+    """
+    return _decode(_FROM_SERVER, frame, redact)
 
 
-def _decode(adapter: TypeAdapter[Kind], frame: str | bytes) -> Kind:
+def _decode(adapter: TypeAdapter[Kind], frame: str | bytes, redact: Redact = str) -> Kind:
     data = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
     if len(data) > MOST_BYTES:
         raise MessageError(f"a message of {len(data)} bytes, {MOST_BYTES} are allowed")
     try:
-        return adapter.validate_json(data)
+        return adapter.validate_json(data, context=redact)
     except ValidationError as error:
-        raise MessageError(_explain(error)) from None
+        raise MessageError(_explain(error, redact)) from None
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, redact: Redact) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     if problem["type"] == "union_tag_invalid":
-        return f"unknown type {one_line(str(problem['ctx']['tag']))[:40]!r}"
+        return f"unknown type {one_line(str(problem['ctx']['tag']), redact)[:40]!r}"
     if problem["type"] == "union_tag_not_found":
         return "an object without a type"
     where = ".".join(str(part) for part in problem["loc"])

@@ -6,6 +6,7 @@ Nobody can turn a player with a deceptive name away from a foreign server, but a
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 LONGEST_NAME = 64
 LONGEST_TEXT = 500  # characters; what is longer is cut
@@ -13,21 +14,27 @@ LONGEST_TEXT = 500  # characters; what is longer is cut
 _LOOK_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
 
 
-def one_line(text: str) -> str:
-    """`text` as one line of at most LONGEST_TEXT characters that cannot harm a log or a terminal."""
+def one_line(text: str, redact: Callable[[str], str] = str) -> str:
+    """`text` as one line of at most LONGEST_TEXT characters that cannot harm a log or a terminal.
+
+    redact: takes secrets out, before letters change and the end is cut off: afterwards it would not find them.
+    """
+    text = redact(text)
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else " " for letter in text)
     return text[:LONGEST_TEXT]
 
 
-def shown_name(name: str) -> str:
+def shown_name(name: str, redact: Callable[[str], str] = str) -> str:
     """Return `name` in compatible letters, without marks and invisible characters; look-alikes as \\u0430.
 
     Letters of an alphabet that imitates the Latin one are escaped where Latin letters stand beside them: nobody
     writes a name in both. What is not printable becomes a question mark, as does a name of nothing.
+    redact: takes secrets out, also those that only compatible letters show.
     """
-    folded = unicodedata.normalize("NFKC", name[: 8 * LONGEST_NAME])
+    folded = unicodedata.normalize("NFKC", redact(name)[: 8 * LONGEST_NAME])
     kept = "".join(_printable(letter) for letter in folded).strip()
+    kept = redact(kept)
     if any("a" <= letter.lower() <= "z" for letter in kept):
         kept = "".join(_escaped(letter) for letter in kept)
     return kept[:LONGEST_NAME] or "?"

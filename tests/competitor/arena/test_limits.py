@@ -278,6 +278,8 @@ def status(answer: bytes) -> int:
         (b"GET\0 / HTTP/1.1\r\n\r\n", {400}),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", {400}),
         (b"GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
+        (b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n", {400}),
+        (b"GET /play HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\njunk", {401}),
     ],
     ids=lambda value: repr(value)[:40],
 )  # fmt: skip

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 
+import click
+import pytest
+
+from competitor.arena.console import fitting
 from competitor.arena.log_lines import LONGEST_LINE, MOST_KINDS, log_lines
+from competitor.screen import text_output
 
 log = logging.getLogger("tests.arena")
 
@@ -36,3 +43,13 @@ def test_texts_that_all_differ_are_bounded_as_well() -> None:
         for number in range(1000):
             log.warning(f"{number} is a text of its own")
     assert MOST_KINDS <= len(said) <= MOST_KINDS + 5
+
+
+def test_when_nobody_reads_the_output_the_arena_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `arena | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", text_output(writer, "utf-8"))
+    for number in range(2):
+        fitting(click.echo)(f"match {number}")
+    os.close(writer)

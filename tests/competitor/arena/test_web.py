@@ -382,6 +382,20 @@ def test_a_form_that_opens_nothing_says_why(form: dict[str, str], site: Site) ->
     assert len(site.store.accounts()) == 4
 
 
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("application/x-www-form-urlencoded", b"name=\xff"),
+        ("application/x-www-form-urlencoded; charset=none", b"name=fay"),
+        ("multipart/form-data", b"name=fay"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\nfay\r\n--x--\r\n"),
+    ],
+)
+def test_a_form_that_cannot_be_read_is_refused(kind: str, form: bytes, site: Site) -> None:
+    refused = get(site, "/register", data=form, headers={"Content-Type": kind})
+    assert refused[::2] == (400, b"the form cannot be read\n")
+
+
 def test_without_a_key_nobody_registers(site: Site) -> None:
     closed = replace(site, registration=None)
     assert get(closed, "/register")[0] == get(closed, "/register", data={"name": "eve", "key": ""})[0] == 404

@@ -271,10 +271,14 @@ def metrics(url: str) -> str:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_wrong_token_ends_it_at_once_and_stands_in_the_status(scheme: str, at: AtArena) -> None:
+    options = at.options(scheme, token="wr0ng-t0ken")
+    if scheme == "ws":
+        options = replace(options, address=replace(options.address, path="/play?key=wr0ng-t0ken"))
     with pytest.raises(LoginError) as caught:
-        compete(at.options(scheme, token="wr0ng-t0ken"))
+        compete(options)
     assert "wr0ng-t0ken" not in str(caught.value)
     (daemon,) = observe(at.records)
+    assert "wr0ng-t0ken" not in daemon.status.server and daemon.status.server.endswith("?key=***") == (scheme == "ws")
     assert (daemon.state, daemon.status.error) == ("dead", str(caught.value))
     assert "wr0ng-t0ken" not in at.log() + daemon.status.error
     assert "LoginError" in at.log()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import io
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from competitor.daemon.logs import BURST, CONSOLE, DAYS_KEPT, PAUSE_S, DailyFile, Redaction, logging_to
+from competitor.screen import text_output
 from competitor.wire.throttle import Throttle
 from tests.competitor.daemon.shared import wait_until
 
@@ -27,11 +31,13 @@ def logged(folder: Path, secret: str = TOKEN) -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("wrap", [str, repr, lambda text: repr(text.encode()), lambda text: text.encode().hex()])
+@pytest.mark.parametrize(
+    "wrap", [str, repr, lambda text: repr(text.encode()), lambda text: text.encode().hex(), str.upper, html.escape]
+)
 def test_every_spelling_of_the_token_is_hidden(wrap: object) -> None:
     assert callable(wrap)
     said = Redaction(TOKEN)(f"Auth token={wrap(TOKEN)} sent")
-    assert "cr" not in said
+    assert "cr" not in said.lower()
     assert said.startswith("Auth token=")
     assert said.endswith(" sent")
     assert "***" in said
@@ -76,6 +82,18 @@ def test_console_shows_warnings_and_results_without_tracebacks(
     assert [line[9:] for line in out.splitlines()] == ["match against weak: won 3:1"]
     assert [line[9:] for line in err.splitlines()] == ["warning: something failed"]
     assert "INFO competitor.daemon.some_module: a detail" in path.read_text()
+
+
+def test_when_nobody_reads_the_output_the_file_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `compete | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", text_output(writer, "utf-8"))
+    with logged(tmp_path) as path:
+        for number in range(3):
+            logging.getLogger(CONSOLE).info("match %d", number)
+    os.close(writer)
+    assert [line[-7:] for line in path.read_text().splitlines()[2:]] == ["match 0", "match 1", "match 2"]
 
 
 def test_a_file_begins_with_the_header(tmp_path: Path) -> None:

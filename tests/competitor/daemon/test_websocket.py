@@ -449,6 +449,38 @@ def test_the_token_as_a_name_is_neither_kept_nor_shown(caplog: pytest.LogCapture
     assert shown and not any(TOKEN in line for line in shown)
 
 
+def test_no_piece_of_the_token_is_kept_or_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """Where a text is cut, and where letters are made compatible, a token that was there before must be gone."""
+    caplog.set_level(logging.INFO)
+    long, piece = 490 * "x" + TOKEN, TOKEN[:6]
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in TOKEN)
+
+    async def script(peer: Peer) -> None:
+        await peer.send("notice", message=long)
+        await peer.send(35 * "x" + TOKEN)
+        await peer.log_in(player=long)
+        await peer.send("start", match="m1", opponent=wide, rounds=1)
+        await peer.send("error", code=TOKEN.upper(), message=long, match="m1")
+        await peer.play("m2")
+        await peer.expect("seen", match="m2")
+
+    first = play(script).kept.matches[0]
+    assert first.opponent == "***" and first.reason.startswith("***: xxx")
+    assert piece not in first.reason + caplog.text and "unknown type" in caplog.text
+
+
+def test_a_score_that_cannot_be_is_not_kept() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.send("start", match="m1", rounds=4)
+        await peer.send("end", match="m1", own=4, other=2**53, won=False, rating=1e300)
+        await peer.expect("seen", match="m1")
+
+    match = play(script).kept.matches[0]
+    assert (match.ending, match.reason) == ("abandoned", "the server sent an impossible score")
+    assert (match.own, match.other, match.rating) == (0, 0, None)
+
+
 def test_a_path_and_a_query_are_sent_as_they_were_given() -> None:
     async def script(peer: Peer) -> None:
         assert peer.request.raw_path == "/a%2Fb//c/?x=%7E1&y=a+b"

@@ -108,6 +108,9 @@ def test_watch_serves_what_it_finds_until_ctrl_c(folder: Path) -> None:
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         with urlopen(f"{address}api/rounds.json?{token}") as answer:
             assert len(json.load(answer)) == 3
+        with socket.create_connection(("127.0.0.1", int(address.strip("/").rpartition(":")[2]))) as peer:
+            peer.sendall(b"GET /?\xff HTTP/1.1\r\n\r\n")
+            assert b"400" in peer.makefile("rb").readline()  # and no traceback below
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None and process.stderr is not None
         said, errors = process.stdout.read(), process.stderr.read()  # communicate() would miss what is buffered here
