@@ -98,7 +98,7 @@ class ComprlPlayer(amp.CommandLocator):
         return known or functools.partial(self._refuse, name)
 
     def _refuse(self, name: bytes, box: amp.AmpBox) -> None:
-        log.warning("%s: the server sent the unknown command %s", self.name, self._readable(name))
+        log.warning("%s: the server sent the unknown command %r", self.name, self._readable(name))
         raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, "Unhandled Command")
 
     @commands.Auth.responder

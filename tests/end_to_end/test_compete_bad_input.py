@@ -67,10 +67,11 @@ def arena(tmp_path: Path) -> Iterator[ArenaThread]:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens: it stays taken, or another test's server might get it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 HERE = ["--server", "127.0.0.1:1"]
@@ -228,11 +229,11 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing(
     (elsewhere / "ada.txt").chmod(0o600)
     before = sorted(elsewhere.rglob("*"))
     server = f"127.0.0.1:{closed_port}"  # which would refuse a connection
-    more = ["--token-file", "ada.txt", "--games", "3", "--http", str(closed_port), "--connections", "2"]
+    more = ["--token-file", "ada.txt", "--games", "3", "--http", "0", "--connections", "2"]
     assert cli.run(["compete", "--server", server, *more, "--dry-run"]) == 0
     out, err = capfd.readouterr()
     plays = "2 at once, until 3 matches are finished"
-    assert all(words in out for words in (server, "account ada", "search:champion (", plays, f":{closed_port}/hea"))
+    assert all(words in out for words in (server, "account ada", "search:champion (", plays, "127.0.0.1:0/hea"))
     assert "s3cret-t0ken" not in out + err
     assert sorted(elsewhere.rglob("*")) == before
 

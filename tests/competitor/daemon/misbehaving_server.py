@@ -59,7 +59,10 @@ class Peer:
     def read_answer(self) -> str | None:
         """Wait for the next answer and return its tag; None at the end of the stream."""
         while (found := first_box(self._received)) is None:
-            data = self.socket.recv(65536)
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:  # a client that leaves without reading the rest resets
+                return None
             if not data:
                 assert not self._received, "the connection ended within a box"
                 return None

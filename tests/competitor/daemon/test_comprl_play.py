@@ -112,7 +112,7 @@ def test_unknown_commands_are_refused_politely(caplog: pytest.LogCaptureFixture)
         step = peer.start()
         assert peer.answer(peer.ask("Dance"))["_error_code"] == b"UNHANDLED"
         assert peer.action(step) == ANSWER
-    assert "unknown command b'Dance'" in caplog.text
+    assert "unknown command 'Dance'" in caplog.text
 
 
 @pytest.mark.parametrize("tag", [b"", b"\0\xff", b"t" * 65535], ids=["empty", "binary", "longest"])

@@ -308,11 +308,13 @@ def test_a_login_that_fails_otherwise_is_tried_again(caplog: pytest.LogCaptureFi
         await stay(peer)
 
     async def silent(peer: Peer) -> None:
-        await peer.send("notice", message="who are you?")
+        await peer.next()
+        now[0] += 10.0
         await stay(peer)
 
-    play(busy, silent, logs_in, timing=Timing(login_s=0.5, turn_s=0.01))
-    assert "the login failed: full: come back later" in caplog.text and "no welcome within 0.5 s" in caplog.text
+    now = [0.0]
+    play(busy, silent, logs_in, timing=Timing(login_s=10.0, turn_s=0.01), clock=lambda: now[0])
+    assert "the login failed: full: come back later" in caplog.text and "no welcome within 10 s" in caplog.text
 
 
 def test_a_stuck_match_is_left() -> None:

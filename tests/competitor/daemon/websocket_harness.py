@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from competitor.daemon.logs import Redaction
 from competitor.daemon.websocket import WebSocketWire
@@ -110,7 +110,7 @@ class Peer:
 
     async def next(self) -> dict[str, Any]:
         """The client's next message."""
-        message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
+        message = await self._past_pings()
         assert message.type is WSMsgType.TEXT, f"{message.type}: {message.data!r} {message.extra!r}"
         return dict(json.loads(message.data))
 
@@ -120,11 +120,16 @@ class Peer:
 
     async def closed(self) -> int | None:
         """Wait for the client to close; return its code."""
+        message = await self._past_pings()
+        assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING), message
+        return self.socket.close_code
+
+    async def _past_pings(self) -> WSMessage:
+        """The next frame that is no ping: those come whenever their time has come."""
         message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
         while message.type is WSMsgType.PING:
             message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
-        assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING), message
-        return self.socket.close_code
+        return message
 
     async def log_in(self, **welcome: Any) -> int:
         """Hello and welcome; return how many matches the client is ready for."""
