@@ -218,11 +218,13 @@ def test_wandb_gets_the_numbers_offline_and_goes_on_with_its_run(
 ) -> None:
     wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    names = set()
     for resumed_at, score in ((None, 0.5), ((10, 1), 0.75)):
         with MetricsWriter(tmp_path, resumed_at=resumed_at, wandb=True) as writer:
             writer.write("evaluation", {"environment_steps": 20, "updates": 1, "seconds": 1.0}, {"score": score})
-    wandb.teardown()  # its files are whole then
-    name = (tmp_path / "wandb" / "id").read_text().strip()
-    first, second = sorted((tmp_path / "wandb").glob(f"offline-run-*{name}/*.wandb"))
-    assert b"evaluation/score" in first.read_bytes() and b"0.75" in second.read_bytes()
+        wandb.teardown()  # its files are whole then; within a second the next overwrites them
+        names.add((tmp_path / "wandb" / "id").read_text().strip())
+        written = b"".join(file.read_bytes() for file in (tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+        assert b"evaluation/score" in written and str(score).encode() in written
+    assert len(names) == 1 and list((tmp_path / "wandb").glob(f"offline-run-*{names.pop()}"))
     assert (tmp_path / "tensorboard").is_dir()
