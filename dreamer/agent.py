@@ -15,6 +15,9 @@ from dreamer.networks import initialize, scale_output
 from dreamer.sequence_model import State, carried, features
 from dreamer.world_model import WorldModel
 
+DEVIATION_HEAD = "world_model.deviation_head."
+"""Weights that learning needs and play does not; older runs have none, and as it begins it changes nothing."""
+
 
 class Dreamer(nn.Module):
     """World model and behaviour in one module.
@@ -127,6 +130,13 @@ class Dreamer(nn.Module):
     def fit_normalizer(self, observations: Tensor, changes: Tensor | None = None) -> None:
         """Fix the scales of the inputs, once, before learning starts; see ``WorldModel.fit_normalizer``."""
         self.world_model.fit_normalizer(observations, changes)
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take up what ``state_dict`` gave; raises RuntimeError when it is of another model."""
+        if not any(key.startswith(DEVIATION_HEAD) for key in weights):
+            own = {key: value for key, value in self.state_dict().items() if key.startswith(DEVIATION_HEAD)}
+            weights = own | weights
+        self.load_state_dict(weights)
 
     def snapshot(self) -> "Dreamer":
         """A frozen copy on the CPU that plays on by itself; the original's learning does not touch it."""

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dreamer.agent import Dreamer
+from dreamer.agent import DEVIATION_HEAD, Dreamer
 from dreamer.behavior import Behavior
 from dreamer.config import DreamerConfig, OptimizerConfig, ReplayConfig, Section
 from dreamer.errors import CheckpointError
@@ -33,8 +33,6 @@ from dreamer.world_model import WorldModel
 FORMAT_VERSION = 2
 READABLE = (1, 2)
 FORMAT = "hockey-dreamer"
-DEVIATION_HEAD = "world_model.deviation_head."
-"""Weights that learning needs and play does not; older checkpoints have none, and as it begins it changes nothing."""
 MOST_HEADER_BYTES = 4 * 2**20  # of a safetensors file: names, shapes and the card take some ten thousand
 LEARNING: dict[str, type[Section]] = {"optimizer": OptimizerConfig, "replay": ReplayConfig}
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -109,7 +107,7 @@ def load_checkpoint(path: Path) -> tuple[Dreamer, dict[str, Any]]:
         raise CheckpointError(f"{weights} is damaged or does not belong to its card: the digests differ")
     _check_weights(tensors, checked, weights)
     agent = Dreamer(checked.config, checked.obs_size, checked.action_size)
-    agent.load_state_dict(agent.state_dict() | tensors)
+    agent.load_weights(tensors)
     agent.updates = checked.updates
     return agent, card
 

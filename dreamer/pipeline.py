@@ -130,7 +130,7 @@ class Pipeline:
                 weights = load_file(directory / name)
                 if not all(torch.isfinite(weight).all() for weight in weights.values()):
                     raise ValueError(f"{name}: some weights are not finite")
-                agent.load_state_dict(weights)
+                agent.load_weights(weights)
 
     def _copies(self) -> list[tuple[str, Dreamer]]:
         """The agents beside the one that learns, by the names of their files."""

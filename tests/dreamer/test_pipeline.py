@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from dreamer.agent import Dreamer
 from dreamer.pipeline import Pipeline
 from tests.dreamer.tiny import filled_buffer, tiny_agent, tiny_updater, trained_pipeline
 
@@ -40,6 +42,25 @@ def test_a_saved_pipeline_has_its_player_which_is_behind_the_agent_and_its_avera
     assert all(torch.equal(value, newest[key]) for key, value in older.averaged.state_dict().items())
     for one in (pipeline, resumed, older):
         one.close()
+
+
+def test_copies_saved_before_there_were_deviations_of_the_state_are_read(tmp_path: Path) -> None:
+    pipeline = trained_pipeline(6, model={"observed": True})
+    pipeline.save(tmp_path)
+    for file in (tmp_path / "playing.safetensors", tmp_path / "average.safetensors"):
+        saved = load_file(file)
+        former = {key: value for key, value in saved.items() if "deviation_head" not in key}
+        assert len(former) < len(saved)
+        save_file(former, file)
+    resumed = Pipeline(Dreamer(pipeline.agent.config, pipeline.agent.obs_size, pipeline.agent.action_size))
+    resumed.load(tmp_path)
+    assert torch.equal(resumed.averaged.world_model.obs_mean, pipeline.averaged.world_model.obs_mean)
+    former.pop("world_model.obs_mean")
+    save_file(former, tmp_path / "average.safetensors")
+    with pytest.raises(RuntimeError, match="obs_mean"):
+        resumed.load(tmp_path)
+    pipeline.close()
+    resumed.close()
 
 
 def test_the_player_has_the_newest_world_model_and_the_policy_before_it() -> None:

@@ -69,9 +69,9 @@ def filled_buffer(config: DreamerConfig, episodes: int = 12, seed: int = 5) -> E
     return buffer
 
 
-def trained_pipeline(updates: int) -> Pipeline:
+def trained_pipeline(updates: int, **changes: dict[str, Any]) -> Pipeline:
     """A pipeline after some updates, with nothing under way."""
-    pipeline = Pipeline(tiny_agent())
+    pipeline = Pipeline(tiny_agent(**changes))
     buffer = filled_buffer(pipeline.agent.config)
     for _ in range(updates):
         pipeline.train_step(buffer.sample())
