@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,6 @@ if TYPE_CHECKING:  # brings the engine and its rink
     from competitor.daemon.tournament import Participant, Tournament
 
 log = logging.getLogger(__name__)
-
-MOST_GOALS = 1000
 
 Answer = dict[str, Any]
 """The fields of an answer; AMP makes the box of it."""
@@ -190,9 +187,9 @@ def match_id_of(game_id: bytes) -> str:
 
 def goals_of(stats: Sequence[float]) -> tuple[int, int] | None:
     """Own goals and the other's, None if the numbers cannot be that."""
-    if len(stats) != 2 or not all(math.isfinite(goals) and 0 <= goals <= MOST_GOALS for goals in stats):
+    if len(stats) != 2 or not all(goals >= 0 and goals.is_integer() for goals in stats):
         return None
-    return round(stats[0]), round(stats[1])
+    return int(stats[0]), int(stats[1])
 
 
 def act(answer: Deferred[Answer], action: Action) -> None:

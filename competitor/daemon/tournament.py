@@ -146,8 +146,11 @@ class Participant:
         """The match ended with this score.
 
         `saved` is called once, from whatever thread, when the record is safe on the disk or has failed to be, and after
-        3 s at the latest. Ending a match that is no longer in play only calls `saved`.
+        3 s at the latest. Ending a match that is no longer in play only calls `saved`. A score that its rounds cannot
+        have given is none: the match counts as abandoned.
         """
+        if own + other > max(session.rounds, session.rounds_begun):
+            self.abandon(session, "the server sent an impossible score")
         brain = self._take_out(session)
         if brain is None:
             saved()

@@ -236,12 +236,8 @@ class Play:
                 self._connection.send(messages.Seen(match=end.match))
             return
         self._unsaved.add(end.match)
-        if end.own + end.other > match.session.rounds:
-            participant.abandon(match.session, "the server sent an impossible score")
-            self._note_saved(end.match)
-        else:
-            saved = functools.partial(self._note_saved, end.match)
-            participant.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
+        saved = functools.partial(self._note_saved, end.match)
+        participant.end(match.session, end.own, end.other, won=end.won, rating=end.rating, saved=saved)
         self._ask_for_places(participant)
 
     def _note_saved(self, match: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from competitor.rink.constants import MOST_STEPS
 
 OBS_SIZE = 18
 ACTION_SIZE = 4
@@ -27,6 +30,10 @@ ZEROS: Action = (0.0, 0.0, 0.0, 0.0)
 START_POSE = (-3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Both rackets at the start of a round: own x, y, angle and their velocities, then the opponent's."""
 LARGEST = float(np.finfo(np.float32).max)
+MOST_KEPT = 100 * MOST_STEPS
+"""Steps of one match, 4.6 MB: 25 times what the tournament's longest match has, for a server that ends none."""
+
+log = logging.getLogger(__name__)
 
 
 def legal_action(values: Iterable[Any]) -> Action | None:
@@ -79,7 +86,7 @@ class RoundDetector:
 
 @dataclass(frozen=True)
 class Trace:
-    """What was seen and done in a match, step by step, up to the first step without an answer."""
+    """What was seen and done in a match, step by step, up to the first step without an answer, or to MOST_KEPT."""
 
     obs: NDArray[np.float64]  # (steps, 18), as received; NaN where it was not 18 numbers
     actions: NDArray[np.float64]  # (steps, 4), as sent
@@ -119,7 +126,10 @@ class Session:
         """Take in the observation of the next step, whatever it is, and return what has to be answered."""
         is_first = self._detector.starts(obs) or self.steps == 0
         values = _numbers(obs)
-        self._keep(values, is_first)
+        if self.steps < MOST_KEPT:
+            self._keep(values, is_first)
+        elif self.steps == MOST_KEPT:
+            log.warning("%s has more than %d steps: the rest is answered, but not kept", self, MOST_KEPT)
         self.steps += 1
         self.rounds_begun += is_first
         row = _row(values)
@@ -129,6 +139,8 @@ class Session:
 
     def answered(self, index: int, action: Action, source: Source, latency_ms: float) -> None:
         """Note the answer to step `index`."""
+        if index >= MOST_KEPT:
+            return
         start = index * ACTION_SIZE
         with self._lock:
             self._actions[start : start + ACTION_SIZE] = array("d", action)

@@ -78,7 +78,9 @@ def rounds_of(match: FinishedMatch) -> list[PlayedRound]:
     firsts = [row for row, is_first in enumerate(match.is_first) if is_first or row == 0]
     ends = [*firsts[1:], len(match.is_first)] if firsts else []
     opponent = np.zeros_like(match.actions) if match.opponent_actions is None else match.opponent_actions
-    lasts = [last_step(match.obs[end - 1], match.actions[end - 1], opponent[end - 1]) for end in ends]
+    played = ends if len(ends) <= MOST_ROUNDS else []
+    lasts = [last_step(match.obs[end - 1], match.actions[end - 1], opponent[end - 1]) for end in played]
+    lasts += [None] * (len(ends) - len(played))
     lengths = [end - first for first, end in zip(firsts, ends, strict=True)]
     guesses = [None if last is None else last.winner for last in lasts]
     return [

@@ -14,6 +14,7 @@ import pytest
 
 from competitor.daemon.comprl import MOST_OWED, MOST_PAIRS
 from competitor.daemon.supervisor import Lifecycle
+from competitor.engine import session
 from competitor.engine.engine import Engine
 from competitor.wire import dial
 from tests.competitor.daemon.comprl_harness import ANSWER, Daemon, connected, play_on
@@ -151,15 +152,34 @@ def test_steps_that_cannot_be_read_are_answered() -> None:
     assert len(match.obs) == 8 and np.isnan(match.obs[1:]).all()
 
 
-def test_scores_that_cannot_be_read_give_the_match_up_and_are_answered() -> None:
-    scores: list[list[str | float]] = [
-        *(["abc", "1.0"], [1.0], [], ["nan", "0.0"], ["-1.0", "0.0"], ["1e300", "0.0"], ["inf", "0.0"], [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_is_kept_of_a_match_without_end_is_bounded(
+    ends: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All its steps are answered, also those that a server asks for when it has said that the match is over."""
+    monkeypatch.setattr(session, "MOST_KEPT", 8)
+    with connected(in_match=True) as (_, daemon, peer):
+        for step in range(20):
+            if step == 5 and ends:
+                peer.finish_match(1.0, 0.0)
+            assert len(peer.action(peer.ask("Step", obv=observation(step / 64)))) == 4
+        peer.finish_match(1.0, 0.0)
+    assert len(daemon.kept.matches[0].obs) == (6 if ends else 8)
+    assert caplog.text.count("is answered, but not kept") == 1
+
+
+def test_scores_that_cannot_be_give_the_match_up_and_are_answered() -> None:
+    none: list[list[str | float]] = [
+        *(["abc", "1.0"], [1.0], [], ["nan", "0.0"], ["-1.0", "0.0"], ["inf", "0.0"], [1.0, 2.0, 3.0], [1.5, 0.0])
     ]
+    impossible = [[5.0, 0.0], [3.0, 2.0], [0.0, 1000.0], [1e300, 1e300]]  # of four rounds, each of one goal
     with connected() as (_, daemon, peer):
-        for stats in scores:
+        for stats in [*none, *impossible]:
             peer.action(peer.start())
             peer.answer(peer.ask("EndGame", result="perhaps", stats=stats))
-        assert set(daemon.has_kept(*["abandoned"] * len(scores))) == {"the server sent no score"}
+        reasons = daemon.has_kept(*["abandoned"] * (len(none) + len(impossible)))
+        assert set(reasons[: len(none)]) == {"the server sent no score"}
+        assert set(reasons[len(none) :]) == {"the server sent an impossible score"}
         peer.action(peer.start())
         peer.answer(peer.ask("EndGame", result="true", stats=[2.0, 1.0]))  # only the result is none: the score counts
     assert (daemon.kept.matches[-1].own, daemon.kept.matches[-1].other) == (2, 1)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from competitor.play.outcomes import (
+    MOST_ROUNDS,
     LARGEST,
     MOST_STEPS,
     RoundResult,
@@ -165,6 +166,9 @@ def test_a_score_that_cannot_be_leaves_all_open() -> None:
 
 def test_endless_rounds_take_no_time() -> None:
     assert settle([1] * 5_000, [50] * 5_000, (5_000, 0), all_played=True) == [None] * 5_000
+    steps = MOST_ROUNDS + 1
+    match = finished(np.tile(recorded_match("m007").obs[-1], (steps, 1)), np.zeros((steps, 4)), list(range(steps)))
+    assert {(played.result, played.final) for played in rounds_of(match)} == {(None, None)}
 
 
 def test_a_broken_last_observation_is_decided_by_the_score() -> None:
