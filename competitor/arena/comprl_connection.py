@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.error import ConnectionDone
 from twisted.protocols.amp import COMMAND, AmpBox, BinaryBoxProtocol, BoxDispatcher, Command, CommandLocator
 from twisted.python.failure import Failure
 
-from competitor.arena.participant import ParticipantLost, Reason
+from competitor.arena.participant import Later, ParticipantLost, Reason
 from competitor.wire.budget import Budget
 from competitor.wire.comprl_commands import Error
 
@@ -32,15 +32,6 @@ REQUESTS_AT_ONCE, REQUESTS_PER_S = 100, 10.0
 
 Fields = dict[str, Any]
 Answer = TypeVar("Answer")
-
-
-class Timer(Protocol):
-    """A call that is still to come."""
-
-    def cancel(self) -> None: ...
-
-
-Later = Callable[[float, Callable[[], None]], Timer]
 
 
 class _TooMuch(Exception):

@@ -25,10 +25,10 @@ import logging
 import uuid
 from collections.abc import Sequence
 
-from competitor.arena.comprl_connection import Connection, Fields, Later
+from competitor.arena.comprl_connection import Connection, Fields
 from competitor.arena.lobby import Lobby
 from competitor.arena.logins import TOO_MANY, WRONG_TOKEN, Logins, Refused
-from competitor.arena.participant import ParticipantLost, Reason
+from competitor.arena.participant import Later, ParticipantLost, Reason
 from competitor.arena.store import User
 from competitor.engine.session import Action, legal_action
 from competitor.wire.comprl_commands import (

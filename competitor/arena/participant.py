@@ -8,12 +8,22 @@ and calls `Lobby.leave`, and the lobby ends the match for the other one.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from competitor.engine.session import Action
 
 Reason = Literal["disconnected", "timeout", "invalid action"]
+
+
+class Timer(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> None: ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+"""Calls back after so many seconds, unless cancelled, as an event loop does."""
 
 
 class ParticipantLost(Exception):

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from competitor.arena.lobby import Lobby
-from competitor.arena.participant import ParticipantLost, Reason
+from competitor.arena.participant import Later, ParticipantLost, Reason
 from competitor.arena.store import User
 from competitor.engine.session import Action, legal_action
 from competitor.wire import messages
@@ -39,11 +39,11 @@ class WebSocketParticipant:
 
     async def ready(self) -> bool:
         """Whether the client still wants as many matches at once, after it has confirmed the last one's end."""
+        timer = self._client.later(self._client.deadline_s, self._seen.set)
         try:
-            async with asyncio.timeout(self._client.deadline_s):
-                await self._seen.wait()
-        except TimeoutError:
-            self._seen.set()
+            await self._seen.wait()
+        finally:
+            timer.cancel()
         self.match = None
         return self._client.keeps(self)
 
@@ -60,12 +60,11 @@ class WebSocketParticipant:
         answer: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
         self._answer = answer
         self._client.send(messages.Step(match=self.match, step=self._step, obs=tuple(obs)))
+        timer = self._client.later(self._client.deadline_s, self._too_late)
         try:
-            async with asyncio.timeout(self._client.deadline_s):
-                return await answer
-        except TimeoutError:
-            self._client.fault(self, "timeout", f"no action for step {self._step} in time")
-            raise ParticipantLost("timeout") from None
+            return await answer
+        finally:
+            timer.cancel()
 
     def answered(self, message: messages.Action) -> bool:
         """The client's action has come; False and no more if it is not for the open step."""
@@ -73,11 +72,18 @@ class WebSocketParticipant:
             return False
         action = legal_action(message.action)
         if action is None:
-            self._answer.set_exception(ParticipantLost("invalid action"))
-            self._client.fault(self, "invalid action", f"step {self._step} needs 4 numbers from -1 to 1")
+            self._fail("invalid action", f"step {self._step} needs 4 numbers from -1 to 1")
         else:
             self._answer.set_result(action)
         return True
+
+    def _too_late(self) -> None:
+        self._fail("timeout", f"no action for step {self._step} in time")
+
+    def _fail(self, reason: Reason, text: str) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ParticipantLost(reason))
+            self._client.fault(self, reason, text)
 
     async def end(self, result: bool, own: int, other: int, rating: float | None) -> None:
         assert self.match is not None, "no match has been started"
@@ -100,15 +106,22 @@ class WebSocketClient:
         rating: what the leaderboard shows for the account.
         send: puts a message on its way and returns at once.
         refuse: closes the connection once everything is sent.
-        deadline_s: time for an action, and for confirming a match's end.
+        deadline_s: time for the login, an action, and for confirming a match's end; later: sets its timers.
     """
 
     def __init__(
-        self, user: User, rating: float, lobby: Lobby, send: Send, refuse: Callable[[], None], deadline_s: float
+        self,
+        user: User,
+        rating: float,
+        lobby: Lobby,
+        send: Send,
+        refuse: Callable[[], None],
+        deadline_s: float,
+        later: Later,
     ) -> None:
         self.user = user
         self.send = send
-        self.deadline_s = deadline_s
+        self.deadline_s, self.later = deadline_s, later
         self._rating = rating
         self._lobby = lobby
         self._refuse = refuse

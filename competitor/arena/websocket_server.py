@@ -11,6 +11,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from competitor.arena.lobby import Lobby
 from competitor.arena.logins import WRONG_TOKEN, Logins, Refused
+from competitor.arena.participant import Later
 from competitor.arena.store import User
 from competitor.arena.websocket_client import WebSocketClient
 from competitor.wire import messages
@@ -31,7 +32,7 @@ class WebSocketServer:
     """Serves `/play` of an aiohttp application.
 
     Args:
-        deadline_s: time for an answer.
+        deadline_s: time for an answer; later: its timers, None: the event loop's.
         heartbeat_s: seconds between two pings.
     """
 
@@ -42,9 +43,10 @@ class WebSocketServer:
         *,
         deadline_s: float = 10.0,
         heartbeat_s: float = HEARTBEAT_S,
+        later: Later | None = None,
     ) -> None:
         self._lobby, self._logins = lobby, logins
-        self._deadline_s = deadline_s
+        self._deadline_s, self._later = deadline_s, later
         self._heartbeat_s = heartbeat_s
         self._sockets: set[web.WebSocketResponse] = set()
         self._closing = False
@@ -88,9 +90,10 @@ class WebSocketServer:
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, user: User, rating: float
     ) -> None:
         outbox = Outbox(socket, transport.abort)
-        client = WebSocketClient(user, rating, self._lobby, outbox.put, outbox.put_close, self._deadline_s)
         loop = asyncio.get_running_loop()
-        late = loop.call_later(self._deadline_s, client.late)
+        later = self._later or loop.call_later
+        client = WebSocketClient(user, rating, self._lobby, outbox.put, outbox.put_close, self._deadline_s, later)
+        late = later(self._deadline_s, client.late)
         sending = loop.create_task(outbox.send_all())
         budget = Budget(MESSAGES_AT_ONCE, MESSAGES_PER_S)
         try:

@@ -163,7 +163,9 @@ class Servers:
         self.timers = Timers(self.clock)
         logins = Logins(store, self.connections)  # type: ignore[arg-type]
         self.comprl = ComprlServer(lobby, logins, deadline_s=deadline_s, later=self.timers.later)
-        self.websocket = WebSocketServer(lobby, logins, deadline_s=deadline_s, heartbeat_s=heartbeat_s)
+        self.websocket = WebSocketServer(
+            lobby, logins, deadline_s=deadline_s, heartbeat_s=heartbeat_s, later=self.timers.later
+        )
         self.comprl_port = self.http_port = 0
         self.ports: list[Listener] = []
 

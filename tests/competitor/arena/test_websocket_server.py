@@ -193,16 +193,17 @@ def test_an_invalid_action_loses_the_match_and_nothing_else(action: list[float])
     assert (first.ending, first.left_by) == ("invalid action", "ada")
 
 
-def test_silence_loses_the_match_and_the_connection_goes_on() -> None:
-    async def check(servers: Servers) -> None:
-        async with in_match(servers) as (ada, bob, step):
-            bob.act(await bob.first_step())
-            error = await expect(ada, "error")
-            assert (error["code"], error["match"]) == ("timeout", step["match"])
-            await hears_the_end(bob)
-            await expect(ada, "start")
-
-    assert run(check, deadline_s=1.0).results[0].left_by == "ada"
+@in_servers()
+async def test_silence_loses_the_match_and_the_connection_goes_on(servers: Servers) -> None:
+    async with in_match(servers) as (ada, bob, step):
+        bob.act(await bob.first_step())
+        await bob.is_heard()
+        servers.timers.let_pass(10.0)
+        error = await expect(ada, "error")
+        assert (error["code"], error["match"]) == ("timeout", step["match"])
+        await hears_the_end(bob)
+        assert servers.store.results[0].left_by == "ada"
+        await expect(ada, "start")
 
 
 @in_servers(ends=[("disconnected", "ada")])
@@ -232,13 +233,15 @@ async def test_an_end_that_is_confirmed_too_early_is_still_told(servers: Servers
         await servers.until(lambda: len(servers.lobby.waiting) == 1)
 
 
-@in_servers(deadline_s=1.0)
+@in_servers()
 async def test_an_unconfirmed_end_only_costs_time(servers: Servers) -> None:
     async with in_match(servers) as (ada, bob, _), servers.peer() as cyd:
         await bob.first_step()
         bob.writer.close()
         await expect(ada, "end")
         await cyd.login("cyd")
+        assert [one.user for one in servers.lobby.waiting] == ["cyd"]
+        servers.timers.let_pass(10.0)
         await expect(ada, "start")
 
 
@@ -311,9 +314,11 @@ async def test_another_version_is_told_and_closed(servers: Servers) -> None:
         assert (await ada.receive()).type is WSMsgType.CLOSE
 
 
-@in_servers(deadline_s=0.1)
+@in_servers()
 async def test_who_does_not_say_hello_is_told_and_closed(servers: Servers) -> None:
     async with servers.socket("ada") as ada:
+        await servers.until(lambda: bool(servers.timers.pending))
+        servers.timers.let_pass(10.0)
         assert (await expect(ada, "error"))["code"] == "timeout"
         assert (await ada.receive()).type is WSMsgType.CLOSE
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from competitor.play.outcomes import (
-    MOST_ROUNDS,
     LARGEST,
+    MOST_ROUNDS,
     MOST_STEPS,
     RoundResult,
     last_step,
