@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,7 @@ from competitor.wire.names import one_line
 
 if TYPE_CHECKING:  # brings the engine and its rink
     from competitor.daemon.tournament import Tournament
+    from competitor.engine.session import Action
 
 CONNECT_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 1.0
@@ -54,6 +57,8 @@ MOST_OWED = 512  # answers; beyond these nothing more is read until some are giv
 
 # A server that sends one of these has accepted the login.
 AFTER_LOGIN = frozenset(command.commandName for command in (Ready, StartGame, Step, EndGame))
+
+OBS, ACTION = dict(Step.arguments)[b"obv"], dict(Step.response)[b"action"]
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +81,14 @@ class ComprlWire(ReconnectingWire):
         names = [f"comprl-{number}" for number in range(1, connections + 1)]
         super().__init__(host_and_port(host, port), names, tournament, retries=retries, new_loop=new_loop)
         self._host, self._port, self._token = host, port, token.encode()
+        self._calls: Calls | None = None
 
     @asynccontextmanager
     async def connect(self, reconnector: Reconnector) -> AsyncIterator[ComprlConnection]:
         """Dial; the server speaks first. Raises DialError."""
         loop = asyncio.get_running_loop()
-        connection = ComprlConnection(reconnector, self._token, self.tournament, self.address, loop)
+        self._calls = self._calls or Calls(loop)
+        connection = ComprlConnection(reconnector, self._token, self.tournament, self.address, loop, self._calls)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 opened = await open_socket(self._host, self._port)
@@ -103,9 +110,10 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
         tournament: Tournament,
         address: str,
         loop: asyncio.AbstractEventLoop,
+        calls: Calls,
     ) -> None:
         """address: of the server, for messages."""
-        self._player = ComprlPlayer(owner.name, token, tournament, call=self._call, note_error=self._on_error)
+        self._player = ComprlPlayer(owner.name, token, tournament, call=calls, note_error=self._on_error)
         amp.BoxDispatcher.__init__(self, self._player)
         amp.BinaryBoxProtocol.__init__(self, self)
         self._owner, self._address, self._loop = owner, address, loop
@@ -217,7 +225,18 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
         else:
             self._note_life(box[amp.COMMAND])
             self._owed += amp.ASK in box
-            super().ampBoxReceived(box)
+            if box[amp.COMMAND] == Step.commandName:
+                self._step(box)
+            else:
+                super().ampBoxReceived(box)
+
+    def _step(self, box: amp.AmpBox) -> None:
+        """Have a step answered past AMP's dispatch, which takes as much time as all the rest of it."""
+        self._player.step(OBS.fromString(box.get(b"obv", b"")), functools.partial(self._act, box.get(amp.ASK)))
+
+    def _act(self, tag: bytes | None, action: Action) -> None:
+        if tag is not None:
+            self.sendBox(amp.AmpBox({amp.ANSWER: tag, b"action": ACTION.toString(list(action))}))
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Send an answer; one that comes too late goes nowhere."""
@@ -272,10 +291,27 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
         else:
             self.transport.resume_reading()
 
-    def _call(self, function: Callable[..., object], *args: object) -> None:
-        """Have it called in the event loop's thread; from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the connection is over
-            self._loop.call_soon_threadsafe(function, *args)
+
+class Calls:
+    """Has functions called in the event loop's thread, from any thread: it is woken once for all that wait."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._is_woken = False
+
+    def __call__(self, function: Callable[..., object], *args: object) -> None:
+        """Return at once; never called if the loop is closed, as then its connections are over."""
+        self._waiting.append(functools.partial(function, *args))
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._is_woken = False
+        while self._waiting:
+            self._loop.call_soon(self._waiting.popleft())
 
 
 def refusal_of(text: str, address: str) -> CompetitorError | None:

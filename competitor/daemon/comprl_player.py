@@ -125,20 +125,21 @@ class ComprlPlayer(amp.CommandLocator):
         self._session = self._joined.begin(match_id_of(game_id or b""))
         return {}
 
-    @commands.Step.responder
-    @otherwise("a step is answered with zeros", {"action": list(ZEROS)})
-    def step(self, obv: list[float] | None) -> Answer | Deferred[Answer]:
-        """Have the observation answered, whatever it is.
+    def step(self, obs: Sequence[float], answer: Callable[[Action], None]) -> None:
+        """Have the observation answered, whatever it is, by one call of `answer` in the event loop's thread.
 
         A step of a match that is over is as good as any other. Where no match was begun there is nobody to decide:
         the answer is zeros, which is valid, and no match is made up for the records.
         """
         if self._session is None:
             log.warning("%s: a step without a match, answered with zeros", self.name)
-            return {"action": list(ZEROS)}
-        answer: Deferred[Answer] = Deferred()
-        self._joined.step(self._session, obv or (), functools.partial(self._call, act, answer))
-        return answer
+            answer(ZEROS)
+            return
+        try:
+            self._joined.step(self._session, obs, functools.partial(self._call, answer))
+        except Exception:
+            log.exception("%s: a step is answered with zeros, because of an error in this program", self.name)
+            answer(ZEROS)
 
     @commands.EndGame.responder
     @otherwise("a match is not recorded", {})
@@ -190,7 +191,3 @@ def goals_of(stats: Sequence[float]) -> tuple[int, int] | None:
     if len(stats) != 2 or not all(goals >= 0 and goals.is_integer() for goals in stats):
         return None
     return int(stats[0]), int(stats[1])
-
-
-def act(answer: Deferred[Answer], action: Action) -> None:
-    answer.callback({"action": list(action)})

@@ -27,29 +27,25 @@ LOGIN_FAILED = "Authentication failed"
 WRONG_VERSION = "Tried to connect with wrong version"
 
 
-class LenientFloat(amp.Float):
-    """A float on the wire as its shortest text; NaN where a text is none."""
-
-    def fromString(self, inString: bytes) -> float:  # type: ignore[override]
-        try:
-            return float(inString)
-        except ValueError:
-            return math.nan
-
-
 class Floats(amp.ListOf):
-    """A list of floats, read in half the time that ListOf takes. What follows the last whole one is left out."""
+    """A list of floats, read in half the time that ListOf takes; NaN where a text is none.
+
+    What follows the last whole one is left out.
+    """
 
     def __init__(self) -> None:
-        super().__init__(LenientFloat(), optional=True)
+        super().__init__(amp.Float(), optional=True)
 
     def fromString(self, inString: bytes) -> list[float]:
-        read, values, place = self.elementType.fromString, [], 2
-        while place <= len(inString):
-            end = place + int.from_bytes(inString[place - 2 : place], "big")
-            if end > len(inString):
+        values, place, last = [], 2, len(inString)
+        while place <= last:
+            end = place + (inString[place - 2] << 8) + inString[place - 1]
+            if end > last:
                 break
-            values.append(read(inString[place:end]))
+            try:
+                values.append(float(inString[place:end]))
+            except ValueError:
+                values.append(math.nan)
             place = end + 2
         return values
 

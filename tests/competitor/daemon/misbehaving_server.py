@@ -93,12 +93,14 @@ class Peer:
     def queue(self) -> None:
         """Log in and ask whether it wants to play, which it does."""
         self.log_in()
-        ready, _ = self.send(self.request("Ready"), self.request("Message", msg="Authentication successful"))
+        ready, said = self.send(self.request("Ready"), self.request("Message", msg="Authentication successful"))
         assert self.answer(ready)["ready"] == b"True"
+        self.answer(said)
 
     def start(self, game: bytes = GAME) -> str:
         """Begin a match; return the tag of its first Step."""
-        _, step = self.send(self.request("StartGame", game_id=game), self.request("Step", obv=OBS))
+        begun, step = self.send(self.request("StartGame", game_id=game), self.request("Step", obv=OBS))
+        self.answer(begun)
         return step
 
     def end(self, *stats: float, result: bool = False) -> tuple[str, str]:
