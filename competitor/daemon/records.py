@@ -92,10 +92,11 @@ class Records:
     def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
         """Return at once; `saved` is called by the writer's thread once the match is safe, or was refused."""
         with self._closing:
-            if not self._closed:
+            if not self._closed and self._jobs.qsize() < MOST_WAITING:
                 self._jobs.put((match, saved))
                 return
-        log.error("match %s is lost: it came after the records were closed", match.match_id)
+        why = "it came after the records were closed" if self._closed else "too many wait for the disk"
+        log.error("match %s is lost: %s", match.match_id, why)
         saved()
 
     def __enter__(self) -> Records:

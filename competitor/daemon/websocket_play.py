@@ -92,8 +92,8 @@ class Play:
 
     @property
     def busy(self) -> bool:
-        """Whether too many steps wait for their answers to read any more."""
-        return self._open_steps >= MOST_OPEN_STEPS
+        """Whether too many steps wait for their answers to read any more, or more ends to be saved than can be owed."""
+        return self._open_steps >= MOST_OPEN_STEPS or len(self._unsaved) > self._places
 
     async def play(self) -> str | None:
         """Play until the connection is over; what it returns and raises is said at Conversation."""

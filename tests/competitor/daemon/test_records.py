@@ -256,6 +256,27 @@ def test_only_so_many_matches_wait(
     assert "match-0 is lost" in caplog.text and "match-1 is lost" in caplog.text
 
 
+def test_a_disk_that_hangs_does_not_fill_the_memory(
+    records: Records, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    saved, hangs, goes_on = [], threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        hangs.set()
+        goes_on.wait()
+
+    monkeypatch.setattr(module, "sync_directory", hang)
+    records.keep(numbered_match(0), lambda: saved.append(0))
+    assert hangs.wait(WAIT_S)
+    for number in range(1, 6):
+        records.keep(numbered_match(number), lambda number=number: saved.append(number))  # type: ignore[misc]
+    assert saved == [4, 5] and "match-4 is lost: too many wait for the disk" in caplog.text
+    goes_on.set()
+    records.close()
+    assert saved == [4, 5, 0, 1, 2, 3] and ids(records.directory) == [f"match-{number}" for number in range(4)]
+
+
 def test_what_could_never_be_written_is_said(tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     reported: list[tuple[int, str | None]] = []
     records = Records(tmp_path, stored=lambda waiting, refusal: reported.append((waiting, refusal)))

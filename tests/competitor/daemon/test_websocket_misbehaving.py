@@ -256,6 +256,26 @@ def test_no_more_steps_are_read_than_can_be_answered() -> None:
     play(script)
 
 
+def test_no_more_ends_are_read_than_can_be_saved() -> None:
+    """A server that begins and ends matches without waiting for `seen` costs no memory and no threads."""
+
+    async def script(peer: Peer) -> None:
+        assert await peer.log_in() == 2
+        peer.daemon.kept.delays = True
+        for number in range(20):
+            await peer.send("start", match=f"m{number}", rounds=1)
+            await peer.send("end", match=f"m{number}", own=0, other=0)
+        for number in range(20):
+            await asyncio.to_thread(wait_until, lambda: peer.daemon.kept.waiting)
+            assert len(peer.daemon.kept.matches) - number <= 3
+            peer.daemon.kept.waiting.pop(0)()
+            while (said := await peer.next())["type"] != "seen":
+                pass
+            assert said["match"] == f"m{number}"
+
+    assert len(play(script, matches=2).kept.matches) == 20
+
+
 def play_garbage(peer: socket.socket, data: bytes) -> None:
     handshake(peer)
     peer.sendall(text(type="welcome", version=1) + text(type="start", match="m1") + data)
