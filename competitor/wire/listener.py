@@ -112,6 +112,6 @@ class HttpLog(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log, a client's mistake as one line."""
         if isinstance(kwargs.get("exc_info"), HttpProcessingError | RequestPayloadError):
-            level, msg = self._mistakes, "a request that is no HTTP from %s"
+            level, msg = self._mistakes, f"a request that is no HTTP{' from %s' if args else ''}"
             del kwargs["exc_info"]
         super().log(level, msg, *args, **kwargs)
