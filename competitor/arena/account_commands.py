@@ -141,14 +141,14 @@ def _change(directory: Path, names: tuple[str, ...], change: Callable[[Store, st
 
 
 def _known(store: Store, names: tuple[str, ...]) -> list[str]:
-    """The accounts' names as they are written down. Raises ConfigError for the first that is no player's account."""
+    """The accounts' names as they are written down, each once. Raises ConfigError for the first that is no player's."""
     users = [store.user(name) for name in names]
     for name, user in zip(names, users, strict=True):
         if user is None:
             raise ConfigError(f"there is no account {name}: `arena accounts list` shows them")
         if user.role == "bot":
             raise ConfigError(f"{user.name} is a house bot: leave it out of --bots instead")
-    return [user.name for user in users if user is not None]
+    return list(dict.fromkeys(user.name for user in users if user is not None))
 
 
 def _may_stay(store: Store, name: str) -> bool:

@@ -121,7 +121,7 @@ def test_accounts_are_renamed_banned_and_removed(run: Run) -> None:
     Path("class.csv").write_text("name\nada\nbob\ncyd\n")
     run("add", "class.csv")
     token = Path("arena/tokens/ada").read_text()
-    assert run("rename", "ADA", "Eva")[0] == run("ban", "bob")[0] == run("remove", "cyd")[0] == 0
+    assert run("rename", "ADA", "Eva")[0] == run("ban", "bob", "BOB")[0] == run("remove", "cyd", "Cyd")[0] == 0
     assert accounts(run) == {"bob": "banned", "Eva": "active"}
     assert sorted(os.listdir("arena/tokens")) == ["Eva", "bob"] and Path("arena/tokens/Eva").read_text() == token
     assert run("ban", "bob", "--undo")[0] == 0 and accounts(run)["bob"] == "active"
