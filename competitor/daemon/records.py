@@ -195,7 +195,8 @@ class Records:
         except REFUSED as error:
             self._complain(error)
             return
-        problems = [self._adopt_file(path) for path in sorted(self.directory.glob(PATTERN)) if path.name not in listed]
+        unlisted = (path for path in sorted(self.directory.glob(PATTERN)) if path.name not in listed and path.is_file())
+        problems = [self._adopt_file(path) for path in unlisted]
         if damaged := [problem for problem in problems if problem is not None]:
             log.warning("%d files cannot be listed, the first: %s", len(damaged), damaged[0])
         for path in self.directory.glob(f".{PATTERN}.*.tmp"):

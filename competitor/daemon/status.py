@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from competitor.daemon.telemetry import Numbers
+from competitor.daemon.telemetry import FINITE, Numbers
 from competitor.screen import Table, duration, make_console, print_line, print_table
 from competitor.system import is_locked
 from dreamer.files import atomic_write_text
@@ -36,6 +36,7 @@ COLUMNS = ("daemon", "state", "server", "pid", "in play", "W/D/L", "p50/p99 ms",
 class DaemonStatus:
     """What a daemon says. Times are unix seconds; error: why it ended, if not as asked."""
 
+    __pydantic_config__ = FINITE
     pid: int
     server: str
     checkpoint: str
@@ -186,6 +187,6 @@ def _files(records: Path) -> list[Path]:
 def _read(path: Path) -> DaemonStatus | None:
     """The status in `path`; None when it is gone by now, or not one."""
     try:
-        return _STATUS.validate_json(path.read_bytes())
+        return _STATUS.validate_json(path.read_bytes()) if path.is_file() else None
     except (OSError, ValidationError):
         return None

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic import ConfigDict
 
 from competitor.engine.session import Source
 
 RECENT_ANSWERS = 8192  # of which the percentiles are: half a minute of 64 matches, minutes of one
 BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0)
 PLAYED = "played"
+FINITE = ConfigDict(allow_inf_nan=False)  # JSON has no other numbers
 
 Samples = Mapping[tuple[str, tuple[str, ...]], float]
 
@@ -27,6 +29,7 @@ Samples = Mapping[tuple[str, tuple[str, ...]], float]
 class Numbers:
     """All counts at one moment. Percentiles are over the last answers; None means: nothing yet."""
 
+    __pydantic_config__ = FINITE
     connections: int
     playing: int
     results: dict[str, int]

@@ -22,7 +22,7 @@ Connection = Annotated[str, Field(validation_alias=AliasChoices("connection", "l
 class MatchFacts:
     """What there is to say about a match besides its steps."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     match_id: str
     wire: str  # "comprl" or "websocket"
@@ -38,7 +38,7 @@ class MatchFacts:
     reason: str  # why it was abandoned, else ""
     checkpoint: str  # as given by the user
     digest: str  # sha256 of the weights
-    rating: Annotated[float, Field(allow_inf_nan=False)] | None  # after the match, where the server tells it
+    rating: float | None  # after the match, where the server tells it
     account: str = ""  # what the daemon calls it: the name of its token's file; "" where it has none
     inferred: bool = False  # the score was found in the observations: the server never sent it
 

@@ -192,8 +192,10 @@ def test_foreign_and_damaged_files_are_passed_over(tmp_path: Path) -> None:
     (folder / "3.json").write_text('{"numbers": {}}')
     (folder / "mine.json").write_text(as_status_text(tmp_path / "other"))
     (folder / "4.json").write_text(100_000 * "[")
+    (folder / "5.json").write_text(as_status_text(tmp_path / "another").replace('"uptime_s": ', '"uptime_s": 9e999'))
+    os.mkfifo(folder / "6.json")  # whoever opens one to read it waits for a writer
     assert observe(tmp_path) == []
-    assert [path.name for path in damaged_files(tmp_path)] == ["1.json", "2.json", "3.json", "4.json"]
+    assert [path.name for path in damaged_files(tmp_path)] == [f"{number}.json" for number in range(1, 7)]
     assert "1.json is damaged and was passed over" in " ".join(table(tmp_path, 1000).split())
     assert observe(tmp_path / "nowhere") == []
 
