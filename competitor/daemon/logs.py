@@ -7,6 +7,7 @@ instead: BURST of them are written at once, then one every PAUSE_S.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import html
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DAYS_KEPT = 7
 BURST, PAUSE_S = 100, 5.0  # 17,000 lines of a kind a day at most, about 10 MB
 HIDDEN = "***"
+LEAST_BASE64 = 8  # letters: fewer may stand in any text by chance
 # What is logged here stands on the console as it is; of all other loggers only warnings do.
 CONSOLE = "competitor.console"
 LIBRARIES = ("torch", "numpy", "twisted", "aiohttp")
@@ -48,13 +50,23 @@ class Redaction:
     def __init__(self, secret: str) -> None:
         raw = secret.encode()
         spellings = {secret, repr(secret)[1:-1], repr(raw)[2:-1], json.dumps(secret)[1:-1], quote(secret), raw.hex()}
-        spellings |= {html.escape(secret), quote_plus(secret), unicodedata.normalize("NFKC", secret)}
+        spellings |= {html.escape(secret), quote_plus(secret), unicodedata.normalize("NFKC", secret), *_base64(raw)}
         longest_first = sorted(filter(None, spellings), key=len, reverse=True)
         self._secret = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
 
     def __call__(self, text: str) -> str:
         """Return `text` with *** for each occurrence."""
         return self._secret.sub(HIDDEN, text)
+
+
+def _base64(raw: bytes) -> Iterator[str]:
+    """What every base64 text of something with `raw` in it has in common, wherever in it `raw` begins."""
+    for before in range(3):
+        whole = 8 * (before + len(raw)) // 6  # letters that do not depend on what follows
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            spelled = encode(bytes(before) + raw).decode()[-(-8 * before // 6) : whole]
+            if len(spelled) >= LEAST_BASE64:
+                yield spelled
 
 
 class RedactingQueueHandler(QueueHandler):

@@ -17,12 +17,14 @@ _LOOK_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
 def one_line(text: str, redact: Callable[[str], str] = str) -> str:
     """`text` as one line of at most LONGEST_TEXT characters that cannot harm a log or a terminal.
 
-    redact: takes secrets out, before letters change and the end is cut off: afterwards it would not find them.
+    redact: takes secrets out, before letters change and the end is cut off: afterwards it would not find them. It also
+    gets to see the text without its invisible letters and with compatible ones, as a reader might put it together.
     """
     text = redact(text)
-    if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else " " for letter in text)
-    return text[:LONGEST_TEXT]
+    plain = unicodedata.normalize("NFKC", "".join(filter(str.isprintable, text)))
+    if (clean := redact(plain)) != plain:
+        text = clean
+    return "".join(letter if letter.isprintable() else " " for letter in text[:LONGEST_TEXT])
 
 
 def shown_name(name: str, redact: Callable[[str], str] = str) -> str:

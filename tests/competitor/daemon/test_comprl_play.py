@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import math
@@ -194,6 +195,24 @@ def test_messages_are_logged_in_one_line_and_without_the_token(caplog: pytest.Lo
     said = [record.getMessage() for record in caplog.records if "says" in record.getMessage()]
     assert "the server says: Welcome  back  [31m" in said[1] and "café" in said[2] and len(said[3]) < 1000
     assert "your token is ***" in said[4] and all(text.isprintable() for text in said)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        TOKEN[:5] + "\u200b" + TOKEN[5:],
+        "\x00".join(TOKEN),
+        f"\x1b[1m{TOKEN[:9]}\r\n{TOKEN[9:]}",
+        "".join(chr(ord(letter) + 0xFEE0) for letter in TOKEN),  # full width
+        base64.b64encode(f"user:{TOKEN}".encode()).decode(),
+    ],
+)
+def test_a_token_that_a_reader_could_put_together_is_hidden(spelled: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with connected() as (_, _, peer):
+        peer.answer(peer.ask("Message", msg=f"you: {spelled} end".encode()))
+    (said,) = [text for text in caplog.messages if "you: " in text]
+    assert "***" in said and said.endswith(" end") and "player" not in said
 
 
 @pytest.mark.parametrize("method", ["open_session", "submit", "close_session"])

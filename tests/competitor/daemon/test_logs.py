@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import logging
@@ -32,7 +33,14 @@ def logged(folder: Path, secret: str = TOKEN) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    "wrap", [str, repr, lambda text: repr(text.encode()), lambda text: text.encode().hex(), str.upper, html.escape]
+    "wrap",
+    [
+        *(str, repr, lambda text: repr(text.encode()), lambda text: text.encode().hex(), str.upper, html.escape),
+        *(
+            lambda text, before=before: base64.b64encode(f"{before}{text}".encode()).decode()
+            for before in ("", "x", "xy")
+        ),
+    ],
 )
 def test_every_spelling_of_the_token_is_hidden(wrap: object) -> None:
     assert callable(wrap)
