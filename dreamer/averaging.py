@@ -8,12 +8,16 @@ import torch
 
 from dreamer.agent import Dreamer
 
+LONGEST = 3_000
+"""Updates that the mean reaches back at most: an eighth of a run of days is hours behind what it has learned since."""
+
 
 class WeightAverage:
     """A frozen copy of an agent, on the same device, whose weights follow it as a running mean.
 
-    The mean reaches back over ``share`` of all updates made so far, with weights that fall by a power of their age;
-    so the unlearned beginning fades, however long the run is.
+    The mean reaches back over ``share`` of all updates made so far, with weights that fall by a power of their age,
+    so that the unlearned beginning fades; once that is more than ``LONGEST`` updates, over these, with weights that
+    fall exponentially.
     """
 
     def __init__(self, agent: Dreamer, share: float) -> None:
@@ -24,5 +28,5 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights as they are now; to be called after each update, with nothing under way."""
-        rate = min(1.0, 1.0 / (self._share * max(1, self._source.updates)))
-        torch._foreach_lerp_(self._ours, self._theirs, rate)
+        reach = min(LONGEST, self._share * self._source.updates)
+        torch._foreach_lerp_(self._ours, self._theirs, 1.0 / max(1.0, reach))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dreamer.agent import Dreamer
-from dreamer.averaging import WeightAverage
+from dreamer.averaging import LONGEST, WeightAverage
 from dreamer.pipeline import Pipeline
 from tests.dreamer.tiny import filled_buffer, tiny_agent
 
@@ -31,6 +31,18 @@ def test_the_mean_follows_its_definition_and_forgets_the_beginning() -> None:
         wanted += min(1.0, 4.0 / update) * (to - wanted)
     assert mean_of(average) == pytest.approx(wanted, rel=1e-4)
     assert mean_of(average) == pytest.approx(1.5, abs=0.1)  # neither 1 nor 2, and 100 is forgotten
+
+
+def test_the_mean_of_a_long_run_is_not_far_behind() -> None:
+    agent = tiny_agent()
+    average = WeightAverage(agent, 0.125)
+    agent.updates = 1_000 * LONGEST
+    shift(agent, 0.0)
+    average.agent.load_weights(agent.state_dict())
+    for _ in range(100):
+        shift(agent, 1.0)
+        average.update()
+    assert mean_of(average) == pytest.approx(1.0 - (1.0 - 1.0 / LONGEST) ** 100, rel=1e-3)
 
 
 def test_the_first_updates_are_copied() -> None:
