@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from competitor import __version__
 from competitor.errors import EXIT_INTERRUPTED, BusyError
+
+if TYPE_CHECKING:
+    import asyncio
 
 GIT_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 0.2
@@ -124,7 +128,7 @@ def ending_at_once(numbers: Iterable[signal.Signals], words: bytes) -> AbstractC
 
 
 @contextmanager
-def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
     """Call `stop` at the first SIGINT, SIGTERM or SIGHUP within the block; a second one raises KeyboardInterrupt.
 
     A SIGHUP never is that second one: a terminal that closes often sends two. Yields the list of the signals
@@ -142,6 +146,16 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
     heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # not under nohup
     with handling(dict.fromkeys(heard, handle)):
         yield received
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[asyncio.Event]:
+    """An event of the running loop that is set as `stopping_on_signals` would call."""
+    import asyncio  # which most commands do without
+
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    with stopping_on_signals(lambda: loop.call_soon_threadsafe(stopping.set)):
+        yield stopping
 
 
 def end_quickly() -> None:

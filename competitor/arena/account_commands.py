@@ -56,8 +56,7 @@ def add(default: Path, given: tuple[str, ...], directory: Path | None, tokens: P
 
     Each token goes into a file NAME that only you can read. Accounts that exist are left as they are.
     """
-    from competitor.arena.accounts import TOKENS, open_accounts
-    from competitor.arena.class_list import read_names
+    from competitor.arena.accounts import TOKENS, open_accounts, read_names
     from competitor.arena.store import check_name
 
     names: list[str] = []

@@ -37,13 +37,11 @@ from competitor.wire.names import one_line
 
 DATABASE = "arena.sqlite"
 MATCHES = "matches"
-MOST_BODY_BYTES = 8192
-"""Of a request: the registration has the only form."""
+MOST_BODY_BYTES = 8192  # of a request: the registration has the only form
 CLOSE_WITHIN_S = 1.0
 IDLE_HTTP_S = 15.0
 """Until a request has come in whole: for the first one, and after each. The page asks anew every 5 s."""
-TOO_LATE_S = 5.0
-"""After the deadline of a login the connection is closed, whatever else it does."""
+TOO_LATE_S = 5.0  # after the deadline of a login the connection is closed, whatever else it does
 LOOK_S, RETRY_S = 1.0, 5.0
 
 log = logging.getLogger(__name__)
@@ -51,20 +49,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ArenaOptions:
-    """What the command's options say. host: an address of this machine; ports: 0 is any; bots: see `make_bots`."""
+    """What the command's options say. host: an address of this machine; ports: 0 is any; bots: see `make_bots`.
+
+    threads: of torch; registration_key: with it players open accounts themselves.
+    """
 
     host: str
     comprl_port: int
     http_port: int
     bots: tuple[str, ...]
+    threads: int = 1
+    registration_key: str | None = None
 
 
 class Arena:
     """A local tournament server; `start` and `stop` it once each, from one event loop.
 
     directory: where its database lies, made if it is not there. seed: of all chance, None: another one each time.
-    tick_s: between two looks for players who can be matched.
-    announce: hears a line for every match that ends. registration_key: with it players open accounts themselves.
+    tick_s: between two looks for players who can be matched. announce: hears a line for every match that ends.
     """
 
     def __init__(
@@ -73,9 +75,7 @@ class Arena:
         config: ArenaConfig,
         options: ArenaOptions,
         *,
-        registration_key: str | None = None,
         seed: int | None = None,
-        threads: int = 1,
         tick_s: float = ArenaConfig.tick_s,
         announce: Announce = lambda line: None,
     ) -> None:
@@ -84,10 +84,9 @@ class Arena:
         self.store: Store
         self.connections: Connections
         self._lobby: Lobby
-        self.registration_key = registration_key
         self._recordings: Recordings
         self._version = code_version()
-        self._seed, self._threads, self._tick_s, self._announce = seed, threads, tick_s, announce
+        self._seed, self._tick_s, self._announce = seed, tick_s, announce
         self._open = AsyncExitStack()
 
     async def start(self) -> None:
@@ -97,7 +96,7 @@ class Arena:
         arena has the directory), StorageError and RecordingError (the database); then nothing runs.
         """
         async with AsyncExitStack() as stack:
-            bots = await asyncio.to_thread(make_bots, self.options.bots, seed=self._seed, threads=self._threads)
+            bots = await asyncio.to_thread(make_bots, self.options.bots, seed=self._seed, threads=self.options.threads)
             self.store = self._open_directory(stack)
             open_bot_accounts(bots, self.store)
             for bot in bots:
@@ -190,7 +189,7 @@ class Arena:
     def _site(self, lobby: Lobby, stack: AsyncExitStack) -> Site:
         broadcast = Broadcast(lobby)
         stack.push_async_callback(_cancel, asyncio.create_task(broadcast.run()))
-        key = self.registration_key
+        key = self.options.registration_key
         registration = None if key is None else Registration(key, self.store)
         store = self._store(stack)  # a connection of its own: no result waits while a page reads
         site = Site(lobby, store, self._recordings, broadcast, self.comprl_port, self._version, registration)

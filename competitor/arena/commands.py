@@ -58,9 +58,8 @@ def arena(
         config = load_config(config_path, overrides=overrides)
         key = None if registration_key_file is None else read_key(registration_key_file)
         names = tuple(name.strip() for name in bots.split(",") if name.strip())
-        options = ArenaOptions(host, comprl_port, http_port, names)
-        threads = config.run.threads
-        run_arena(directory, config.arena, options, users, click.echo, threads=threads, registration_key=key)
+        options = ArenaOptions(host, comprl_port, http_port, names, config.run.threads, key)
+        run_arena(directory, config.arena, options, users, click.echo)
 
 
 arena.add_command(accounts)

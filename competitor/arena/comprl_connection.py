@@ -23,10 +23,8 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES_BEFORE_LOGIN = 4096
 """All that a client may send until it has logged in: a token and the protocol's version, many times over."""
-MOST_BYTES_OF_A_BOX = 8192
-"""Of a box that is not complete. An action has about 100."""
-MOST_UNREAD_BYTES = 64 * 1024
-"""That wait for a client that does not read; a step has about 500."""
+MOST_BYTES_OF_A_BOX = 8192  # of a box that is not complete. An action has about 100.
+MOST_UNREAD_BYTES = 64 * 1024  # that wait for a client that does not read; a step has about 500
 REQUESTS_AT_ONCE, REQUESTS_PER_S = 100, 10.0
 """Requests of the client's own, which are all answered with UNHANDLED: some clients ask so whether we live."""
 

@@ -98,14 +98,7 @@ class ComprlServer:
         deadline_s: time for an answer; later: its timers, None: the event loop's.
     """
 
-    def __init__(
-        self,
-        lobby: Lobby,
-        logins: Logins,
-        *,
-        deadline_s: float = 10.0,
-        later: Later | None = None,
-    ) -> None:
+    def __init__(self, lobby: Lobby, logins: Logins, *, deadline_s: float = 10.0, later: Later | None = None) -> None:
         self._lobby, self._logins = lobby, logins
         self._deadline_s, self._later = deadline_s, later
         self._participants: dict[Connection, ComprlParticipant] = {}

@@ -32,10 +32,8 @@ from competitor.arena.match import Match
 from competitor.viewer.frames import frames_of, round_json, rounded
 
 PLACES = ("1", "2", "3", "4")
-MOST_WATCHERS, MOST_OF_ONE_ADDRESS = 100, 40
-"""Pages that are open at once; a class behind one router has one address."""
-MOST_WAITING = 16
-"""Events for one page; a round that a page begins with has 25 kB at most."""
+MOST_WATCHERS, MOST_OF_ONE_ADDRESS = 100, 40  # pages that are open at once; a class behind one router has one address
+MOST_WAITING = 16  # events for one page; a round that a page begins with has 25 kB at most
 TICK_S = 0.1
 BOARD_S = 0.02
 """Between two ticks for each board that is watched: a board costs 0.3 ms, so all of them cost some 2 % of a core."""

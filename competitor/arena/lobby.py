@@ -32,10 +32,8 @@ from competitor.errors import CompetitorError
 log = logging.getLogger(__name__)
 
 CLOSED = "arena closed"
-MOST_MATCHES = 512
-"""At once; one core plays no more in time."""
-MOST_PLACES = 256
-"""Matches that one account can play or wait for at once, over all its connections."""
+MOST_MATCHES = 512  # at once; one core plays no more in time
+MOST_PLACES = 256  # matches that one account can play or wait for at once, over all its connections
 Keep = Callable[[MatchResult, StepLog, int], None]
 LOOKED_AT, LOOKED_AT_OF_ONE = 256, 32
 """Places in the queue, and of one account, that a tick tries to match: its time grows with their square."""

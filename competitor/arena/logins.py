@@ -11,10 +11,8 @@ from competitor.wire.budget import Budgets
 from competitor.wire.connections import Connections
 
 WRONG_TOKEN, TOO_MANY, OUT_OF_ORDER = 401, 429, 503
-WRONG_AT_ONCE, WRONG_PER_S = 3, 1 / 20
-"""Wrong tokens or keys of one address that are refused at once."""
-REFUSED_AFTER_S = 8.0
-"""All others: guessing takes time."""
+WRONG_AT_ONCE, WRONG_PER_S = 3, 1 / 20  # wrong tokens or keys of one address that are refused at once
+REFUSED_AFTER_S = 8.0  # all others: guessing takes time
 
 log = logging.getLogger(__name__)
 

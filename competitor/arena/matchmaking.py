@@ -15,12 +15,10 @@ from typing import Generic, TypeVar
 
 Who = TypeVar("Who")
 
-WIDTH = 20.0
-"""Leaderboard points at which two players are not likely to be matched any more."""
+WIDTH = 20.0  # leaderboard points at which two players are not likely to be matched any more
 PEAK = 0.5
 THRESHOLD = 0.3
-BONUS = 0.05
-"""For each tick that one of the two has waited: after 6 of them (3 each, say) any two players may meet."""
+BONUS = 0.05  # for each tick that one of the two has waited: after 6 of them (3 each, say) any two players may meet
 TICKS_BEFORE_BOT = 1
 
 

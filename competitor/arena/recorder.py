@@ -14,8 +14,7 @@ from competitor.errors import CompetitorError, StorageError, message
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 1000
-"""Results that are kept while the disk refuses them; then no new match begins."""
+MOST_WAITING = 1000  # results that are kept while the disk refuses them; then no new match begins
 
 Ratings = tuple[Rating, Rating]
 Announce = Callable[[str], None]

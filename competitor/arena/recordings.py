@@ -29,8 +29,7 @@ from competitor.rink.observation import other_view
 from dreamer.files import atomic_write
 
 FILE = re.compile(r"(\d{8}T\d{6}Z)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9a-f]{8}\.npz")
-MOST_WAITING = 100
-"""Matches that wait to be written, 140 kB each; what is beyond them is not recorded."""
+MOST_WAITING = 100  # matches that wait to be written, 140 kB each; what is beyond them is not recorded
 PATIENCE_S = 2.0
 MIB, DAY_S = 1 << 20, 86_400.0
 

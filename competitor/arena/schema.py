@@ -45,8 +45,7 @@ CREATE INDEX matches_by_leaver ON matches (left_by) WHERE left_by IS NOT NULL
 """
 TO_FORMAT_3 = "ALTER TABLE users ADD COLUMN address TEXT NOT NULL DEFAULT ''"
 UPGRADES = (SCHEMA, TO_FORMAT_2, TO_FORMAT_3)
-FORMAT = len(UPGRADES)
-"""Version of the tables, kept in the file's user_version."""
+FORMAT = len(UPGRADES)  # version of the tables, kept in the file's user_version
 LEADERBOARD = """
 SELECT name, role, mu - 3 * sigma, mu, sigma, wins + draws + losses, wins, draws, losses
 FROM ratings JOIN users ON users.id = ratings.user

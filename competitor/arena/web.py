@@ -28,10 +28,8 @@ from competitor.wire.budget import Budgets
 
 REQUESTS_AT_ONCE, REQUESTS_PER_S = 120, 20.0
 """Of one address. A class behind one router that opens the page at once, and looks at it, asks so often."""
-SILENT_S = 5.0
-"""Between two signs of life on a stream; the connection is closed when it is idle for longer."""
-STUCK_S = 10.0
-"""Until a page that does not read is cut off."""
+SILENT_S = 5.0  # between two signs of life on a stream; the connection is closed when it is idle for longer
+STUCK_S = 10.0  # until a page that does not read is cut off
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Renew = Callable[[web.Request], None]
 

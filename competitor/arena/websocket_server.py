@@ -19,8 +19,7 @@ from competitor.wire.budget import Budget
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 20.0
-"""Between two pings. A client that has not answered half that time later is gone."""
+HEARTBEAT_S = 20.0  # between two pings. A client that has not answered half that time later is gone.
 CLOSE_S = 1.0
 MOST_UNSENT_BYTES = 1 << 20
 """That may wait for a client that does not read; the first steps of 1024 matches have 0.7 MB."""

@@ -237,22 +237,12 @@ def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tour
         from competitor.daemon.comprl import ComprlWire
 
         return ComprlWire(
-            address.host,
-            address.port,
-            options.token,
-            tournament,
-            connections=options.connections,
-            retries=retries,
+            address.host, address.port, options.token, tournament, connections=options.connections, retries=retries
         )
     from competitor.daemon.websocket import WebSocketWire
 
     return WebSocketWire(
-        address,
-        options.token,
-        tournament,
-        matches=options.connections,
-        retries=retries,
-        authority=options.ca_file,
+        address, options.token, tournament, matches=options.connections, retries=retries, authority=options.ca_file
     )
 
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:  # brings the engine and its rink
 
 log = logging.getLogger(__name__)
 
-Answer = dict[str, Any]
-"""The fields of an answer; AMP makes the box of it."""
+Answer = dict[str, Any]  # the fields of an answer; AMP makes the box of it
 
 
 Responder = Callable[..., Answer | Deferred[Answer]]

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 from competitor.screen import OUTPUT_LOST
-from competitor.wire.throttle import Throttle
+from competitor.wire.budget import Throttle
 
 if TYPE_CHECKING:
     from competitor.config import Config

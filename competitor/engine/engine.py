@@ -22,8 +22,7 @@ from competitor.engine.session import ACTION_SIZE, ZEROS, Action, Reply, Session
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN_S = 2.0
-"""How long stopping waits for a thread; a hung network must not keep the daemon."""
+STOP_WITHIN_S = 2.0  # how long stopping waits for a thread; a hung network must not keep the daemon
 GATHER_S = 0.002
 """How long the first waiting step waits for those of other matches, until half of the matches have one.
 

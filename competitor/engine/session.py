@@ -19,8 +19,7 @@ from competitor.rink.constants import MOST_STEPS
 OBS_SIZE = 18
 ACTION_SIZE = 4
 
-Action = tuple[float, float, float, float]
-"""Four finite doubles, each in [-1, 1]: goes on the wire as it is."""
+Action = tuple[float, float, float, float]  # four finite doubles, each in [-1, 1]: goes on the wire as it is
 Rows = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Reply = Callable[[Action], object]

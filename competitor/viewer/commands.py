@@ -9,8 +9,7 @@ import click
 from competitor.options import PORT, SEED, ResultFile, ResultFolder, written
 from competitor.screen import print_line
 
-MOST_EXPORTED = 50
-"""Recordings in one file: more make it too large to be sent, or to be opened."""
+MOST_EXPORTED = 50  # recordings in one file: more make it too large to be sent, or to be opened
 LONGEST_NAME = 40
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address.")

@@ -14,8 +14,7 @@ from competitor.rink.observation import other_view
 
 SHOWN = np.array([0, 1, 2, 6, 7, 8, 12, 13, 16, 17])
 """Where a view (18,) holds a frame: both rackets' x, y and angle, the puck, and how long each player may hold it."""
-DECIMALS = 3
-"""A thousandth of a unit is a sixteenth of a pixel."""
+DECIMALS = 3  # a thousandth of a unit is a sixteenth of a pixel
 Floats = NDArray[np.floating[Any]]
 Json = dict[str, Any]
 

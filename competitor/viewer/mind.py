@@ -16,12 +16,9 @@ from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
 from dreamer.sequence_model import features, stack
 
-HORIZON = 15
-"""Steps that are dreamed on: as far as an agent dreams while it learns."""
-LARGEST = 1e6
-"""Of what it is shown: no rink sends so much, a broken server might."""
-SEED = 0
-"""Of the chance in the dreams: the same round always shows the same ones."""
+HORIZON = 15  # steps that are dreamed on: as far as an agent dreams while it learns
+LARGEST = 1e6  # of what it is shown: no rink sends so much, a broken server might
+SEED = 0  # of the chance in the dreams: the same round always shows the same ones
 
 
 def called(player: str) -> str:

@@ -34,13 +34,11 @@ from competitor.viewer.human_game import IDLE, HumanGame, RoundKeeper
 from competitor.viewer.web import Handler, new_app, page
 from dreamer.errors import DreamerError
 
-BREAK_STEPS = 50
-"""Between two rounds: time to see the result and to take the hands back to where they were."""
+BREAK_STEPS = 50  # between two rounds: time to see the result and to take the hands back to where they were
 MOST_LATE_STEPS = 3
 MOST_MESSAGE_BYTES = 1000
 HEARTBEAT_S = 20.0
-Pace = Callable[[float], Awaitable[None]]
-"""Waits until the next step is due, so many seconds after the one before."""
+Pace = Callable[[float], Awaitable[None]]  # waits until the next step is due, so many seconds after the one before
 Number = Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -60,9 +58,7 @@ class ClockPace:
     """A pace by the clock. What is late is made up for, but after a longer pause nobody has to react twice as fast."""
 
     def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self._clock, self._sleep, self._due = clock, sleep, 0.0
 

@@ -22,8 +22,7 @@ from competitor.viewer.mind import Mind, called
 from competitor.wire.names import shown_name
 
 BASIC = ("weak", "strong")
-SEED = 1
-"""Of the rounds played now: whoever watches the same checkpoint sees the same ones."""
+SEED = 1  # of the rounds played now: whoever watches the same checkpoint sees the same ones
 PLAYS_SOME = "`watch champion` plays some"
 WORDS = {1: "won against", 0: "drew against", -1: "lost to"}
 

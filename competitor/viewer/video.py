@@ -20,13 +20,10 @@ from competitor.viewer.frames import Json
 from competitor.viewer.playlist import Item
 from dreamer.files import atomic_write
 
-GIF_EVERY = 2
-"""Browsers show a GIF with at most 50 pictures a second, most with fewer."""
-LAST_S = 0.8
-"""For which the end of a round is shown."""
+GIF_EVERY = 2  # browsers show a GIF with at most 50 pictures a second, most with fewer
+LAST_S = 0.8  # for which the end of a round is shown
 COLOURS = 64
-LONGEST_NAME = 22
-"""Letters that have room beside the score."""
+LONGEST_NAME = 22  # letters that have room beside the score
 Pictures = Iterator[NDArray[np.uint8]]
 
 

@@ -21,7 +21,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from competitor.errors import PortError
-from competitor.system import stopping_on_signals
+from competitor.system import stopped_by_signals
 from competitor.wire.address import host_and_port
 from competitor.wire.listener import HttpLog
 
@@ -116,7 +116,8 @@ async def _serve(
         say(f"open {address}  (Ctrl-C ends)")
         if browser and not _open(address):
             say(f"no browser here; from another machine: ssh -L {_port(runner)}:localhost:{_port(runner)} ...")
-        await _until_stopped()
+        with stopped_by_signals() as stop:
+            await stop.wait()
     finally:
         await runner.cleanup()
 
@@ -141,13 +142,3 @@ def _open(address: str) -> bool:
     """Open the address where there is a screen: a browser for terminals would take this one."""
     has_screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return has_screen and webbrowser.open(address)
-
-
-async def _until_stopped() -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def stopped() -> None:
-        loop.call_soon_threadsafe(stop.set)
-
-    with stopping_on_signals(stopped):
-        await stop.wait()

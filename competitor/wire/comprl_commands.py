@@ -85,10 +85,7 @@ class Step(amp.Command):
 class EndGame(amp.Command):
     """The match is over. `result` is True for the winner of a match played to its end."""
 
-    arguments = [
-        (b"result", LenientBoolean(optional=True)),
-        (b"stats", Floats()),
-    ]
+    arguments = [(b"result", LenientBoolean(optional=True)), (b"stats", Floats())]
 
 
 class Message(amp.Command):

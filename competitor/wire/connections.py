@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable
 
 MOST_CONNECTIONS = 512
 """One core plays no more matches at once than that, and each connection may cost some 100 kB of buffers."""
-MOST_PER_ADDRESS = 256
-"""A class behind one router, many connections each."""
+MOST_PER_ADDRESS = 256  # a class behind one router, many connections each
 MOST_PER_ACCOUNT = 64
 RESERVED_DESCRIPTORS = 32
 """For the database, token files, and connections that are accepted before those they replace are closed."""
 LEAST_CONNECTIONS = 8
-PIECE_BYTES = 8192
-"""Read from one connection before all others have their turn."""
+PIECE_BYTES = 8192  # read from one connection before all others have their turn
 
 
 def most_connections() -> int:

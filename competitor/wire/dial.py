@@ -13,10 +13,8 @@ import aiohappyeyeballs
 
 KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPALIVE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds, seconds and tries after which the system notices that the other side is gone without a word."""
-USER_TIMEOUT_MS = 30_000
-"""The same where something is on its way to the other side: keep-alive does not probe then."""
-NEXT_ADDRESS_AFTER_S = 0.25
-"""A host's next address is tried beside one that does not answer, as RFC 8305 recommends."""
+USER_TIMEOUT_MS = 30_000  # the same where something is on its way to the other side: keep-alive does not probe then
+NEXT_ADDRESS_AFTER_S = 0.25  # a host's next address is tried beside one that does not answer, as RFC 8305 recommends
 
 
 class DialError(Exception):

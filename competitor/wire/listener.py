@@ -21,8 +21,7 @@ from competitor.wire.dial import keep_alive
 log = logging.getLogger(__name__)
 
 ACCEPTED_AT_ONCE = 8
-WAITING = 128
-"""Connections that the system keeps for us until they are accepted."""
+WAITING = 128  # connections that the system keeps for us until they are accepted
 PAUSE_S = 1.0
 
 Factory = Callable[[], asyncio.Protocol]

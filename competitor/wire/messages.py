@@ -57,8 +57,7 @@ TIMEOUT = "timeout"
 BAD_MESSAGE = "bad message"
 
 
-Redact = Callable[[str], str]
-"""Takes secrets out of a text."""
+Redact = Callable[[str], str]  # takes secrets out of a text
 
 
 class MessageError(ValueError):

@@ -234,7 +234,7 @@ def test_a_closed_terminal_closes_the_arena(tmp_path: Path) -> None:
 HANGING = """
 import asyncio, pathlib, time
 from competitor.arena.arena import Arena, ArenaOptions
-from competitor.arena.running import keep_open
+from competitor.arena.console import keep_open
 from competitor.config import load_config
 
 class Hanging(Arena):

@@ -74,15 +74,7 @@ def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.Cap
     before = metrics(run_copy)[-1]
     assert (
         cli.run(
-            [
-                "train",
-                "--resume",
-                str(run_copy),
-                "--set",
-                "training.environment_steps=1600",
-                "--set",
-                "run.device=auto",
-            ]
+            ["train", "--resume", str(run_copy), "--set", "training.environment_steps=1600", "--set", "run.device=auto"]
         )
         == 0
     )

@@ -111,9 +111,8 @@ def running_arena(
     settings: others of [arena], such as deadline_s=0.5.
     """
     config = ArenaConfig.model_validate({**load_config().arena.model_dump(), **settings})
-    options = ArenaOptions(host, comprl_port, http_port, tuple(bots))
-    more: dict[str, Any] = {"seed": seed, "tick_s": tick_s, "registration_key": registration_key}
-    arena = ArenaThread(directory, config, options, announce=announce, **more)
+    options = ArenaOptions(host, comprl_port, http_port, tuple(bots), registration_key=registration_key)
+    arena = ArenaThread(directory, config, options, announce=announce, seed=seed, tick_s=tick_s)
     arena.start()
     try:
         yield arena

@@ -73,9 +73,7 @@ def test_rounds_start_as_on_the_real_server(recorded: dict[str, NDArray[np.float
     assert ((np.abs(seen[:, :, 12]) >= 1) & (np.abs(seen[:, :, 12]) <= 2) & (np.abs(seen[:, :, 13]) <= 1)).all()
 
 
-def test_a_game_of_two_who_stand_still_is_as_long_as_the_recorded_one(
-    recorded: dict[str, NDArray[np.float64]],
-) -> None:
+def test_a_game_of_two_who_stand_still_is_as_long_as_the_recorded_one(recorded: dict[str, NDArray[np.float64]]) -> None:
     game = Game(seed=3)
     seen = play_still(game)
     assert len(seen) == len(recorded["i000_p1_obs"]) == 1004
@@ -126,8 +124,7 @@ def test_the_last_view_shows_the_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    "action",
-    [(), STILL[:3], (*STILL, 0.0), (math.nan, 0, 0, 0), (0, -math.inf, 0, 0), (0, 0, 0, 1.0000001192092896)],
+    "action", [(), STILL[:3], (*STILL, 0.0), (math.nan, 0, 0, 0), (0, -math.inf, 0, 0), (0, 0, 0, 1.0000001192092896)]
 )
 def test_what_is_no_action_is_refused_and_changes_nothing(action: tuple[float, ...]) -> None:
     game = Game(seed=1)

@@ -9,8 +9,7 @@ import sys
 import click
 import pytest
 
-from competitor.arena.console import fitting
-from competitor.arena.log_lines import LONGEST_LINE, MOST_KINDS, log_lines
+from competitor.arena.console import LONGEST_LINE, MOST_KINDS, fitting, log_lines
 from competitor.screen import text_output
 
 log = logging.getLogger("tests.arena")

@@ -158,10 +158,7 @@ def test_a_match_that_is_stuck_is_given_up(reads: bool, caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize(
     ("text", "kind", "code"),
-    [
-        ("Authentication failed", LoginError, 11),
-        ("Tried to connect with wrong version", ProtocolVersionError, 12),
-    ],
+    [("Authentication failed", LoginError, 11), ("Tried to connect with wrong version", ProtocolVersionError, 12)],
 )
 def test_refused_logins_end_it_at_once(
     text: str, kind: type[LoginError], code: int, caplog: pytest.LogCaptureFixture

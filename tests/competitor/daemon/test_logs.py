@@ -18,7 +18,7 @@ import pytest
 
 from competitor.daemon.logs import BURST, CONSOLE, DAYS_KEPT, PAUSE_S, DailyFile, Redaction, logging_to
 from competitor.screen import text_output
-from competitor.wire.throttle import Throttle
+from competitor.wire.budget import Throttle
 from tests.competitor.daemon.shared import wait_until
 
 TOKEN = "s3cr\u00e9t-\\'\"/%-token"

@@ -82,8 +82,7 @@ def test_settings_are_read_anew_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("http", "expected"),
-    [("0", ("127.0.0.1", 0)), ("lab:80", ("lab", 80)), ("[::1]:80", ("::1", 80))],
+    ("http", "expected"), [("0", ("127.0.0.1", 0)), ("lab:80", ("lab", 80)), ("[::1]:80", ("::1", 80))]
 )
 def test_http_takes_a_port_with_or_without_a_host(http: str, expected: tuple[str, int]) -> None:
     assert asked(http=http).http == expected

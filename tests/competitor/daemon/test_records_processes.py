@@ -95,21 +95,15 @@ keeper.close()
     Records(tmp_path).close()
     check_whole(tmp_path)
     after = listed(tmp_path).keys()
-    assert (len(before), len(after)) == {
-        "during the file": (0, 0),
-        "before the row": (0, 1),
-        "before saved": (1, 1),
-    }[moment]
+    assert (len(before), len(after)) == {"during the file": (0, 0), "before the row": (0, 1), "before saved": (1, 1)}[
+        moment
+    ]
 
 
 def test_several_daemons_in_one_directory(tmp_path: Path) -> None:
     """They also make the directory and its table at the same time, and adopt each other's files meanwhile."""
     directory = tmp_path / "records"
-    with (
-        keeping(directory, 0, 15) as one,
-        keeping(directory, 100, 15) as two,
-        Records(directory) as records,
-    ):
+    with keeping(directory, 0, 15) as one, keeping(directory, 100, 15) as two, Records(directory) as records:
         for number in range(200, 210):
             records.keep(numbered_match(number), lambda: None)
         for process in (one, two):

@@ -16,15 +16,7 @@ from aiohttp import WSMsgType
 from competitor.errors import LoginError, ProtocolVersionError
 from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, echo, observation, wait_until
-from tests.competitor.daemon.websocket_harness import (
-    PATIENCE_S,
-    Daemon,
-    Peer,
-    Server,
-    play,
-    raw_server,
-    stay,
-)
+from tests.competitor.daemon.websocket_harness import PATIENCE_S, Daemon, Peer, Server, play, raw_server, stay
 
 IMPATIENT = Timing(ping_every_s=0.05, pong_within_s=0.1, turn_s=0.01)
 
@@ -289,8 +281,7 @@ def test_other_statuses_are_not(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [{"type": "welcome", "version": 2}, {"type": "error", "code": "version", "message": "I speak version 2"}],
+    "answer", [{"type": "welcome", "version": 2}, {"type": "error", "code": "version", "message": "I speak version 2"}]
 )
 def test_another_version_is_fatal(answer: dict[str, Any]) -> None:
     async def script(peer: Peer) -> None:

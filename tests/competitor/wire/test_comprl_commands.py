@@ -11,8 +11,7 @@ from tests.competitor.wire.boxes import first_box, write_box, write_value
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
 texts = st.one_of(
-    st.sampled_from(b"nan|-nan|inf|-inf|-0.0|1| 0.5 |1e-3|1e999||0x1p3|\xb2".split(b"|")),
-    st.binary(max_size=30),
+    st.sampled_from(b"nan|-nan|inf|-inf|-0.0|1| 0.5 |1e-3|1e999||0x1p3|\xb2".split(b"|")), st.binary(max_size=30)
 )
 
 
