@@ -24,6 +24,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from competitor.arena.comprl_connection import Connection, Fields
 from competitor.arena.lobby import Lobby
@@ -59,7 +60,8 @@ class ComprlParticipant:
 
     async def ready(self) -> bool:
         """Ask; the text that the login worked follows the first question."""
-        answer = self._connection.ask(Ready, _ready_of, self._freeze)
+        frozen = partial(log.warning, "%s answered Ready with something unreadable: it is never asked again", self.user)
+        answer = self._connection.ask(Ready, _ready_of, frozen)
         if not self._welcomed:
             self._welcomed = True
             self._say("Authentication successful")
@@ -86,9 +88,6 @@ class ComprlParticipant:
 
     def _invalid(self) -> None:
         self._connection.offend("Invalid action", "invalid action")
-
-    def _freeze(self) -> None:
-        log.warning("%s answered Ready with something unreadable: it is never asked again", self.user)
 
 
 class ComprlServer:
@@ -138,7 +137,10 @@ class ComprlServer:
 
     async def _login(self, connection: Connection) -> None:
         try:
-            version, token = await connection.ask(Auth, _login_of, _frozen_login)
+            frozen = partial(
+                log.warning, "a comprl client answered Auth with something unreadable: it is never asked again"
+            )
+            version, token = await connection.ask(Auth, _login_of, frozen)
         except ParticipantLost:
             return
         if version != PROTOCOL_VERSION:
@@ -160,10 +162,6 @@ class ComprlServer:
 
 def _login_of(fields: Fields) -> tuple[int, str]:
     return fields["version"], fields["token"].decode()
-
-
-def _frozen_login() -> None:
-    log.warning("a comprl client answered Auth with something unreadable: it is never asked again")
 
 
 def _ready_of(fields: Fields) -> bool:

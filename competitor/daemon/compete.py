@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from competitor.config import CompeteConfig, Config
-from competitor.daemon.database import SHOWN_DIGITS
+from competitor.daemon.database import SHOWN_DIGITS, Wanted
 from competitor.daemon.health import HealthServer
 from competitor.daemon.logs import CONSOLE, Redaction, log_header, logging_to
 from competitor.daemon.options import CompeteOptions
@@ -32,6 +32,7 @@ from competitor.engine.engine import Engine
 from competitor.engine.guard import Brain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
+from competitor.options import check_place
 from competitor.players import AGENTS, agent_path, fingerprint, kind_of
 from competitor.system import code_version, low_latency
 from competitor.wire.address import host_and_port
@@ -59,6 +60,51 @@ def compete(options: CompeteOptions) -> bool:
         except OSError as error:
             raise _refused(options.records, error) from error
         return Daemon(options, config, place, digest, signals).live()
+
+
+def rehearse(options: CompeteOptions) -> dict[str, str]:
+    """Check settings, player, token, certificates, records and port as `compete` does; returns what would happen.
+
+    It does not connect: a login takes a place in the server's queue, and one that is given up counts against an
+    account. Nothing is left on the disk. Raises what `compete` raises before it connects.
+    """
+    from competitor.daemon.match_tables import standings
+    from competitor.daemon.websocket import checked
+
+    config = options.load_config()
+    digest = weights_digest(options.checkpoint)
+    check_place(options.records / "match", shown=options.records)
+    played = sum(one.tally.matches + one.unfinished for one in standings(options.records, Wanted()))
+    if options.http is not None:
+        stuck_after_s = config.compete.stuck_after_s
+        HealthServer(*options.http, Telemetry(), lambda: "dry run", stuck_after_s=stuck_after_s).close()
+    _load(options, config)
+    if options.address.wire == "websocket":
+        checked(options.address, options.token, options.ca_file)
+    return _facts(options, config.compete, digest, played)
+
+
+def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played: int) -> dict[str, str]:
+    ends = ["a signal stops it"]
+    if options.games is not None:
+        ends.insert(0, f"{options.games} matches are finished")
+    if options.until is not None:
+        ends.insert(0, f"it is {options.until}")
+    tries = f"{compete.attempts} times in a row at most" if compete.attempts else "for ever"
+    facts = {
+        "server": f"{options.address}{'' if options.address.scheme == 'wss' else ' (not encrypted)'}",
+        "token": f"{len(options.token)} characters{f', account {options.account}' if options.account else ''}",
+        "player": f"{options.checkpoint} ({digest[:SHOWN_DIGITS]}), {_how(compete)}; it has answered test observations",
+        "records": f"{options.records}, which can be written and holds {played} matches",
+        "plays": f"{options.connections} at once, until {' or '.join(ends)}",
+        "answers": f"within {1000 * compete.deadline_s:.0f} ms, else the strong basic opponent's",
+        "reconnects": f"after {compete.retry_first_s:g} to {compete.retry_most_s:g} s, {tries}",
+    }
+    if options.http is not None:
+        facts["health"] = f"http://{host_and_port(*options.http)}/healthz and /metrics"
+    if options.warning:
+        facts["warning"] = options.warning
+    return facts
 
 
 class Daemon:
@@ -100,8 +146,7 @@ class Daemon:
     def _play(self) -> tuple[bool, str]:
         """Play; returns what `compete` does, and how the matches went."""
         options, compete = self._options, self._config.compete
-        brain = self._load(self._config)
-        brain.self_test()
+        brain = _load(options, self._config)
         with ExitStack() as stack:
             self._engine = Engine(
                 brain,
@@ -139,27 +184,17 @@ class Daemon:
             as_asked = supervisor.run()
         return as_asked, announcer.summary
 
-    def _load(self, config: Config) -> Brain:
-        compete, run = config.compete, config.run
-        return load_brain(
-            self._options.checkpoint,
-            deterministic=compete.deterministic,
-            seed=run.seed,
-            threads=run.threads,
-            ready=self._options.connections,
-        )
-
     def _reload(self) -> None:
         """Weights and settings anew, for the matches to come; if that fails, whatever the reason, nothing changes."""
         try:
             config = self._options.load_config()
-            brain = self._load(config)
-            brain.self_test()
+            brain = _load(self._options, config)
         except Exception as error:
             log.warning("not reloaded, the weights and settings before stay: %s", message(error), exc_info=error)
             return
         self._engine.replace(brain, deadline_s=config.compete.deadline_s)
-        if waiting := _changed(self._config.compete, config.compete) - RELOADED:
+        before, after = self._config.compete.model_dump(), config.compete.model_dump()
+        if waiting := {key for key in before if before[key] != after[key]} - RELOADED:
             log.warning("changes of %s wait for the next start", ", ".join(sorted(waiting)))
         self._digest, self._config = brain.digest, config
         console.info("reloaded for new matches: %s (%s)", brain.name, brain.digest[:SHOWN_DIGITS])
@@ -216,8 +251,7 @@ class Daemon:
             log.info("the status file could not be written: %s", problem)
 
     def _say_hello(self) -> None:
-        options, compete = self._options, self._config.compete
-        how = "most likely actions" if compete.deterministic else "sampled actions"
+        options, how = self._options, _how(self._config.compete)
         console.info("hockey-dreamer %s plays on %s", self._version, self._server)
         console.info("checkpoint %s (%s), %s", options.checkpoint, self._digest[:SHOWN_DIGITS], how)
         console.info("daemon %d of %s, log %s", self._place.number, options.records, self._log)
@@ -246,9 +280,22 @@ def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tour
     )
 
 
-def _changed(before: CompeteConfig, after: CompeteConfig) -> set[str]:
-    new = after.model_dump()
-    return {key for key, value in before.model_dump().items() if new[key] != value}
+def _load(options: CompeteOptions, config: Config) -> Brain:
+    """The player as the settings want it, tested."""
+    compete, run = config.compete, config.run
+    brain = load_brain(
+        options.checkpoint,
+        deterministic=compete.deterministic,
+        seed=run.seed,
+        threads=run.threads,
+        ready=options.connections,
+    )
+    brain.self_test()
+    return brain
+
+
+def _how(compete: CompeteConfig) -> str:
+    return "most likely actions" if compete.deterministic else "sampled actions"
 
 
 def weights_digest(checkpoint: str) -> str:

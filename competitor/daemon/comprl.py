@@ -19,13 +19,15 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from competitor.daemon.comprl_player import ComprlPlayer
 from competitor.daemon.reconnecting import NewLoop, ReconnectingWire, Reconnector
+from competitor.daemon.tournament import Tournament
+from competitor.engine.session import Action
 from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, message
 from competitor.wire.address import host_and_port
 from competitor.wire.backoff import Retries
@@ -40,10 +42,6 @@ from competitor.wire.comprl_commands import (
 )
 from competitor.wire.dial import DialError, open_socket
 from competitor.wire.names import one_line
-
-if TYPE_CHECKING:  # brings the engine and its rink
-    from competitor.daemon.tournament import Tournament
-    from competitor.engine.session import Action
 
 CONNECT_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 1.0

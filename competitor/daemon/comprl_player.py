@@ -10,17 +10,15 @@ import functools
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
+from competitor.daemon.tournament import Participant, Tournament
 from competitor.engine.session import ZEROS, Action, Session
 from competitor.wire import comprl_commands as commands
 from competitor.wire.names import one_line
-
-if TYPE_CHECKING:  # brings the engine and its rink
-    from competitor.daemon.tournament import Participant, Tournament
 
 log = logging.getLogger(__name__)
 

@@ -123,7 +123,7 @@ def _cells(match: ListedMatch, zone: tzinfo | None) -> list[str]:
         f"{100 * low:.0f}-{100 * high:.0f}",
         "-" if row.rating is None else f"{row.rating:.2f}",
         str(row.steps),
-        _latency(row),
+        "-" if row.latency_p99_ms is None else f"{row.latency_p99_ms:.1f}",
     ]
 
 
@@ -137,10 +137,6 @@ def _short(name: str) -> str:
     """Return a name as it can be shown in a table: cut where it is long."""
     shown = shown_name(name)
     return shown if len(shown) <= LONGEST_NAME else shown[: LONGEST_NAME - 1] + "…"
-
-
-def _latency(row: MatchRow) -> str:
-    return "-" if row.latency_p99_ms is None else f"{row.latency_p99_ms:.1f}"
 
 
 def _win_rate(tally: MatchTally) -> float | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from competitor.config import Config, load_config
 from competitor.errors import TokenError
@@ -82,19 +83,16 @@ def read_options(
     environ: Mapping[str, str],
     now_s: float,
     *,
-    checkpoint: str,
     server: str | None,
     token_file: Path | None,
-    records: Path,
-    connections: int,
-    games: int | None,
     until: str | None,
     http: str | None,
     ca_file: Path | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
+    **as_given: Any,
 ) -> CompeteOptions:
-    """What the options of `cli.py compete` ask for. now_s: unix seconds.
+    """What the options of `cli.py compete` ask for. now_s: unix seconds. as_given: CompeteOptions of the same name.
 
     Raises AddressError, TokenError, and ValueError for a time or a port that is none.
     """
@@ -104,16 +102,13 @@ def read_options(
     return CompeteOptions(
         address=address,
         token=read_token(token_file, environ),
-        checkpoint=checkpoint,
-        records=records,
         load_config=partial(load_config, config_path, overrides=overrides),
         account="" if token_file is None else token_file.stem,
-        connections=connections,
-        games=games,
-        until=None if until is None else _until(until, now_s),
+        until=None if until is None else parse_until(until, now_s),
         http=None if http is None else _host_and_port(http),
         ca_file=ca_file,
         warning=None if token_file is None else exposure(token_file),
+        **as_given,
     )
 
 
@@ -129,13 +124,6 @@ def with_search(asked: CompeteOptions, search: bool | None) -> CompeteOptions:
         fit = asked.connections <= SEARCHED_MATCHES and asked.load_config().compete.deterministic
         search = fit and kind_of(asked.checkpoint) == "checkpoint"
     return replace(asked, checkpoint=searching(asked.checkpoint)) if search else asked
-
-
-def _until(text: str, now_s: float) -> Until:
-    try:
-        return parse_until(text, now_s)
-    except ValueError as error:
-        raise ValueError(f"--until {error}") from None
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
@@ -198,9 +186,9 @@ def parse_until(text: str, now_s: float, zone: tzinfo | None = None) -> Until:
     except (ValueError, OverflowError, OSError):  # beyond the calendar
         found = None
     if found is None or not 0 <= found.at_s < CALENDAR_END_S:
-        raise ValueError(f"'{text}' is not a time: expected {FORMS}")
+        raise ValueError(f"--until '{text}' is not a time: expected {FORMS}")
     if found.at_s <= now_s:
-        raise ValueError(f"'{text}' has passed already")
+        raise ValueError(f"--until '{text}' has passed already")
     return found
 
 

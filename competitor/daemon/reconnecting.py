@@ -12,16 +12,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from competitor.daemon.logs import CONSOLE
+from competitor.daemon.tournament import Tournament
 from competitor.errors import CompetitorError, UnreachableError
 from competitor.wire.backoff import STEADY_S, Retries
 from competitor.wire.dial import DialError
 from competitor.wire.names import one_line
-
-if TYPE_CHECKING:  # brings the engine and its rink
-    from competitor.daemon.tournament import Tournament
 
 log = logging.getLogger(__name__)
 console = logging.getLogger(CONSOLE)
@@ -177,7 +175,9 @@ class Reconnector:
                 wire.end_with(error)
                 return
             except Exception as error:
-                lost = self._failed(error)
+                if not isinstance(error, DialError):
+                    log.error("%s: an error in this program", self.name, exc_info=error)
+                lost = str(error) or type(error).__name__
                 news = f"no connection to {wire.address}: {lost}"
                 if not wire.is_stopping and self._retries.failed() and not wire.is_reachable:
                     wire.end_with(self._unreachable(lost))
@@ -199,11 +199,6 @@ class Reconnector:
                 self._conversation, self.is_online = None, False
                 if self._steady is not None:
                     self._steady.cancel()
-
-    def _failed(self, error: Exception) -> str:
-        if not isinstance(error, DialError):
-            log.error("%s: an error in this program", self.name, exc_info=error)
-        return str(error) or type(error).__name__
 
     def _unreachable(self, reason: str) -> UnreachableError:
         attempts = f"{self._retries.failures} attempts" if self._retries.failures > 1 else "one attempt"

@@ -61,19 +61,13 @@ class RoundDetector:
     def __init__(self) -> None:
         self._puck: tuple[float, float] | None = None
 
-    def starts(self, obs: Sequence[float] | NDArray[np.floating]) -> bool:
-        """Return whether a round starts with `obs` (18,); call it once per Step, in order.
+    def starts(self, values: Sequence[float]) -> bool:
+        """Return whether a round starts with these 18 numbers; call it once per Step, in order.
 
         The rackets stand exactly where a round starts, the puck rests in the strip where it is dropped, and it
         is not where it was at the Step before: otherwise nobody has moved since the start. Holding times say
-        nothing, they survive the end of a round. Anything that is not 18 numbers starts nothing.
+        nothing, they survive the end of a round. NaN starts nothing.
         """
-        try:
-            values = [float(value) for value in obs]
-        except (TypeError, ValueError, OverflowError):
-            return False
-        if len(values) != OBS_SIZE:
-            return False
         puck = x, y = values[12], values[13]
         has_moved = puck != self._puck
         # A NaN differs from everything: the puck would seem to have moved at the step after it.
@@ -123,8 +117,8 @@ class Session:
 
     def take(self, obs: Sequence[float] | NDArray[np.floating]) -> Step:
         """Take in the observation of the next step, whatever it is, and return what has to be answered."""
-        is_first = self._detector.starts(obs) or self.steps == 0
         values = _numbers(obs)
+        is_first = self._detector.starts(values.tolist()) or self.steps == 0
         if self.steps < MOST_KEPT:
             self._keep(values, is_first)
         elif self.steps == MOST_KEPT:

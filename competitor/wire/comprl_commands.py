@@ -98,6 +98,3 @@ class Error(amp.Command):
     """Something went wrong; the server closes the connection."""
 
     arguments = [(b"msg", amp.String(optional=True))]
-
-
-COMMANDS: tuple[type[amp.Command], ...] = (Auth, Ready, StartGame, Step, EndGame, Message, Error)

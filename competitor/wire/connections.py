@@ -112,10 +112,10 @@ class Connections:
         connection.overdue_at_s = self._clock() + connection.idle_s
         return True
 
-    def opened(self, connection: CountedConnection, transport: asyncio.BaseTransport) -> None:
+    def opened(self, connection: CountedConnection, transport: asyncio.Transport) -> None:
         """The connection stands, or has lost its place already."""
         if connection not in self._open:
-            _abort(transport)
+            transport.abort()
 
     def closed(self, connection: CountedConnection) -> None:
         self._open.pop(connection, None)
@@ -165,9 +165,4 @@ class Connections:
     def _drop(self, connection: CountedConnection) -> None:
         self.closed(connection)
         if connection.transport is not None:
-            _abort(connection.transport)
-
-
-def _abort(transport: asyncio.BaseTransport) -> None:
-    assert isinstance(transport, asyncio.Transport)
-    transport.abort()
+            connection.transport.abort()

@@ -81,7 +81,9 @@ class Connection:
     def send(self, message: ClientMessage) -> None:
         """Send `message` as soon as the server reads it, or never if the connection is over. From any thread."""
         self._outbox.append(message)
-        self._call_writer()
+        if not self._writer_is_called:  # once for all messages that wait
+            self._writer_is_called = True
+            self._call(self._wake_writer_and_reader)
 
     def wake(self) -> None:
         """Give the handler its turn soon. From any thread."""
@@ -206,12 +208,6 @@ class Connection:
             self._unheard_since = now if self._unheard_since is None else self._unheard_since
             self.probe(b"")
         return None
-
-    def _call_writer(self) -> None:
-        """Wake the writer: once for all messages that wait."""
-        if not self._writer_is_called:
-            self._writer_is_called = True
-            self._call(self._wake_writer_and_reader)
 
     def _wake_writer_and_reader(self) -> None:
         self._write_wanted.set()

@@ -37,6 +37,10 @@ def run_copy(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return copy
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
     """Runs a command that has to fail with a code; returns its one line."""

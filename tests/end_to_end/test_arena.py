@@ -20,10 +20,11 @@ import cli
 from competitor.arena.console import COMMAND, broken, exposure
 from competitor.arena.store import Store
 from tests.competitor.arena.raw_client import RawClient
+from tests.end_to_end.conftest import Fails
 
 ROOT = Path(cli.__file__).parent
 TIMEOUT_S = 60.0
-QUICK = ["--comprl-port", "0", "--http-port", "0", "--bots", "weak"]
+ARENA = ["arena", "--comprl-port", "0", "--http-port", "0", "--bots", "weak"]
 CONFIG, CHECKPOINT, STORAGE, RECORDING, ADDRESS, PORT, BUSY = 3, 4, 7, 10, 13, 16, 19
 
 # What the course's template amounts to: Twisted's AMP, commands as on the real server, one answer for each.
@@ -119,7 +120,7 @@ class Running:
 @contextmanager
 def arena_process(folder: Path, *arguments: str) -> Iterator[Running]:
     """The command in `folder`; it is killed at the end if it still runs."""
-    command = [sys.executable, str(ROOT / "cli.py"), "arena", *QUICK, *arguments]
+    command = [sys.executable, str(ROOT / "cli.py"), *ARENA, *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -176,7 +177,7 @@ def test_accounts_and_results_outlive_kill_minus_nine(tmp_path: Path) -> None:
     with arena_process(tmp_path, "--user", "ada") as arena:
         (first,) = RawClient(arena.comprl_port, token_of(tmp_path, "ada")).play(1)
         arena.stop(signal.SIGKILL)
-    with arena_process(tmp_path, "--user", "ada") as arena:
+    with arena_process(tmp_path, "--user", "Ada") as arena:
         assert "account ada is there already, its token in arena/tokens/ada" in arena.said
         RawClient(arena.comprl_port, token_of(tmp_path, "ada")).play(1)
         assert arena.stop(signal.SIGTERM)[0] == 0
@@ -217,11 +218,11 @@ def test_accounts_beside_a_running_arena(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_second_arena_in_the_directory_is_refused_and_the_first_one_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with arena_process(tmp_path, "--user", "ada") as arena:
-        assert "arena in arena is in use by another process" in fails(BUSY, capsys)
+        assert "arena in arena is in use by another process" in fails(BUSY, *ARENA)
         assert len(RawClient(arena.comprl_port, token_of(tmp_path, "ada")).play(1)) == 1
 
 
@@ -285,39 +286,28 @@ def test_only_others_than_loopback_are_warned_of(host: str, warned: bool) -> Non
     assert warning is None or "not an internet service" in warning
 
 
-def fails(code: int, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run the command, which has to end with `code` and one line; returns the line."""
-    assert cli.run(["arena", *QUICK, *arguments]) == code
-    err = capsys.readouterr().err
-    assert err.startswith("error: ")
-    assert len(err.strip().splitlines()) == 1
-    return err
-
-
-def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "cannot listen on 192.0.2.1" in fails(ADDRESS, capsys, "--host", "192.0.2.1")
-    assert "cannot listen on a..b" in fails(ADDRESS, capsys, "--host", "a..b")
-    assert "cannot be an account's name" in fails(CONFIG, capsys, "--user", "a b")
-    assert "weak is a house bot" in fails(CONFIG, capsys, "--user", "weak")
-    assert "two house bots are called weak" in fails(CONFIG, capsys, "--bots", "weak,weak")
-    assert "there is no checkpoint" in fails(CHECKPOINT, capsys, "--bots", "none.safetensors")
-    assert "arena.rounds = 0" in fails(CONFIG, capsys, "--set", "arena.rounds=0")
+    assert "cannot listen on 192.0.2.1" in fails(ADDRESS, *ARENA, "--host", "192.0.2.1")
+    assert "cannot listen on a..b" in fails(ADDRESS, *ARENA, "--host", "a..b")
+    assert "cannot be an account's name" in fails(CONFIG, *ARENA, "--user", "a b")
+    assert "weak is a house bot" in fails(CONFIG, *ARENA, "--user", "weak")
+    assert "two house bots are called weak" in fails(CONFIG, *ARENA, "--bots", "weak,weak")
+    assert "there is no checkpoint" in fails(CHECKPOINT, *ARENA, "--bots", "none.safetensors")
+    assert "arena.rounds = 0" in fails(CONFIG, *ARENA, "--set", "arena.rounds=0")
     Path("file").write_text("")
-    assert "file" in fails(STORAGE, capsys, "--directory", "file/arena")
+    assert "file" in fails(STORAGE, *ARENA, "--directory", "file/arena")
     Path("foreign").mkdir()
     Path("foreign/arena.sqlite").write_text("no database at all" * 100)
-    assert "is not an arena's database" in fails(RECORDING, capsys, "--directory", "foreign")
+    assert "is not an arena's database" in fails(RECORDING, *ARENA, "--directory", "foreign")
 
 
 @pytest.mark.parametrize("option", ["--comprl-port", "--http-port"])
-def test_a_port_in_use(
-    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_in_use(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails) -> None:
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = fails(PORT, capsys, option, str(port))
+        line = fails(PORT, *ARENA, option, str(port))
     assert f"port {port} on 127.0.0.1 is in use" in line
     assert option in line
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,9 @@ from safetensors.torch import load_file, save
 import cli
 from dreamer.checkpoint import read_card
 from dreamer.pipeline import Pipeline
-
-Fails = Callable[..., str]
+from tests.end_to_end.conftest import Fails, files
 
 CONFIG, CHECKPOINT, PLAYER, ENGINE, STORAGE, DIVERGENCE, RESUME, RECORDING = 3, 4, 5, 6, 7, 8, 9, 10
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,9 @@ from torch import Tensor
 
 import cli
 from dreamer.checkpoint import read_card
-
-Fails = Callable[..., str]
+from tests.end_to_end.conftest import Fails, files
 
 CONFIG, CHECKPOINT, RESUME = 3, 4, 9
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def current_save(run: Path) -> Path:

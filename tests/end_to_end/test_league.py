@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,12 +16,12 @@ import pytest
 import cli
 from competitor.errors import BusyError
 from competitor.population.book import Book
+from tests.end_to_end.conftest import Fails
 
 ROOT = Path(cli.__file__).parent
 SMALL = ["--preset", "debug", "--set", "training.evaluate_every_steps=1000000"]
 SHORT = ["--workers", "2", "--turn", "0.03", "--life", "0.05", "--rounds", "2"]
 pytestmark = pytest.mark.slow
-Fails = Callable[..., str]
 
 
 def league(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import cli
 from competitor.daemon.database import last_matches
 from tests.competitor.arena.running import running_arena
+from tests.end_to_end.conftest import Fails
 
 ROOT = Path(cli.__file__).resolve().parent
 PLAYER, PACKAGE = 5, 18
@@ -83,19 +83,7 @@ def test_files_called_like_the_program_s_do_not_break_it(own: str, folder: Path)
     assert f"{own}:Chaser" in done.stdout
 
 
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def run(code: int, *arguments: str) -> str:
-        capsys.readouterr()
-        assert cli.run(list(arguments)) == code
-        err = capsys.readouterr().err
-        assert err.startswith("error: ") and len(err.strip().splitlines()) == 1
-        return err
-
-    return run
-
-
-def test_mistakes_are_one_line_with_their_code(folder: Path, fails: Callable[..., str]) -> None:
+def test_mistakes_are_one_line_with_their_code(folder: Path, fails: Fails) -> None:
     (folder / "ends.py").write_text("import sys\nsys.exit(0)\n")
     (folder / "leaves.py").write_text(MINE.replace("action = np", "raise SystemExit(0)\n        action = np"))
     for command in (("arena", "--bots"), ("evaluate", "champion", "--against")):
@@ -107,7 +95,7 @@ def test_mistakes_are_one_line_with_their_code(folder: Path, fails: Callable[...
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(
-    folder: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     (folder / "mine.zip").touch()

@@ -20,15 +20,9 @@ class UnreliableNetwork:
     """
 
     def __init__(self, target_port: int, chance: random.Random, *, drop_after: float, delay_s: float = 0.002) -> None:
-        self.port = 0
-        self.drops = self.connections = 0
+        self.port = self.drops = 0
         self._target_port, self._chance = target_port, chance
         self._drop_after, self._delay_s = drop_after, delay_s
-        self._is_calm = False
-
-    def calm_down(self) -> None:
-        """Drop nothing any more."""
-        self._is_calm = True
 
     async def serve(self, opened: Callable[[], None], closing: Awaitable[object]) -> None:
         """Pass on what comes until `closing` is done."""
@@ -39,7 +33,6 @@ class UnreliableNetwork:
             await closing
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         ends = [writer]
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
@@ -68,7 +61,7 @@ class UnreliableNetwork:
         with contextlib.suppress(OSError):
             while data := await reader.read(LARGEST_READ):
                 lives[0] -= 1
-                if lives[0] <= 0 and not self._is_calm:
+                if lives[0] <= 0:
                     self.drops += 1
                     writer.transport.abort()
                     return

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.competitor.wire.boxes import Box, Value, read_floats, write_box
+from tests.competitor.wire.boxes import Box, Value, first_box, read_floats, write_box
 
 TIMEOUT_S = 20.0
 Act = Callable[[list[float]], Sequence[float]]
@@ -85,15 +84,9 @@ class RawClient:
 
 def _boxes(connection: socket.socket) -> Iterator[Box]:
     """The server's boxes until it closes the connection."""
-    with connection.makefile("rb") as stream:
-        box: Box = {}
-        while True:
-            size = stream.read(2)
-            if len(size) < 2:
-                return
-            key = stream.read(struct.unpack(">H", size)[0]).decode()
-            if key:
-                box[key] = stream.read(struct.unpack(">H", stream.read(2))[0])
-            else:
-                yield box
-                box = {}
+    received = b""
+    while data := connection.recv(65_536):
+        received += data
+        while (found := first_box(received)) is not None:
+            yield found[0]
+            received = received[len(found[1]) :]

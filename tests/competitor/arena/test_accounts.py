@@ -12,20 +12,12 @@ import pytest
 
 from competitor.arena.accounts import open_accounts
 from competitor.arena.store import Store
-from competitor.errors import ConfigError
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with contextlib.closing(Store(tmp_path / "arena.sqlite")) as opened:
         yield opened
-
-
-def test_the_second_time_nothing_changes(store: Store, tmp_path: Path) -> None:
-    (ada,) = open_accounts(store, tmp_path, ["ada"])
-    (again,) = open_accounts(store, tmp_path, ["Ada"])
-    assert (again.name, again.file, again.token) == ("ada", ada.file, None)
-    assert ada.token is not None and store.user_of(ada.token) is not None
 
 
 def test_without_its_file_a_token_is_replaced(store: Store, tmp_path: Path) -> None:
@@ -67,10 +59,3 @@ def test_the_same_account_made_many_times_at_once_has_one_token(store: Store, tm
     (token,) = filter(None, tokens)
     assert (tmp_path / "tokens" / "ada").read_text().strip() == token
     assert store.user_of(token) is not None
-
-
-def test_a_house_bots_name_is_refused(store: Store, tmp_path: Path) -> None:
-    store.add_user("weak", "bot")
-    with pytest.raises(ConfigError, match="weak is a house bot"):
-        open_accounts(store, tmp_path, ["weak"])
-    assert not (tmp_path / "tokens").exists()

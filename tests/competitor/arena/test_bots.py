@@ -16,7 +16,6 @@ from competitor.arena.participant import Participant
 from competitor.arena.store import Store
 from competitor.engine.session import Action
 from competitor.errors import ConfigError
-from dreamer.errors import CheckpointError
 from tests.competitor.daemon.shared import EchoBrain, echo, observation
 
 TIMEOUT_S = 20.0
@@ -66,11 +65,6 @@ def test_bots_by_name() -> None:
 def test_bots_that_cannot_be_named(specs: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make_bots(specs, seed=0)
-
-
-def test_a_checkpoint_that_is_not_there() -> None:
-    with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        make_bots(["weak", "runs/none/checkpoints/latest"], seed=0)
 
 
 def test_a_bot_keeps_its_account(tmp_path: Path) -> None:

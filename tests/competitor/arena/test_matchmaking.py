@@ -73,11 +73,6 @@ def test_a_bot_fills_in_for_somebody_alone_after_a_tick() -> None:
     assert len(pairs) == 2 and all({ada.who, again.who} & set(pair) for pair in pairs)
 
 
-def test_the_third_of_three_is_alone_too() -> None:
-    queue = [person(name, ticks=1) for name in ("ada", "bob", "cyd")] + [bot("weak")]
-    assert len(pair_up(queue, Random(0))) == 2
-
-
 def test_far_apart_players_have_to_wait_but_not_for_ever() -> None:
     def far(ticks: int) -> list[Place]:
         return [person("ada", 0.0, ticks), person("bob", 60.0, ticks), bot("weak", ticks=ticks)]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from competitor.daemon.comprl import ComprlWire
 from competitor.daemon.logs import Redaction
 from tests.competitor.daemon.misbehaving_server import TIMEOUT_S, Peer, Server
-from tests.competitor.daemon.shared import OBS, TOKEN, CountedRetries, EchoBrain, Rig, echo, wait_until
+from tests.competitor.daemon.shared import OBS, TOKEN, CountedRetries, EchoBrain, Rig, WireThread, echo, wait_until
 from tests.competitor.engine.fakes import FakeBrain
 
 ANSWER = echo(OBS[12])  # to the first step of a match
@@ -53,8 +52,8 @@ class SetTime(asyncio.SelectorEventLoop):
         return self.now_s
 
 
-class Daemon:
-    """The wire in a thread; it is asked to leave at the end of the `with` block, and has to, without complaints.
+class Daemon(WireThread):
+    """The comprl wire in a thread, without complaints of asyncio and Twisted.
 
     With `fake_time` its clock stands still until `pass_time`. rig: options of the tournament.
     """
@@ -73,60 +72,28 @@ class Daemon:
         connections: int = 1,
         **rig: Any,
     ) -> None:
-        self.rig = Rig(brain or EchoBrain(), games=games, redact=Redaction(token), **rig)
-        self.brain, self.kept, self.telemetry = self.rig.brain, self.rig.kept, self.rig.telemetry
-        self.backoff = CountedRetries(retry_s, attempts)
+        rigged = Rig(brain or EchoBrain(), games=games, redact=Redaction(token), **rig)
+        super().__init__(rigged, CountedRetries(retry_s, attempts))
         self._loop = SetTime() if fake_time else None
         self.wire = ComprlWire(
             host,
             port,
             token,
-            self.rig.tournament,
+            rigged.tournament,
             connections=connections,
             retries=lambda: self.backoff,
             new_loop=(lambda: self._loop) if self._loop else None,  # type: ignore[arg-type, return-value]
         )
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
 
-    def _run(self) -> None:
-        try:
-            self.wire.run()
-        except BaseException as error:
-            self._error = error
-
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         self._complaints = Complaints()
         self._complaints.listen()
-        self.rig.engine.start()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.brain.gate.set()
-        self.wire.leave()
-        self._thread.join(TIMEOUT_S)
-        self.rig.engine.stop()
+        super().__exit__(kind)
         self._complaints.stop()
-        assert not self._thread.is_alive(), "the wire does not leave"
         assert kind is not None or not self._complaints.found, self._complaints.found
-        if kind is None and self._error is not None:
-            raise self._error
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
-
-    @property
-    def logins(self) -> int:
-        return [event[0] for event in self.telemetry.events].count("connected")
-
-    def ended(self) -> BaseException | None:
-        """Wait until the wire has ended by itself; return what it raised."""
-        self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive(), "the wire goes on"
-        error, self._error = self._error, None
-        return error
 
     def has_kept(self, *endings: str) -> list[str]:
         """Wait until so many matches are over, which have to have ended like this; returns why they were given up."""

@@ -6,11 +6,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from competitor.daemon.reconnecting import ReconnectingWire
 from competitor.daemon.supervisor import Lifecycle
 from competitor.daemon.telemetry import Telemetry
 from competitor.daemon.tournament import Tournament
@@ -85,6 +86,51 @@ class Rig:
             wall_clock=lambda: self.wall_s,
             **usual | options,
         )
+
+
+class WireThread:
+    """A wire at a real tournament and engine, running in a thread; it is asked to leave, and has to, at the end of the
+    `with` block.
+    """
+
+    wire: ReconnectingWire
+
+    def __init__(self, rig: Rig, backoff: CountedRetries) -> None:
+        self.rig, self.backoff = rig, backoff
+        self.brain, self.kept, self.telemetry = rig.brain, rig.kept, rig.telemetry
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="network")
+
+    def _run(self) -> None:
+        try:
+            self.wire.run()
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> Self:
+        self.rig.engine.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.brain.gate.set()
+        self.wire.leave()
+        self._thread.join(WAIT_S)
+        self.rig.engine.stop()
+        assert not self._thread.is_alive(), "the wire does not leave"
+        if kind is None and self._error is not None:
+            raise self._error
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def ended(self) -> BaseException | None:
+        """Wait until the wire has ended by itself; return what it raised."""
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive(), "the wire goes on"
+        error, self._error = self._error, None
+        return error
 
 
 class CountedRetries(Retries):

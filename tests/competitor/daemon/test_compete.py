@@ -225,22 +225,6 @@ def test_a_reload_that_fails_changes_nothing(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_server_that_restarts_within_a_match_is_found_again(
-    scheme: str, at: AtArena, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def restart() -> None:
-        at.logged("begins on")
-        at.arena.stop()
-        at.logged("ing again in", 2)
-        at.arena.start()
-
-    with at.meanwhile(restart):
-        assert compete(at.options(scheme, games=1))
-    assert [row.ending for row in at.rows()] == ["abandoned", "played"]
-    assert "again in" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
 def test_health_and_status_while_a_match_is_in_play(scheme: str, at: AtArena) -> None:
     seen: dict[str, str] = {}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType
 
-from competitor.errors import LoginError, ProtocolVersionError
+from competitor.errors import ProtocolVersionError
 from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, echo, observation, wait_until
 from tests.competitor.daemon.websocket_harness import PATIENCE_S, Daemon, Peer, Server, play, raw_server, stay
@@ -263,12 +263,6 @@ def test_a_connection_lost_after_the_last_match_is_not_missed() -> None:
 
     daemon = play(script, ends=True, games=1)
     assert daemon.telemetry.numbers().reconnects == 0 and daemon.rig.lifecycle.finished == 1
-
-
-def test_a_wrong_token_is_fatal() -> None:
-    with Server(stay, statuses=[401]) as server, Daemon(server.url) as daemon:
-        error = daemon.ended()
-    assert isinstance(error, LoginError) and f"ws://127.0.0.1:{server.port}/play" in str(error)
 
 
 def test_other_statuses_are_not(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,16 @@ from competitor.daemon.logs import Redaction
 from competitor.daemon.websocket import WebSocketWire
 from competitor.wire.address import parse_address
 from competitor.wire.websocket_connection import Timing
-from tests.competitor.daemon.shared import TOKEN, CountedRetries, EchoBrain, Rig, echo, observation, wait_until
+from tests.competitor.daemon.shared import (
+    TOKEN,
+    CountedRetries,
+    EchoBrain,
+    Rig,
+    WireThread,
+    echo,
+    observation,
+    wait_until,
+)
 from tests.competitor.engine.fakes import WAIT_S
 
 PATIENCE_S = WAIT_S
@@ -29,8 +38,8 @@ QUICK = Timing(
 )
 
 
-class Daemon:
-    """A wire at a real tournament and engine, running in a thread until the `with` block ends."""
+class Daemon(WireThread):
+    """The WebSocket wire in a thread."""
 
     def __init__(
         self,
@@ -44,48 +53,17 @@ class Daemon:
         token: str = TOKEN,
         **options: Any,
     ) -> None:
-        self.rig = Rig(EchoBrain(), games=games, wire="websocket", server=url, redact=Redaction(token))
-        self.brain, self.kept, self.telemetry = self.rig.brain, self.rig.kept, self.rig.telemetry
-        self.backoff = CountedRetries(retry_s, attempts)
+        rig = Rig(EchoBrain(), games=games, wire="websocket", server=url, redact=Redaction(token))
+        super().__init__(rig, CountedRetries(retry_s, attempts))
         self.wire = WebSocketWire(
             parse_address(url),
             token,
-            self.rig.tournament,
+            rig.tournament,
             matches=matches,
             retries=lambda: self.backoff,
             timing=timing,
             **options,
         )
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="network")
-
-    def _run(self) -> None:
-        try:
-            self.wire.run()
-        except Exception as error:
-            self.error = error
-
-    def __enter__(self) -> Daemon:
-        self.rig.engine.start()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.brain.gate.set()
-        self.wire.leave()
-        self._thread.join(PATIENCE_S)
-        self.rig.engine.stop()
-        assert not self._thread.is_alive()
-
-    def ended(self) -> BaseException | None:
-        """Wait until the wire has come to its end by itself; return its error."""
-        self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive(), "the wire goes on"
-        return self.error
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
 
 
 class Peer:

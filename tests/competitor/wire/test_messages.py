@@ -87,16 +87,6 @@ def test_server_messages_come_back_bit_for_bit(message: messages.ServerMessage) 
 
 
 @fixed
-@given(FROM_SERVER | FROM_CLIENT)
-def test_messages_are_plain_json(message: Any) -> None:
-    def refuse(name: str) -> float:
-        raise AssertionError(name)
-
-    read = json.loads(encode(message), parse_constant=refuse)
-    assert read["type"] in NAMES and "\n" not in encode(message)
-
-
-@fixed
 @given(st.binary() | st.text())
 def test_any_bytes_are_a_message_or_the_one_error(frame: bytes | str) -> None:
     for decode in (decode_from_client, decode_from_server):
