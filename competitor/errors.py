@@ -56,68 +56,46 @@ class TransientError(CompetitorError):
 
 
 class ConfigError(FatalError):
-    """A setting is unknown, of the wrong type or out of its bounds."""
-
     exit_code = 3
 
 
 class PlayerError(FatalError):
-    """An opponent or player that does not exist or does not behave like one."""
-
     exit_code = 5
 
 
 class EngineError(FatalError):
-    """The rink engine asked for is not there."""
-
     exit_code = 6
 
 
 class ResumeError(FatalError):
-    """A run directory that cannot be continued as asked."""
-
     exit_code = 9
 
 
 class RecordingError(FatalError):
-    """A file of recorded rounds that cannot be read or does not replay."""
-
     exit_code = 10
 
 
 class LoginError(FatalError):
-    """The tournament server does not accept the token."""
-
     exit_code = 11
 
 
 class ProtocolVersionError(FatalError):
-    """The tournament server wants another version of the protocol."""
-
     exit_code = 12
 
 
 class AddressError(FatalError):
-    """What was given as the server's address is not one."""
-
     exit_code = 13
 
 
 class TokenError(FatalError):
-    """No access token was given, or an empty one."""
-
     exit_code = 14
 
 
 class CertificateError(FatalError):
-    """The server's certificate cannot be trusted."""
-
     exit_code = 15
 
 
 class PackageError(FatalError):
-    """A package of an extra is not installed: for pictures, sparring partners or players of stable-baselines3."""
-
     exit_code = 18
 
 
@@ -127,26 +105,18 @@ def missing_extra(what: str, extra: str) -> str:
 
 
 class StorageError(TransientError):
-    """A file could not be written: no space left, a quota, a read-only directory."""
-
     exit_code = 7
 
 
 class PortError(TransientError):
-    """A port to listen on is taken, or may not be used."""
-
     exit_code = 16
 
 
 class UnreachableError(TransientError):
-    """The server could not be reached, as often as it was tried."""
-
     exit_code = 17
 
 
 class BusyError(TransientError):
-    """Another process writes to the directory that this one wants to write to."""
-
     exit_code = 19
 
 

@@ -19,7 +19,12 @@ from competitor.system import sole_writer
 if TYPE_CHECKING:
     from competitor.arena.store import Store
 
-DIRECTORY = click.option("--directory", type=FOLDER, help="The arena's directory.  [default: arena]")
+DIRECTORY = click.option(
+    "--directory",
+    type=FOLDER,
+    callback=lambda context, parameter, given: given or context.obj,  # as said before `accounts`
+    help="The arena's directory.  [default: arena]",
+)
 NAMES = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 
 
@@ -31,16 +36,15 @@ def accounts() -> None:
 @accounts.command("list")
 @DIRECTORY
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.pass_obj
-def list_accounts(default: Path, directory: Path | None, as_json: bool) -> None:
+def list_accounts(directory: Path, as_json: bool) -> None:
     """Show all accounts: state, rating, matches that counted, matches that were broken off."""
-    with _store(directory or default) as store:
+    with _store(directory) as store:
         rows = store.accounts()
     if as_json:
         click.echo(json.dumps({"accounts": [asdict(row) for row in rows]}, indent=1))
         return
     if not rows:
-        print_line(f"there are no accounts in {directory or default}")
+        print_line(f"there are no accounts in {directory}")
     columns = ["name", "role", "state", "rating", "games", "broken off"]
     cells = [[row.name, row.role, row.state, f"{row.rating:.2f}", str(row.games), str(row.disconnects)] for row in rows]
     print_table(Table(columns, cells, texts=3))
@@ -50,8 +54,7 @@ def list_accounts(default: Path, directory: Path | None, as_json: bool) -> None:
 @click.argument("given", nargs=-1, required=True, metavar="NAME|FILE.csv...")
 @DIRECTORY
 @click.option("--tokens", type=ResultFolder(), help="Folder for a file with each token.  [default: DIRECTORY/tokens]")
-@click.pass_obj
-def add(default: Path, given: tuple[str, ...], directory: Path | None, tokens: Path | None) -> None:
+def add(given: tuple[str, ...], directory: Path, tokens: Path | None) -> None:
     """Make accounts: for names, or every line of a CSV file with a column `name`. A running arena knows them at once.
 
     Each token goes into a file NAME that only you can read. Accounts that exist are left as they are.
@@ -67,7 +70,6 @@ def add(default: Path, given: tuple[str, ...], directory: Path | None, tokens: P
             check_name(one)
             names.append(one)
     names = list({name.lower(): name for name in reversed(names)}.values())[::-1]  # upper and lower case are the same
-    directory = directory or default
     folder = tokens or directory / TOKENS
     check_place(folder / names[0], shown=folder)
     with _store(directory, new=True) as store, counter("accounts") as show:
@@ -84,15 +86,14 @@ def add(default: Path, given: tuple[str, ...], directory: Path | None, tokens: P
 @accounts.command()
 @NAMES
 @DIRECTORY
-@click.pass_obj
-def remove(default: Path, names: tuple[str, ...], directory: Path | None) -> None:
+def remove(names: tuple[str, ...], directory: Path) -> None:
     """Delete accounts and their tokens. Matches that they have played stay, without their names."""
 
     def change(store: Store, name: str, file: Path) -> None:
         store.remove(name)
         file.unlink(missing_ok=True)
 
-    _change(directory or default, names, change)
+    _change(directory, names, change)
     print_line(f"removed: {', '.join(names)}")
 
 
@@ -100,8 +101,7 @@ def remove(default: Path, names: tuple[str, ...], directory: Path | None) -> Non
 @click.argument("name")
 @click.argument("new_name")
 @DIRECTORY
-@click.pass_obj
-def rename(default: Path, name: str, new_name: str, directory: Path | None) -> None:
+def rename(name: str, new_name: str, directory: Path) -> None:
     """Give an account another name. Its token, rating and matches stay."""
 
     def change(store: Store, name: str, file: Path) -> None:
@@ -109,7 +109,7 @@ def rename(default: Path, name: str, new_name: str, directory: Path | None) -> N
         if file.exists():
             file.rename(file.with_name(new_name))
 
-    _change(directory or default, (name,), change)
+    _change(directory, (name,), change)
     print_line(f"{name} is {new_name} now")
 
 
@@ -117,10 +117,9 @@ def rename(default: Path, name: str, new_name: str, directory: Path | None) -> N
 @NAMES
 @DIRECTORY
 @click.option("--undo", is_flag=True, help="Let them in again.")
-@click.pass_obj
-def ban(default: Path, names: tuple[str, ...], directory: Path | None, undo: bool) -> None:
+def ban(names: tuple[str, ...], directory: Path, undo: bool) -> None:
     """Refuse the tokens of accounts and hide them on the leaderboard; a running arena cuts them off within seconds."""
-    with _store(directory or default) as store:
+    with _store(directory) as store:
         for name in _known(store, names):
             store.ban(name, "active" if undo else "banned")
     print_line(f"{'let in again' if undo else 'banned'}: {', '.join(names)}")

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,13 @@ def add_data(app: web.Application, site: Site) -> None:
         text = await site.in_thread(lambda: _csv(entries(site, request, RESULTS)))
         return web.Response(text=text, content_type="text/csv", headers=_named("results.csv"))
 
-    async def recording(request: web.Request) -> web.StreamResponse:
-        return await _recording(site, request)
-
     add("/api/leaderboard.json", lambda request: {"players": [asdict(line) for line in site.store.leaderboard()]})
     add("/api/results.json", lambda request: {"matches": [_result(one) for one in entries(site, request, RESULTS)]})
     add("/api/players/{name}.json", lambda request: _player(site, request))
     app.router.add_get("/api/running.json", running)
     app.router.add_get("/api/results.csv", results_csv)
     app.router.add_get("/healthz", health)
-    app.router.add_get("/matches/{match}.{kind:npz|json}", recording)
+    app.router.add_get("/matches/{match}.{kind:npz|json}", partial(_recording, site))
 
 
 def whole(request: web.Request, name: str, default: int, most: int = MOST_PAGE) -> int:

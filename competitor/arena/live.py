@@ -25,6 +25,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from competitor.arena.lobby import Lobby
@@ -83,6 +84,7 @@ class Board:
         self.key = key
         self.match: Match | None = None
         self.news: list[bytes] = []
+        self._event = partial(event, board=key)
         self._round, self._sent = -1, 0
 
     def show(self, match: Match | None) -> None:
@@ -130,9 +132,6 @@ class Board:
             self.news.append(self._event("push", frames=frames, actions=actions))
             if steps.winner is not None:
                 self.news.append(self._event("end", winner=steps.winner))
-
-    def _event(self, kind: str, **data: Any) -> bytes:
-        return event(kind, board=self.key, **data)
 
 
 class Broadcast:

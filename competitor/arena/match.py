@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from dataclasses import dataclass
 
 from competitor.arena.game import Game
 from competitor.arena.participant import Participant, ParticipantLost
@@ -13,14 +12,6 @@ from competitor.arena.queries import PLAYED, MatchResult
 from competitor.engine.session import ZEROS, Action
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Breach:
-    """Why a match ended early, and the player (0 or 1) who was the reason; None if neither."""
-
-    who: int | None
-    reason: str
 
 
 class Match:
@@ -43,7 +34,7 @@ class Match:
         self.users = participants[0].user, participants[1].user
         self.game = game
         self.started_at = started_at
-        self.breach: Breach | None = None
+        self.breach: tuple[int | None, str] | None = None  # the player who was the reason for an early end, and why
         self._answers: list[Action | None] = [None, None]
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -56,8 +47,8 @@ class Match:
         """What is written down of a match that is over; ended_at in unix seconds."""
         leaver, ending = None, PLAYED
         if self.breach is not None and not self.played:
-            ending = self.breach.reason
-            leaver = None if self.breach.who is None else self.users[self.breach.who]
+            who, ending = self.breach
+            leaver = None if who is None else self.users[who]
         scores = self.game.scores
         return MatchResult(self.match_id, self.users, scores, ending, leaver, self.started_at, ended_at)
 
@@ -70,7 +61,7 @@ class Match:
         """Player `who` (0 or 1) cannot go on, or nobody can (None). Only the first call counts."""
         if self.breach is not None or self.game.over:
             return
-        self.breach = Breach(who, reason)
+        self.breach = who, reason
         if who is not None and reason == "invalid action" and self._answers[1 - who] is not None:
             self._answers[who] = ZEROS
         if not self._turn.done():

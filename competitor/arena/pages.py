@@ -39,7 +39,7 @@ def add_pages(app: web.Application, site: Site) -> None:
         app.router.add_get(path, handle)
 
     add("/", "index.html", _index)
-    add("/results", "results.html", _results)
+    add("/results", "results.html", lambda site, request, _: {"events": "/events", **_paged(site, request, None)})
     add("/players/{name}", "player.html", _player)
     add("/matches/{match}", "match.html", _match)
     for name in ("arena.css", "arena.js"):
@@ -101,10 +101,6 @@ def _index(site: Site, request: web.Request, playing: Playing) -> Context:
     standings = [line for line in site.store.leaderboard() if search.lower() in line.name.lower()]
     tables = {"standings": standings, "playing": playing, "matches": site.store.recent(ROWS)}
     return {"events": "/events", "places": PLACES, "q": search, **tables}
-
-
-def _results(site: Site, request: web.Request, playing: Playing) -> Context:
-    return {"events": "/events", **_paged(site, request, None)}
 
 
 def _paged(site: Site, request: web.Request, user: str | None) -> Context:

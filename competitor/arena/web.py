@@ -1,24 +1,14 @@
-"""The arena over HTTP: routes, what an address may ask for, and what of a client's mistakes is logged.
-
-===========================================  ======================================================================
-GET /  /results  /players/NAME  /matches/ID  pages (competitor.arena.pages); they fetch nothing from elsewhere
-GET /matches/ID.npz  /matches/ID.json        a recorded match, for train --replay and watch, and for <rink-viewer>
-GET /events                                  what happens now, as server-sent events (competitor.arena.live)
-GET /api/...                                 the same as JSON and CSV for programs (competitor.arena.data)
-GET, POST /register                          a player opens an account, with the key of the class
-GET /healthz                                 200 while the arena runs; `unsaved`: matches that the disk does not take
-===========================================  ======================================================================
-"""
+"""The arena over HTTP: all routes, and what an address may ask for. docs/arena.md lists the paths."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from competitor.arena import data, pages
 from competitor.arena.live import PLACES, TooManyWatchers
@@ -30,7 +20,6 @@ REQUESTS_AT_ONCE, REQUESTS_PER_S = 120, 20.0
 """Of one address. A class behind one router that opens the page at once, and looks at it, asks so often."""
 SILENT_S = 5.0  # between two signs of life on a stream; the connection is closed when it is idle for longer
 STUCK_S = 10.0  # until a page that does not read is cut off
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Renew = Callable[[web.Request], None]
 
 log = logging.getLogger(__name__)

@@ -1,12 +1,6 @@
 """The wire of the comprl competition server: AMP over plain TCP, one match at a time on each connection.
 
-===================  ==========================================================================================
-`comprl`             ComprlWire: how one connects; ComprlConnection: boxes, login, silence, closing
-`comprl_player`      ComprlPlayer: the answer to every request
-`reconnecting`       connections through all their losses, as of the other wire
-`comprl_commands`    in wire/: the protocol's commands; the arena speaks them too
-===================  ==========================================================================================
-
+`comprl_player` answers the requests, `reconnecting` takes the connections through their losses, as of the other wire.
 Twisted's AMP reads and writes the boxes, asyncio moves the bytes: no reactor is needed.
 """
 

@@ -102,14 +102,10 @@ class Telemetry:
     def message(self) -> None:
         self._messages.inc()
         self._last_message_at = self._clock()
-        if self._age is None:
-            with self._lock:
-                self._show_age()
-
-    def _show_age(self) -> None:
-        if self._age is None:
-            self._age = self._gauge("last_message_age_seconds", "Seconds since the server's last message.")
-            self._age.set_function(lambda: self._clock() - self._last_message_at)
+        with self._lock:
+            if self._age is None:
+                self._age = self._gauge("last_message_age_seconds", "Seconds since the server's last message.")
+                self._age.set_function(lambda: self._clock() - self._last_message_at)
 
     def connected(self, name: str, yes: bool) -> None:
         """The connection `name` stands from now on, or no longer."""

@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from competitor.errors import CompetitorError, message
@@ -31,7 +32,7 @@ from competitor.players import Player, make_player
 from competitor.rink.constants import TIME_STEP
 from competitor.viewer.frames import Json
 from competitor.viewer.human_game import IDLE, HumanGame, RoundKeeper
-from competitor.viewer.web import Handler, new_app, page
+from competitor.viewer.web import new_app, page
 from dreamer.errors import DreamerError
 
 BREAK_STEPS = 50  # between two rounds: time to see the result and to take the hands back to where they were

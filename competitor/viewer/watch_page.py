@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from competitor.errors import CompetitorError, message
 from competitor.screen import Count
 from competitor.viewer.playlist import Item
-from competitor.viewer.web import HEADERS, Handler, new_app, page, static_text
+from competitor.viewer.web import HEADERS, new_app, page, static_text
 from dreamer.files import atomic_write_text
 
 SCRIPTS = ("rink-viewer.js", "watch.js")
@@ -27,18 +28,15 @@ SCRIPTS = ("rink-viewer.js", "watch.js")
 
 def watch_app(items: Sequence[Item], token: str) -> web.Application:
     """The application that shows `items` to who has the token."""
-    app = new_app(token)
-    app.router.add_get("/", page("watch.html"))
-    app.router.add_get("/api/rounds.json", _titles(items))
-    app.router.add_get("/api/rounds/{number:[0-9]{1,9}}.json", _round(items))
-    return app
 
-
-def _titles(items: Sequence[Item]) -> Handler:
-    async def handle(request: web.Request) -> web.Response:
+    async def titles(request: web.Request) -> web.Response:
         return web.json_response([item.title for item in items], headers=HEADERS)
 
-    return handle
+    app = new_app(token)
+    app.router.add_get("/", page("watch.html"))
+    app.router.add_get("/api/rounds.json", titles)
+    app.router.add_get("/api/rounds/{number:[0-9]{1,9}}.json", _round(items))
+    return app
 
 
 def _round(items: Sequence[Item]) -> Handler:

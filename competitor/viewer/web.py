@@ -13,12 +13,12 @@ import secrets
 import socket
 import sys
 import webbrowser
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from competitor.errors import PortError
 from competitor.system import stopped_by_signals
@@ -39,7 +39,6 @@ TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
 FILES = ("rink-viewer.js", "watch.js", "play.js", "page.css")
 EVERYWHERE = ("0.0.0.0", "::", "")
 CLOSE_WITHIN_S = 1.0
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@
 command        arguments                                           answer
 =============  ==================================================  ==========================================
 ``Auth``                                                           ``token`` bytes, ``version`` integer
-``Ready``                                                          ``ready`` boolean: play another match?
+``Ready``      after the login and before the end of every match   ``ready`` boolean: play another match?
 ``StartGame``  ``game_id``: the 16 bytes of a UUID                 nothing
 ``Step``       ``obv``: 18 floats                                  ``action``: 4 floats in [-1, 1]
-``EndGame``    ``result`` boolean, ``stats``: own and other goals  nothing
+``EndGame``    ``result``: won, ``stats``: own and other goals     nothing
 ``Message``    ``msg``: UTF-8                                      nothing
-``Error``      ``msg``: UTF-8                                      nothing
+``Error``      ``msg``: UTF-8; the server closes the connection    nothing
 =============  ==================================================  ==========================================
 
 Arguments are read leniently: what is missing or cannot be read arrives as None, or as NaN within a list, because a
@@ -58,43 +58,29 @@ class LenientBoolean(amp.Boolean):
 
 
 class Auth(amp.Command):
-    """Who are you?"""
-
     response = [(b"token", amp.String()), (b"version", amp.Integer())]
 
 
 class Ready(amp.Command):
-    """Do you want to play a match? Asked after the login, and before the end of every match."""
-
     response = [(b"ready", amp.Boolean())]
 
 
 class StartGame(amp.Command):
-    """A match begins."""
-
     arguments = [(b"game_id", amp.String(optional=True))]
 
 
 class Step(amp.Command):
-    """This is what you see; what do you do?"""
-
     arguments = [(b"obv", Floats())]
     response = [(b"action", amp.ListOf(amp.Float()))]
 
 
 class EndGame(amp.Command):
-    """The match is over. `result` is True for the winner of a match played to its end."""
-
     arguments = [(b"result", LenientBoolean(optional=True)), (b"stats", Floats())]
 
 
 class Message(amp.Command):
-    """Something to tell the user."""
-
     arguments = [(b"msg", amp.String(optional=True))]
 
 
 class Error(amp.Command):
-    """Something went wrong; the server closes the connection."""
-
     arguments = [(b"msg", amp.String(optional=True))]

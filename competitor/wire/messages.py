@@ -5,17 +5,17 @@ client to server     fields                               means
 ==================== ==================================== ==================================================
 hello                version, client                      first message of a connection
 ready                matches                              so many matches may run at once; 0: no new ones
-action               match, step, action (4 numbers)      the answer to a step
-seen                 match                                the end of the match is noted down
-leave                match                                gives a match up
+action               match, step, action (4 numbers)      the answer to a step, in [-1, 1]
+seen                 match                                the match's record is safe; until then it counts as running
+leave                match                                gives a match up; no end follows
 -------------------- ------------------------------------ --------------------------------------------------
 server to client     fields                               means
 -------------------- ------------------------------------ --------------------------------------------------
 welcome              version, player, deadline_s, rating  the answer to hello
-start                match, opponent, rounds              a match begins
-step                 match, step, obs (18 numbers)        asks for an action
+start                match, opponent, rounds              a match begins; its name is never used again
+step                 match, step, obs (18 numbers)        asks for an action; steps count from 1 over the match
 end                  match, own, other, won, rating       the match is over, nothing more comes of it
-error                code, message, match                 something that the client did is not accepted
+error                code, message, match                 something is not accepted; a match named here is over
 notice               message                              text for a person
 ==================== ==================================== ==================================================
 
@@ -107,23 +107,17 @@ class Message(BaseModel):
 
 
 class Hello(Message):
-    """Client: the protocol version it speaks and its name, such as `hockey-dreamer 0.1.0`."""
-
     type: Literal["hello"] = "hello"
     version: int
     client: Text = ""
 
 
 class Ready(Message):
-    """Client: up to `matches` matches may run at once from now on; 0: those in play are the last ones."""
-
     type: Literal["ready"] = "ready"
     matches: Annotated[int, Field(ge=0, le=MOST_MATCHES)]
 
 
 class Action(Message):
-    """Client: the action for step number `step` of the match, 4 numbers in [-1, 1]."""
-
     type: Literal["action"] = "action"
     match: MatchId
     step: Whole
@@ -131,22 +125,16 @@ class Action(Message):
 
 
 class Seen(Message):
-    """Client: acknowledges `end` once its record is safe. Until then the match counts as running for `ready`."""
-
     type: Literal["seen"] = "seen"
     match: MatchId
 
 
 class Leave(Message):
-    """Client: gives the match up; nothing more of it is answered, and no `end` follows."""
-
     type: Literal["leave"] = "leave"
     match: MatchId
 
 
 class Welcome(Message):
-    """Server: the login is done. deadline_s: time for each answer; rating: the player's, None if unrated."""
-
     type: Literal["welcome"] = "welcome"
     version: int
     player: Text = ""
@@ -155,8 +143,6 @@ class Welcome(Message):
 
 
 class Start(Message):
-    """Server: a match of `rounds` rounds begins; `match` names it until its end and is never used again."""
-
     type: Literal["start"] = "start"
     match: MatchId
     opponent: str | None = None
@@ -164,8 +150,6 @@ class Start(Message):
 
 
 class Step(Message):
-    """Server: wants an action for the observation; `step` counts from 1 over the whole match."""
-
     type: Literal["step"] = "step"
     match: MatchId
     step: Whole
@@ -173,8 +157,6 @@ class Step(Message):
 
 
 class End(Message):
-    """Server: the match is over. own, other: rounds won; won: None or absent where only the score is known."""
-
     type: Literal["end"] = "end"
     match: MatchId
     own: Whole
@@ -184,8 +166,6 @@ class End(Message):
 
 
 class Error(Message):
-    """Server: something is not accepted. With `match` that match is over for this client and no `end` follows."""
-
     type: Literal["error"] = "error"
     code: Text
     message: Text = ""
@@ -193,8 +173,6 @@ class Error(Message):
 
 
 class Notice(Message):
-    """Server: text for a person."""
-
     type: Literal["notice"] = "notice"
     message: Text
 

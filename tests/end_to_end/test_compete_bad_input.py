@@ -198,9 +198,16 @@ def test_something_in_the_way_of_the_records(taken: str, fails: Fails, elsewhere
     assert "records cannot be written to records: " in fails(STORAGE, "--server", "127.0.0.1:1", *TWICE)
 
 
-@pytest.mark.parametrize("arguments", [["compete", "--help"], ["compete", "--server", "http://a"], ["status"]])
-def test_help_and_early_mistakes_do_not_wait_for_torch(arguments: list[str]) -> None:
-    code = f"import sys, cli; cli.run({arguments!r}); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    "work",
+    [
+        *("cli.run(['compete', '--help'])", "cli.run(['compete', '--server', 'http://a'])", "cli.run(['status'])"),
+        "import competitor.daemon.comprl, competitor.daemon.records, competitor.daemon.websocket",
+        "import competitor.engine.engine, competitor.play.finished_match",
+    ],
+)
+def test_help_early_mistakes_and_what_only_the_brain_needs_do_not_wait_for_torch(work: str) -> None:
+    code = f"import sys, cli; {work}; sys.exit('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent)}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60).returncode == 0
 

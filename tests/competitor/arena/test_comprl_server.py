@@ -17,7 +17,7 @@ import pytest
 
 from competitor.arena.lobby import CLOSED
 from tests.competitor.arena.raw_client import towards_the_puck
-from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, in_servers, run
+from tests.competitor.arena.servers import STILL, Peer, Servers, hears_the_end, in_match, in_servers
 from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 CAPTURE = Path(__file__).parents[2] / "data" / "comprl_capture.jsonl.gz"
@@ -62,40 +62,35 @@ def shape(commands: list[Box]) -> list[tuple[str, tuple[str, ...]]]:
     return [shape for shape, _ in groupby(shapes)]
 
 
-def test_a_whole_match_has_the_boxes_of_the_recorded_one() -> None:
+@in_servers(rounds=4)
+async def test_a_whole_match_has_the_boxes_of_the_recorded_one(servers: Servers) -> None:
     lines = [json.loads(line) for line in gzip.decompress(CAPTURE.read_bytes()).splitlines()]
     recorded = [line["box"] for line in lines if line["dir"] == "s2c"]
     boxes = [{**dict.fromkeys(box, b""), "_command": box["_command"].encode()} for box in recorded]
+    async with servers.peer() as ada, servers.peer() as bob:
+        await ada.login("ada")
+        await bob.login("bob")
+        await asyncio.gather(ada.play(2), bob.play(2))
+    for peer in (ada, bob):
+        second = [box["_command"] for box in peer.heard].index(b"StartGame", 10)
+        assert shape(peer.heard[: second + 2]) == shape(boxes)
+        assert [box["_ask"] for box in peer.heard] == [b"%x" % tag for tag in range(1, len(peer.heard) + 1)]
+        steps = sum(box["_command"] == b"Step" for box in peer.heard[:second])
+        assert steps == 4 * LONGEST
+        for box in peer.heard:
+            if box["_command"] == b"Step":
+                assert write_value(read_floats(box["obv"])) == box["obv"] and len(read_floats(box["obv"])) == 18
 
-    async def check(servers: Servers) -> None:
+
+@in_servers(rounds=4)
+async def test_a_decided_match_tells_both_sides_of_it(servers: Servers) -> None:
+    ends: list[Box] = []
+    store = servers.store
+    while not ends or b"True" not in (ends[0]["result"], ends[1]["result"]):
         async with servers.peer() as ada, servers.peer() as bob:
             await ada.login("ada")
             await bob.login("bob")
-            await asyncio.gather(ada.play(2), bob.play(2))
-        for peer in (ada, bob):
-            second = [box["_command"] for box in peer.heard].index(b"StartGame", 10)
-            assert shape(peer.heard[: second + 2]) == shape(boxes)
-            assert [box["_ask"] for box in peer.heard] == [b"%x" % tag for tag in range(1, len(peer.heard) + 1)]
-            steps = sum(box["_command"] == b"Step" for box in peer.heard[:second])
-            assert steps == 4 * LONGEST
-            for box in peer.heard:
-                if box["_command"] == b"Step":
-                    assert write_value(read_floats(box["obv"])) == box["obv"] and len(read_floats(box["obv"])) == 18
-
-    run(check, rounds=4)
-
-
-def test_a_decided_match_tells_both_sides_of_it() -> None:
-    ends: list[Box] = []
-
-    async def check(servers: Servers) -> None:
-        while not ends or b"True" not in (ends[0]["result"], ends[1]["result"]):
-            async with servers.peer() as ada, servers.peer() as bob:
-                await ada.login("ada")
-                await bob.login("bob")
-                ends[:] = await asyncio.gather(ada.play(1, towards_the_puck), bob.play(1))
-
-    store = run(check, rounds=4)
+            ends[:] = await asyncio.gather(ada.play(1, towards_the_puck), bob.play(1))
     (own, other), mirrored = (read_floats(end["stats"]) for end in ends)
     assert mirrored == [other, own] and own != other
     assert [end["result"] for end in ends] == ([b"True", b"False"] if own > other else [b"False", b"True"])
@@ -349,30 +344,28 @@ async def test_a_client_that_asks_without_end_and_never_reads_is_cut_off(servers
         await hears_the_end(bob)
 
 
-def test_errors_in_answer_to_what_needs_none() -> None:
+@in_servers()
+async def test_errors_in_answer_to_what_needs_none(servers: Servers) -> None:
     """To StartGame: closed without a word. To EndGame and Message: nothing."""
 
     def error(request: Box) -> Box:
         return {"_error": request["_ask"], "_error_code": b"UNKNOWN", "_error_description": b"?"}
 
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as ada, servers.peer() as bob:
-            await ada.login("ada")
-            await bob.login("bob")
-            ada.write(error(await ada.expect("StartGame")))
-            await ada.expect("Step")
-            assert await ada.closed()
-            bob.act(await bob.first_step())
-            ready, end = await bob.expect("Ready"), await bob.expect("EndGame")
-            bob.write(error(end))
-            bob.answer(ready, ready=b"True")
-            bob.write(error(await bob.expect("Message")))
-            bob.write({"_command": b"Hello", "_ask": b"abc"})
-            reply = await bob.request()
-            assert reply["_error"] == b"abc" and reply["_error_code"] == b"UNHANDLED"
-            assert [participant.user for participant in servers.lobby.waiting] == ["bob"]
-
-    run(check)
+    async with servers.peer() as ada, servers.peer() as bob:
+        await ada.login("ada")
+        await bob.login("bob")
+        ada.write(error(await ada.expect("StartGame")))
+        await ada.expect("Step")
+        assert await ada.closed()
+        bob.act(await bob.first_step())
+        ready, end = await bob.expect("Ready"), await bob.expect("EndGame")
+        bob.write(error(end))
+        bob.answer(ready, ready=b"True")
+        bob.write(error(await bob.expect("Message")))
+        bob.write({"_command": b"Hello", "_ask": b"abc"})
+        reply = await bob.request()
+        assert reply["_error"] == b"abc" and reply["_error_code"] == b"UNHANDLED"
+        assert [participant.user for participant in servers.lobby.waiting] == ["bob"]
 
 
 @in_servers(ends=[(CLOSED, None)])

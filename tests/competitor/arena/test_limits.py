@@ -80,16 +80,16 @@ async def test_a_box_that_never_ends_is_cut_off_before_the_login(servers: Server
         await goes_on(ada, step, bob, other)
 
 
-def test_a_box_that_never_ends_is_cut_off_after_the_login(caplog: pytest.LogCaptureFixture) -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.peer() as ada:
-            await ada.login("ada")
-            taken = await swallowed(ada, ENDLESS, 1 << 30)
-            # What lies in the system's buffers on both sides is none of the arena's memory.
-            assert taken < 32 << 20
-            await servers.until(lambda: servers.lobby.waiting == [])
-
-    run(check)
+@in_servers()
+async def test_a_box_that_never_ends_is_cut_off_after_the_login(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with servers.peer() as ada:
+        await ada.login("ada")
+        taken = await swallowed(ada, ENDLESS, 1 << 30)
+        # What lies in the system's buffers on both sides is none of the arena's memory.
+        assert taken < 32 << 20
+        await servers.until(lambda: servers.lobby.waiting == [])
     assert f"more than {MOST_BYTES_OF_A_BOX} bytes in a box" in caplog.text
 
 

@@ -41,6 +41,22 @@ def run(check: Callable[[Lobby, MemoryStore], Coroutine[Any, Any, None]], **sett
     return store
 
 
+def match_of(*players: FakeParticipant) -> MatchResult:
+    """The match that these two play, which the second one hears the end of."""
+
+    async def check(lobby: Lobby, store: MemoryStore) -> None:
+        await meet(lobby, *players)
+
+    (result,) = run(check).results
+    return result
+
+
+async def meet(lobby: Lobby, *players: FakeParticipant) -> None:
+    for player in players:
+        lobby.enter(player)
+    await players[-1].ended.wait()
+
+
 def lost_at(step_lost: int, reason: Any) -> Act:
     async def act(step: int) -> Action:
         if step == step_lost:
@@ -77,13 +93,7 @@ def test_two_players_play_a_match_and_are_asked_before_they_hear_of_its_end() ->
 @pytest.mark.parametrize(("reason", "ending"), [("invalid action", "played"), ("timeout", "timeout")])
 def test_a_match_counts_when_the_very_last_answer_is_an_invalid_action(reason: Any, ending: str) -> None:
     ada, bob = FakeParticipant("ada", act=lost_at(LONGEST, reason)), FakeParticipant("bob")
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        await bob.ended.wait()
-
-    (result,) = run(check).results
+    result = match_of(ada, bob)
     assert result.ending == ending and bob.heard[-1][:4] == ("end", False, 0, 0)
 
 
@@ -92,13 +102,7 @@ def test_a_player_that_fails_is_reported_and_the_other_one_plays_on(caplog: pyte
         raise ZeroDivisionError
 
     ada, bob = FakeParticipant("ada", act=broken), FakeParticipant("bob")
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        await bob.ended.wait()
-
-    (result,) = run(check).results
+    result = match_of(ada, bob)
     assert (result.ending, result.left_by) == ("error", "ada")
     assert "ZeroDivisionError" in caplog.text
 
@@ -108,13 +112,7 @@ def test_an_action_that_the_game_refuses_does_not_hang_the_match(caplog: pytest.
         return math.nan, 0.0, 0.0, 0.0
 
     ada, bob = FakeParticipant("ada", act=wild), FakeParticipant("bob")
-
-    async def check(lobby: Lobby, store: MemoryStore) -> None:
-        lobby.enter(ada)
-        lobby.enter(bob)
-        await bob.ended.wait()
-
-    (result,) = run(check).results
+    result = match_of(ada, bob)
     assert result.ending == "error" and "not an action" in caplog.text
 
 
@@ -143,18 +141,14 @@ def test_what_the_disk_refuses_is_said_once_kept_and_written_later_in_order() ->
     async def check(lobby: Lobby, store: MemoryStore) -> None:
         store.full = True
         for count in (1, 2):
-            ada, bob = FakeParticipant("ada"), FakeParticipant("bob")
-            lobby.enter(ada)
-            lobby.enter(bob)
-            await asyncio.gather(ada.ended.wait(), bob.ended.wait())
+            ada = FakeParticipant("ada")
+            await meet(lobby, FakeParticipant("bob"), ada)
             assert ada.heard[-1] == ("end", False, 0, 0, None) and lobby.recorder.waiting == count
         with pytest.raises(StorageError, match="2 finished matches could not be written: .*No space left"):
             lobby.recorder.check()
         store.full = False
-        cyd, dan = FakeParticipant("cyd"), FakeParticipant("dan")
-        lobby.enter(cyd)
-        lobby.enter(dan)
-        await asyncio.gather(cyd.ended.wait(), dan.ended.wait())
+        cyd = FakeParticipant("cyd")
+        await meet(lobby, FakeParticipant("dan"), cyd)
         assert cyd.heard[-1][-1] == store.rating("cyd").shown and lobby.recorder.waiting == 0
         lobby.recorder.check()
 
@@ -168,10 +162,7 @@ def test_what_the_disk_refuses_is_said_once_kept_and_written_later_in_order() ->
 def test_a_disk_that_takes_results_again_gets_those_that_wait_without_a_new_match() -> None:
     async def check(lobby: Lobby, store: MemoryStore) -> None:
         store.full = True
-        ada, bob = FakeParticipant("ada"), FakeParticipant("bob")
-        lobby.enter(ada)
-        lobby.enter(bob)
-        await ada.ended.wait()
+        await meet(lobby, FakeParticipant("ada"), FakeParticipant("bob"))
         await lobby.recorder.retry()
         assert store.results == []
         store.full = False

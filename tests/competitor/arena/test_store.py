@@ -208,13 +208,6 @@ def test_a_database_of_the_first_format_is_brought_up_to_date(path: Path) -> Non
             assert [(one.name, one.state) for one in store.accounts()] == [("ada", "active")]
 
 
-def test_a_foreign_file(tmp_path: Path) -> None:
-    foreign = tmp_path / "arena.sqlite"
-    foreign.write_bytes(b"no database at all" * 100)
-    with pytest.raises(RecordingError, match="arena.sqlite is not an arena's database"):
-        Store(foreign)
-
-
 def test_a_newer_format(path: Path) -> None:
     Store(path).close()
     with contextlib.closing(sqlite3.connect(path)) as db:

@@ -134,23 +134,20 @@ async def test_many_matches_at_once_over_one_connection(servers: Servers) -> Non
         assert {end["match"] for end in ends[0]} == {end["match"] for end in ends[1]}
 
 
-def test_thirty_two_connections_over_both_wires() -> None:
-    async def check(servers: Servers) -> None:
-        async def by_socket(user: str) -> None:
-            async with servers.socket(user) as socket:
-                await greet(socket)
-                await play(socket, 1)
+@in_servers(ends=[("played", None)] * 16)
+async def test_thirty_two_connections_over_both_wires(servers: Servers) -> None:
+    async def by_socket(user: str) -> None:
+        async with servers.socket(user) as socket:
+            await greet(socket)
+            await play(socket, 1)
 
-        async def by_comprl(user: str) -> None:
-            async with servers.peer() as peer:
-                await peer.login(user)
-                await peer.play(1)
+    async def by_comprl(user: str) -> None:
+        async with servers.peer() as peer:
+            await peer.login(user)
+            await peer.play(1)
 
-        users = ("ada", "bob") * 8
-        await asyncio.gather(*map(by_socket, users), *map(by_comprl, users))
-
-    store = run(check)
-    assert len(store.results) == 16 and all(result.ending == "played" for result in store.results)
+    users = ("ada", "bob") * 8
+    await asyncio.gather(*map(by_socket, users), *map(by_comprl, users))
 
 
 @in_servers(ends=[("played", None)] * 2)
@@ -171,25 +168,24 @@ async def test_fewer_places_take_effect_before_the_next_match(servers: Servers) 
 @pytest.mark.parametrize(
     "action", [[], [0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, None], [0, 0, 0, 1.0000001], [-2, 0, 0, 0]], ids=str
 )
-def test_an_invalid_action_loses_the_match_and_nothing_else(action: list[float]) -> None:
-    async def check(servers: Servers) -> None:
-        async with servers.socket("ada") as ada, servers.socket("bob") as bob:
-            await greet(ada)
-            await greet(bob)
-            for socket in (ada, bob):
-                await expect(socket, "start")
-            step = await expect(ada, "step")
-            await expect(bob, "step")
-            await act(ada, step, action)
-            error = await expect(ada, "error")
-            assert (error["code"], error["match"]) == ("invalid action", step["match"])
-            end = await expect(bob, "end")
-            assert (end["won"], end["own"], end["other"], end["match"]) == (False, 0, 0, step["match"])
-            await act(ada, step)  # too late, and ignored
-            await say(bob, "seen", match=step["match"])
-            assert (await expect(ada, "start"))["match"] != step["match"]
-
-    (first, _) = run(check).results
+@in_servers()
+async def test_an_invalid_action_loses_the_match_and_nothing_else(servers: Servers, action: list[float]) -> None:
+    async with servers.socket("ada") as ada, servers.socket("bob") as bob:
+        await greet(ada)
+        await greet(bob)
+        for socket in (ada, bob):
+            await expect(socket, "start")
+        step = await expect(ada, "step")
+        await expect(bob, "step")
+        await act(ada, step, action)
+        error = await expect(ada, "error")
+        assert (error["code"], error["match"]) == ("invalid action", step["match"])
+        end = await expect(bob, "end")
+        assert (end["won"], end["own"], end["other"], end["match"]) == (False, 0, 0, step["match"])
+        await act(ada, step)  # too late, and ignored
+        await say(bob, "seen", match=step["match"])
+        assert (await expect(ada, "start"))["match"] != step["match"]
+    first = servers.store.results[0]
     assert (first.ending, first.left_by) == ("invalid action", "ada")
 
 
@@ -281,23 +277,24 @@ async def test_no_token_or_a_wrong_one_is_refused_at_the_door(servers: Servers) 
             assert answer.status == 400
 
 
-def test_a_store_that_does_not_answer_lets_nobody_in_on_either_wire(caplog: pytest.LogCaptureFixture) -> None:
+@in_servers()
+async def test_a_store_that_does_not_answer_lets_nobody_in_on_either_wire(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
     """In a line, not with a traceback; whoever plays is not disturbed."""
 
     def refuse(token: str, address: str) -> None:
         raise StorageError("arena.sqlite cannot be used: disk I/O error")
 
-    async def check(servers: Servers) -> None:
-        servers.store.user_of = refuse  # type: ignore[method-assign, assignment]
-        with pytest.raises(WSServerHandshakeError) as refused:
-            async with servers.socket("ada"):
-                pass
-        assert refused.value.status == 503
-        async with servers.peer() as peer:
-            peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
-            assert await peer.box() is None
+    servers.store.user_of = refuse  # type: ignore[method-assign, assignment]
+    with pytest.raises(WSServerHandshakeError) as refused:
+        async with servers.socket("ada"):
+            pass
+    assert refused.value.status == 503
+    async with servers.peer() as peer:
+        peer.answer(await peer.expect("Auth"), token=b"token of ada", version=b"1")
+        assert await peer.box() is None
 
-    run(check)
     said = [record for record in caplog.records if record.levelname != "INFO"]
     assert [record.getMessage() for record in said] == [
         "nobody can log in: arena.sqlite cannot be used: disk I/O error"

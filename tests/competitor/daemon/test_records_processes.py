@@ -22,11 +22,30 @@ from tests.competitor.play.made_matches import numbered_match
 ROOT = Path(cli.__file__).parent
 WAIT_S = 60.0
 KILLS = 6
+KEEP = """
+import pathlib, sys, threading
+from competitor.daemon.records import Records
+from tests.competitor.play.made_matches import numbered_match
+
+directory, first, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+room = threading.Semaphore(3)
+
+def safe(match):
+    print(match.match_id, flush=True)
+    room.release()
+
+with Records(directory) as records:
+    print("ready", flush=True)
+    for match in map(numbered_match, range(first, first + count)):
+        room.acquire()
+        records.keep(match, lambda match=match: safe(match))
+"""
 
 
 @contextmanager
 def keeping(directory: Path, first: int, count: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.competitor.daemon.keep_matches", str(directory), str(first), str(count)]
+    """A process that keeps matches: it says "ready", then the id of every match as soon as it is said to be safe."""
+    command = [sys.executable, "-c", KEEP, str(directory), str(first), str(count)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process

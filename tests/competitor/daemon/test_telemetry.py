@@ -77,6 +77,7 @@ def test_metrics_are_what_was_counted() -> None:
         telemetry.answered(latency_ms, Source.POLICY)
     telemetry.answered(1.5, Source.DEADLINE)
     telemetry.rated(21.5)
+    telemetry.stored(3, "records: No space left on device")
     now[0] += 4
     samples = scrape(telemetry)
     assert samples["hockey_connections", ()] == 1
@@ -84,7 +85,7 @@ def test_metrics_are_what_was_counted() -> None:
     assert samples["hockey_messages_total", ()] == 1
     assert samples["hockey_reconnects_total", ()] == 1
     assert samples["hockey_uptime_seconds", ()] == samples["hockey_last_message_age_seconds", ()] == 4
-    assert samples["hockey_rating", ()] == 21.5
+    assert samples["hockey_rating", ()] == 21.5 and samples["hockey_matches_waiting", ()] == 3
     assert samples["hockey_matches_total", (("ending", "opponent left"), ("result", "L"))] == 1
     assert samples["hockey_answers_total", (("source", "policy"),)] == 5
     assert samples["hockey_answers_total", (("source", "deadline"),)] == 1
@@ -119,10 +120,3 @@ def test_nothing_is_lost_between_threads() -> None:
     numbers = telemetry.numbers()
     assert (numbers.steps, numbers.sources, numbers.playing) == (2000, {"bad_output": 2000}, 0)
     assert numbers.results["L"] == 2000
-
-
-def test_matches_that_wait_are_counted() -> None:
-    telemetry = Telemetry()
-    telemetry.stored(3, "records: No space left on device")
-    assert scrape(telemetry)["hockey_matches_waiting", ()] == 3
-    assert (telemetry.numbers().waiting, telemetry.numbers().refusal) == (3, "records: No space left on device")

@@ -21,7 +21,7 @@ from dreamer.agent import Dreamer
 from dreamer.checkpoint import read_card, save_checkpoint
 from dreamer.errors import CheckpointError
 from dreamer.sequence_model import State
-from tests.competitor.engine.fakes import WAIT_S, AnswerLog, Inbox, make_engine, play_obs, running
+from tests.competitor.engine.fakes import AnswerLog, Inbox, make_engine, play_obs, running
 
 ZERO = np.zeros((1, 4), np.float32)
 
@@ -236,17 +236,6 @@ def test_what_a_match_samples_does_not_depend_on_the_matches_beside_it(debug_con
             sent.append(action[row].tolist())
         played.append(sent)
     assert played[0] == played[1]
-
-
-def test_matches_in_many_threads_are_played_as_if_alone(agent: Dreamer, brain: DreamerBrain) -> None:
-    with running(make_engine(brain)) as engine:
-        players = [Player(engine, play_obs(15 + 5 * (seed % 5), seed)) for seed in range(20)]
-        for player in players:
-            player.start()
-        for player in players:
-            player.join(WAIT_S)
-    for player in players:
-        assert [list(action) for action in player.actions] == alone(agent, player.rows)
 
 
 @settings(derandomize=True, deadline=None, max_examples=15)
