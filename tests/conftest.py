@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from competitor.config import Config, load_config
 from dreamer import fast
 
 torch.set_num_threads(1)
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")  # the same examples every time, however slow a shared machine is
 
 # A suite started in the background or by nohup inherits ignored signals, and so would every process that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, signals_to
@@ -144,7 +144,6 @@ def test_many_threads_share_one_budget() -> None:
 EVENTS = ("ask", "begin", "begin unasked", "release", "end", "abandon")
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.integers(0, 5), st.lists(st.sampled_from(EVENTS), max_size=60))
 def test_never_a_match_is_wanted_beyond_the_budget(games: int, events: list[str]) -> None:
     lifecycle = Lifecycle(games)

@@ -238,7 +238,7 @@ def test_what_a_match_samples_does_not_depend_on_the_matches_beside_it(debug_con
     assert played[0] == played[1]
 
 
-@settings(derandomize=True, deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(order=st.lists(st.integers(0, 5), min_size=20, max_size=70), bursts=st.lists(st.integers(1, 6), min_size=1))
 def test_matches_in_any_order_are_played_as_if_alone(agent: Dreamer, order: list[int], bursts: list[int]) -> None:
     """Steps arrive in bursts of random matches, a finished match makes place for the next one in its slot."""

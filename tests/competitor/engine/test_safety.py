@@ -13,7 +13,7 @@ from competitor.engine.safety import SafeActor, UnsoundAction, sanitise
 from competitor.rink import BasicOpponent
 from tests.competitor.engine.fakes import play_obs, start_obs
 
-fixed = settings(derandomize=True, deadline=None, max_examples=300)
+fixed = settings(max_examples=300)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 anything = st.floats() | st.floats(width=32) | st.integers() | st.booleans() | st.none() | st.text(max_size=3)
 

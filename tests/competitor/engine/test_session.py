@@ -13,7 +13,7 @@ from competitor.engine.session import START_POSE, Session, Source
 from tests.competitor.engine.fakes import start_obs
 
 RECORDED = Path(__file__).parents[2] / "data" / "comprl_rounds_public.npz"
-fixed = settings(derandomize=True, deadline=None, max_examples=200)
+fixed = settings(max_examples=200)
 
 sides = st.sampled_from((-1.0, 1.0))
 pucks = st.tuples(st.floats(1, 2), sides, st.floats(-1, 1)).map(lambda p: (p[0] * p[1], p[2]))

@@ -15,7 +15,7 @@ from competitor.wire import messages
 from competitor.wire.messages import MOST_BYTES, MessageError, decode_from_client, decode_from_server, encode
 from competitor.wire.names import LONGEST_TEXT
 
-fixed = settings(derandomize=True, deadline=None, max_examples=300)
+fixed = settings(max_examples=300)
 
 DOUBLES = st.one_of(
     st.floats(width=64), st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack("<d", struct.pack("<Q", bits))[0])
