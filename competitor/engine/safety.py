@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import isfinite
 
 import numpy as np
-from numpy.typing import NDArray
 
 from competitor.engine.session import ACTION_SIZE, ZEROS, Action
 from competitor.rink.basic_opponent import BasicOpponent
@@ -16,7 +15,7 @@ class UnsoundAction(ValueError):
     """Not four finite numbers: there is nothing to send."""
 
 
-def sanitise(values: Sequence[float] | NDArray[np.floating]) -> Action:
+def sanitise(values: Sequence[float]) -> Action:
     """Return `values` (4,) as plain doubles within [-1, 1]; what lies outside becomes the bound.
 
     Raises UnsoundAction for another shape, for what is not a number, for NaN and for infinity.

@@ -151,13 +151,6 @@ def test_a_file_that_cannot_be_written_is_said_once_and_nothing_else_fails(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_unwritable_folder_is_an_oserror(tmp_path: Path) -> None:
-    (tmp_path / "logs").write_text("a file")
-    with pytest.raises(OSError, match="logs"), logged(tmp_path):
-        pass
-    assert threading.excepthook is not None
-
-
 class HeldTerminal(io.StringIO):
     def __init__(self) -> None:
         super().__init__()

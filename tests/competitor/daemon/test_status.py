@@ -198,9 +198,3 @@ def test_foreign_and_damaged_files_are_passed_over(tmp_path: Path) -> None:
     assert [path.name for path in damaged_files(tmp_path)] == [f"{number}.json" for number in range(1, 7)]
     assert "1.json is damaged and was passed over" in " ".join(table(tmp_path, 1000).split())
     assert observe(tmp_path / "nowhere") == []
-
-
-def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        StatusFile(tmp_path / "file" / "records")

@@ -93,14 +93,6 @@ def test_what_is_not_numbers_starts_nothing(obs) -> None:  # type: ignore[no-unt
     assert found([obs]) == []
 
 
-def test_a_session_counts_steps_and_rounds() -> None:
-    session = Session("m")
-    walking = [0.5] * 18
-    is_first = [session.take(obs).is_first for obs in (walking, walking, start_obs(), start_obs(), start_obs(-1.0))]
-    assert is_first == [True, False, True, False, True]
-    assert (session.steps, session.rounds_begun) == (5, 3)
-
-
 BAD = [
     [np.nan] * 18,
     [0.0] * 17 + [np.inf],
@@ -126,10 +118,6 @@ def test_a_bad_observation_is_not_for_the_network_but_in_the_trace(obs) -> None:
     is_a_vector = len(obs) == 18 and not isinstance(obs, str)
     expected = np.array(obs, np.float64) if is_a_vector else np.full(18, np.nan)
     assert np.array_equal(kept, expected, equal_nan=True)
-
-
-def test_without_a_sound_observation_there_is_no_last_good_one() -> None:
-    assert Session("m").take([np.nan] * 18).last_good is None
 
 
 def test_the_trace_holds_what_was_seen_and_done() -> None:
