@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic_core import to_jsonable_python
@@ -20,6 +21,8 @@ from pydantic_core import to_jsonable_python
 from competitor.errors import StorageError, plain
 from dreamer.files import atomic_write_text
 
+KEPT = (".safetensors", ".npz", ".toml", ".jsonl", ".zip")
+"""Weights, recordings, settings and records, which no result is written over."""
 PROBE_BYTES = 4096
 """A block of the disk: what a full one refuses."""
 MOST_ROUNDS = 10_000_000
@@ -90,7 +93,39 @@ def _write(path: Path, text: str) -> StorageError | None:
 
 def _is_device(path: Path) -> bool:
     """Whether `path` is written to as it is: a device such as /dev/stdout, or a pipe."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return os.path.exists(path) and not path.is_file() and not path.is_dir()
+
+
+class Command(click.Command):
+    """A command that writes results: none into the file of another one, or over what it reads."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; raises UsageError for two options, or an input and an option, with the same file."""
+        rest = super().parse_args(ctx, args)
+        read = {os.path.realpath(file) for param in self.params for file in _files_read(param, ctx.params)}
+        taken: dict[str, str] = {}
+        for param in self.params:
+            path = ctx.params.get(str(param.name)) if isinstance(param.type, ResultFile) else None
+            if path is None or _is_device(path):
+                continue
+            option, place = param.opts[0], os.path.realpath(path)
+            if place in read:
+                raise click.UsageError(f"{option} {path} would be written over what the command reads")
+            if taken.setdefault(place, option) != option:
+                raise click.UsageError(f"{taken[place]} and {option} would both be written to {path}")
+        return rest
+
+
+def _files_read(param: click.Parameter, values: dict[str, Any]) -> Iterator[str]:
+    """The files that an argument or option may name: itself, a player's weights and card, a population's book."""
+    value = None if isinstance(param.type, (ResultFile, ResultFolder)) else values.get(str(param.name))
+    for one in value if isinstance(value, tuple) else (value,):
+        words = one.split(",") if isinstance(one, str) else [str(one)] if isinstance(one, Path) else []
+        for name in (word.rpartition(":")[2] for word in words if word):
+            yield from filter(os.path.isfile, (name, f"{name}/book.json"))
+            stem = name.removesuffix(".safetensors").removesuffix(".json")
+            if os.path.isfile(f"{stem}.safetensors"):
+                yield from (f"{stem}.safetensors", f"{stem}.json")
 
 
 class ResultFile(click.Path):
@@ -105,6 +140,8 @@ class ResultFile(click.Path):
         path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
         if self.suffixes and not path.name.lower().endswith(self.suffixes):
             self.fail(f"{path}: the name of this file has to end with {' or '.join(self.suffixes)}", param, ctx)
+        if path.suffix.lower() in KEPT and os.path.isfile(path):
+            self.fail(f"{path} is no file of results, and would be lost: choose another name", param, ctx)
         check_place(path)
         return path
 
@@ -138,7 +175,7 @@ class Minutes(click.FloatRange):
 
 def plain_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
     """For an option that names a run: fails for what is no name of a folder below `runs`."""
-    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name)):
+    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f\ud800-\udfff]", name)):
         raise click.BadParameter(f"{name!r} is not a plain name: the run becomes the folder NAME in runs/")
     return name
 

@@ -34,11 +34,13 @@ class Saves:
     def current(self) -> Path | None:
         """Directory of the last whole save, or None when there is none yet.
 
-        Raises ResumeError when `current` is damaged or the save that it names is gone.
+        Raises ResumeError when `current` is damaged, or gone, or the save that it names is.
         """
         try:
             name = self._pointer.read_bytes().decode("ascii").strip()
         except FileNotFoundError:
+            if max(self._numbered().values(), default=0) > 1:  # the first one may be unfinished
+                raise ResumeError(f"{self._pointer} is missing beside the saves that it names one of") from None
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise ResumeError(f"{self._pointer} cannot be read ({error}): the save has been damaged") from error

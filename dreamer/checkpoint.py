@@ -9,6 +9,7 @@ Whatever is read is checked before anything is allocated for it, and weights tha
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,10 +116,10 @@ def load_checkpoint(path: Path) -> tuple[Dreamer, dict[str, Any]]:
 def read_card(path: Path) -> dict[str, Any]:
     """The card of a checkpoint, checked; raises CheckpointError like ``load_checkpoint``."""
     weights, beside = _paths(path)
-    if not weights.exists() and not beside.exists():
-        raise CheckpointError(f"there is no checkpoint {weights}")
-    metadata = _metadata(weights)
+    metadata = _metadata(weights, beside)
     where = weights if "card" in metadata else beside
+    if "card" not in metadata and not os.path.lexists(beside):
+        raise CheckpointError(f"{weights} is damaged or no {FORMAT} checkpoint: it holds no card, and none lies beside it")
     text = metadata["card"].encode() if "card" in metadata else _read(beside)
     if "card" in metadata and hashlib.sha256(text).hexdigest() != metadata.get("card_sha256"):
         raise CheckpointError(f"{weights} is damaged: the digest of its card differs")
@@ -135,13 +136,15 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _metadata(weights: Path) -> dict[str, str]:
+def _metadata(weights: Path, beside: Path) -> dict[str, str]:
     """What stands in the header of a safetensors file beside its tensors; nothing if it is damaged or foreign."""
     try:
         with weights.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = from_json(file.read(size)) if size <= MOST_HEADER_BYTES else None
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(beside):
+            raise CheckpointError(f"there is no checkpoint {weights}") from error
         raise CheckpointError(f"cannot read {weights}: {error.strerror or error}") from error
     except ValueError:
         header = None
@@ -174,6 +177,8 @@ def _modern(config: Any) -> Any:
             given[name] = {key: value for key, value in given[name].items() if key in section.model_fields}
     if isinstance(given.get("model"), dict):
         given["model"].setdefault("observed", False)  # cards up to version 0.3 did not tell
+    if isinstance(given.get("behavior"), dict):
+        given["behavior"] = {"lookahead": 0, "siblings": 1, **given["behavior"]}  # nor did those up to 0.1
     name_kind(given)
     drop_former(given)
     return given

@@ -3,6 +3,7 @@
 Nothing here knows what the losses mean.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -139,6 +140,9 @@ class Learner:
     def load_state_tensors(self, tensors: dict[str, Tensor], steps: int) -> None:
         """Put back what ``state_tensors`` gave; raises ValueError if it belongs to other parameters."""
         self.steps = steps
+        names = Counter(key.partition(".")[2] for key in tensors)
+        if len(set(names.values())) > 1:
+            raise ValueError(f"optimiser state is missing: there are {dict(names)}")
         for key, value in tensors.items():
             number, name = key.split(".")
             parameter = self.parameters[int(number)]

@@ -130,6 +130,9 @@ class Pipeline:
                 weights = load_file(directory / name)
                 if not all(torch.isfinite(weight).all() for weight in weights.values()):
                     raise ValueError(f"{name}: some weights are not finite")
+                own = agent.state_dict()
+                if any(weight.dtype != own[key].dtype for key, weight in weights.items() if key in own):
+                    raise ValueError(f"{name}: some weights are of another type")
                 agent.load_weights(weights)
 
     def _copies(self) -> list[tuple[str, Dreamer]]:
@@ -160,7 +163,7 @@ def _numbers(file: Path) -> dict[str, float]:
     values = found.values() if isinstance(found, dict) and "skipped" in found else [None]
     if not all(type(value) in (int, float) for value in values):
         raise ValueError(f"{file.name} does not hold the metrics of an update")
-    return dict(found)
+    return {key: float(value) for key, value in found.items()}
 
 
 def _tensors(module: torch.nn.Module) -> list[Tensor]:

@@ -280,12 +280,13 @@ def _join(parts: list[Array], empty: tuple[int, ...]) -> Array:
 def _split(arrays: dict[str, NDArray[Any]]) -> list[Episode]:
     """Copies, so that dropping an old episode later really frees its memory."""
     ends = np.cumsum(arrays["steps"])
+    lesson = arrays.get("lesson", np.zeros(len(ends), bool))  # before there were lessons
     own = arrays.get("own", np.ones(len(ends), bool))  # versions up to 0.3 did not tell
     episodes = []
     for index, (end, steps) in enumerate(zip(ends, arrays["steps"], strict=True)):
         start = end - steps
         obs = arrays["obs"][start + index : end + index + 1].copy()
         action, reward = arrays["action"][start:end].copy(), arrays["reward"][start:end].copy()
-        flags = bool(arrays["terminal"][index]), bool(arrays["lesson"][index]), bool(own[index])
+        flags = bool(arrays["terminal"][index]), bool(lesson[index]), bool(own[index])
         episodes.append(Episode(obs, action, reward, *flags))
     return episodes

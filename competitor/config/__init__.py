@@ -1,8 +1,10 @@
 """Every setting of a run: `load_config` reads them, `Config` holds them."""
 
+from competitor.config.former import BEFORE as BEFORE
 from competitor.config.loading import as_overrides as as_overrides
 from competitor.config.loading import known_settings as known_settings
 from competitor.config.loading import load_config as load_config
+from competitor.config.loading import load_run_config as load_run_config
 from competitor.config.loading import parse_override as parse_override
 from competitor.config.loading import preset_names as preset_names
 from competitor.config.loading import read_toml as read_toml

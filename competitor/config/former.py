@@ -22,6 +22,7 @@ CONSTANTS = {
     },
     "evaluation": {"rounds": 200, "rinks": 128, "deterministic": True, "seed": 1},
 }
+OF_OTHER_COMMANDS = ("compete", "arena", "evaluation")
 WAYS = {
     "evaluation.rounds": "give --rounds to `evaluate`",
     "evaluation.rinks": "any number plays the same rounds",
@@ -38,6 +39,10 @@ OPPONENTS = ("weak", "strong", "self", "past")
 """Their shares were settings of [league] each; now there is the table [league.opponents]."""
 
 
+BEFORE = {"model.observed": False, "behavior.lookahead": 0, "behavior.siblings": 1}
+"""What held in runs whose config.toml is older than the setting."""
+
+
 def modernise(values: dict[str, Any]) -> None:
     """Change one layer (a table per section) from how earlier versions named things to how this one does."""
     name_kind(values)
@@ -52,8 +57,14 @@ def modernise(values: dict[str, Any]) -> None:
         league["opponents"] = {**shares, **listed}
 
 
-def drop_constants(values: dict[str, Any]) -> None:
-    """Take what is no longer a setting out of all layers together. Raises FormerSettingError for another value."""
+def drop_constants(values: dict[str, Any], *, training: bool = False) -> None:
+    """Take what is no longer a setting out of all layers together. Raises FormerSettingError for another value.
+
+    training: what steered other commands alone goes, whatever it says.
+    """
+    for section in OF_OTHER_COMMANDS if training else ():
+        for key in CONSTANTS[section]:
+            _table(values, section).pop(key, None)
     drop_former(values, {**FORMER, **CONSTANTS})
     if not values.get("evaluation", True):
         del values["evaluation"]

@@ -7,6 +7,7 @@ preset's tables `[presets.NAME.SECTION]`, and `--set section.key=value`.
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from competitor.config.errors import Layer, check_layer, explain, explain_former, nearest
-from competitor.config.former import drop_constants, modernise
+from competitor.config.former import BEFORE, drop_constants, modernise
 from competitor.config.models import Config
 from competitor.errors import ConfigError
 from dreamer.former import FormerSettingError
@@ -44,12 +45,15 @@ def preset_names(path: Path | None = None) -> list[str]:
     return sorted(names)
 
 
-def load_config(path: Path | None = None, preset: str = "default", overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: Path | None = None, preset: str = "default", overrides: Sequence[str] = (), *, training: bool = False
+) -> Config:
     """The settings of a run.
 
     path: a config file laid over the shipped one; None: the shipped one alone.
     preset: `default` or the name of a table below `[presets]` in either file.
     overrides: texts `section.key=value`, the value as in TOML; a bare word is taken as a string.
+    training: for a training, which former settings of other commands do not concern.
 
     Raises ConfigError with one line that names the key, the value, where it stands and what was expected.
     """
@@ -60,7 +64,7 @@ def load_config(path: Path | None = None, preset: str = "default", overrides: Se
         modernise(layer.values)
         _merge(merged, layer.values)
     try:
-        drop_constants(merged)
+        drop_constants(merged, training=training)
         # Through JSON, whose strict mode takes a TOML array for a tuple but no text for a number.
         return Config.model_validate_json(json.dumps(merged, default=str))
     except FormerSettingError as error:
@@ -69,9 +73,19 @@ def load_config(path: Path | None = None, preset: str = "default", overrides: Se
         raise ConfigError(explain(error, Config, layers)) from None
 
 
+def load_run_config(file: Path, overrides: Sequence[str] = ()) -> Config:
+    """The settings of a run by its own config.toml, changed by `overrides`; what that is too old to know is as it was.
+
+    Raises ConfigError like `load_config`.
+    """
+    known = known_settings(file)
+    older = as_overrides({name: str(value).lower() for name, value in BEFORE.items() if name not in known})
+    return load_config(file, overrides=[*older, *overrides], training=True)
+
+
 def _files(path: Path | None) -> list[Path]:
     base = shipped("config.toml")
-    return [base] if path is None or path.resolve() == base.resolve() else [base, path]
+    return [base] if path is None or os.path.realpath(path) == os.path.realpath(base) else [base, path]
 
 
 def _layers(path: Path | None, preset: str, overrides: Sequence[str]) -> Iterator[Layer]:

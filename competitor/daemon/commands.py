@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED
-from competitor.options import CONFIG, FILE, FOLDER, SET, ResultFile, also_written
+from competitor.options import CONFIG, FILE, FOLDER, SET, Command, ResultFile, also_written
 from competitor.screen import print_facts, print_line
 
 TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
@@ -99,7 +99,7 @@ def status(directory: Path, as_json: bool) -> int:
     return 0 if any(daemon.works for daemon in daemons) else 1
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", metavar="[DIR]", type=FOLDER, default=Path("records"))
 @click.option("--last", type=click.IntRange(1, MOST), default=20, show_default=True, help="How many matches to show.")
 @click.option("--opponents", is_flag=True, help="Show a table per opponent instead, of all matches.")

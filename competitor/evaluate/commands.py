@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, StorageError, plain
-from competitor.options import CONFIG, ENGINE, JSON, MOST_SEED, ROUNDS, SET, ResultFolder, also_written, json_text
+from competitor.options import (
+    CONFIG,
+    ENGINE,
+    JSON,
+    MOST_SEED,
+    ROUNDS,
+    SET,
+    Command,
+    ResultFolder,
+    also_written,
+    json_text,
+)
 from competitor.screen import counter
 from competitor.system import use_threads
 
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
     from competitor.evaluate.evaluation import EvaluationReport
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("player", metavar="CHECKPOINT")
 @click.option("--against", default="weak,strong", show_default=True, help="Opponents, separated by commas.")
 @click.option("--rounds", type=ROUNDS, default=200, show_default=True, help="Rounds per opponent.")

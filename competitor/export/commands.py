@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from competitor.errors import CompetitorError
-from competitor.options import JSON, ResultFile, also_written, written
+from competitor.options import JSON, Command, ResultFile, also_written, json_text, written
 from competitor.screen import Table, counter, print_line, print_table
 from competitor.system import code_version
 
@@ -16,7 +16,7 @@ MOST_DIFFERING = 0.01
 """Of the steps: a latent class that flips in the last digit makes a few, a wrong operation makes all."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint")
 @click.option(
     "--numpy", "numpy_path", type=ResultFile(".py"), help="Python code that needs NumPy alone; weights beside."
@@ -42,9 +42,6 @@ def export(
         raise click.UsageError(
             f"--numpy {numpy_path}: Python cannot import a file of this name; take letters, digits and _"
         )
-    import json
-    from dataclasses import asdict
-
     from competitor.export import numpy_code, onnx_file
     from competitor.export.step import CLOSE, Step, compare, play_to_compare
     from competitor.players import checkpoint_path
@@ -72,8 +69,7 @@ def export(
         [path, str(one.rounds), f"{one.steps:,}", f"{one.largest:.1e}", str(one.differing)]
         for path, one in results.items()
     ]
-    text = json.dumps({path: asdict(one) for path, one in results.items()}, indent=2) + "\n"
-    with also_written(json_path, text):
+    with also_written(json_path, json_text(results)):
         print_table(Table(columns, rows, f"actions of {checkpoint}, exported and original"))
     for path, one in results.items():
         if one.differing > MOST_DIFFERING * one.steps:

@@ -102,4 +102,4 @@ def compare(run: Run, agent: Dreamer, rounds: list[Round]) -> Comparison:
             if not distances[-1] <= CLOSE:
                 state = {key: theirs[key].numpy().copy() for key in state}
     far = sum(not distance <= CLOSE for distance in distances)
-    return Comparison(len(rounds), len(distances), max(distances), far)
+    return Comparison(len(rounds), len(distances), float(np.max(distances)), far)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from competitor.options import FOLDER, JSON, MOST_SEED, ResultFile, also_written, json_text, written
+from competitor.options import FOLDER, JSON, MOST_SEED, Command, ResultFile, also_written, json_text, written
 from competitor.screen import counter, print_line
 from competitor.system import use_threads
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from competitor.inspect.inspection import Inspection
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint")
 @click.option("--rounds", "directory", type=FOLDER, help="Judge by the rounds recorded here, not by fresh ones.")
 @JSON

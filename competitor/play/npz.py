@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -74,7 +75,7 @@ def read_about(path: Path, array: NDArray[Any], model: type[Facts], version: int
 
 
 def _check_there(path: Path) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecordingError(f"there is no recorded round {path}")
 
 

@@ -12,6 +12,7 @@ about     text                    JSON: format version, seed, one_starting, mode
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def _check_shapes(path: Path, about: About, played: Round) -> None:
 
 def recordings_in(directory: Path) -> list[Path]:
     """Return the recorded rounds in `directory`, in the order of their names; RecordingError without any."""
-    paths = sorted(directory.glob(f"*{SUFFIX}"))
+    paths = sorted(directory.glob(f"*{SUFFIX}")) if os.path.isdir(directory) else []
     if not paths:
         raise RecordingError(f"there are no recorded rounds in {directory}")
     return paths

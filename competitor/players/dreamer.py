@@ -51,8 +51,16 @@ class DreamerPlayer:
         return {"is_fresh": fresh, **{key: table.clone().cpu() for key, table in self._state.items()}}
 
     def remember(self, memory: State) -> None:
-        """Take over what `memory` of an equal player returned."""
+        """Take over what `memory` of an equal player returned; raises ValueError for that of another one.
+
+        A player without slots takes nothing over: whoever meets it first will reset it.
+        """
+        if not len(self._is_fresh):
+            return
         tables = {key: table.clone() for key, table in memory.items()}
+        own = DreamerPlayer.memory(self)
+        if len(tables["is_fresh"]) and _columns(tables) != _columns(own):
+            raise ValueError(f"the memory of {self.name} is of other sizes")
         self._is_fresh = tables.pop("is_fresh").numpy()
         self._state = {key: table.to(self.agent.device) for key, table in tables.items()}
 
@@ -130,6 +138,8 @@ class SampledDreamer(DreamerPlayer):
         """Take over what `memory` of an equal player returned."""
         tables = dict(memory)
         states = tables.pop("chance")
+        if len(states) != len(tables["is_fresh"]):
+            raise ValueError(f"the chance of {self.name} is not that of its slots")
         self._chance = [torch.Generator(self.agent.device) for _ in states]
         for generator, state in zip(self._chance, states, strict=True):
             generator.set_state(state.clone())  # torch reads a view from the beginning of what it is a view of
@@ -137,6 +147,12 @@ class SampledDreamer(DreamerPlayer):
 
     def _noise(self, rows: NDArray[np.intp]) -> Tensor:
         return torch.cat([self.agent.draw_noise(1, self._chance[slot]) for slot in rows])
+
+
+def _columns(tables: State) -> dict[str, tuple[torch.dtype, torch.Size, bool]]:
+    """Of each table the kind and shape of a row, and whether it has a row for each slot."""
+    slots = len(tables["is_fresh"])
+    return {key: (table.dtype, table.shape[1:], len(table) == slots) for key, table in tables.items()}
 
 
 def finite_rows(state: State) -> Tensor:

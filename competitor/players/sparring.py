@@ -7,6 +7,7 @@ and NAME.json, its card. docs/sparring.md says how partners are made.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def partner_path(name: str) -> Path:
     is_path = name.endswith(".safetensors") or "/" in name or len(Path(name).parts) > 1
     path = Path(name) if is_path else _folder() / name
     path = path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(found.stem for found in sorted(_folder().glob("*.safetensors"))) or "none"
         raise PlayerError(f"there is no sparring partner {name}; there are: {known}; or give the path of its weights")
     return path
@@ -154,6 +155,8 @@ def read_partner(path: Path) -> tuple[SmallPolicy, PartnerCard]:
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {error}") from None
+    except KeyError as error:
+        raise CheckpointError(f"{path}: weights of the type {error} are not understood, only float32") from None
     weights, biases = _layers(path, tensors)
     return SmallPolicy(weights, biases, tanh_layers=card.activation == "tanh", squash=card.squash), card
 
@@ -185,14 +188,16 @@ def _layers(path: Path, tensors: Mapping[str, Array]) -> tuple[list[Array], list
     """The weights and biases in their order, checked to fit on each other."""
     try:
         places = range(len(tensors) // 2)
-        weights = [np.ascontiguousarray(tensors[f"{place}.weight"], np.float32) for place in places]
-        biases = [np.ascontiguousarray(tensors[f"{place}.bias"], np.float32) for place in places]
+        weights = [np.ascontiguousarray(tensors[f"{place}.weight"]) for place in places]
+        biases = [np.ascontiguousarray(tensors[f"{place}.bias"]) for place in places]
     except KeyError as error:
         raise CheckpointError(f"{path} lacks the tensor {error}") from None
     sizes = [OBSERVATION_SIZE, *(bias.size for bias in biases)]
     shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
     if not weights or sizes[-1] != ACTION_SIZE or [weight.shape for weight in weights] != shapes:
         raise CheckpointError(f"{path}: its layers do not lead from {OBSERVATION_SIZE} numbers to {ACTION_SIZE}")
+    if any(tensor.dtype != np.float32 for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: its weights are not all float32")
     if not all(np.isfinite(tensor).all() for tensor in (*weights, *biases)):
         raise CheckpointError(f"{path}: its weights are not finite")
     return weights, biases

@@ -15,6 +15,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ from competitor.players.search import PREFIX as SEARCH
 from competitor.players.search import Searcher, goal_of
 from competitor.players.sparring import PREFIX as SPARRING
 from competitor.players.sparring import load_partner, partner_path
+from competitor.players.sparring import read_card as read_partner_card
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
@@ -101,17 +104,29 @@ def _checked_search(spec: str) -> Kind:
 def checkpoint_path(spec: str) -> Path:
     """Return the checkpoint that `spec` names: the shipped one for "champion", a run's best one, or the path itself.
 
-    Raises dreamer.errors.CheckpointError for a run that has no best one yet, and for a file of another kind.
+    Raises dreamer.errors.CheckpointError for a run that has no best one yet, and for a file or player of another kind.
     """
     path = Path(spec)
     if spec == CHAMPION:
         return shipped(f"checkpoints/{CHAMPION}.safetensors")
     if is_run(spec):
         return _best_of(path)
-    if path.is_file() and path.suffix not in SUFFIXES and not path.with_name(f"{path.name}.safetensors").exists():
+    weights = path if path.suffix == ".safetensors" else Path(f"{spec}.safetensors")
+    has_weights = os.path.isfile(weights)
+    if os.path.isfile(path) and path.suffix not in SUFFIXES and not has_weights:
         hint = f"; a policy of stable-baselines3 is {BASELINES}{spec}" if path.suffix == ".zip" else ""
         raise CheckpointError(f"{spec} is no checkpoint: those are NAME.safetensors with a card NAME.json{hint}")
+    if not has_weights and (spec in (*BASIC, RANDOM) or spec.startswith((BASELINES, SPARRING, SEARCH))):
+        raise CheckpointError(f"{spec} is a player without a checkpoint: give {CHAMPION}, a checkpoint or a run")
+    if has_weights and _is_partner(weights):
+        raise CheckpointError(f"{spec} is a sparring partner and no checkpoint: as a player it is {SPARRING}{weights}")
     return path
+
+
+def _is_partner(weights: Path) -> bool:
+    with suppress(CheckpointError):
+        return bool(read_partner_card(weights))
+    return False
 
 
 def searching(spec: str) -> str:
@@ -160,13 +175,13 @@ def _file_of(spec: str) -> Path | None:
 
 
 def is_run(spec: str) -> bool:
-    return (Path(spec) / BEST_OF_RUN.parent).is_dir()
+    return os.path.isdir(Path(spec) / BEST_OF_RUN.parent)
 
 
 def _names_checkpoint(spec: str) -> bool:
     path = Path(spec)
     looks_like_one = path.suffix == ".safetensors" or (len(path.parts) > 1 and ":" not in spec)
-    exists = path.is_file() or is_run(spec) or Path(f"{spec}.safetensors").is_file()
+    exists = os.path.isfile(path) or is_run(spec) or os.path.isfile(f"{spec}.safetensors")
     return spec == CHAMPION or looks_like_one or (bool(spec) and exists)
 
 

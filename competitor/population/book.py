@@ -16,6 +16,7 @@ not in the book yet is written again.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -118,7 +119,7 @@ class Book(Part):
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        return (directory / BOOK).is_file()
+        return os.path.isfile(directory / BOOK)
 
     @classmethod
     def read(cls, directory: Path) -> Book:

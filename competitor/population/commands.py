@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, BusyError, ConfigError, PackageError, missing_extra
-from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Minutes, also_written, json_text
+from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Command, Minutes, also_written, json_text
 from competitor.screen import counter, print_line
 from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
 
@@ -106,7 +106,7 @@ def run(
     count = workers or os.cpu_count() or 1
     begins = None
     if not Book.exists(directory):
-        begins = load_config(config_path, "default" if preset is None else preset, (*overrides, *ALWAYS))
+        begins = load_config(config_path, "default" if preset is None else preset, (*overrides, *ALWAYS), training=True)
         _make_room(directory, begins, source)
     use_threads(1)
     with sole_writer(directory, f"the population {directory}"):
@@ -114,10 +114,10 @@ def run(
             _begin(directory, begins, source)
         elif any(value is not None for value in (config_path, preset, source, *overrides)):
             raise click.UsageError(f"{directory} has its own settings: drop --config, --preset, --set and --start-from")
-        config = load_config(directory / CONFIG)
+        config = load_config(directory / CONFIG, training=True)
         with counter("rounds") as shown:
             population = Population(
-                directory.resolve(),
+                Path(os.path.realpath(directory)),
                 Book.read(directory),
                 _workers(ray, count),
                 listed=config.league.shares,
@@ -182,7 +182,7 @@ def _has_sbx() -> bool:
     return importlib.util.find_spec("sbx") is not None
 
 
-@league.command("status")
+@league.command("status", cls=Command)
 @click.argument("directory", type=FOLDER)
 @JSON
 def status(directory: Path, json_path: Path | None) -> None:
@@ -226,7 +226,7 @@ def _card(directory: Path, book: Book) -> dict[str, Any]:
     return {}
 
 
-@league.command("exploit")
+@league.command("exploit", cls=Command)
 @click.argument("checkpoint")
 @click.option(
     "--minutes", type=Minutes(is_open=True), default=30.0, show_default=True, help="Of one core, to learn in."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,27 +63,32 @@ def train(
     if resume is not None and (file or changes or name or begin_from):
         raise click.UsageError("--resume uses the run's own recipe: drop --recipes, --set, --run and --begin-from")
     _need_sbx()
+    import tomli_w
+
     from competitor.players import make_player
     from competitor.sparring.recipes import load_recipe
     from competitor.sparring.run import Run
 
     if resume is not None:
-        return _train(Run.open(resume), minutes)
+        return _train(Run.open(resume), minutes, is_new=False)
     assert recipe is not None
-    begun_from = (f"begins_from='{begin_from.resolve()}'",) if begin_from else ()
+    begun_from = (tomli_w.dumps({"begins_from": os.path.realpath(begin_from)}),) if begin_from else ()
     run = Run(RUNS / (name or recipe), load_recipe(recipe, file, (*changes, *begun_from)))
     run.source()  # mistakes are said before there is a directory
     for opponent in run.recipe.named:
         make_player(opponent, seed=0)
-    return _train(Run.create(run.path, run.recipe), minutes)
+    return _train(run, minutes, is_new=True)
 
 
-def _train(run: Run, minutes: float) -> int:
+def _train(run: Run, minutes: float, *, is_new: bool) -> int:
+    from competitor.sparring.run import held
     from competitor.sparring.trainer import Trainer
-    from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
+    from competitor.system import command_line, stopping_on_signals, use_threads
 
     use_threads(1)
-    with sole_writer(run.path, f"the run {run.path}"):
+    with held(run.path):
+        if is_new:
+            run.create(run.path, run.recipe)
         click.echo(f"preparing {run.path}: {run.recipe.style}")
         trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=click.echo)
         with stopping_on_signals(trainer.stop) as signals:

@@ -13,17 +13,35 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from competitor.errors import ResumeError
 from competitor.options import written
 from competitor.saves import Saves
 from competitor.sparring.recipes import Recipe, read_recipe
-from competitor.system import command_line
+from competitor.system import command_line, sole_writer
 from dreamer.files import atomic_write_text
 
 PROGRESS, EXAMINATIONS = "progress.jsonl", "examinations.jsonl"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the directory of a run for this process alone; it is made if it is not there.
+
+    Raises BusyError when another process holds it, StorageError when it cannot be made.
+    """
+    with ExitStack() as lock:
+        with written(path):
+            path.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(sole_writer(path, f"the run {path}"))
+        yield
 
 
 class Run:
@@ -34,17 +52,18 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Run:
-        """A new run directory. Raises ResumeError when there is a run in it already."""
+        """A new run in `path`, see `held`. Raises ResumeError when there is a run in it already, StorageError."""
         if (path / "recipe.toml").exists():
             way = command_line("sparring", "train", "--resume", path)
             raise ResumeError(f"{path} holds a run already: choose another --run, or continue it: {way}")
-        atomic_write_text(path / "recipe.toml", recipe.to_toml())
+        with written(path / "recipe.toml"):
+            atomic_write_text(path / "recipe.toml", recipe.to_toml())
         return cls(path, recipe)
 
     @classmethod
     def open(cls, path: Path) -> Run:
         """An existing run directory. Raises ResumeError when `path` is none, ConfigError for a damaged recipe."""
-        if not (path / "recipe.toml").is_file():
+        if not os.path.isfile(path / "recipe.toml"):
             raise ResumeError(f"{path} is not a sparring partner's run: it has no recipe.toml")
         return cls(path, read_recipe(path / "recipe.toml"))
 
@@ -62,7 +81,7 @@ class Run:
             return None
         path = Path(named) if len(Path(named).parts) > 1 else self.path.with_name(named)
         way_out = "train that first, name another with --begin-from, or begin from nothing with --set begins_from=''"
-        if not (path / "recipe.toml").is_file():
+        if not os.path.isfile(path / "recipe.toml"):
             raise ResumeError(f"{self.name} begins with the weights of {path}, which is no run: {way_out}")
         source = Run.open(path)
         if source.saves.current() is None:
@@ -74,7 +93,7 @@ class Run:
 
     def log(self, file: str, line: dict[str, Any]) -> None:
         with written(self.path / file), (self.path / file).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+            log.write(json.dumps(to_jsonable_python(line, inf_nan_mode="null"), allow_nan=False) + "\n")
 
     @property
     def saves(self) -> Saves:

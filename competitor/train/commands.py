@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from competitor.options import (
     MOST_SEED,
     SEED,
     SET,
+    Command,
     Minutes,
     ResultFile,
     also_written,
@@ -103,18 +105,21 @@ def train(
     base = default_name(chosen, datetime.now()) if name is None else name
     # All that can be wrong is said before the first run has a directory.
     own = {RUNS / f"{base}-seed-{one}": as_overrides({"run.seed": one}) for one in seeds} or {RUNS / base: ()}
-    configs = {path: load_config(config_path, chosen, overrides + more) for path, more in own.items()}
+    configs = {path: load_config(config_path, chosen, overrides + more, training=True) for path, more in own.items()}
     for path, config in configs.items():
         check_is_new(path)
         make_rink(config.rink.engine).close()
         if config.run.logger == "wandb":
             need_wandb()
-    for place, (path, config) in enumerate(configs.items(), start=1):
-        code = _train(Trainer.start(config, path, preset=chosen, records=records, start_from=start_from), "training")
-        if code:
-            if seeds[place:]:
-                say(f"not begun: --seeds {','.join(map(str, seeds[place:]))} --run {base}")
-            return code
+    try:
+        for path, config in configs.items():
+            trainer = Trainer.start(config, path, preset=chosen, records=records, start_from=start_from)
+            if code := _train(trainer, "training"):
+                return code
+    finally:
+        left = [str(config.run.seed) for path, config in configs.items() if not path.exists()]
+        if seeds and left:
+            say(f"not begun: --seeds {','.join(left)} --run {base}")
     return 0
 
 
@@ -132,7 +137,7 @@ def _train(trainer: Trainer, what: str) -> int:
     return EXIT_INTERRUPTED if signals else 0
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", metavar="[DIR]", type=FOLDER, default=RUNS)
 @JSON
 def runs(folder: Path, json_path: Path | None) -> None:
@@ -145,14 +150,14 @@ def runs(folder: Path, json_path: Path | None) -> None:
     """
     from competitor.train.run_list import list_runs, print_runs
 
-    if folder != RUNS and not folder.is_dir():
+    if folder != RUNS and not os.path.isdir(folder):
         raise click.BadParameter(f"there is no folder {folder}")
     found = list_runs(folder)
     with also_written(json_path, json_text({"runs": found})):
         print_runs(found, folder)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("paths", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
 @click.option("--metric", default="score", show_default=True, help="What to draw; as in the run's metrics.jsonl.")
 @click.option("--over", type=click.Choice(["steps", "minutes"]), default="steps", show_default=True, help="The x-axis.")

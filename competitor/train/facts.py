@@ -105,6 +105,8 @@ class Facts(Part):
     def _check(self) -> Facts:
         if not set(self.matchmaker.active) <= set(self.past):
             raise ValueError("an active past self is not among those of the past")
+        if any(member.environment_steps > self.counters.environment_steps for member in self.league.members):
+            raise ValueError("a member of the league is newer than the save")
         if any(count > 1 for count in Counter(played.rink for played in self.rounds).values()):
             raise ValueError("two rounds are played on one rink")
         return self

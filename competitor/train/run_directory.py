@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from competitor.config import Config, known_settings, load_config
+from competitor.config import BEFORE, Config, known_settings, load_run_config
 from competitor.errors import FULL_DISK, ConfigError, ResumeError, StorageError
 from competitor.saves import Saves
 from competitor.system import code_version, command_line, sole_writer
@@ -50,8 +50,6 @@ FIXED_SETTINGS = (
     ("replay", "context"),
     ("optimizer", "kind"),
 )
-# What held in runs whose config.toml is older than the setting.
-BEFORE = {"model.observed": "model.observed=false"}
 
 
 def default_name(preset: str, now: datetime | None = None) -> str:
@@ -94,10 +92,14 @@ class RunDirectory:
                 raise
         return run
 
+    def discard(self) -> None:
+        """Remove the directory of a run that has not begun."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """An existing run directory. Raises ResumeError when `path` is none."""
-        if not (path / "config.toml").is_file():
+        if not os.path.isfile(path / "config.toml"):
             raise ResumeError(f"{path} is not a run directory: it has no config.toml")
         return cls(path)
 
@@ -111,10 +113,9 @@ class RunDirectory:
         Raises ConfigError for a wrong override, ResumeError for one that cannot change any more.
         """
         file = self.path / "config.toml"
-        older = [change for name, change in BEFORE.items() if name not in known_settings(file)]
-        config = load_config(file, overrides=[*older, *overrides])
+        config = load_run_config(file, overrides)
         if overrides:
-            _check_unchanged(load_config(file, overrides=older), config)
+            _check_unchanged(load_run_config(file), config)
         return config
 
     def newer_settings(self) -> list[str]:
@@ -123,7 +124,7 @@ class RunDirectory:
         Raises ConfigError like `config`.
         """
         file = self.path / "config.toml"
-        known, today = known_settings(file), load_config(file).model_dump(by_alias=True)
+        known, today = known_settings(file), self.config().model_dump(by_alias=True)
         return [
             name
             for section in today

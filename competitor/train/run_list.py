@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from competitor.config import Config, load_config
+from competitor.config import Config, load_run_config
 from competitor.errors import ConfigError
 from competitor.screen import Table, print_line, print_table
 from competitor.system import is_held
@@ -43,12 +44,12 @@ class RunFacts:
 
 def is_run(path: Path) -> bool:
     """Whether `path` is the directory of a training."""
-    return (path / "config.toml").is_file()
+    return os.path.isfile(path / "config.toml")
 
 
 def list_runs(folder: Path) -> list[RunFacts]:
     """The runs in `folder`, who wrote last comes last. Raises OSError when the folder cannot be read."""
-    found = [run_facts(path) for path in sorted(folder.iterdir()) if is_run(path)] if folder.is_dir() else []
+    found = [run_facts(path) for path in sorted(folder.iterdir()) if is_run(path)] if os.path.isdir(folder) else []
     return sorted(found, key=lambda facts: facts.last_line_at or "")
 
 
@@ -115,7 +116,7 @@ def _state(path: Path, steps: float, minutes: float) -> str:
     if is_held(path):
         return "running"
     try:
-        return "finished" if _is_finished(load_config(path / "config.toml"), steps, minutes) else "stopped"
+        return "finished" if _is_finished(load_run_config(path / "config.toml"), steps, minutes) else "stopped"
     except ConfigError:  # settings of another version, or damaged: `train --resume` says which
         return "stopped"
 

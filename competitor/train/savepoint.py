@@ -173,7 +173,7 @@ def _read_state(directory: Path, config: Config, run: RunDirectory, placement: P
     state.league.restore(facts.league.model_dump())
     state.open_runner(config, _read_rounds(directory, facts.rounds))
     state.matchmaker.restore(facts.matchmaker.model_dump())
-    _restore_players(directory, state, same_device=facts.device == agent.device.type)
+    _restore_players(directory, state, config.training.rinks, same_device=facts.device == agent.device.type)
     # Last of all: taking up the rounds has asked the players, who drew from the agent's generator.
     load_training_state(directory, state.pipeline.updater)
     state.pipeline.load(directory)
@@ -193,7 +193,7 @@ def _read_agent(directory: Path, config: Config) -> Dreamer:
     return agent
 
 
-def _restore_players(directory: Path, state: TrainingState, *, same_device: bool) -> None:
+def _restore_players(directory: Path, state: TrainingState, rinks: int, *, same_device: bool) -> None:
     tensors = load_tensors(directory / "players.safetensors")
     for name, player in {"learner": state.learner, **state.roster.dreamers()}.items():
         memory = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
@@ -201,6 +201,8 @@ def _restore_players(directory: Path, state: TrainingState, *, same_device: bool
         generator = memory.pop("generator", None)
         if generator is not None and same_device:  # states of generators do not carry over to another
             player.agent.generator.set_state(generator)
+        if memory and len(memory["is_fresh"]) not in (0, rinks):
+            raise ValueError(f"players.safetensors does not hold the memory of {name} on {rinks} rinks")
         if memory:  # else it has come to the list since
             player.remember(memory)
 

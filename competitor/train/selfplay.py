@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from competitor.config import SELF, Config
+from competitor.errors import ConfigError
 from competitor.play.rounds import RoundRunner
 from competitor.rink import Mode
 from competitor.train.judge import Judge
@@ -143,10 +144,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         position = (counters.environment_steps, self.state.agent.updates) if self._resumed else None
         if position and self.state.runner is None:
             position = (-1, -1)  # it begins anew, and so does its record
-        with (
-            storage(self.run.path),
-            MetricsWriter(self.run.path, resumed_at=position, wandb=self.config.run.logger == "wandb") as writer,
-        ):
+        with storage(self.run.path), self._open_record(position) as writer:
             if self.state.runner is None:
                 cuda = float(self.placement.device == "cuda")  # kernels change no result
                 writer.write("start", {"environment_steps": 0, "updates": 0, "seconds": 0.0}, {"cuda": cuda})
@@ -159,6 +157,14 @@ class Trainer(AbstractContextManager["Trainer"]):
             reason = self._loop(runner, writer)
             self.save()
         return reason
+
+    def _open_record(self, resumed_at: tuple[int, int] | None) -> MetricsWriter:
+        try:
+            return MetricsWriter(self.run.path, resumed_at=resumed_at, wandb=self.config.run.logger == "wandb")
+        except ConfigError:  # wandb does not begin
+            if not self._resumed:
+                self.run.discard()
+            raise
 
     def save(self) -> None:
         """Write a save for --resume and checkpoints/latest; remove snapshots that nobody needs any more."""

@@ -6,6 +6,7 @@ Where they go is wandb's own matter: `wandb login` before, or WANDB_MODE=offline
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -38,10 +39,11 @@ class WandbLog:
 
         quiet = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False)
         where: dict[str, Any] = {"project": PROJECT, "dir": str(directory), "settings": quiet}
+        name = os.path.basename(os.path.realpath(directory))
         try:
-            self._run = wandb.init(name=directory.resolve().name, id=_id_of(directory), resume="allow", **where)
+            self._run = wandb.init(name=name, id=_id_of(directory), resume="allow", **where)
         except wandb.Error as error:
-            again = f"run `wandb login` or set WANDB_MODE=offline, then --resume {directory}"
+            again = "run `wandb login` or set WANDB_MODE=offline, then repeat the command"
             raise ConfigError(f"wandb: {str(error).rstrip('.')}; {again}") from error
         # A resumed run goes back to its last save, and wandb's own steps never go back.
         self._run.define_metric("*", step_metric="environment_steps")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from competitor.options import PORT, SEED, ResultFile, ResultFolder, written
+from competitor.options import PORT, SEED, Command, ResultFile, ResultFolder, written
 from competitor.screen import print_line
 
 MOST_EXPORTED = 50  # recordings in one file: more make it too large to be sent, or to be opened
@@ -15,7 +15,7 @@ HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Addr
 NO_BROWSER = click.option("--no-browser", is_flag=True, help="Only print the address.")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("target", metavar="[FILE|DIR|RUN]", type=click.Path(path_type=Path), default=Path("records"))
 @click.option("--agent", metavar="CHECKPOINT", help="Whose values and dreams to show.  [default: the player's]")
 @click.option("--export", type=ResultFile(".html", ".gif", ".mp4"), help="Write one file (.html, .gif, .mp4) instead.")

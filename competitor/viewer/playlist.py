@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,11 +50,11 @@ def open_playlist(target: Path, agent: str | None = None, on_item: Count = lambd
     Raises RecordingError when there is nothing, CheckpointError for an agent or a run that cannot be used.
     """
     mind = None if agent is None else Mind.load(agent)
-    if target.suffix == SUFFIX and not target.is_dir():
+    if target.suffix == SUFFIX and not os.path.isdir(target):
         return Playlist([_item(target, mind)])
-    if target.is_dir() and not is_run(str(target)):
+    if os.path.isdir(target) and not is_run(str(target)):
         return _folder(target, mind, on_item)
-    named = target.suffix == ".safetensors" or target.with_name(f"{target.name}.safetensors").is_file()
+    named = target.suffix == ".safetensors" or os.path.isfile(f"{target}.safetensors")
     if named or str(target) == CHAMPION or is_run(str(target)):
         player = Mind.load(str(target))
         return Playlist(_played_now(player, mind or player, on_item))
@@ -63,7 +64,7 @@ def open_playlist(target: Path, agent: str | None = None, on_item: Count = lambd
 
 def _folder(folder: Path, mind: Mind | None, on_item: Count) -> Playlist:
     """The recordings in a folder and below it: matches first, the newest before the others."""
-    paths = [path for path in folder.rglob(f"*{SUFFIX}") if path.is_file()]
+    paths = [path for path in folder.rglob(f"*{SUFFIX}") if os.path.isfile(path)]
     items: list[tuple[bool, str, Item]] = []
     wrong = []
     for done, path in enumerate(sorted(paths), start=1):

@@ -37,6 +37,17 @@ def test_a_new_save_takes_the_place_of_the_one_before_and_of_what_a_kill_has_lef
     assert [path for path in saves.directory.glob("save-*")] == [saves.current()]
 
 
+def test_without_its_pointer_nothing_is_begun_over_a_save(saves: Saves) -> None:
+    (saves.directory / "save-000001").mkdir(parents=True)  # a kill within the first save
+    assert saves.current() is None
+    for text in ("one", "two"):
+        save(saves, text)
+    (saves.directory / "current").unlink()
+    with pytest.raises(ResumeError, match="current is missing beside the saves"):
+        save(saves, "three")
+    assert (saves.directory / "save-000002" / "book").read_text() == "two"
+
+
 def test_a_save_that_fails_in_the_middle_leaves_the_one_before(saves: Saves) -> None:
     save(saves, "one")
     with pytest.raises(OSError, match="full"), saves.new() as directory:

@@ -141,7 +141,7 @@ def test_checkpoints_of_the_first_format_still_load(tmp_path: Path, retired: dic
     assert loaded.updates == 7
     assert all(torch.equal(value, agent.state_dict()[key]) for key, value in loaded.state_dict().items())
     (tmp_path / "old.json").unlink()
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="none lies beside it"):
         load_checkpoint(tmp_path / "old")
 
 
@@ -259,6 +259,14 @@ def test_how_an_older_checkpoint_learned_is_no_reason_to_refuse_it(saved: Path) 
     change_setting(saved, "model", unimix=0.5)
     with pytest.raises(CheckpointError, match="unimix was a setting until version 0.3 and is fixed at 0.01 now"):
         load_checkpoint(saved)
+
+
+def test_a_checkpoint_from_before_lookahead_and_siblings_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(path, tiny_agent(), {})
+    behavior = {"horizon": 5, "starts": 15, "discount": 0.99}
+    change_card(path, config=read_card(path)["config"] | {"behavior": behavior})
+    assert (load_checkpoint(path)[0].config.behavior.lookahead, read_card(path)["updates"]) == (0, 0)
 
 
 def test_a_checkpoint_from_before_observed_states_plays_on_without_them(tmp_path: Path) -> None:

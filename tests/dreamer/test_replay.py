@@ -125,14 +125,15 @@ def test_saving_and_loading_continues_the_same_stream_of_batches(tmp_path: Path)
     assert all(torch.equal(batch["is_lesson"], ~batch["is_own"]) for batch in batches)
 
 
-def test_a_replay_that_does_not_tell_who_played_is_read_as_the_learners(tmp_path: Path) -> None:
+def test_a_replay_that_tells_of_no_lessons_and_not_who_played_is_read_as_the_learners(tmp_path: Path) -> None:
     config = tiny_config()
     buffer = filled_buffer(config)
     buffer.save(tmp_path)
     arrays = load_file(tmp_path / "replay.safetensors")
-    del arrays["own"]
+    del arrays["own"], arrays["lesson"]
     save_file(arrays, tmp_path / "replay.safetensors")
-    assert EpisodeBuffer.load(tmp_path, config.replay, 3, 2, mirror=None).sample()["is_own"].all()
+    batch = EpisodeBuffer.load(tmp_path, config.replay, 3, 2, mirror=None).sample()
+    assert batch["is_own"].all() and not batch["is_lesson"].any()
 
 
 def test_damaged_files_and_bad_rounds_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from safetensors.torch import load_file, save
 
 import cli
+from competitor.config import shipped
 from dreamer.checkpoint import read_card
 from dreamer.pipeline import Pipeline
 from tests.end_to_end.conftest import Fails, files
@@ -118,6 +119,75 @@ def test_numbers_out_of_range(arguments: list[str], capsys: pytest.CaptureFixtur
 def test_unknown_opponent(fails: Fails) -> None:
     assert "unknown player 'storng'" in fails(PLAYER, "evaluate", "weak", "--against", "storng")
     assert "cannot be loaded" in fails(PLAYER, "evaluate", "weak", "--against", "no_module:Player")
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize("player", [LONG, f"{LONG}/{LONG}", f"sparring:{LONG}", f"search:{LONG}", f"m:{LONG}", "l"])
+def test_a_player_whose_name_the_system_refuses_is_an_unknown_one(
+    player: str, fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("l").symlink_to("l")
+    code = CHECKPOINT if "/" in player else PLAYER  # what has folders is a checkpoint's path
+    assert player.rpartition(":")[2] in fails(code, "evaluate", player, "--rounds", "2")
+    fails(code, "evaluate", "weak", "--against", player, "--rounds", "2")
+    fails(code, "train", "--preset", "debug", "--set", f'league.opponents."{player}"=1')
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", [LONG, "loop"])
+def test_a_path_that_the_system_refuses_is_a_missing_one(
+    name: str, fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").mkdir() if name != "loop" else None
+    for suffix in ("", ".safetensors", ".npz", ".toml"):
+        Path(f"loop{suffix}").symlink_to(f"loop{suffix}") if name == "loop" else None
+    assert "cannot be read" in fails(CONFIG, "train", "--config", f"{name}.toml")
+    for command in (["info"], ["inspect"], ["train", "--start-from"], ["watch", "--agent", name]):
+        fails(CHECKPOINT, *command, f"{name}.safetensors")
+    for command in (["replay"], ["watch"]):
+        fails(RECORDING, *command, f"{name}.npz")
+    for command in (["train", "--resume"], ["league", "status"], ["sparring", "export"]):
+        fails(RESUME, *command, f"./{name}/x")
+    assert cli.run(["runs", f"{name}/x"]) == 2
+
+
+@pytest.mark.parametrize("command", [["info"], ["inspect"], ["export", "--numpy", "x.py"], ["train", "--start-from"]])
+def test_a_partner_where_a_checkpoint_is_wanted(command: list[str], fails: Fails) -> None:
+    weights = shipped("checkpoints/sparring/striker.safetensors")
+    for name in (str(weights), str(weights.with_suffix(""))):
+        assert f"as a player it is sparring:{weights}" in fails(CHECKPOINT, *command, name)
+    for player in ("sparring:striker", "weak", "search:champion", "sb3:x.zip"):
+        assert f"{player} is a player without a checkpoint" in fails(CHECKPOINT, *command, player)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("evaluate c.safetensors --json c.safetensors", "c.safetensors is no file of results"),
+        ("evaluate weak --against weak,./c --json c.json", "--json c.json would be written over what"),
+        ("league status p --json p/book.json", "--json p/book.json would be written over what"),
+        ("watch r.npz --export r.html --agent r.html", "--export r.html would be written over what"),
+        ("inspect c --json a.png --png ./a.png", "--json and --png would both be written to a.png"),
+        ("export c --numpy a.py --json a.py", "--numpy and --json would both be written to a.py"),
+        ("plot runs --json m.jsonl", "m.jsonl is no file of results"),
+        ("matches records --json a.csv --csv b/../a.csv", "--json and --csv would both be written to"),
+    ],
+)
+def test_no_result_is_written_over_another_one_or_over_what_is_read(
+    command: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("p", "b", "runs"):
+        Path(folder).mkdir()
+    for name in ("c.safetensors", "c.json", "p/book.json", "r.npz", "r.html", "m.jsonl"):
+        Path(name).write_text("kept")
+    before = files(tmp_path)
+    assert cli.run(command.split()) == 2
+    assert words in capsys.readouterr().err and files(tmp_path) == before
 
 
 def test_engine_that_is_not_installed(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

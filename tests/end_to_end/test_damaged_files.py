@@ -23,7 +23,7 @@ def current_save(run: Path) -> Path:
     return run / "state" / (run / "state/current").read_text().strip()
 
 
-@pytest.mark.parametrize("name", ["../../x", "..", ".", "", "a/b", "a\\b", "a\nb"])
+@pytest.mark.parametrize("name", ["../../x", "..", ".", "", "a/b", "a\\b", "a\nb", "a\udcffb"])
 def test_a_name_of_a_run_leads_nowhere_else(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +81,42 @@ SPOILT: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "infinite": (lambda weight: weight + torch.inf, "some of its weights are not finite"),
     "int32": (lambda weight: weight.int(), "do not fit the model that its card describes"),
 }
+
+
+def change(weights: Path, **changes: Callable[[Tensor], Tensor] | None) -> None:
+    """Change tensors of a file without a card by the ends of their names; None takes them away."""
+    tensors = load_file(weights)
+    for end, by in changes.items():
+        name = next(name for name in tensors if name.endswith(end))
+        tensors |= {} if by is None else {name: by(tensors[name]).contiguous()}
+        tensors = tensors if by else {key: value for key, value in tensors.items() if key != name}
+    weights.write_bytes(save(tensors))
+
+
+@pytest.mark.parametrize(
+    ("file", "end", "by"),
+    [
+        *(("players", end, None) for end in ("h", "is_fresh")),
+        *(("players", "h", by) for by in (Tensor.double, Tensor.int, lambda h: h[:, :-1], lambda h: h[:1], Tensor.sum)),
+        ("players", "is_fresh", Tensor.float),
+        ("players", "is_fresh", lambda fresh: fresh[:-1]),
+        *(("training", end, None) for end in ("count", "mean", "square")),
+        ("average", "bias", Tensor.int),
+        ("playing", "bias", Tensor.double),
+    ],
+)
+def test_tensors_of_a_save_that_nobody_can_train_with(
+    file: str, end: str, by: Callable[[Tensor], Tensor] | None, fails: Fails, run_copy: Path
+) -> None:
+    change(current_save(run_copy) / f"{file}.safetensors", **{end: by})
+    before = files(run_copy)
+    assert "damaged" in fails(RESUME, "train", "--resume", str(run_copy))
+    assert files(run_copy) == before
+
+
+def test_a_number_that_is_none_among_the_metrics_of_a_save(fails: Fails, run_copy: Path) -> None:
+    (current_save(run_copy) / "player.json").write_text(f'{{"skipped": 0.0, "loss": {10**400}}}')
+    assert "damaged" in fails(RESUME, "train", "--resume", str(run_copy))
 
 
 def spoil(weights: Path, how: str) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 import cli
+from competitor.errors import StorageError
 from competitor.train import commands, curves
 from competitor.train.metrics import MetricsWriter, read_lines
+from competitor.train.run_directory import RunDirectory
 from tests.end_to_end.conftest import SMALL, Fails
 
 CONFIG = "[training]\nminutes = 2.0\n"
@@ -149,14 +151,17 @@ def test_wandb_that_fails_is_said_and_ends_no_training(
 
     monkeypatch.setattr(wandb, "init", refuse, raising=False)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    again = "wandb: no key; run `wandb login` or set WANDB_MODE=offline, then --resume runs/w"
+    again = "wandb: no key; run `wandb login` or set WANDB_MODE=offline, then repeat the command"
     assert again in fails(3, "train", *SMALL, "--run", "w", "--logger", "wandb")
+    assert not list(Path("runs").iterdir())  # nothing has begun
     calls: list[str] = []
     broken = SimpleNamespace(define_metric=lambda *_, **__: None, log=refuse, finish=lambda: calls.append("finish"))
     monkeypatch.setattr(wandb, "init", lambda **about: broken)
-    assert cli.run(["train", "--resume", "runs/w"]) == 0
+    assert cli.run(["train", *SMALL, "--run", "w", "--logger", "wandb"]) == 0
     said = capsys.readouterr()
     assert said.err.count("wandb takes no more numbers") == 1 and "all is saved in runs/w" in said.out and not calls
+    monkeypatch.setattr(wandb, "init", refuse)
+    assert again in fails(3, "train", "--resume", "runs/w") and Path("runs/w/state/current").exists()
 
 
 def test_what_cannot_be_drawn_is_said(
@@ -190,12 +195,19 @@ def test_each_seed_has_a_run_and_ctrl_c_ends_them_all(
     shutil.rmtree("runs")
     begun = commands._train
 
+    def full(run: RunDirectory, config: Any) -> None:
+        raise StorageError("full")
+
     def interrupted(trainer: Any, what: str) -> int:
         if trainer.config.run.seed == 5:
             monkeypatch.setattr(trainer, "_prelude", lambda writer: os.kill(os.getpid(), signal.SIGINT))
         return begun(trainer, what)
 
     monkeypatch.setattr(commands, "_train", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_config", full)
+        assert cli.run(["train", *SMALL, "--run", "f", "--seeds", "7,8,9"]) == 7
+    assert "not begun: --seeds 7,8,9 --run f" in capsys.readouterr().out
     assert cli.run(["train", *SMALL, "--run", "s", "--seeds", "4,5,6"]) == 130
     assert "not begun: --seeds 6 --run s" in capsys.readouterr().out
     facts = listed(capsys)

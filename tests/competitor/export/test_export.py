@@ -69,7 +69,13 @@ def test_a_step_that_differs_counts_once_and_not_what_follows_from_it(tmp_path: 
         after = run(obs, is_first, state)
         return after if next(steps) != 5 else {key: part + 1.0 for key, part in after.items()}
 
-    assert compare(stumbles, agent, play_to_compare(agent, 2, lambda done, total: None)).differing == 1
+    rounds = play_to_compare(agent, 2, lambda done, total: None)
+    assert compare(stumbles, agent, rounds).differing == 1
+
+    def breaks(obs: Any, is_first: Any, state: Any) -> Any:
+        return {key: part * np.nan for key, part in run(obs, is_first, state).items()}
+
+    assert np.isnan(compare(breaks, agent, rounds).largest)
 
 
 def test_a_rink_without_keep_mode(tmp_path: Path) -> None:
@@ -133,8 +139,10 @@ def test_mistakes_have_their_line(checkpoint: str, monkeypatch: pytest.MonkeyPat
     assert "no checkpoint none" in fails(4, "export", "./none", "--numpy", "a.py")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert "hockey-dreamer[onnx]" in fails(18, "export", checkpoint, "--onnx", "a.onnx")
-    monkeypatch.setitem(numpy_code.OPERATIONS, "aten.tanh.default", "np.sin({0})")
-    assert "a.py does not play like ./own" in fails(1, "export", checkpoint, "--numpy", "a.py", "--rounds", "1")
+    monkeypatch.setitem(numpy_code.OPERATIONS, "aten.tanh.default", "np.nan * {0}")
+    wrong = ["export", checkpoint, "--numpy", "a.py", "--rounds", "1", "--json", "a.json"]
+    assert "a.py does not play like ./own" in fails(1, *wrong)
+    assert json.loads(Path("a.json").read_text())["a.py"]["largest"] is None
     monkeypatch.delitem(numpy_code.OPERATIONS, "aten.tanh.default")
     assert "there is nothing for aten.tanh.default" in fails(1, "export", checkpoint, "--numpy", "b.py")
     assert not Path("b.py").exists()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import load, save
 
 from competitor.errors import PlayerError
 from competitor.players import make_player
@@ -170,12 +172,18 @@ def test_a_path_needs_neither_suffix_nor_folder(partner_file: Path, monkeypatch:
         (lambda path: change(path, {"1.bias": None}), "lacks the tensor '1.bias'"),
         (lambda path: change(path, {"2.weight": np.zeros((4, 31), np.float32)}), "do not lead from 18 numbers to 4"),
         (lambda path: change(path, {"0.bias": np.full(32, np.nan, np.float32)}), "not finite"),
+        (lambda path: change(path, {"0.bias": np.ones(32, np.int32)}), "not all float32"),
+        (lambda path: save_torch(path, torch.bfloat16), "weights of the type 'BF16' are not understood"),
     ],
 )  # fmt: skip
 def test_damaged_files_are_named(partner_file: Path, damage: object, said: str) -> None:
     damage(partner_file)  # type: ignore[operator]
     with pytest.raises(CheckpointError, match=said):
         make_player(f"sparring:{partner_file}", seed=0)
+
+
+def save_torch(path: Path, kind: torch.dtype) -> None:
+    path.write_bytes(save({name: value.to(kind) for name, value in load(path.read_bytes()).items()}))
 
 
 def change(path: Path, changes: dict[str, Array | None]) -> None:

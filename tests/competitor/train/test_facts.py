@@ -107,6 +107,7 @@ def at(path: tuple[Any, ...]) -> Any:
         (("matchmaker", "generator", "state", "inc"), str(2**128), "matchmaker.generator.state.inc: "),
         (("matchmaker", "generator", "uinteger"), "-1", "matchmaker.generator.uinteger: "),
         (("matchmaker", "active"), '["step-9"]', "an active past self is not among those of the past"),
+        (("counters",), "{}", "a member of the league is newer than the save"),
         (("averages", "counts"), "{}", "sums and counts are not of the same numbers"),
         (("averages", "counts", "loss"), "0", "averages.counts.loss: "),
         (("rounds", 0, "rink"), "3", "two rounds are played on one rink"),

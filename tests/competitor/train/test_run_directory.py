@@ -13,6 +13,7 @@ import pytest
 from competitor.config import Config
 from competitor.errors import ConfigError, ResumeError, StorageError
 from competitor.train.run_directory import RunDirectory, default_name, storage
+from competitor.train.run_list import run_facts
 from dreamer.errors import CheckpointError
 
 
@@ -84,6 +85,15 @@ def test_only_refused_writes_become_storage_errors(tmp_path: Path) -> None:
 
 def test_unnamed_runs_are_called_by_time_and_preset() -> None:
     assert default_name("debug", datetime(2026, 1, 2, 3, 4, 5)) == "2026-01-02-030405-debug"
+
+
+def test_a_run_from_before_lookahead_goes_on_whatever_its_settings_for_other_commands(run: RunDirectory) -> None:
+    file = run.path / "config.toml"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(("lookahead", "siblings"))]
+    file.write_text("\n".join([*lines, "[evaluation]", "rounds = 8", "rinks = 8"]))
+    behavior = run.config(["training.minutes=3.0"]).behavior
+    assert (behavior.lookahead, behavior.siblings, run.newer_settings()) == (0, 1, [])
+    assert run_facts(run.path).state == "stopped"
 
 
 def test_a_run_from_before_observed_states_goes_on_without_them(run: RunDirectory) -> None:
