@@ -38,9 +38,9 @@ def check_place(path: Path, shown: Path | None = None) -> None:
     """
     if _is_device(path):
         return
-    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    probe = folder / f".{path.name}.{os.getpid()}.tmp"
     with written(shown or path):
+        folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        probe = folder / f".{path.name}.{os.getpid()}.tmp"
         try:
             with probe.open("xb") as file:
                 file.write(bytes(PROBE_BYTES))

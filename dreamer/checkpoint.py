@@ -119,7 +119,9 @@ def read_card(path: Path) -> dict[str, Any]:
     metadata = _metadata(weights, beside)
     where = weights if "card" in metadata else beside
     if "card" not in metadata and not os.path.lexists(beside):
-        raise CheckpointError(f"{weights} is damaged or no {FORMAT} checkpoint: it holds no card, and none lies beside it")
+        raise CheckpointError(
+            f"{weights} is damaged or no {FORMAT} checkpoint: it holds no card, and none lies beside it"
+        )
     text = metadata["card"].encode() if "card" in metadata else _read(beside)
     if "card" in metadata and hashlib.sha256(text).hexdigest() != metadata.get("card_sha256"):
         raise CheckpointError(f"{weights} is damaged: the digest of its card differs")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from competitor.play.rounds import RoundSetup, draw_by_share
 from competitor.players import Player
 from competitor.sparring.recipes import POOL, SELF
+from dreamer.replay import GeneratorState
+from dreamer.strict import Strict
 
 POOL_SIZE = 200  # as many as the winner of the winter 2025/26 tournament allowed; it ended with 87
 GROWN_POOL = 8  # members from which on the pool has its whole share; one member met all the time is overfitted to
@@ -18,17 +21,31 @@ RECENT_RATE = 0.05  # weight of the newest round in a running score: about the l
 FLOOR = 0.05  # least weight of a past self that is always beaten, so that nobody is forgotten
 
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
 @dataclass
 class Score:
     """A running mean of the learner's points: 1 won, 0.5 drawn, 0 lost. The unknown score weighs as one round."""
 
-    mean: float = 0.5
-    rounds: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    mean: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    rounds: Count = 0
 
     def enter(self, result: int) -> None:
         """Add a round: +1 won, 0 drawn, -1 lost."""
         self.rounds += 1
         self.mean += max(RECENT_RATE, 1.0 / (self.rounds + 1)) * (0.5 * (result + 1) - self.mean)
+
+
+class SavedOpponents(Strict):
+    """What `Opponents.state` gives."""
+
+    pool: list[str]
+    scores: dict[str, Score]
+    met: dict[str, Count]
+    chance: GeneratorState
 
 
 class Opponents:
@@ -100,11 +117,10 @@ class Opponents:
         scores = {name: asdict(score) for name, score in self._scores.items()}
         return {"pool": self.pool, "scores": scores, "met": self._met, "chance": self._chance.bit_generator.state}
 
-    def restore(self, state: Mapping[str, Any], read_member: Callable[[str], Player]) -> None:
+    def restore(self, state: SavedOpponents, read_member: Callable[[str], Player]) -> None:
         """Take over what `state` returned; `read_member` gives the past self of a name."""
-        for name in state["pool"]:
+        for name in state.pool:
             self.add_member(read_member(name))
-        for name, score in state["scores"].items():
-            self._scores[name] = Score(**score)
-        self._met |= state["met"]
-        self._chance.bit_generator.state = state["chance"]
+        self._scores |= state.scores
+        self._met |= state.met
+        self._chance.bit_generator.state = state.chance.model_dump()

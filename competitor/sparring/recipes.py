@@ -39,7 +39,7 @@ class Reward(Strict):
     possession: float
     bank: float
     forward: float
-    hurry: float
+    hurry: float = 0.0  # the first recipes had none
 
     def of(self, obs: Array, info: NDArray[np.float64]) -> Array:
         """Rewards (steps,) of one player's view of a round: obs (steps + 1, 18), info (steps, 4)."""

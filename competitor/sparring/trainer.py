@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 from zipfile import BadZipFile
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from competitor.errors import ResumeError
 from competitor.evaluate.evaluation import evaluate, paired_schedule
@@ -18,10 +20,11 @@ from competitor.play.rounds import Round, RoundRunner, play_rounds
 from competitor.players import Player, make_player
 from competitor.players.sparring import PartnerCard, SmallPolicy, SparringPlayer, read_partner, write_partner
 from competitor.sparring.actor import Actor, Exploring, Learner
-from competitor.sparring.opponents import Opponents
+from competitor.sparring.opponents import Count, Opponents, SavedOpponents
 from competitor.sparring.recipes import SELF
 from competitor.sparring.run import EXAMINATIONS, PROGRESS, Run
 from dreamer.files import atomic_write_text
+from dreamer.strict import Strict, first_problem
 
 FIRST_ROUNDS = 200  # of each named opponent, so that the replay has seen goals before the learner scores any
 BASE = ("weak", "strong")  # they examine everybody
@@ -55,10 +58,23 @@ class Marks:
         return float(np.mean([self.points[name] for name in names]))
 
 
+class SavedBook(Strict):
+    """book.json of a save."""
+
+    frames: Count
+    rounds: Count
+    seconds: Annotated[float, Field(ge=0.0)]
+    best_points: float
+    examined_at: Count
+    opponents: SavedOpponents
+
+
 @contextmanager
 def _explained(save: Path) -> Iterator[None]:
     try:
         yield
+    except ValidationError as error:
+        raise ResumeError(f"the save {save} is damaged: book.json: {first_problem(error)}") from error
     except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ResumeError(f"the save {save} is damaged: {type(error).__name__}: {error}") from error
 
@@ -256,8 +272,8 @@ class Trainer:
 
     def _restore(self, save: Path) -> None:
         self.learner.load(save)
-        book = json.loads((save / "book.json").read_text(encoding="utf-8"))
-        self.frames, self.rounds, self.seconds = book["frames"], book["rounds"], book["seconds"]
-        self._best_points, self._examined_at = book["best_points"], book["examined_at"]
-        self.opponents.restore(book["opponents"], self._member)
+        book = SavedBook.model_validate_json((save / "book.json").read_bytes())
+        self.frames, self.rounds, self.seconds = book.frames, book.rounds, book.seconds
+        self._best_points, self._examined_at = book.best_points, book.examined_at
+        self.opponents.restore(book.opponents, self._member)
         self._say(f"goes on at {self.learner.updates:,} updates")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import cli
+from competitor.sparring import commands
 from competitor.sparring.recipes import load_recipe
-from competitor.sparring.run import Run
+from competitor.sparring.run import Run, held
 
 Captured = pytest.CaptureFixture[str]
 
@@ -74,6 +75,15 @@ def test_without_sbx_training_says_what_to_install(capsys: Captured) -> None:
     assert err.startswith("error: training sparring partners needs the extra 'sparring': ")
     assert err.endswith("pip install 'hockey-dreamer[sparring]'\n") and err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_a_new_run_that_another_process_holds_is_not_written(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr(commands, "_need_sbx", lambda: None)
+    path = Path("runs/sparring/striker")
+    with held(path):
+        assert cli.run(["sparring", "train", "striker"]) == 19
+    assert "the run runs/sparring/striker is in use" in capsys.readouterr().err
+    assert [file.name for file in path.iterdir()] == [".lock"]
 
 
 def test_a_run_without_a_policy_cannot_be_exported(capsys: Captured) -> None:

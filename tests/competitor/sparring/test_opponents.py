@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import islice
 
@@ -10,7 +11,7 @@ import pytest
 
 from competitor.players import Player, RandomPlayer, make_player
 from competitor.sparring import opponents as module
-from competitor.sparring.opponents import Opponents
+from competitor.sparring.opponents import Opponents, SavedOpponents
 
 
 def named(name: str) -> Player:
@@ -91,6 +92,6 @@ def test_a_restored_league_goes_on_as_the_one_before() -> None:
     drawn(who, 50)
     state = who.state()
     other = opponents(weak=0.5, pool=0.5)
-    other.restore(state, named)
+    other.restore(SavedOpponents.model_validate_json(json.dumps(state)), named)
     assert other.scores() == who.scores() and other.pool == ["first", "second"]
     assert list(islice(other.setups(), 30)) == list(islice(who.setups(), 30))

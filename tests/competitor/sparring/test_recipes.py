@@ -42,6 +42,12 @@ def test_a_recipe_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         assert read_recipe(tmp_path / "recipe.toml") == recipe
 
 
+def test_a_recipe_from_before_hurry_costs_no_frame_anything(tmp_path: Path) -> None:
+    text = "".join(line for line in RECIPES["keeper"].to_toml().splitlines(True) if not line.startswith("hurry"))
+    (tmp_path / "recipe.toml").write_text(text)
+    assert read_recipe(tmp_path / "recipe.toml").reward.hurry == 0.0
+
+
 def test_single_changes_reach_into_the_tables() -> None:
     changes = ["discount=0.9", "reward.goal=5", "algorithm=TD3", 'opponents."sparring:striker"=0.5', "opponents.weak=0"]
     recipe = load_recipe("keeper", changes=changes)

@@ -5,6 +5,7 @@ of NumPy, so that none of this needs sbx-rl; tests/competitor/sparring/test_sbx.
 from __future__ import annotations
 
 import json
+import re
 from itertools import count
 from pathlib import Path
 
@@ -163,7 +164,11 @@ def test_a_damaged_save_is_named(run: Run) -> None:
     save = run.saves.current()
     assert save is not None
     whole = (save / "learner.npz").read_bytes()
-    for name, damaged in (("learner.npz", whole[:100]), ("learner.npz", b""), ("book.json", b"{}")):
+    book = (save / "book.json").read_bytes()
+    spoilt = [book.replace(*change) for change in ((b'"frames": ', b'"frames": -'), (b'"PCG64"', b'"MT19937"'))]
+    spoilt.append(re.sub(rb'"mean": [0-9.e-]+', b'"mean": "0.5"', book))
+    assert book not in spoilt
+    for name, damaged in (("learner.npz", whole[:100]), ("learner.npz", b""), *(("book.json", one) for one in spoilt)):
         before = (save / name).read_bytes()
         (save / name).write_bytes(damaged)
         with pytest.raises(ResumeError, match="is damaged"):
