@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import pickle
 import re
 import warnings
@@ -198,7 +199,7 @@ def normaliser_file(path: Path) -> Path | None:
     names = [f"{stem}.pkl", f"{stem}_vecnormalize.pkl"]
     names += [f"{steps[1]}_vecnormalize_{steps[2]}.pkl"] if steps else []
     names += ["vecnormalize.pkl", "vec_normalize.pkl"]
-    return next((file for name in names if (file := path.with_name(name)).is_file()), None)
+    return next((file for name in names if os.path.isfile(file := path.with_name(name))), None)
 
 
 def _normaliser(spec: str, path: Path, size: int) -> Normaliser | None:

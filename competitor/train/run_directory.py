@@ -101,6 +101,8 @@ class RunDirectory:
         """An existing run directory. Raises ResumeError when `path` is none."""
         if not os.path.isfile(path / "config.toml"):
             raise ResumeError(f"{path} is not a run directory: it has no config.toml")
+        if re.search("[\ud800-\udfff]", str(path)):
+            raise ResumeError(f"TensorBoard takes no path that is not UTF-8: call {path} otherwise")
         return cls(path)
 
     def sole_writer(self) -> AbstractContextManager[None]:

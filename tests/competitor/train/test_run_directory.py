@@ -48,6 +48,12 @@ def test_an_existing_directory_is_never_overwritten(run: RunDirectory, debug_con
         RunDirectory.create(run.path, debug_config)
 
 
+def test_a_folder_that_tensorboard_cannot_name_is_no_run(run: RunDirectory) -> None:
+    renamed = run.path.rename(run.path.with_name("a\udcffb"))
+    with pytest.raises(ResumeError, match="no path that is not UTF-8"):
+        RunDirectory.open(renamed)
+
+
 def test_what_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="not a run directory"):
         RunDirectory.open(tmp_path)
