@@ -39,7 +39,10 @@ OPPONENTS = ("weak", "strong", "self", "past")
 """Their shares were settings of [league] each; now there is the table [league.opponents]."""
 
 
-BEFORE = {"model.observed": False, "behavior.lookahead": 0, "behavior.siblings": 1}
+BEFORE = {
+    **{"model.observed": False, "behavior.lookahead": 0, "behavior.siblings": 1},
+    **{"training.prelude_updates": 0, "training.lesson_rounds": 0},
+}
 """What held in runs whose config.toml is older than the setting."""
 
 

@@ -95,10 +95,12 @@ def test_unnamed_runs_are_called_by_time_and_preset() -> None:
 
 def test_a_run_from_before_lookahead_goes_on_whatever_its_settings_for_other_commands(run: RunDirectory) -> None:
     file = run.path / "config.toml"
-    lines = [line for line in file.read_text().splitlines() if not line.startswith(("lookahead", "siblings"))]
+    newer = ("lookahead", "siblings", "prelude_updates", "lesson_rounds")
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(newer)]
     file.write_text("\n".join([*lines, "[evaluation]", "rounds = 8", "rinks = 8"]))
-    behavior = run.config(["training.minutes=3.0"]).behavior
-    assert (behavior.lookahead, behavior.siblings, run.newer_settings()) == (0, 1, [])
+    config = run.config(["training.minutes=3.0"])
+    assert (config.behavior.lookahead, config.behavior.siblings, run.newer_settings()) == (0, 1, [])
+    assert (config.training.prelude_updates, config.training.lesson_rounds) == (0, 0)  # it plays already
     assert run_facts(run.path).state == "stopped"
 
 
