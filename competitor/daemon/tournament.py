@@ -19,6 +19,7 @@ from competitor.engine.engine import Engine
 from competitor.engine.guard import Brain
 from competitor.engine.session import Reply, Session
 from competitor.play.finished_match import Ending, FinishedMatch, Keeper
+from competitor.play.outcomes import MOST_ROUNDS
 from competitor.wire.names import shown_name
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class Participant:
         3 s at the latest. Ending a match that is no longer in play only calls `saved`. A score that its rounds cannot
         have given is none: the match counts as abandoned.
         """
-        if own + other > max(session.rounds, session.rounds_begun):
+        if own + other > max(min(session.rounds, MOST_ROUNDS), session.rounds_begun):
             self.abandon(session, "the server sent an impossible score")
         brain = self._take_out(session)
         if brain is None:

@@ -456,11 +456,12 @@ def test_no_piece_of_the_token_is_kept_or_shown(caplog: pytest.LogCaptureFixture
     assert piece not in first.reason + caplog.text and "unknown type" in caplog.text
 
 
-def test_a_score_that_cannot_be_is_not_kept() -> None:
+@pytest.mark.parametrize("rounds", [4, 2**53])
+def test_a_score_that_cannot_be_is_not_kept(rounds: int) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        await peer.send("start", match="m1", rounds=4)
-        await peer.send("end", match="m1", own=4, other=2**53, won=False, rating=1e300)
+        await peer.send("start", match="m1", rounds=rounds)
+        await peer.send("end", match="m1", own=0, other=2**53, won=False, rating=1e300)
         await peer.expect("seen", match="m1")
 
     match = play(script).kept.matches[0]
