@@ -31,7 +31,7 @@ from competitor.wire.listener import HttpLog, Listener
 from tests.competitor.wire.boxes import Box, read_floats, write_box, write_value
 
 HOST = "127.0.0.1"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0  # only what hangs takes so long, also where everything else is busy
 log = logging.getLogger("servers")
 STILL: Action = (0.0, 0.0, 0.0, 0.0)
 Act = Callable[[int], Coroutine[Any, Any, Action]]
