@@ -55,8 +55,8 @@ class Play:
     broken: int = 0
 
 
-class Players:
-    """Clients that play one match after another, each in a thread, until they are stopped."""
+class Players(contextlib.AbstractContextManager["Players"]):
+    """Clients that play one match after another, each in a thread, as long as the context lasts."""
 
     def __init__(self, target: Target, names: Sequence[str], thinks_s: float = THINKS_S) -> None:
         self._target, self._stop, self._thinks_s = target, threading.Event(), thinks_s
@@ -72,7 +72,7 @@ class Players:
             play, self._play = self._play, Play()
         return play
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()

@@ -152,22 +152,23 @@ def measured(folder: Path, minutes: float) -> tuple[dict[str, Audience], list[st
     """What was measured for each audience, complaints of the pages, tracebacks of the arena."""
     class_list(folder)
     found, problems = {name: Audience() for name in ("nobody", "10 streams", "10 windows")}, list[str]()
-    with arena_process(folder, (), DESCRIPTORS, "--bots", "weak,strong") as target, browser_pages(problems) as pages:
-        players = Players(target, [f"student{number}" for number in range(CLIENTS)], STEP_S)
+    names = [f"student{number}" for number in range(CLIENTS)]
+    with (
+        arena_process(folder, (), DESCRIPTORS, "--bots", "weak,strong") as target,
+        browser_pages(problems) as pages,
+        Players(target, names, STEP_S) as players,
+    ):
         watch: dict[str, Callable[[], AbstractContextManager[None]]] = {
             "nobody": contextlib.nullcontext,
             "10 streams": lambda: streams(target),
             "10 windows": lambda: windows(target, pages),
         }
-        try:
-            time.sleep(10.0)  # the first matches
-            for turn in range(TURNS):
-                for name, audience in found.items():
-                    with watch[name]():
-                        audience.measure(target, players, 60 * minutes / TURNS)
-                    print_line(f"turn {turn + 1} of {TURNS}, {name}: {audience.matches} matches")
-        finally:
-            players.stop()
+        time.sleep(10.0)  # the first matches
+        for turn in range(TURNS):
+            for name, audience in found.items():
+                with watch[name]():
+                    audience.measure(target, players, 60 * minutes / TURNS)
+                print_line(f"turn {turn + 1} of {TURNS}, {name}: {audience.matches} matches")
         return found, problems, sum("Traceback" in line for line in target.said)
 
 

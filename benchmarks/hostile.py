@@ -42,10 +42,9 @@ MOST_MIB, MOST_LINES = 100.0, 100  # what issue and docs ask for
 PIECE = struct.pack(">H", 1) + b"k" + struct.pack(">H", 60_000) + bytes(60_000)
 MASKED = bytes([0x81, 0x82, 0, 0, 0, 0]) + b"{}"  # a WebSocket message that is none of the protocol
 PING = bytes([0x89, 0x80, 0, 0, 0, 0])
-END_OF_HEADER = b"\r\n\r\n"
+QUESTION = write_box({"_ask": b"1", "_command": b"Anything"})
+LARGEST_PAGE = b"GET /api/results.json?count=1000 HTTP/1.1\r\nHost: arena\r\n\r\n"
 PLAYERS = ("ada", "bob")
-
-
 Row = dict[str, Any]
 Attack = Callable[[Target], Awaitable[str]]
 
@@ -111,17 +110,14 @@ def login(token: str) -> bytes:
     return write_box({"_answer": b"1", "token": token.encode(), "version": b"1"})
 
 
-async def endless_box(target: Target) -> str:
-    return await pour_all(target.comprl_port, 8, PIECE, 64 * MIB)
+def poured_box(data: bytes, most_bytes: int) -> Attack:
+    """Pour over connections that have logged in to the course's server."""
+    return lambda one: pour_all(one.comprl_port, 8, data, most_bytes, login(one.tokens["eve"]), b"Ready")
 
 
-async def endless_box_logged_in(target: Target) -> str:
-    return await pour_all(target.comprl_port, 8, PIECE, 64 * MIB, login(target.tokens["eve"]), b"Ready")
-
-
-async def requests_without_reading(target: Target) -> str:
-    question = write_box({"_ask": b"1", "_command": b"Anything"}) * 1000
-    return await pour_all(target.comprl_port, 8, question, 8 * MIB, login(target.tokens["eve"]), b"Ready")
+def poured_frames(data: bytes) -> Attack:
+    """Pour over WebSockets that have logged in."""
+    return lambda one: pour_all(one.http_port, 8, data, 8 * MIB, handshake(one.tokens["eve"]), b"\r\n\r\n")
 
 
 async def idle(target: Target) -> str:
@@ -166,20 +162,6 @@ def handshake(token: str) -> bytes:
     ).encode()
 
 
-async def websocket_messages(target: Target) -> str:
-    return await pour_all(target.http_port, 8, MASKED * 1000, 8 * MIB, handshake(target.tokens["eve"]), END_OF_HEADER)
-
-
-async def websocket_pings(target: Target) -> str:
-    return await pour_all(target.http_port, 8, PING * 1000, 8 * MIB, handshake(target.tokens["eve"]), END_OF_HEADER)
-
-
-async def pages(target: Target) -> str:
-    """Requests for the largest answer, many in one go and none of the answers read."""
-    request = b"GET /api/results.json?count=1000 HTTP/1.1\r\nHost: arena\r\n\r\n"
-    return await pour_all(target.http_port, 50, request * 100, MIB)
-
-
 async def streams(target: Target) -> str:
     """More pages that watch than may, of which none reads."""
     async with connected(target.http_port, 60) as clients:
@@ -202,15 +184,15 @@ async def no_http(target: Target) -> str:
 
 
 ATTACKS: dict[str, Attack] = {
-    "endless box, no login": endless_box,
-    "endless box, logged in": endless_box_logged_in,
-    "requests, nothing read": requests_without_reading,
+    "endless box, no login": lambda target: pour_all(target.comprl_port, 8, PIECE, 64 * MIB),
+    "endless box, logged in": poured_box(PIECE, 64 * MIB),
+    "requests, nothing read": poured_box(QUESTION * 1000, 8 * MIB),
     "idle connections": idle,
     "half HTTP headers": half_headers,
     "wrong tokens": wrong_tokens,
-    "WebSocket messages": websocket_messages,
-    "WebSocket pings": websocket_pings,
-    "pages, nothing read": pages,
+    "WebSocket messages": poured_frames(MASKED * 1000),
+    "WebSocket pings": poured_frames(PING * 1000),
+    "pages, nothing read": lambda target: pour_all(target.http_port, 50, LARGEST_PAGE * 100, MIB),
     "streams, nothing read": streams,
     "no HTTP": no_http,
 }
@@ -262,11 +244,9 @@ def table(rows: Sequence[Row]) -> Table:
 def main(descriptors: int, json_path: Path | None) -> None:
     users = (*PLAYERS, "eve")
     with tempfile.TemporaryDirectory() as folder, arena_process(Path(folder), users, descriptors) as target:
-        at_start, players = target.noise(), Players(target, PLAYERS)
-        try:
+        at_start = target.noise()
+        with Players(target, PLAYERS) as players:
             rows = asyncio.run(measure(target, players))
-        finally:
-            players.stop()
     summary = {
         "descriptors": descriptors,
         "worst_peak_mib": max(row["peak_mib"] for row in rows),

@@ -133,12 +133,9 @@ def practising() -> Iterator[str]:
     with (
         tempfile.TemporaryDirectory() as folder,
         arena_process(Path(folder), CLASS, DESCRIPTORS, "--bots", "weak,strong") as target,
+        Players(target, CLASS, STEP_S),
     ):
-        players = Players(target, CLASS, STEP_S)
-        try:
-            yield f"http://127.0.0.1:{target.http_port}"
-        finally:
-            players.stop()
+        yield f"http://127.0.0.1:{target.http_port}"
 
 
 def played_match(address: str) -> str:

@@ -10,6 +10,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,20 +110,15 @@ def measure(steps: int, repeats: int, engines: list[str]) -> list[dict[str, Any]
     return found
 
 
-def installed_engines() -> list[str]:
-    try:
-        check_engine("hockey")
-    except EngineError:
-        return ["builtin"]
-    return ["builtin", "hockey"]
-
-
 @click.command(help=__doc__)
 @click.option("--steps", default=20_000, show_default=True, help="Environment steps of one run.")
 @click.option("--repeats", default=5, show_default=True, help="Runs of each case, of which the best counts.")
 @JSON
 def main(steps: int, repeats: int, json_path: Path | None) -> None:
-    engines = installed_engines()
+    engines = ["builtin"]
+    with suppress(EngineError):
+        check_engine("hockey")
+        engines.append("hockey")
     results = measure(steps, repeats, engines)
     rows = [[str(value) for value in entry.values()] for entry in results]
     report({"step_us": results}, json_path, Table(list(results[0]), rows, "The rink, microseconds a step"))

@@ -74,21 +74,18 @@ def also_written(path: Path | None, text: str) -> Iterator[None]:
 
     Raises StorageError after the block: what cannot be written is shown nevertheless.
     """
-    failed = _write(path, text) if path else None
-    if path and not failed:
-        click.echo(f"results written to {plain(str(path))}")
+    failed = None
+    if path:
+        try:
+            with written(path):
+                path.write_text(text) if _is_device(path) else atomic_write_text(path, text)
+        except StorageError as error:
+            failed = error
+        else:
+            click.echo(f"results written to {plain(str(path))}")
     yield
     if failed:
         raise failed
-
-
-def _write(path: Path, text: str) -> StorageError | None:
-    try:
-        with written(path):
-            path.write_text(text) if _is_device(path) else atomic_write_text(path, text)
-    except StorageError as error:
-        return error
-    return None
 
 
 def _is_device(path: Path) -> bool:

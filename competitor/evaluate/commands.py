@@ -95,8 +95,8 @@ def evaluate(
     config = load_config(config_path, overrides=overrides + as_overrides({"rink.engine": engine}))
     if on_card:
         can_be_carded(player)
-    how: dict[str, Any] = {"rounds": rounds, "seed": seed, "deterministic": not sampled}
-    result = _play(config, player, with_gauntlet(others), cross=cross, record_dir=record_dir, **how)
+    names = [player, *with_gauntlet(others)]
+    result = _play(config, names, cross=cross, record_dir=record_dir, rounds=rounds, seed=seed, sampled=sampled)
     if GAUNTLET in others and not isinstance(result, CrossTable):
         result = result.with_gauntlet()
     with also_written(json_path, json_text(result)):
@@ -109,15 +109,7 @@ def evaluate(
 
 
 def _play(
-    config: Config,
-    player: str,
-    others: list[str],
-    *,
-    cross: bool,
-    record_dir: Path | None,
-    rounds: int,
-    seed: int,
-    deterministic: bool,
+    config: Config, names: list[str], *, cross: bool, record_dir: Path | None, rounds: int, seed: int, sampled: bool
 ) -> CrossTable | EvaluationReport:
     """Make the players and let them play, counting rounds on the screen."""
     from competitor.evaluate.cross_table import cross_table
@@ -127,12 +119,12 @@ def _play(
     rink = config.rink
     use_threads(config.run.threads)
     judged, *rest = [
-        make_player(name, seed=seed + place, deterministic=deterministic, keep_mode=rink.keep_mode)
-        for place, name in enumerate([player, *others])
+        make_player(name, seed=seed + place, deterministic=not sampled, keep_mode=rink.keep_mode)
+        for place, name in enumerate(names)
     ]
-    opponents = dict(zip(others, rest, strict=True))
+    opponents = dict(zip(names[1:], rest, strict=True))
     settings: dict[str, Any] = {"rounds": rounds, "seed": seed, **rink.model_dump()}
     with counter("rounds") as count:
         if cross:
-            return cross_table({player: judged, **opponents}, on_progress=count, **settings)
+            return cross_table({names[0]: judged, **opponents}, on_progress=count, **settings)
         return evaluate(judged, opponents, record_dir=record_dir, on_progress=count, **settings)

@@ -120,13 +120,8 @@ def _spread(episodes: Iterable[Episode]) -> tuple[list[Episode], int, int]:
 
 def training_windows(config: Config) -> Windows:
     """The windows that a training checks its dreams with: of a few basic rounds, always the same ones."""
-    rounds = play_warmup(
-        TRAINING_ROUNDS,
-        _chance(TRAINING_SEED),
-        rinks=TRAINING_ROUNDS,
-        engine=config.rink.engine,
-        keep_mode=config.rink.keep_mode,
-    )
+    chance, rink = _chance(TRAINING_SEED), config.rink.model_dump()
+    rounds = play_warmup(TRAINING_ROUNDS, chance, rinks=TRAINING_ROUNDS, **rink)
     return cut_windows([one.episode(view, config.reward) for one in rounds for view in (0, 1)], dreamed=GOAL_HORIZON)
 
 

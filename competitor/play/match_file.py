@@ -102,13 +102,9 @@ def match_bytes(match: FinishedMatch, rounds: Sequence[PlayedRound], code_versio
     trace: dict[str, Any] = {name: np.asarray(getattr(match, field), kind) for name, (field, kind, _) in TRACE.items()}
     if match.opponent_actions is not None:
         trace[OPPONENT] = match.opponent_actions
+    views = [_view(match, played) for played in rounds]
     text = np.array(_ABOUT.dump_json(about).decode())
-    return packed({**trace, **_joined(_views(match, rounds)), "about": text})
-
-
-def _views(match: FinishedMatch, rounds: Sequence[PlayedRound]) -> list[View]:
-    views = (_view(match, played) for played in rounds)
-    return [view for view in views if view is not None]
+    return packed({**trace, **_joined([view for view in views if view]), "about": text})
 
 
 def _view(match: FinishedMatch, played: PlayedRound) -> View | None:

@@ -90,10 +90,8 @@ def record_round(directory: Path, played: Round, *, number: int, player: str, en
     # Of the player only the last part: a directory is usually its own. Opponents have to differ.
     names = f"{_plain(Path(player).name)}-{_plain(setup.opponent)}"
     path = directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}{SUFFIX}"
-    text = np.array(about.model_dump_json())
-    arrays: dict[str, Any] = {name: getattr(played, name) for name in KINDS} | {"about": text}
-    content = packed(arrays)
-    atomic_write_bytes(path, content)
+    arrays = {name: getattr(played, name) for name in KINDS}
+    atomic_write_bytes(path, packed({**arrays, "about": np.array(about.model_dump_json())}))
     return path
 
 
@@ -106,27 +104,13 @@ def load_recording(path: Path) -> Recording:
         raise RecordingError(f"{path} is a match on a server, known from one side only: it cannot be played again")
     arrays = read_arrays(path, (*KINDS, "about"))
     about = read_about(path, arrays["about"], About, FORMAT_VERSION)
-    setup = RoundSetup(
-        one_starting=about.one_starting,
-        seed=about.seed,
-        mode=Mode[about.mode],
-        side=about.side,
-        opponent=about.opponent,
-    )
+    setup = RoundSetup(about.one_starting, about.seed, Mode[about.mode], about.side, about.opponent)
     played = Round(setup, arrays["obs"], arrays["actions"], arrays["info"])
-    _check_shapes(path, about, played)
-    return Recording(about, played)
-
-
-def _check_shapes(path: Path, about: About, played: Round) -> None:
     features, numbers = (18, 4) if about.keep_mode else (16, 3)
-    wanted = {
-        "obs": (2, about.steps + 1, features),
-        "actions": (2, about.steps, numbers),
-        "info": (2, about.steps, 4),
-    }
-    for name, shape in wanted.items():
-        check_array(path, name, getattr(played, name), KINDS[name], shape)
+    shapes = (about.steps + 1, features), (about.steps, numbers), (about.steps, 4)
+    for (name, kind), shape in zip(KINDS.items(), shapes, strict=True):
+        check_array(path, name, arrays[name], kind, (2, *shape))
+    return Recording(about, played)
 
 
 def recordings_in(directory: Path) -> list[Path]:
@@ -144,19 +128,13 @@ def load_episodes(directory: Path, weights: RewardWeights) -> Iterator[Episode]:
     Raises RecordingError when there is nothing or a file cannot be read.
     """
     for path in recordings_in(directory):
-        yield from (_match_episodes if is_match_file(path) else _round_episodes)(path, weights)
-
-
-def _round_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
-    played = load_recording(path).round
-    for view in (0, 1):
-        yield played.episode(view, weights)
-
-
-def _match_episodes(path: Path, weights: RewardWeights) -> Iterator[Episode]:
-    for view in read_views(path):
-        decided = view.terminal or len(view.action) == MOST_STEPS  # a goal, or the clock's draw
-        yield Episode(view.obs, view.action, weights.rewards(view.info), decided, own=False)
+        if not is_match_file(path):
+            played = load_recording(path).round
+            yield from (played.episode(view, weights) for view in (0, 1))
+            continue
+        for seen in read_views(path):
+            decided = seen.terminal or len(seen.action) == MOST_STEPS  # a goal, or the clock's draw
+            yield Episode(seen.obs, seen.action, weights.rewards(seen.info), decided, own=False)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,9 @@ def make_player(spec: str, *, seed: int, deterministic: bool = True, keep_mode: 
     if kind == "random":
         return RandomPlayer(seed)
     if kind in AGENTS:
-        return _load_dreamer(spec, seed=seed, deterministic=deterministic)
+        agent, acting, _ = load_acting(spec)
+        agent.generator.manual_seed(seed)
+        return (DreamerPlayer if deterministic else SampledDreamer)(agent, spec, acting=acting)
     if kind == "baseline":
         return load_baseline(spec, seed=seed, deterministic=deterministic)
     if kind == "partner":
@@ -82,7 +84,10 @@ def kind_of(spec: str) -> Kind:
     if spec.startswith(SPARRING):
         return "partner"
     if spec.startswith(SEARCH):
-        return _checked_search(spec)
+        name = spec.removeprefix(SEARCH)
+        if kind_of(name) != "checkpoint":
+            raise PlayerError(f"{name} cannot search, as it has no world model: {SEARCH} is for checkpoints and runs")
+        return "search"
     if _names_checkpoint(spec):
         return "checkpoint"
     if ":" in spec:
@@ -92,13 +97,6 @@ def kind_of(spec: str) -> Kind:
         "sparring:NAME (a sparring partner), the path of a checkpoint or of a run, search: before one of those, "
         "module:Class, or sb3:FILE.zip"
     )
-
-
-def _checked_search(spec: str) -> Kind:
-    searching = spec.removeprefix(SEARCH)
-    if kind_of(searching) != "checkpoint":
-        raise PlayerError(f"{searching} cannot search, as it has no world model: {SEARCH} is for checkpoints and runs")
-    return "search"
 
 
 def checkpoint_path(spec: str) -> Path:
@@ -194,11 +192,3 @@ def load_acting(spec: str) -> tuple[Dreamer, Acting, dict[str, Any]]:
     if not spec.startswith(SEARCH):
         return agent, agent, card
     return agent, Searcher(agent, spec, goal_of(card)), card
-
-
-def _load_dreamer(spec: str, *, seed: int, deterministic: bool) -> DreamerPlayer:
-    agent, acting, _ = load_acting(spec)
-    agent.generator.manual_seed(seed)
-    if deterministic:
-        return DreamerPlayer(agent, spec, acting=acting)
-    return SampledDreamer(agent, spec, acting=acting)

@@ -40,12 +40,6 @@ def polygon(points: Sequence[tuple[int, int]]) -> Any:
     return b2PolygonShape(vertices=[(x / SCALE, y / SCALE) for x, y in points])
 
 
-def player_polygon(side: int) -> Any:
-    """A player's shape; side is 1 for player one, -1 for player two."""
-    points = mirrored(PLAYER_SHAPE, x=side)
-    return b2PolygonShape(vertices=[(x / SCALE * PLAYER_SIZE, y / SCALE * PLAYER_SIZE) for x, y in points])
-
-
 def fixture(shape: Any, category: int, mask: int, **settings: Any) -> Any:
     """A fixture of a category that meets the categories of the mask."""
     return b2FixtureDef(shape=shape, categoryBits=category, maskBits=mask, **settings)
@@ -92,8 +86,10 @@ def _goal(x: float) -> Definition:
 
 
 def _player(side: int) -> list[Any]:
-    density = 200.0 / PLAYER_SIZE
-    return [fixture(player_polygon(side), 0x010, 0x011, density=density, friction=1.0, restitution=0.0)]
+    """side: 1 for player one, -1 for player two."""
+    points, density = mirrored(PLAYER_SHAPE, x=side), 200.0 / PLAYER_SIZE
+    shape = b2PolygonShape(vertices=[(x / SCALE * PLAYER_SIZE, y / SCALE * PLAYER_SIZE) for x, y in points])
+    return [fixture(shape, 0x010, 0x011, density=density, friction=1.0, restitution=0.0)]
 
 
 def _puck() -> list[Any]:

@@ -14,14 +14,7 @@ from numpy.typing import NDArray
 from competitor.errors import EngineError
 from competitor.rink.constants import Mode
 from competitor.rink.env import HockeyEnv
-from competitor.rink.observation import (
-    INFO_KEYS,
-    info_one,
-    info_two,
-    pack_view,
-    write_view_one,
-    write_view_two,
-)
+from competitor.rink.observation import INFO_KEYS, info_one, info_two, pack_view, write_view_one, write_view_two
 from competitor.rink.one_player import register_rinks
 from competitor.rink.simulation import fresh_simulation
 

@@ -16,14 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.rink.constants import (
-    CENTER_X,
-    CENTER_Y,
-    KEEP_STEPS,
-    MAX_PUCK_SPEED,
-    NORMAL_LIMIT,
-    OBSERVATION_SIZE,
-)
+from competitor.rink.constants import CENTER_X, CENTER_Y, KEEP_STEPS, MAX_PUCK_SPEED, NORMAL_LIMIT, OBSERVATION_SIZE
 from competitor.rink.rules import f32_pair
 from competitor.rink.simulation import Simulation
 

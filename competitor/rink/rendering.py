@@ -14,25 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competitor.errors import FatalError, PackageError, missing_extra
-from competitor.rink.bodies import (
-    END_WALL,
-    GOAL_1_X,
-    GOAL_2_X,
-    PLAYER_SHAPE,
-    PLAYER_SIZE,
-    PUCK_RADIUS,
-    Point,
-    mirrored,
-)
-from competitor.rink.constants import (
-    CENTER_X,
-    CENTER_Y,
-    FPS,
-    HEIGHT,
-    SCALE,
-    VIEW_HEIGHT,
-    VIEW_WIDTH,
-)
+from competitor.rink.bodies import END_WALL, GOAL_1_X, GOAL_2_X, PLAYER_SHAPE, PLAYER_SIZE, PUCK_RADIUS, Point, mirrored
+from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, HEIGHT, SCALE, VIEW_HEIGHT, VIEW_WIDTH
 from competitor.rink.simulation import Simulation, State
 
 Colour = tuple[int, int, int]

@@ -124,10 +124,6 @@ class Simulation:
         self._read = state_reader(bodies)
         self.state = self._read()
 
-    def refresh(self) -> None:
-        """Read the state again, after bodies were moved by hand."""
-        self.state = self._read()
-
     def step(self, actions: Sequence[float]) -> None:
         """Play one step of 1/50 s.
 

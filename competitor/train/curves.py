@@ -119,14 +119,12 @@ def _colour(place: int) -> str:
 
 
 def _legend(curves: Sequence[Curve], width: int) -> list[Text]:
-    lines = [
-        (_colour(place), f"{MARKS[place]} {plain(curve.run)}  {_last(curve)}") for place, curve in enumerate(curves)
-    ]
-    return [Text(part, style=colour) for colour, line in lines for part in wrapped(line, width)]
-
-
-def _last(curve: Curve) -> str:
-    return f"{_short(curve.y[-1])} in the end" if curve.y else "has none yet"
+    lines = []
+    for place, curve in enumerate(curves):
+        last = f"{_short(curve.y[-1])} in the end" if curve.y else "has none yet"
+        parts = wrapped(f"{MARKS[place]} {plain(curve.run)}  {last}", width)
+        lines += [Text(part, style=_colour(place)) for part in parts]
+    return lines
 
 
 def write_png(curves: Sequence[Curve], metric: str, over: str, path: Path) -> None:

@@ -118,13 +118,8 @@ def phase(status: Status) -> str:
         return f"{text} rounds"
     if status.speed.updates_per_s <= 0.0:
         return text
-    minutes = (status.total - status.done) / status.speed.updates_per_s / 60
-    return f"{text}, play begins in about {_minutes(minutes)}"
-
-
-def _minutes(minutes: float) -> str:
-    count = max(1, round(minutes))
-    return "1 minute" if count == 1 else f"{count:,} minutes"
+    minutes = max(1, round((status.total - status.done) / status.speed.updates_per_s / 60))
+    return f"{text}, play begins in about {minutes:,} minute{'s' if minutes > 1 else ''}"
 
 
 def panel(status: Status, width: int) -> RenderableType:

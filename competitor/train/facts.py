@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from competitor.errors import ResumeError
 from competitor.train.league import Count, Member
+from competitor.train.metrics import Averages
 from dreamer.replay import GeneratorState
 from dreamer.strict import Strict, first_problem
 
@@ -65,19 +66,6 @@ class SavedMatchmaker(Part):
     generator: GeneratorState
 
 
-class SavedAverages(Part):
-    """What Averages.to_json gives."""
-
-    sums: dict[str, Finite]
-    counts: dict[str, Annotated[int, Field(ge=1, le=2**53)]]
-
-    @model_validator(mode="after")
-    def _check(self) -> SavedAverages:
-        if self.sums.keys() != self.counts.keys():
-            raise ValueError("sums and counts are not of the same numbers")
-        return self
-
-
 class SavedRound(Part):
     """Where a round in play is played and how it began, see RoundSetup."""
 
@@ -97,7 +85,7 @@ class Facts(Part):
     counters: Counters
     league: SavedLeague
     matchmaker: SavedMatchmaker
-    averages: SavedAverages
+    averages: Averages
     past: list[Name]
     rounds: list[SavedRound]
 

@@ -11,8 +11,11 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, ClassVar, TextIO
+
+from pydantic import ConfigDict, Field
 
 from competitor.train.wandb_log import WandbLog
 from dreamer.files import atomic_write_text
@@ -20,12 +23,18 @@ from dreamer.files import atomic_write_text
 METRICS_NAME = "metrics.jsonl"
 
 
+@dataclass
 class Averages:
-    """Running means of metrics between two lines of the record; exactly restorable."""
+    """Running means of metrics between two lines of the record; part of a save, see facts."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
+
+    sums: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+    counts: dict[str, Annotated[int, Field(ge=1, le=2**53)]]
+
+    def __post_init__(self) -> None:
+        if self.sums.keys() != self.counts.keys():
+            raise ValueError("sums and counts are not of the same numbers")
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Take in one update's metrics; numbers that are not finite are left out."""
@@ -39,12 +48,6 @@ class Averages:
         means = {key: total / self.counts[key] for key, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
-
-    def to_json(self) -> dict[str, Any]:
-        return {"sums": self.sums, "counts": self.counts}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 
 class MetricsWriter(AbstractContextManager["MetricsWriter"]):

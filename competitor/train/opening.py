@@ -22,25 +22,16 @@ from dreamer.checkpoint import load_checkpoint
 
 
 def play_opening(
-    state: TrainingState,
-    config: Config,
-    *,
-    on_round: Callable[[Round], None],
-    on_step: Callable[[], None],
+    state: TrainingState, config: Config, *, on_round: Callable[[Round], None], on_step: Callable[[], None]
 ) -> None:
     """Fill the replay with rounds between basic opponents, then with lessons, and count their steps.
 
     on_step is called before every step; what it raises ends the play.
     """
-    where: dict[str, Any] = {
-        "rinks": config.training.rinks,
-        "engine": config.rink.engine,
-        "keep_mode": config.rink.keep_mode,
-        "on_round": on_round,
-        "on_step": on_step,
-    }
-    plain = play_warmup(config.training.warmup_rounds, state.warmup_generator, **where)
+    where: dict[str, Any] = config.rink.model_dump()
+    where |= {"rinks": config.training.rinks, "on_round": on_round, "on_step": on_step}
     count, chance = config.training.lesson_rounds, state.warmup_generator
+    plain = play_warmup(config.training.warmup_rounds, chance, **where)
     lessons = play_lessons(count, chance, *lesson_players(config), **where) if count else []
     steps = 0
     for played, taught in chain(((played, ()) for played in plain), lessons):

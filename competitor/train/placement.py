@@ -42,7 +42,6 @@ class Placement:
         atomic_write_text(run / FILE_NAME, json.dumps(asdict(self), indent=2) + "\n")
 
 
-READER = TypeAdapter(Placement)
 # What runs had before there was a choice.
 FORMER = Placement("cpu", "native", "")
 
@@ -51,14 +50,12 @@ def read_placement(run: Path) -> Placement:
     """What was chosen for the run in the directory `run`. Raises ResumeError when the file is damaged."""
     file = run / FILE_NAME
     try:
-        return READER.validate_json(file.read_bytes(), strict=True)
+        return TypeAdapter(Placement).validate_json(file.read_bytes(), strict=True)
     except FileNotFoundError:
         return FORMER
-    except ValidationError as error:
-        what = first_problem(error)
+    except (ValidationError, OSError) as error:
+        what = first_problem(error) if isinstance(error, ValidationError) else error.strerror
         raise ResumeError(f"{file} cannot be read ({what}); without this file the CPU is taken") from error
-    except OSError as error:
-        raise ResumeError(f"{file} cannot be read ({error.strerror}); without this file the CPU is taken") from error
 
 
 def choose_placement(config: Config, recorded: Placement | None = None) -> Placement:

@@ -92,16 +92,11 @@ class Reporter:
         self._origin: dict[str, Any] = {"preset": run.preset, "reward": config.reward.model_dump()}
         if run.start is not None:
             self._origin["started_from"] = read_card(run.start)["sha256"]
-        self._watch, self._clock = watch, clock
-        self._speed = Speed(clock)
+        self._watch, self.speed = watch, Speed(clock)
         self._metrics: dict[str, float] = {}
         self._evaluation: dict[str, float] = {}
         self.on_progress: OnProgress | None = None
         self.warning = ""
-
-    def forget_speed(self) -> None:
-        """Measure steps per second anew: those of the warm-up are no measure of training."""
-        self._speed = Speed(self._clock)
 
     def log(self, writer: MetricsWriter) -> None:
         """Write the means since the last line, and the counters."""
@@ -118,8 +113,8 @@ class Reporter:
             "skipped_updates": state.counters.skipped,
             "rating": state.league.rating,
             "members": len(state.league.members),
-            "steps_per_s": self._speed.steps_per_s,
-            "updates_per_s": self._speed.updates_per_s,
+            "steps_per_s": self.speed.steps_per_s,
+            "updates_per_s": self.speed.updates_per_s,
         }
         writer.write("train", self._position(), line)
 
@@ -157,7 +152,7 @@ class Reporter:
     def show(self, phase: str, done: int = 0, total: int = 0) -> None:
         """Hand the present status to the display; for `done` and `total` see `Status`."""
         state, counters = self._state, self._state.counters
-        self._speed.update(counters.environment_steps, state.agent.updates)
+        self.speed.update(counters.environment_steps, state.agent.updates)
         if self.on_progress is None:
             return
         self.on_progress(
@@ -171,7 +166,7 @@ class Reporter:
                 replay_steps=len(state.replay),
                 seconds=self._watch.total_s,
                 seconds_left=self._seconds_left(),
-                speed=self._speed,
+                speed=self.speed,
                 league=state.league,
                 metrics=self._metrics,
                 evaluation=self._evaluation,
@@ -181,9 +176,9 @@ class Reporter:
 
     def _seconds_left(self) -> float | None:
         estimates = [] if self._watch.left_s is None else [self._watch.left_s]
-        if self._speed.steps_per_s > 0:
+        if self.speed.steps_per_s > 0:
             steps = self._limits.environment_steps - self._state.counters.environment_steps
-            estimates.append(max(0.0, steps / self._speed.steps_per_s))
+            estimates.append(max(0.0, steps / self.speed.steps_per_s))
         return min(estimates, default=None)
 
 
@@ -191,14 +186,11 @@ def evaluation_metrics(report: EvaluationReport) -> dict[str, float]:
     """What is logged of an evaluation; `score` is the mean over the opponents, a draw half a point."""
     metrics = {"score": sum(result.score for result in report.results) / max(1, len(report.results))}
     for result in report.results:
-        metrics |= {
-            f"{result.opponent}/win_rate": result.win_rate,
-            f"{result.opponent}/score": result.score,
-            f"{result.opponent}/draws": result.draws / max(1, result.rounds),
-            f"{result.opponent}/losses": result.losses / max(1, result.rounds),
-            f"{result.opponent}/rounds": result.rounds,
-            f"{result.opponent}/steps": result.mean_steps,
-        }
+        rounds = max(1, result.rounds)
+        rates = {"win_rate": result.win_rate, "score": result.score}
+        rates |= {"draws": result.draws / rounds, "losses": result.losses / rounds}
+        rates |= {"rounds": result.rounds, "steps": result.mean_steps}
+        metrics |= {f"{result.opponent}/{name}": value for name, value in rates.items()}
     return metrics
 
 

@@ -61,7 +61,8 @@ class RunDirectory:
     """One run on the disk. Make it with `create` or `open`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.checkpoints, self.league = path, path / "checkpoints", path / "league"
+        self.saves = Saves(path / "state")
 
     @classmethod
     def create(
@@ -149,25 +150,10 @@ class RunDirectory:
         return preset if isinstance(preset, str) else "default"
 
     @property
-    def checkpoints(self) -> Path:
-        """Where latest and best are kept."""
-        return self.path / "checkpoints"
-
-    @property
     def start(self) -> Path | None:
         """The checkpoint that the run has begun with, or None: it began with nothing."""
         path = self.checkpoints / f"{START}.safetensors"
         return path if path.exists() else None
-
-    @property
-    def league(self) -> Path:
-        """Where the snapshots of the pool are kept."""
-        return self.path / "league"
-
-    @property
-    def saves(self) -> Saves:
-        """What --resume needs."""
-        return Saves(self.path / "state")
 
     def save(self, write: Callable[[Path], None]) -> None:
         """Make a new save with `write(directory)`. Raises StorageError when the disk refuses, see `Saves.new`."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from competitor.config import Config, load_run_config
+from competitor.config import load_run_config
 from competitor.errors import ConfigError
 from competitor.screen import Table, print_line, print_table
 from competitor.system import is_held
@@ -116,14 +116,11 @@ def _state(path: Path, steps: float, minutes: float) -> str:
     if is_held(path):
         return "running"
     try:
-        return "finished" if _is_finished(load_run_config(path / "config.toml"), steps, minutes) else "stopped"
+        limits = load_run_config(path / "config.toml").training
     except ConfigError:  # settings of another version, or damaged: `train --resume` says which
         return "stopped"
-
-
-def _is_finished(config: Config, steps: float, minutes: float) -> bool:
-    limits = config.training
-    return steps >= limits.environment_steps or 0.0 < limits.minutes <= minutes
+    is_finished = steps >= limits.environment_steps or 0.0 < limits.minutes <= minutes
+    return "finished" if is_finished else "stopped"
 
 
 def print_runs(runs: Sequence[RunFacts], folder: Path) -> None:

@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -59,20 +58,13 @@ class TrainingState:
     learner: DreamerPlayer
     warmup_generator: np.random.Generator
     counters: Counters = field(default_factory=Counters)
-    averages: Averages = field(default_factory=Averages)
+    averages: Averages = field(default_factory=lambda: Averages({}, {}))
     runner: RoundRunner | None = None
 
     def open_runner(self, config: Config, running: list[RunningRound] | None = None) -> RoundRunner:
         """Begin the first rounds of the learner and its opponents, or the rounds that were in play."""
-        self.runner = RoundRunner(
-            config.training.rinks,
-            self.learner,
-            self.roster,
-            self.matchmaker,
-            engine=config.rink.engine,
-            keep_mode=config.rink.keep_mode,
-            running=running,
-        )
+        who = self.learner, self.roster, self.matchmaker
+        self.runner = RoundRunner(config.training.rinks, *who, **config.rink.model_dump(), running=running)
         return self.runner
 
 
@@ -131,16 +123,17 @@ def write_state(directory: Path, state: TrainingState) -> None:
             tensors[f"{name}/generator"] = player.agent.generator.get_state()
     data = tensor_bytes({key: value.contiguous() for key, value in tensors.items()})
     atomic_write_bytes(directory / "players.safetensors", data)
-    _write_rounds(directory, running)
+    arrays = {str(played.rink): np.ascontiguousarray(played.actions) for played in running}
+    atomic_write_bytes(directory / "rounds.safetensors", array_bytes(arrays))
     facts = {
         "format": FORMAT,
         "device": state.agent.device.type,
         "counters": asdict(state.counters),
         "league": state.league.to_json(),
         "matchmaker": state.matchmaker.to_json(),
-        "averages": state.averages.to_json(),
+        "averages": asdict(state.averages),
         "past": list(state.roster.past),
-        "rounds": [{"rink": played.rink, **_setup_json(played.setup)} for played in running],
+        "rounds": [{"rink": one.rink, **asdict(one.setup), "mode": one.setup.mode.name} for one in running],
     }
     atomic_write_text(directory / "trainer.json", json.dumps(facts))
 
@@ -169,7 +162,7 @@ def _read_state(directory: Path, config: Config, run: RunDirectory, placement: P
     for name in facts.past:
         state.roster.bring_past(name)
     state.counters = facts.counters
-    state.averages.restore(facts.averages.model_dump())
+    state.averages = facts.averages
     state.league.restore(facts.league.model_dump())
     state.open_runner(config, _read_rounds(directory, facts.rounds))
     state.matchmaker.restore(facts.matchmaker.model_dump())
@@ -207,21 +200,8 @@ def _restore_players(directory: Path, state: TrainingState, rinks: int, *, same_
             player.remember(memory)
 
 
-def _write_rounds(directory: Path, running: list[RunningRound]) -> None:
-    arrays = {str(played.rink): np.ascontiguousarray(played.actions) for played in running}
-    atomic_write_bytes(directory / "rounds.safetensors", array_bytes(arrays))
-
-
 def _read_rounds(directory: Path, saved: list[SavedRound]) -> list[RunningRound]:
     actions = load_arrays(directory / "rounds.safetensors")
-    rounds = []
-    for played in saved:
-        about = played.model_dump(exclude={"rink"})
-        rounds.append(
-            RunningRound(played.rink, RoundSetup(**about | {"mode": Mode[played.mode]}), actions[str(played.rink)])
-        )
-    return rounds
-
-
-def _setup_json(setup: RoundSetup) -> dict[str, Any]:
-    return {**asdict(setup), "mode": setup.mode.name}
+    setups = [RoundSetup(**one.model_dump(exclude={"rink"}) | {"mode": Mode[one.mode]}) for one in saved]
+    pairs = zip(saved, setups, strict=True)
+    return [RunningRound(one.rink, setup, actions[str(one.rink)]) for one, setup in pairs]

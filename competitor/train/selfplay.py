@@ -27,7 +27,7 @@ from competitor.train.report import OnProgress, Outcome, Reporter
 from competitor.train.run_directory import storage
 from competitor.train.savepoint import write_state
 from competitor.train.starting import Started, begin, take_up
-from competitor.train.timing import Clock, Stopwatch
+from competitor.train.timing import Clock, Speed, Stopwatch
 from competitor.train.update_log import UpdateLog
 from dreamer.checkpoint import save_checkpoint
 
@@ -85,12 +85,7 @@ class Trainer(AbstractContextManager["Trainer"]):
 
     @classmethod
     def resume(
-        cls,
-        path: Path,
-        overrides: Sequence[str] = (),
-        *,
-        records: Sequence[Path] = (),
-        clock: Clock = time.monotonic,
+        cls, path: Path, overrides: Sequence[str] = (), *, records: Sequence[Path] = (), clock: Clock = time.monotonic
     ) -> Trainer:
         """Continue the run at `path`, with settings changed by `overrides` (as for --set).
 
@@ -127,17 +122,9 @@ class Trainer(AbstractContextManager["Trainer"]):
         self._saved_at = self._clock()
         with self:
             reason = self._train()
-        counters = self.state.counters
-        return Outcome(
-            reason,
-            self.run.path,
-            counters.environment_steps,
-            self.state.agent.updates,
-            counters.rounds,
-            self._watch.total_s,
-            self.run.saves.leftovers(),
-            is_saved=self.state.runner is not None,
-        )
+        counters, seconds, left = self.state.counters, self._watch.total_s, self.run.saves.leftovers()
+        counts = counters.environment_steps, self.state.agent.updates, counters.rounds
+        return Outcome(reason, self.run.path, *counts, seconds, left, is_saved=self.state.runner is not None)
 
     def _train(self) -> str:
         counters = self.state.counters
@@ -209,7 +196,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             state.agent.fit_normalizer(state.replay.observations(whole), state.replay.changes(whole))
         state.pipeline.begin_anew()
         runner = state.open_runner(config)
-        self._reporter.forget_speed()
+        self._reporter.speed = Speed(self._clock)  # that of the warm-up is no measure of training
         self.save()
         return runner
 

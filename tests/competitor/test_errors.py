@@ -78,10 +78,7 @@ def test_messages_hold_nothing_that_a_terminal_obeys() -> None:
 def test_first_signal_asks_and_second_interrupts() -> None:
     asked: list[str] = []
     before = signal.getsignal(signal.SIGTERM)
-    with (
-        pytest.raises(KeyboardInterrupt),
-        stopping_on_signals(lambda: asked.append("stop")) as received,
-    ):
+    with pytest.raises(KeyboardInterrupt), stopping_on_signals(lambda: asked.append("stop")) as received:
         os.kill(os.getpid(), signal.SIGTERM)
         assert (asked, received) == (["stop"], [signal.SIGTERM])
         os.kill(os.getpid(), signal.SIGINT)

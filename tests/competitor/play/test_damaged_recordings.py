@@ -98,8 +98,7 @@ def test_a_header_that_does_not_end(folder: Path, contents: dict[str, Path]) -> 
 @pytest.mark.parametrize("kind", KINDS)
 @FEW
 @given(
-    changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), min_size=1, max_size=4),
-    kept=st.one_of(st.none(), PLACES),
+    changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), min_size=1, max_size=4), kept=st.one_of(st.none(), PLACES)
 )
 def test_whatever_bytes_are_changed(
     kind: str, changes: list[tuple[int, int]], kept: int | None, folder: Path, contents: dict[str, Path]

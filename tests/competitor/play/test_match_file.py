@@ -18,15 +18,7 @@ import cli
 from competitor.config import Config
 from competitor.errors import RecordingError
 from competitor.play.finished_match import FinishedMatch
-from competitor.play.match_file import (
-    EPISODES,
-    View,
-    file_name,
-    is_match_file,
-    match_bytes,
-    read_match,
-    read_views,
-)
+from competitor.play.match_file import EPISODES, View, file_name, is_match_file, match_bytes, read_match, read_views
 from competitor.play.outcomes import rounds_of
 from competitor.play.recording import load_episodes, load_recording, record_round
 from competitor.play.rounds import RewardWeights, Round, RoundSetup, play_rounds

@@ -106,8 +106,7 @@ def test_plausible_looks_at_every_number(value: float) -> None:
 
 played_rounds = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from([1, -1]), st.integers(1, MOST_STEPS)),
-        st.tuples(st.just(0), st.just(MOST_STEPS)),
+        st.tuples(st.sampled_from([1, -1]), st.integers(1, MOST_STEPS)), st.tuples(st.just(0), st.just(MOST_STEPS))
     ),
     max_size=6,
 )

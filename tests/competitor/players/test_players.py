@@ -145,16 +145,11 @@ def test_dreamer_slot_with_a_broken_state_recovers(agent: Dreamer, monkeypatch: 
     assert np.isfinite(actions).all()
 
 
-def test_dreamer_for_another_rink_is_refused(debug_config: Config) -> None:
+def test_dreamer_without_shooting_plays_where_there_is_none(debug_config: Config) -> None:
     player = DreamerPlayer(Dreamer(debug_config.dreamer, 16, 3), "no-keep")
     player.reset(SLOTS)
     with pytest.raises(PlayerError, match="16 observations"):
         player.act(observations(), ALWAYS)
-
-
-def test_dreamer_without_shooting_plays_where_there_is_none(debug_config: Config) -> None:
-    player = DreamerPlayer(Dreamer(debug_config.dreamer, 16, 3), "no-keep")
-    player.reset(SLOTS)
     actions = player.act(observations()[:, :16], ALWAYS)
     assert actions.shape == (SLOTS, 4) and not actions[:, 3].any()
 
@@ -167,14 +162,10 @@ def test_clean_actions() -> None:
             clean_actions(wrong, 1)
 
 
-@pytest.mark.parametrize("spec", ["weak", "strong", "random"])
-def test_make_player_by_name(spec: str) -> None:
-    assert make_player(spec, seed=0).name == spec
-
-
-def test_make_player_from_a_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
+def test_make_player_by_name_and_from_a_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "mine.safetensors", agent, {})
     original = DreamerPlayer(agent, "original")
+    assert all(make_player(spec, seed=0).name == spec for spec in ("weak", "strong", "random"))
     for path in (tmp_path / "mine.safetensors", tmp_path / "mine"):
         player = make_player(str(path), seed=0)
         assert player.name == str(path)
@@ -235,14 +226,11 @@ def test_a_run_is_its_best_checkpoint(agent: Dreamer, tmp_path: Path) -> None:
     assert np.isfinite(player.act(observations(), ALWAYS)).all()
 
 
-def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_or_none_is_told(tmp_path: Path) -> None:
     for name, words in (("foreign.pt", "is no checkpoint: those are"), ("mine.zip", "stable-baselines3 is sb3:")):
         (tmp_path / name).touch()
         with pytest.raises(CheckpointError, match=words):
             make_player(str(tmp_path / name), seed=0)
-
-
-def test_missing_checkpoint_is_a_checkpoint_error(tmp_path: Path) -> None:
     for name in ("nothing.safetensors", "nothing"):
         with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nothing\.safetensors"):
             make_player(str(tmp_path / name), seed=0)

@@ -57,13 +57,6 @@ def test_bad_actions() -> None:
         batch.step(actions)
 
 
-def test_without_keep_mode() -> None:
-    batch = RinkBatch(2, keep_mode=False)
-    batch.reset(0, one_starting=True, seed=0)
-    batch.step(np.zeros((2, 6)))
-    assert batch.obs.shape == (2, 2, 16)
-
-
 @pytest.mark.parametrize("index", [2, -3])
 def test_unknown_rink(index: int) -> None:
     with pytest.raises(IndexError):

@@ -22,10 +22,7 @@ def part(episode: int, name: str) -> Any:
 
 
 def start_of(episode: int) -> dict[str, Any]:
-    return {
-        "one_starting": bool(RECORDING["one_starting"][episode]),
-        "seed": int(RECORDING["seed"][episode]),
-    }
+    return {"one_starting": bool(RECORDING["one_starting"][episode]), "seed": int(RECORDING["seed"][episode])}
 
 
 def kind_of(episode: int) -> tuple[bool, Mode]:

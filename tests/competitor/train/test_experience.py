@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from competitor.config import Config, load_config
 from competitor.errors import RecordingError
@@ -22,12 +21,9 @@ from competitor.train.selfplay import Trainer
 from competitor.train.starting import load_experience
 from dreamer.replay import Episode
 from tests.competitor.play.made_matches import finished, recorded_match
+from tests.competitor.train.test_selfplay import same_weights, warm_up_only
 
-SMALL = (
-    "training.environment_steps=700",
-    "training.evaluate_every_steps=100000",
-    "league.snapshot_every_steps=100000",
-)
+SMALL = ("training.environment_steps=700", "training.evaluate_every_steps=100000", "league.snapshot_every_steps=100000")
 
 
 def small(*overrides: str) -> Config:
@@ -108,11 +104,6 @@ def test_another_keep_mode(matches: Path, tmp_path: Path) -> None:
     assert len(load_experience([tmp_path / "plain"], small("rink.keep_mode=false"))) == 2
 
 
-def warm_up_only(trainer: Trainer) -> None:
-    """Stop a new training when its warm-up is over, before the first update."""
-    trainer.train(lambda status: trainer.stop() if status.phase == "warm-up" and status.done == status.total else None)
-
-
 def test_a_new_run_has_the_rounds_after_its_warm_up(matches: Path, rounds: Path, tmp_path: Path) -> None:
     config = small()
     plain = Trainer.start(config, tmp_path / "plain")
@@ -126,8 +117,7 @@ def test_a_new_run_has_the_rounds_after_its_warm_up(matches: Path, rounds: Path,
     assert all(same(mine, theirs) for mine, theirs in zip(episodes[-10:], recorded, strict=True))
     assert all(same(mine, theirs) for mine, theirs in zip(episodes, in_replay(plain), strict=False))
     # The scale of the inputs is that of the warm-up, whatever was recorded.
-    weights, others = trainer.state.agent.state_dict(), plain.state.agent.state_dict()
-    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    assert same_weights(trainer.state.agent, plain.state.agent)
     # They are in the save: a run killed from now on has them.
     run = RunDirectory.open(tmp_path / "run")
     save = run.saves.current()

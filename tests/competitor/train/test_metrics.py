@@ -9,6 +9,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from competitor.train.facts import Counters
 from competitor.train.league import League
 from competitor.train.metrics import Averages, MetricsWriter, read_lines
 from competitor.train.report import Outcome, Status
-from competitor.train.timing import Speed, Stopwatch
+from competitor.train.timing import Speed
 
 
 def at(steps: int, updates: int) -> dict[str, float]:
@@ -50,10 +51,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     write_some(tmp_path)
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
-    assert [(event.step, event.value) for event in board.Scalars("train/loss/world")][:2] == [
-        (10, 1.0),
-        (20, 2.0),
-    ]
+    assert [(event.step, event.value) for event in board.Scalars("train/loss/world")][:2] == [(10, 1.0), (20, 2.0)]
 
 
 def test_resuming_drops_what_came_after_the_save(tmp_path: Path) -> None:
@@ -68,11 +66,10 @@ def test_resuming_drops_what_came_after_the_save(tmp_path: Path) -> None:
 
 
 def test_averages_leave_out_what_is_not_finite_and_start_anew() -> None:
-    averages = Averages()
+    averages = Averages({}, {})
     averages.add({"a": 1.0, "b": math.nan})
     averages.add({"a": 3.0, "b": 5.0})
-    copy = Averages()
-    copy.restore(json.loads(json.dumps(averages.to_json())))
+    copy = Averages(**json.loads(json.dumps(asdict(averages))))
     assert copy.take() == {"a": 2.0, "b": 5.0} == averages.take()
     assert averages.take() == {}
 
@@ -214,15 +211,3 @@ def test_the_outcome_names_the_command_that_continues(monkeypatch: pytest.Monkey
     assert outcome.resume_command == ".venv/bin/python cli.py train --resume runs/first"
     full = Outcome("steps", Path("runs/my first"), 500, 1, 1, 1.0)
     assert full.resume_command.endswith("--resume 'runs/my first' --set training.environment_steps=1000")
-
-
-def test_the_stopwatch_limits_one_start_and_counts_all() -> None:
-    clock = Hands()
-    watch = Stopwatch(clock, before_s=100.0, limit_s=60.0)
-    clock.now = 5.0
-    watch.begin()
-    clock.now = 35.0
-    assert (watch.total_s, watch.left_s) == (130.0, 30.0)
-    clock.now = 70.0
-    assert watch.left_s == 0.0
-    assert Stopwatch(clock, before_s=0.0, limit_s=0.0).left_s is None

@@ -12,7 +12,7 @@ from competitor.errors import ConfigError
 from competitor.train.selfplay import Trainer
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint, read_card, save_checkpoint
-from tests.competitor.train.test_selfplay import Recorder, tiny, warm_up_only
+from tests.competitor.train.test_selfplay import Recorder, same_weights, tiny, warm_up_only
 
 
 @pytest.fixture
@@ -22,11 +22,6 @@ def older(tmp_path: Path) -> Path:
     agent.fit_normalizer(torch.randn(100, 18, generator=torch.Generator().manual_seed(1)) * 3.0 + 1.0)
     save_checkpoint(tmp_path / "older", agent, {})
     return tmp_path / "older.safetensors"
-
-
-def same_weights(one: Dreamer, two: Dreamer) -> bool:
-    ours, theirs = one.state_dict(), two.state_dict()
-    return all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_a_run_starts_from_a_checkpoint_without_prelude_and_keeps_its_scale(tmp_path: Path, older: Path) -> None:

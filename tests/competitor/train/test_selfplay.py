@@ -24,6 +24,7 @@ from competitor.train.metrics import read_lines
 from competitor.train.report import Outcome, Status
 from competitor.train.selfplay import Trainer
 from competitor.train.update_log import MOST_SKIPPED_IN_A_ROW
+from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import DivergenceError
 
@@ -87,13 +88,17 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Recorde
     return trainer, recorder, trainer.train()
 
 
+def same_weights(one: Dreamer, two: Dreamer) -> bool:
+    ours, theirs = one.state_dict(), two.state_dict()
+    return all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
 def assert_same_end(trainer: Trainer, outcome: Outcome, whole: tuple[Trainer, Recorder, Outcome]) -> None:
     """Counters, weights, league and record of `trainer` are those of the unbroken run."""
     other, _, end = whole
     counts = (outcome.environment_steps, outcome.updates, outcome.rounds)
     assert counts == (end.environment_steps, end.updates, end.rounds)
-    ours, theirs = trainer.state.agent.state_dict(), other.state.agent.state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert same_weights(trainer.state.agent, other.state.agent)
     assert trainer.state.league.to_json() == other.state.league.to_json()
     assert record(trainer.run.path) == record(other.run.path)
 
@@ -131,19 +136,12 @@ def test_a_prelude_stopped_and_resumed_equals_the_unbroken_one(tmp_path: Path) -
     assert_same_end(trainer, trainer.train(), (whole, Recorder(whole), end))
 
 
-def test_lessons_are_the_strong_opponents_views(tmp_path: Path) -> None:
-    trainer = Trainer.start(tiny("training.lesson_rounds=4"), tmp_path / "run")
-    warm_up_only(trainer)
-    lessons = [episode.lesson for episode in trainer.state.replay.episodes]
-    assert not any(episode.own for episode in trainer.state.replay.episodes)
-    assert lessons == [False] * 8 + [True] * 4 + [lessons[12], not lessons[12], lessons[14], not lessons[14]]
-
-
 def test_the_teacher_is_any_player_and_meets_its_like_and_every_opponent(tmp_path: Path) -> None:
     settings = ("training.lesson_rounds=8", "training.teacher=sparring:keeper", "league.opponents.sparring:slow=0.1")
     trainer = Trainer.start(tiny(*settings), tmp_path / "run")
     warm_up_only(trainer)
-    episodes = list(trainer.state.replay.episodes)[8:]
+    warm_up, episodes = (list(trainer.state.replay.episodes)[part] for part in (slice(8), slice(8, None)))
+    assert not any(episode.lesson for episode in warm_up) and not any(episode.own for episode in warm_up + episodes)
     taught = [one.lesson + two.lesson for one, two in zip(episodes[::2], episodes[1::2], strict=True)]
     assert taught == [2, 2, 1, 1, 1, 1, 1, 1]
     keeper = load_partner("keeper")
@@ -176,9 +174,7 @@ def test_who_gives_no_lessons_need_not_exist(tmp_path: Path) -> None:
     assert not any(episode.lesson for episode in trainer.state.replay.episodes)
 
 
-def test_both_views_are_kept_and_updates_follow_the_train_ratio(
-    unbroken: tuple[Trainer, Recorder, Outcome],
-) -> None:
+def test_both_views_are_kept_and_updates_follow_the_train_ratio(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
     trainer, recorder, outcome = unbroken
     state, config = trainer.state, trainer.config
     learned_from = outcome.environment_steps - state.counters.warmup_steps
@@ -186,6 +182,8 @@ def test_both_views_are_kept_and_updates_follow_the_train_ratio(
     assert len(recorder.updates) == outcome.updates == int(earned)
     assert len(state.replay.episodes) == 2 * (outcome.rounds + config.training.warmup_rounds)
     assert outcome.reason == "steps" and outcome.environment_steps >= config.training.environment_steps
+    assert sum(record.games for record in state.league.opponents.values()) > 0
+    assert state.matchmaker.to_json()["turns"]["past"] > 0
 
 
 @pytest.mark.parametrize(("opponent", "own_views"), [("weak", 1), ("self", 2)])
@@ -252,14 +250,7 @@ def test_looking_at_the_dream_changes_nothing_that_is_learned(
     recorder = Recorder(trainer)
     trainer.train()
     assert recorder.updates == unbroken[1].updates
-    ours, theirs = trainer.state.agent.state_dict(), unbroken[0].state.agent.state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-
-
-def test_all_opponents_were_met(unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
-    league = unbroken[0].state.league
-    assert sum(record.games for record in league.opponents.values()) > 0
-    assert unbroken[0].state.matchmaker.to_json()["turns"]["past"] > 0
+    assert same_weights(trainer.state.agent, unbroken[0].state.agent)
 
 
 def test_nobody_enters_the_league_unexamined_nor_while_the_end_is_near(
@@ -327,8 +318,7 @@ def test_a_stop_during_the_warm_up_ends_at_once_and_is_no_harm(tmp_path: Path, l
     resumed = Trainer.resume(tmp_path / "run")
     assert warm_up_only(resumed).is_saved
     assert [line["kind"] for line in record(tmp_path / "run")] == ["start"]
-    ours, theirs = resumed.state.agent.state_dict(), whole.state.agent.state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert same_weights(resumed.state.agent, whole.state.agent)
 
 
 def test_limits_and_league_may_change_on_resume(tmp_path: Path, unbroken: tuple[Trainer, Recorder, Outcome]) -> None:
