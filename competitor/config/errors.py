@@ -69,7 +69,9 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
     """The first problem of `error` in one line; `layers` in the order in which they were laid."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    path = [str(part) for part in first["loc"]][: 3 if _is_table(model, first["loc"]) else 2]
+    path = [str(part) for part in first["loc"]]
+    # Within a setting that is a table the user's names are part of the path.
+    path = path[: 3 if len(path) > 2 and "additionalProperties" in _schema(model, path) else 2]
     source, value = _find(path, layers)
     text = f"{source}: {_problem(first, path, value, model)}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
@@ -80,11 +82,6 @@ def explain_former(error: FormerSettingError, layers: Sequence[Layer]) -> str:
     name = f"{error.section}.{error.key}"
     source, _ = _find((error.section, error.key), layers)
     return f"{source}: {name} = {_show(error.value)}: {error}: {WAYS.get(name, 'leave it out')}"
-
-
-def _is_table(model: type[BaseModel], location: Sequence[object]) -> bool:
-    """Whether `location` lies within a setting that is a table of the user's names."""
-    return len(location) > 2 and "additionalProperties" in _schema(model, [str(part) for part in location])
 
 
 def _problem(problem: Any, path: list[str], value: object, model: type[BaseModel]) -> str:

@@ -7,10 +7,7 @@ from typing import Any
 from competitor.config.models import ArenaConfig, CompeteConfig, TrainingConfig
 from dreamer.former import FORMER, drop_former, name_kind
 
-WITHOUT_EFFECT = {
-    "run": ("precision",),
-    "league": ("active_snapshots", "redraw_rounds", "pfsp", "pfsp_power"),
-}
+WITHOUT_EFFECT = {"run": ("precision",), "league": ("active_snapshots", "redraw_rounds", "pfsp", "pfsp_power")}
 """Keys by section that are constants now, with no effect on what a saved run holds."""
 CONSTANTS = {
     "training": {name: getattr(TrainingConfig, name) for name in ("shooting_share", "defense_share")},

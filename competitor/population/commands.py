@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from contextlib import suppress
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from competitor.errors import EXIT_INTERRUPTED, BusyError, ConfigError, PackageError, missing_extra
+from competitor.errors import EXIT_INTERRUPTED, ConfigError
 from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Command, Minutes, also_written, json_text
 from competitor.screen import counter, print_line
-from competitor.system import command_line, sole_writer, stopping_on_signals, use_threads
+from competitor.sparring.commands import has_sbx, need_sbx
+from competitor.system import command_line, is_held, sole_writer, stopping_on_signals, use_threads
 
 if TYPE_CHECKING:
     from competitor.config import Config
     from competitor.population.book import Book
-    from competitor.population.workers import Workers
 
 ALWAYS = ("training.minutes=0", f"training.environment_steps={10**15}")
 """The population's clock ends a turn, nothing else."""
@@ -100,8 +99,10 @@ def run(
     """
     from competitor.config import load_config
     from competitor.population.book import Book
+    from competitor.population.cluster import RayWorkers
     from competitor.population.population import Population
     from competitor.population.roles import CONFIG
+    from competitor.population.workers import Workers
 
     count = workers or os.cpu_count() or 1
     begins = None
@@ -119,13 +120,13 @@ def run(
             population = Population(
                 Path(os.path.realpath(directory)),
                 Book.read(directory),
-                _workers(ray, count),
+                Workers(count) if ray is None else RayWorkers(ray, count),
                 listed=config.league.shares,
                 keep_mode=config.rink.keep_mode,
                 rounds=rounds,
                 turn_minutes=turn,
                 life_minutes=life,
-                sac=_has_sbx(),
+                sac=has_sbx(),
                 clock=time.monotonic,
                 say=lambda line: print_line(f"{datetime.now():%H:%M:%S}  {line}"),
                 count=shown,
@@ -171,17 +172,6 @@ def _begin(directory: Path, settings: Config, source: str | None) -> None:
     book.write(directory)
 
 
-def _workers(ray: str | None, count: int) -> Workers:
-    from competitor.population.cluster import RayWorkers
-    from competitor.population.workers import Workers
-
-    return Workers(count) if ray is None else RayWorkers(ray, count)
-
-
-def _has_sbx() -> bool:
-    return importlib.util.find_spec("sbx") is not None
-
-
 @league.command("status", cls=Command)
 @click.argument("directory", type=FOLDER)
 @JSON
@@ -198,21 +188,11 @@ def status(directory: Path, json_path: Path | None) -> None:
     from competitor.population.report import print_book
 
     book = Book.read(directory)
-    running, card = _is_running(directory), _card(directory, book)
+    running, card = is_held(directory), _card(directory, book)
     measured = {"is_running": running, "exploitability": card.get("exploitability"), "gauntlet": card.get("gauntlet")}
     state = book.model_dump(mode="json") | measured
     with also_written(json_path, json_text(state)):
         print_book(book, is_running=running, measured=summaries(card))
-
-
-def _is_running(directory: Path) -> bool:
-    with suppress(OSError):
-        try:
-            with sole_writer(directory, ""):
-                return False
-        except BusyError:
-            return True
-    return False
 
 
 def _card(directory: Path, book: Book) -> dict[str, Any]:
@@ -245,8 +225,7 @@ def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: 
       cli.py league exploit champion --minutes 30 --json exploit.json
       cli.py league exploit leagues/first/members/main-8 --card
     """
-    if not _has_sbx():
-        raise PackageError(missing_extra("training an exploiter", "sparring"))
+    need_sbx("training an exploiter")
     from competitor.evaluate.card import can_be_carded, write_on_card
     from competitor.sparring.exploit import measure_exploitability
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from competitor.evaluate.cross_table import CrossTable, cross_table
+from competitor.evaluate.cross_table import cross_table
 from competitor.evaluate.evaluation import evaluate
 from competitor.evaluate.results import OpponentResult
 from competitor.evaluate.statistics import Sprt
@@ -32,7 +33,7 @@ class Judge:
 
     def __init__(self, directory: Path, *, rounds: int, keep_mode: bool, on_progress: Count) -> None:
         self._directory, self._rounds, self._keep_mode = directory, rounds, keep_mode
-        self._on_progress = on_progress
+        self._how: dict[str, Any] = dict(seed=SEED, keep_mode=keep_mode, stops_early=False, on_progress=on_progress)
 
     def points(self, player: str, opponents: Mapping[str, str], rounds: int = 0) -> dict[str, float]:
         """The points that `player` takes from opponents by name, as shares."""
@@ -77,18 +78,9 @@ class Judge:
             member.points = 1.0 - taken[member.name]
         choose_met(book)
         met = {member.name: member.player for member in book.members if member.is_met}
-        book.table = self._cross_table({"newest": NEWEST, **met, "strong": "strong"})
-
-    def _cross_table(self, players: Mapping[str, str]) -> CrossTable:
+        players = {"newest": NEWEST, **met, "strong": "strong"}
         made = {name: self._player(spec) for name, spec in players.items()}
-        return cross_table(
-            made,
-            rounds=self._rounds // 2,
-            seed=SEED,
-            keep_mode=self._keep_mode,
-            stops_early=False,
-            on_progress=self._on_progress,
-        )
+        book.table = cross_table(made, rounds=self._rounds // 2, **self._how)
 
     def _play(
         self, player: str, opponents: Mapping[str, str], rounds: int, sprt: Sprt | None = None
@@ -99,11 +91,8 @@ class Judge:
             self._player(player),
             {name: self._player(spec) for name, spec in opponents.items()},
             rounds=rounds,
-            seed=SEED,
-            keep_mode=self._keep_mode,
             sprt=sprt,
-            stops_early=False,
-            on_progress=self._on_progress,
+            **self._how,
         )
         return {result.opponent: result for result in report.results}
 

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
 from competitor.errors import EXIT_INTERRUPTED, CompetitorError
-from competitor.population.book import NEWEST, Book, Learner, Member
+from competitor.population.book import NEWEST, Book, Learner, Member, Role
 from competitor.population.judge import Judge, choose_met
 from competitor.population.roles import add_exploiters, begin_again, freeze, learned, opponents_of, turn_of
 from competitor.population.workers import LOST, Workers
@@ -126,14 +126,13 @@ class Population:
         learner.failures += 1
         self._ready_at[learner.name] = self._clock() + PAUSE_S * learner.failures
         log = self._directory / "logs" / f"{learner.name}.log"
-        reason = (
-            f"{learner.run}: its turn {'was killed' if code == LOST else f'ended with exit code {code}'}; see {log}"
-        )
+        ended = "was killed" if code == LOST else f"ended with exit code {code}"
+        reason = f"{learner.run}: its turn {ended}; see {log}"
         self._say(reason)
         if learner.failures >= MOST_FAILURES:
             if learner.role == "main":
                 raise CompetitorError(f"{reason}; {learner.failures} turns in a row have failed")
-            self._begin_again(learner)
+            begin_again(learner, self.book, sac=self._sac)
 
     def _follow_up(self, learner: Learner) -> None:
         weights = learned(learner, self._directory)
@@ -159,12 +158,12 @@ class Population:
             if trial.is_promoted:
                 self._promote(name, weights)
         if main.turns % REVIEW_EVERY == 0:
-            self._enter(Member(name=name, role="main", player=_in_members(name)), weights)
+            self._enter(name, "main", weights)
             self._judge.review(self.book)
             self._say("a new cross table: see `league status`")
 
     def _promote(self, name: str, weights: Path) -> None:
-        self._enter(Member(name=name, role="main", player=_in_members(name)), weights)
+        self._enter(name, "main", weights)
         self.book.champion = name
         choose_met(self.book)
         self._say(f"{name} is the new champion")
@@ -176,24 +175,17 @@ class Population:
         points = self._judge.points(player, {"newest": NEWEST})["newest"]
         self._say(f"{name}: {100 * points:.1f} % of the points against the newest main agent")
         if points >= BEATEN or exploiter.minutes >= self._life_minutes:
-            member = Member(name=name, role="exploiter", player=kind + _in_members(name), points=points)
-            self._enter(member, weights)
+            self._enter(name, "exploiter", weights, kind, points)
             choose_met(self.book)
             self._say(f"{name} enters the league: {'beats the main agent' if points >= BEATEN else 'its time is over'}")
-            self._begin_again(exploiter)
+            begin_again(exploiter, self.book, sac=self._sac)
 
-    def _enter(self, member: Member, weights: Path) -> None:
-        freeze(weights, self._directory / "members" / f"{member.name}.safetensors")
-        self.book.enter(member)
-
-    def _begin_again(self, exploiter: Learner) -> None:
-        begin_again(exploiter, self.book, sac=self._sac)
+    def _enter(self, name: str, role: Role, weights: Path, kind: str = "", points: float | None = None) -> None:
+        place = f"members/{name}.safetensors"
+        freeze(weights, self._directory / place)
+        self.book.enter(Member(name=name, role=role, player=kind + place, points=points))
 
     def _judging(self, done: int, total: int) -> None:
         if self._stopped:
             raise Stopped
         self._count(done, total)
-
-
-def _in_members(name: str) -> str:
-    return f"members/{name}.safetensors"

@@ -62,7 +62,7 @@ def train(
         raise click.UsageError("give a RECIPE to begin, or --resume RUN to continue")
     if resume is not None and (file or changes or name or begin_from):
         raise click.UsageError("--resume uses the run's own recipe: drop --recipes, --set, --run and --begin-from")
-    _need_sbx()
+    need_sbx("training sparring partners")
     import tomli_w
 
     from competitor.players import make_player
@@ -115,9 +115,14 @@ def _make_learner(run: Run) -> Learner:
     return ReplayLearner(run.recipe, np.random.default_rng(run.recipe.seed))
 
 
-def _need_sbx() -> None:
-    if importlib.util.find_spec("sbx") is None:
-        raise PackageError(missing_extra("training sparring partners", "sparring"))
+def has_sbx() -> bool:
+    return importlib.util.find_spec("sbx") is not None
+
+
+def need_sbx(what: str) -> None:
+    """Raise PackageError where `what` cannot be done for want of sbx-rl."""
+    if not has_sbx():
+        raise PackageError(missing_extra(what, "sparring"))
 
 
 @sparring.command("recipes")

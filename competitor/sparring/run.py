@@ -48,7 +48,8 @@ class Run:
     """A run on the disk. Make it with `create` or `open`; one process at a time may train it."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
-        self.path, self.recipe = path, recipe
+        self.path, self.name, self.recipe = path, path.name, recipe
+        self.saves = Saves(path / "saves")
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Run:
@@ -66,10 +67,6 @@ class Run:
         if not os.path.isfile(path / "recipe.toml"):
             raise ResumeError(f"{path} is not a sparring partner's run: it has no recipe.toml")
         return cls(path, read_recipe(path / "recipe.toml"))
-
-    @property
-    def name(self) -> str:
-        return self.path.name
 
     def source(self) -> Run | None:
         """The run whose weights this one begins with, or None.
@@ -94,7 +91,3 @@ class Run:
     def log(self, file: str, line: dict[str, Any]) -> None:
         with written(self.path / file), (self.path / file).open("a", encoding="utf-8") as log:
             log.write(json.dumps(to_jsonable_python(line, inf_nan_mode="null"), allow_nan=False) + "\n")
-
-    @property
-    def saves(self) -> Saves:
-        return Saves(self.path / "saves")

@@ -54,9 +54,6 @@ class Marks:
         base = all(rate >= BASE_RATE for name, rate in self.won.items() if name != newest)
         return base and (newest is None or self.points[newest] >= NEWEST_POINTS)
 
-    def mean_points(self, names: list[str]) -> float:
-        return float(np.mean([self.points[name] for name in names]))
-
 
 class SavedBook(Strict):
     """book.json of a save."""
@@ -207,22 +204,21 @@ class Trainer:
         results = evaluate(player, judges, rounds=rounds, seed=seed, stops_early=False).results
         won, points = ({one.opponent: getattr(one, key) for one in results} for key in ("win_rate", "score"))
         marks = Marks(won, points)
-        self._keep(policy, marks, marks.mean_points(self.recipe.named or list(BASE)))
+        self._write("latest", policy, marks)
+        mean = float(np.mean([points[name] for name in self.recipe.named or BASE]))
+        if mean >= self._best_points:
+            self._best_points = mean
+            self._write("best", policy, marks)
         passed = marks.passed(newest)
         if passed:
-            self._enter_pool(policy)
+            name = f"{self.run.name}-{self.learner.updates}"
+            self._write(f"pool/{name}", policy, None)
+            self.opponents.add_member(self._member(name))
         self.run.log(EXAMINATIONS, {"updates": self.learner.updates, "passed": passed, **asdict(marks)})
         shown = ", ".join(f"{name} {won:.0%}" for name, won in marks.won.items())
         self._say(
             f"examination at {self.learner.updates:,} updates: won {shown}{'; enters the pool' if passed else ''}"
         )
-
-    def _keep(self, policy: SmallPolicy, marks: Marks, points: float) -> None:
-        """Keep the newest policy, and the best as judged by those who stay the same."""
-        self._write("latest", policy, marks)
-        if points >= self._best_points:
-            self._best_points = points
-            self._write("best", policy, marks)
 
     def _write(self, file: str, policy: SmallPolicy, marks: Marks | None) -> None:
         made = {"updates": self.learner.updates, "frames": self.frames, "minutes": round(self.seconds / 60, 1)}
@@ -236,11 +232,6 @@ class Trainer:
             made=made | {"examination": marks.points if marks else {}},
         )
         write_partner(self.run.path / f"{file}.safetensors", policy, card)
-
-    def _enter_pool(self, policy: SmallPolicy) -> None:
-        name = f"{self.run.name}-{self.learner.updates}"
-        self._write(f"pool/{name}", policy, None)
-        self.opponents.add_member(self._member(name))
 
     def _member(self, name: str) -> SparringPlayer:
         policy, card = read_partner(self.run.path / "pool" / f"{name}.safetensors")

@@ -136,10 +136,7 @@ WRONG = [
     ("arena.host=0.0.0.0", "is fixed at 127.0.0.1 now: give --host to `arena`"),
     ("reward.goal=nan", "reward.goal = nan, expected a finite number"),
     ("optimizer.clip=inf", "optimizer.clip = inf, expected a finite number"),
-    (
-        "optimizer.clip=0.5",
-        "optimizer.clip = 0.5: clip was a setting until version 0.3 and is fixed at 0.3 now",
-    ),
+    ("optimizer.clip=0.5", "optimizer.clip = 0.5: clip was a setting until version 0.3 and is fixed at 0.3 now"),
     ("evaluation.rounds=90", "was a setting until version 0.3 and is fixed at 200 now: give --rounds to `evaluate`"),
     ("loss.heads=mse", "heads was a setting until version 0.3 and is fixed at twohot now: leave it out"),
     ("behavior.action_values=[-1, 1]", "is fixed at [-1.0, 0.0, 1.0] now"),
