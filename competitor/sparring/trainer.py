@@ -54,6 +54,9 @@ class Marks:
         base = all(rate >= BASE_RATE for name, rate in self.won.items() if name != newest)
         return base and (newest is None or self.points[newest] >= NEWEST_POINTS)
 
+    def mean_points(self, names: list[str]) -> float:
+        return float(np.mean([self.points[name] for name in names]))
+
 
 class SavedBook(Strict):
     """book.json of a save."""
@@ -205,7 +208,7 @@ class Trainer:
         won, points = ({one.opponent: getattr(one, key) for one in results} for key in ("win_rate", "score"))
         marks = Marks(won, points)
         self._write("latest", policy, marks)
-        mean = float(np.mean([points[name] for name in self.recipe.named or BASE]))
+        mean = marks.mean_points(self.recipe.named or list(BASE))
         if mean >= self._best_points:
             self._best_points = mean
             self._write("best", policy, marks)

@@ -78,7 +78,7 @@ def test_without_sbx_training_says_what_to_install(capsys: Captured) -> None:
 
 
 def test_a_new_run_that_another_process_holds_is_not_written(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    monkeypatch.setattr(commands, "_need_sbx", lambda: None)
+    monkeypatch.setattr(commands, "need_sbx", lambda what: None)
     path = Path("runs/sparring/striker")
     with held(path):
         assert cli.run(["sparring", "train", "striker"]) == 19
