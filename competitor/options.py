@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ def check_place(path: Path, shown: Path | None = None) -> None:
     if _is_device(path):
         return
     with written(shown or path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path.parent)  # refuses a name that is too long, which lexists only calls absent
         folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
         probe = folder / f".{path.name}.{os.getpid()}.tmp"
         try:
