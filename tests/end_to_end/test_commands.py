@@ -89,11 +89,11 @@ def test_resume_goes_on_where_the_run_stopped(run_copy: Path, capsys: pytest.Cap
 def test_a_run_that_is_older_than_a_setting_says_so(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = run_copy / "config.toml"
     lines = settings.read_text().splitlines(keepends=True)
-    settings.write_text("".join(line for line in lines if not line.startswith("siblings =")))
+    settings.write_text("".join(line for line in lines if not line.startswith("record_days =")))
     for said in (True, False):
         assert cli.run(["train", "--resume", str(run_copy), "--set", "training.environment_steps=1"]) == 0
         out = capsys.readouterr().out
-        assert ("the run is older than these settings, which take their defaults: behavior.siblings\n" in out) == said
+        assert ("the run is older than these settings, which take their defaults: arena.record_days\n" in out) == said
 
 
 def test_info_shows_the_card(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
