@@ -4,8 +4,6 @@ The commands stand beside their jobs, in a `commands.py` each. Heavy imports sta
 mistakes in the command line answer at once.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The command `arena` in a process of its own, and clients that play in it, for benchmarks of what else it can bear."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

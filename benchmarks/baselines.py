@@ -9,8 +9,6 @@ written like those of learning_curve.py, so that `draw` takes both. A run that w
 lies in runs/sparring/.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -8,8 +8,6 @@ random, and against the gauntlet. What an exploiter takes needs the extra `sparr
 benchmarks/results/champion_training.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -9,8 +9,6 @@ well. The three take turns of a minute, so that whatever else the machine does m
 A wait is the time from the answer of the slower player of a match to the arrival of both players' next step.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

@@ -1,7 +1,5 @@
 """What measurements share: figures go as a table to the screen and, with the machine they are of, as JSON to a file."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -4,8 +4,6 @@ The data are 600 rounds between basic opponents, disturbed ones and random playe
 out. The tables are those of `inspect` (docs/inspect.md); the JSON has means and further shares as well.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

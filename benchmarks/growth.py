@@ -7,8 +7,6 @@ that of time over size from the smallest to the largest: 1 is proportion, 0 is n
 processes to measure stands elsewhere: clients of the arena in classroom.py, matches over the wire in latency.py.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 import sys

@@ -6,8 +6,6 @@ goes to 127.0.0.1 only. Memory is the process's resident set, read ten times a s
 connections have been closed for SETTLE_S.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -11,8 +11,6 @@ number of cores; the server gets the others, or shares them where there are no o
 server sees: from sending a step to having read its answer.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

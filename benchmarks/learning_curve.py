@@ -6,8 +6,6 @@ training's own check. The time of this is not training time. The JSON is written
 goes on with the same command: its run directory is named by preset, seed and settings, and its points lie there too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -4,8 +4,6 @@ No rink, no matchmaking, no checks: what they measure is the client. Both note f
 passed from the message to its answer, and count every answer that a real server would refuse.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

@@ -6,8 +6,6 @@ ROUNDS: a folder of `evaluate champion --record`. The pages are real ones in a r
 arena in which seven players meet for a few minutes. The curves are drawn from the figures in benchmarks/results/.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import sys

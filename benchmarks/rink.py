@@ -4,8 +4,6 @@ One process, one thread. Times are processor time, and every figure is the best 
 on the machine only ever slow a run down.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 import time

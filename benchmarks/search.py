@@ -4,8 +4,6 @@ The duel of both is judged by a sequential test (Elo 0 against 50) as well, whic
 that of the whole meeting, the opponent's included. The JSON file is written after each opponent.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from dataclasses import asdict

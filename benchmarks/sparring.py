@@ -3,8 +3,6 @@
 Plays every partner that ships anew; one process, one thread.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

@@ -19,8 +19,6 @@ With --profile: where each millisecond of the compiled way goes, see benchmarks/
 default preset in processor time, taking turns with that of another commit (benchmarks/update_against.py).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics

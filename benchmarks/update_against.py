@@ -3,8 +3,6 @@
 Each is made by a process of its own, in its default preset, one thread; the other commit lies in a folder for the time.
 """
 
-from __future__ import annotations
-
 import statistics
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The parts of an update and the play that pays for it, each run by itself, and how much arithmetic an update is."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Iterator

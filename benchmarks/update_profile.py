@@ -4,8 +4,6 @@ One thread, in its processor time, so that other work on the machine counts as l
 own (those that torch makes outside of the compiled chains count as torch); row kernels are what else the chains do.
 """
 
-from __future__ import annotations
-
 import ctypes
 import time
 from collections.abc import Iterator

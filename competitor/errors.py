@@ -27,8 +27,6 @@ and 8 training that diverged (both raised by `dreamer`), 130 interrupted by Ctrl
 Every message is one line that a user can act on: what is wrong, where, and what to do about it.
 """
 
-from __future__ import annotations
-
 import errno
 import shlex
 import sys

@@ -4,8 +4,6 @@ A place is tried when the command line is read, before the work: a folder that i
 a full disk, costs nobody an hour.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

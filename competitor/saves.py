@@ -7,8 +7,6 @@
       current          its name, switched over when the save is whole; then the one before is removed
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator

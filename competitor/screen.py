@@ -7,8 +7,6 @@
 - What the output's encoding lacks is written in ASCII: +- for ±.
 """
 
-from __future__ import annotations
-
 import codecs
 import io
 import os

@@ -1,7 +1,5 @@
 """A real browser for tests: Debian's Chromium, driven by playwright. Where there is none, these tests are skipped."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import threading

@@ -1,7 +1,5 @@
 """Shared by all tests: one thread per process, and the small settings."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Who may import whom: the arrows of the layout point downwards only, those for typing alone included."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

@@ -5,8 +5,6 @@ A token lies in `tokens/NAME` below the arena's directory, readable by its owner
 account then makes a new one, which is also how to replace a token that others have seen.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

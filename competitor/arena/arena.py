@@ -1,7 +1,5 @@
 """The arena put together: store, lobby, house bots, both protocols and the web page, in one event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

@@ -5,8 +5,6 @@ one brain (competitor.engine), which thinks in a thread of its own: the arena's 
 a bot's participants always wait, so that nobody else has to wait for a partner.
 """
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The command `arena`. Heavy imports stand inside it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -18,8 +18,6 @@ Other differences from the real server: a last invalid answer to a step (see com
 (see competitor.arena.lobby), and that logs say why a client was dropped.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import uuid

@@ -1,7 +1,5 @@
 """What the command `arena` prints on a terminal of any width: tokens of accounts, where to look, how to connect."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ipaddress

@@ -1,7 +1,5 @@
 """The game of one match: rounds on one rink, one step at a time. No clock, no network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@
 draw; and a match that nobody has broken off, because the arena closes, is nobody's fault.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

@@ -1,7 +1,5 @@
 """Who is let in, on both wires alike: accounts with their tokens, not too often, and nobody who guesses quickly."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 

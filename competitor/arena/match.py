@@ -1,7 +1,5 @@
 """One match: two participants, one game, and the rules for what happens when one of them cannot go on."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import uuid

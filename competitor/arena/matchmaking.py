@@ -5,8 +5,6 @@ likely (a Gaussian on the distance) and those far from him only possible once th
 is alone gets an opponent of the house, though not before a tick has gone by in which somebody else could come.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The arena's pages, made from the templates in pages/: leaderboard, results, a player, a match, registration."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any

@@ -5,8 +5,6 @@ behind it counts the deadlines and tells a player who breaks a rule so; then the
 and calls `Lobby.leave`, and the lobby ends the match for the other one.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol

@@ -1,7 +1,5 @@
 """What can be read from the arena's store: accounts, ratings and finished matches, for pages and tables."""
 
-from __future__ import annotations
-
 import sqlite3
 import uuid
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """How strong the players are, from their matches: Plackett-Luce of the openskill package, as on the course's server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from openskill.models import PlackettLuce

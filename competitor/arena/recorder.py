@@ -1,7 +1,5 @@
 """Finished matches on their way to the disk, in the order in which they ended: ratings follow from each other."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import deque

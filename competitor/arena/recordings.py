@@ -4,8 +4,6 @@ The files are those of competitor.play.match_file: `watch` shows them and `train
 that cannot be recorded is not lost: its result stands in the store, it only cannot be watched.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import threading

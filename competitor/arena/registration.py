@@ -1,7 +1,5 @@
 """Accounts that players open for themselves with a key that the whole class knows."""
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import logging

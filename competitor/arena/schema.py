@@ -1,7 +1,5 @@
 """The SQL of the arena's store; competitor.arena.store and queries are the only ones who speak it."""
 
-from __future__ import annotations
-
 TABLES = {"users", "ratings", "matches"}
 
 SCHEMA = """

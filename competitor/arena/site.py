@@ -1,7 +1,5 @@
 """What the arena shows of itself; pages and JSON are made from this and nothing else."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable

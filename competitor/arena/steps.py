@@ -1,7 +1,5 @@
 """All steps of a match as numbers in few bytes, for its live board and its recording."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ either both or neither. Of a token only its SHA-256 is kept. Every method may be
 processes may add accounts to the same file while the arena runs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import secrets

@@ -1,7 +1,5 @@
 """The arena over HTTP: all routes, and what an address may ask for. docs/arena.md lists the paths."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

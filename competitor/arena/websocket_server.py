@@ -1,7 +1,5 @@
 """The arena's WebSocket: logins by token, frames in and out, heartbeats. What is said is in websocket_client."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -1,7 +1,5 @@
 """One line for a wrong setting: where it stands, key and value, what was expected, the nearest valid key."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Settings that earlier versions had: their files are still read, and what is no longer a choice is left out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from competitor.config.models import ArenaConfig, CompeteConfig, TrainingConfig

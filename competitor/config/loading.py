@@ -4,8 +4,6 @@ Later layers win: the shipped config.toml, a file given with --config (it may na
 preset's tables `[presets.NAME.SECTION]`, and `--set section.key=value`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tomllib

@@ -3,8 +3,6 @@
 Like there, heavy imports stand inside the commands.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -4,8 +4,6 @@
 leaves everything closed. Nothing here knows a protocol, or a network from inside.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import random

@@ -4,8 +4,6 @@ Table `matches` has a row per match with the fields of MatchRow as columns; `rou
 steps, starter ("own", "other" or NULL: on whose side the puck lay) and result (+1, 0, -1 or NULL: not known).
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ request to come. Here each has ANSWERED_WITHIN_S and one answer, and where there
 of the oldest.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -3,8 +3,6 @@
 The access token comes from the environment or a file, never from the command line, which everybody sees.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import stat

@@ -4,8 +4,6 @@ prometheus_client keeps the counts. Whoever counts may do so from any thread; it
 waits for anything else.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping

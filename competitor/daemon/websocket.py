@@ -5,8 +5,6 @@ connection comes about, wire/websocket_connection.py how messages travel on it, 
 each of them, reconnecting.py how it is made again, and here: all of them together.
 """
 
-from __future__ import annotations
-
 import logging
 import ssl
 import time

@@ -14,8 +14,6 @@ anything     else, or anything at a wrong time, is noted and has no consequences
 ============ ==========================================================================================
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import threading

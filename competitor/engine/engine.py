@@ -5,8 +5,6 @@ at once; the deadline guard answers what takes too long. Whoever claims a step f
 not. What the network found out about a step that the guard has answered still enters the match's state.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -4,8 +4,6 @@ A class of the user's may keep what it remembers where it likes, need not be thr
 else waits for it but the matches it plays, whose steps are then answered at the deadline.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

@@ -1,7 +1,5 @@
 """Never an invalid answer: the check that every action passes, and who answers when the policy cannot."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import isfinite
 

@@ -1,7 +1,5 @@
 """One match: its observations in the order they came, where rounds begin, and what was answered."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from array import array

@@ -1,7 +1,5 @@
 """What has been measured of a checkpoint, written on its model card."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Everybody against everybody, and one rating for all: the yardstick for a handful of checkpoints."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,7 +1,5 @@
 """The gauntlet: all sparring partners, and what a player takes from them altogether."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -11,8 +11,6 @@ been won and one more lost (the remedy of Agresti and Coull 1998, "Approximate i
 of pairs).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

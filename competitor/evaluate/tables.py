@@ -1,7 +1,5 @@
 """Evaluation results as tables on the screen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

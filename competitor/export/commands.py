@@ -1,7 +1,5 @@
 """The command `export`. Heavy imports stand inside it."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 The step is traced by torch.export and written down operation by operation: whatever the agent computes, the file does.
 """
 
-from __future__ import annotations
-
 import io
 import operator
 import runpy

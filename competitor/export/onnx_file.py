@@ -1,7 +1,5 @@
 """A step of play as an ONNX file, by torch.onnx. Needs the extra `onnx`."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A deterministic step of play as a function of arrays, and how far it lies from the agent that it was made from."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

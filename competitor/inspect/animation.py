@@ -3,8 +3,6 @@
 Import it only after `rink_axes.need_matplotlib`, which brings Pillow along.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

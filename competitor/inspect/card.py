@@ -1,7 +1,5 @@
 """A checkpoint's model card on the screen."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -5,8 +5,6 @@ dreamed, and how often one that does not; whether the dreamed returns are those 
 `CONTEXT` real steps, then dreams on with the actions that were really taken.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 An example is not the best dream that could be found: of its kind it is the one with the median error of the puck.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ late in a round, after a latent state has lived through all of it, what they say
 state that was only ever trained on short windows drifts off in a whole round, while every training loss looks fine.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

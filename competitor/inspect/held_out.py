@@ -3,8 +3,6 @@
 Their seeds form a stream of their own: a training draws nothing from it, and one seed always gives the same rounds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,8 +4,6 @@ A shot scores about seven steps after it has left the racket, so whether its goa
 learn to save or to shoot.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """An inspection as tables on the screen."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """The command `replay`. Heavy imports stand inside it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

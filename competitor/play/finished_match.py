@@ -1,7 +1,5 @@
 """A finished match as plain values: its facts, declared here once for files, tables and pages, and its steps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol

@@ -24,8 +24,6 @@ cut short, whose result is unknown, or with an observation that no rink can have
 the last good observation and without a goal.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence

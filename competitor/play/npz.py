@@ -1,7 +1,5 @@
 """Recordings on the disk: arrays in one compressed .npz file, written and read without pickle."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -10,8 +10,6 @@ about     text                    JSON: format version, seed, one_starting, mode
 ========= ======================= ================================================================
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

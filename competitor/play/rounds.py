@@ -1,7 +1,5 @@
 """Many rounds at once between two players: the one place where rounds are played locally."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """What the rink's settings mean for the sizes of the agent and of its memory."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from competitor.config import Config

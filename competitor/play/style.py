@@ -1,7 +1,5 @@
 """How a player plays, in numbers: where it stands, how long it holds the puck, how it shoots."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

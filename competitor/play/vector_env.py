@@ -1,7 +1,5 @@
 """Many rinks as one environment of gymnasium, with any player on the other side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

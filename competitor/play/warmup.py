@@ -5,8 +5,6 @@ that neither a basic opponent nor an untrained policy would choose. Lessons are 
 imitates at first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Literal, Required, TypedDict, Unpack
 

@@ -1,7 +1,5 @@
 """An agent that dreams, as a player."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

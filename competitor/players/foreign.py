@@ -4,8 +4,6 @@ What the program needs is never shadowed by files of the user's: the current dir
 the module that the user named is taken from it first, whatever it is called.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import importlib.util

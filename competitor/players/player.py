@@ -6,8 +6,6 @@ Whoever lets players meet (`competitor.play.rounds`) makes two promises and asks
 - a row of NaN is an idle slot: its action is ignored and what the slot remembers stays as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 

@@ -4,8 +4,6 @@ The agent goes on as its policy does, with the memory that it has. The other pla
 itself with a memory of its own, and as the strong basic opponent, whose chance is always the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Players that follow a rule and draw random numbers: the course's basic opponents, and pure chance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

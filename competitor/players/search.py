@@ -5,8 +5,6 @@ played on for a few steps (`competitor.players.rollouts`), and what comes of it,
 the policy finds the action, decides. What that wins, and what did not: docs/search.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A partner is two files: NAME.safetensors, the layers `0.weight` (outputs, inputs
 and NAME.json, its card. docs/sparring.md says how partners are made.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

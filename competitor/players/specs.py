@@ -12,8 +12,6 @@
     search:CHECKPOINT       champion, FILE or DIRECTORY, which tries its actions out before it plays, see docs/search.md
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from contextlib import suppress

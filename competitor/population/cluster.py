@@ -1,7 +1,5 @@
 """The same turns as tasks of a Ray cluster (extra `cluster`) whose machines share the population's directory."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """What a population measures: an exploiter's examination, the main agent's trial for the title, and reviews of all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

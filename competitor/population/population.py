@@ -1,7 +1,5 @@
 """The population at work: turns of learners side by side, and what follows from each."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait

@@ -1,7 +1,5 @@
 """A population on the screen."""
 
-from __future__ import annotations
-
 from rich.console import Console
 
 from competitor.evaluate.tables import print_cross_table

@@ -1,7 +1,5 @@
 """The roles: the command of a learner's next turn, whom it meets there, and where what it has learned lies."""
 
-from __future__ import annotations
-
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence

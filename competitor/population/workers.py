@@ -4,8 +4,6 @@ A turn is one process that trains a learner for some minutes, saves and ends. No
 is also the first thing that such a process runs, see `main`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -1,7 +1,5 @@
 """Actions as they enter the rink."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from struct import Struct
 from struct import error as struct_error

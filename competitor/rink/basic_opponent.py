@@ -1,7 +1,5 @@
 """The basic opponents: they run behind the puck and push it forward, and go home when it flies away."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Many rinks behind one call, for training and evaluation."""
 
-from __future__ import annotations
-
 from struct import Struct
 from typing import Any
 

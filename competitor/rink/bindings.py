@@ -6,8 +6,6 @@ a body (`body.this`) and so skip the wrappers. Box2D hands out references to the
 handle of a position or velocity stays valid, and up to date, as long as its body lives.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from Box2D import _Box2D as _engine

@@ -4,8 +4,6 @@ The order in which bodies are created and destroyed decides the order in which t
 contacts, so it is part of the physics.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which rink to play on: the built-in one, or the course's `hockey` package where it is installed."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from types import ModuleType

@@ -1,7 +1,5 @@
 """HockeyEnv: one rink behind the interface of the course's environment and of gymnasium."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium

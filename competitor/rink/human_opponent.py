@@ -1,7 +1,5 @@
 """A player at the keyboard."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

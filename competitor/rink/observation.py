@@ -6,8 +6,6 @@ same of the opponent; 12-13 puck x, y; 14-15 puck velocity; 16 steps for which o
 right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import sqrt
 from struct import Struct

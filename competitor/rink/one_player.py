@@ -1,7 +1,5 @@
 """The rink for one agent, the basic opponent on the other side; and the names by which gymnasium.make finds both."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

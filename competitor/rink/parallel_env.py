@@ -1,7 +1,5 @@
 """The rink for two agents as PettingZoo's parallel environments are. Needs the extra `pettingzoo`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

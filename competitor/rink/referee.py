@@ -1,7 +1,5 @@
 """What contacts mean: goals, and players who catch the puck."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from Box2D import b2ContactListener

@@ -1,7 +1,5 @@
 """The attributes by which programs written for the course's environment look into it."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 from typing import Any
 

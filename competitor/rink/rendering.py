@@ -3,8 +3,6 @@
 pygame is an optional extra; it is imported when the first picture is asked for.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Iterable, Sequence
 from math import cos, pi, sin

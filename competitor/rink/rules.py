@@ -4,8 +4,6 @@ Every number must round exactly as in the reference: plain Python floats are dou
 where the reference passes through a float32, and the engine rounds forces to float32 on their way in.
 """
 
-from __future__ import annotations
-
 from math import cos, sin, sqrt
 from struct import Struct
 from typing import Any

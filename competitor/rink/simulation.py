@@ -5,8 +5,6 @@ that happens in every step works on plain floats, since a single small NumPy ope
 engine needs for the physics of a free puck.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from math import sqrt
 

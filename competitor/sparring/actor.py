@@ -1,7 +1,5 @@
 """The learner, and its policy as NumPy sees it: what collects rounds, and what is exported."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

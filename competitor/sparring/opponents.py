@@ -1,7 +1,5 @@
 """Whom the learner meets: basic opponents, itself, the pool of its past selves, and players by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar

@@ -1,7 +1,5 @@
 """From a run to a partner: play it, write down how it plays, and put it where partners are found."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

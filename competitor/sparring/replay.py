@@ -1,7 +1,5 @@
 """The replay of the off-policy learners: decisions with their rewards over several steps."""
 
-from __future__ import annotations
-
 from typing import BinaryIO, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The door to sbx-rl (stable-baselines3's algorithms in JAX, by its makers; extra `sparring`)."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """SAC, TQC, TD3 and CrossQ: learners that draw from a replay."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

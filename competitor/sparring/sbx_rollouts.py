@@ -1,7 +1,5 @@
 """PPO: a learner that learns from its newest rounds and forgets them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import jax

@@ -1,7 +1,5 @@
 """Recipes and partners as tables on the screen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console

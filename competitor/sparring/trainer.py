@@ -1,7 +1,5 @@
 """The loop that makes a sparring partner: play, learn, examine, save."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Learning curves of several runs beside each other: in the terminal, as a picture, as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

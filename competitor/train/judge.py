@@ -1,7 +1,5 @@
 """Judging the learner while it trains: rounds against the basic opponents, its dreams, its best weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 

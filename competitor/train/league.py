@@ -7,8 +7,6 @@ of a member is `(1 - w)^2`, `w` being the learner's win rate against it, with a 
 are Elo's, with the weak basic opponent fixed at 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any

@@ -6,8 +6,6 @@ than the learner as long as more is lost there. While the training consolidates,
 past selves, all of whom are met alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ other keys are numbers. Lines are only ever added, except when a run is resumed:
 save will be written again, so it is dropped first.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What comes before the first own step: rounds that others play, and the weights that a run may start from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import chain
 from typing import Any

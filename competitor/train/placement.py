@@ -3,8 +3,6 @@
 The choice is kept in the run's `placement.json`, and `--resume` takes the device from there.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a training says of itself: lines of the record, cards of checkpoints, the status on the display."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

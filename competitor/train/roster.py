@@ -1,7 +1,5 @@
 """The players that a training meets: those of [league.opponents], and the past selves loaded at the moment."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from competitor.config import PAST, SELF, Config

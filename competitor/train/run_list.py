@@ -1,7 +1,5 @@
 """What the runs in a folder have come to, from their settings, their record and their lock."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -6,8 +6,6 @@ what each dreamer remembers of them. A run continued from it makes exactly the u
 would have made.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """A training is begun or taken up: everything is checked and read, and the run is held for this process."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack

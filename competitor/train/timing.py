@@ -1,7 +1,5 @@
 """How fast a training goes, how long it has lasted, and how long it may still last."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Updates as they are counted and recorded, and what is noticed when learning goes wrong."""
 
-from __future__ import annotations
-
 from competitor.train.metrics import MetricsWriter
 from competitor.train.report import Reporter
 from competitor.train.run_directory import RunDirectory

@@ -3,8 +3,6 @@
 Where they go is wandb's own matter: `wandb login` before, or WANDB_MODE=offline and `wandb sync` later.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """The commands `watch` and `play`. Heavy imports stand inside them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click

@@ -1,7 +1,5 @@
 """Steps as the numbers that <rink-viewer> draws. No torch here: the arena does it while matches run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rounds of a person against a player, one step at a time: no clock, no network."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Files and rounds as <rink-viewer> takes them, with what an agent thinks of them; see static/rink-viewer.js."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from competitor.play.finished_match import FinishedMatch

@@ -12,8 +12,6 @@ to the page     {"welcome": {opponents, opponent, side, folder}}, {"begin" | "pu
 ==========  =================================================================================================
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

@@ -1,7 +1,5 @@
 """What `watch` shows: recordings in a file or a folder, or rounds that a checkpoint plays now."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Rounds as a moving picture, drawn as the rink itself is drawn: GIF with Pillow, MP4 with the extra `video`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from itertools import chain

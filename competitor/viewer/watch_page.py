@@ -5,8 +5,6 @@ GET /api/rounds.json        the titles of all recordings
 GET /api/rounds/N.json      recording N as <rink-viewer> takes it; 422 with a line if it cannot be
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib

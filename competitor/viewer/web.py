@@ -3,8 +3,6 @@
 A page may load nothing from elsewhere and runs no script but ours; whoever serves it sends HEADERS.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import logging

@@ -4,8 +4,6 @@ Path and query of a WebSocket server are sent as they were given, the host as DN
 xn--bcher-kva.example).
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """How long to wait before connecting again, and when to give up. Both protocols wait alike."""
 
-from __future__ import annotations
-
 import random
 from email.utils import parsedate_to_datetime
 

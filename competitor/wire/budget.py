@@ -1,7 +1,5 @@
 """How much of something there may be: so much at once, and so much a second in the long run."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter, OrderedDict

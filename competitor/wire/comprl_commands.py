@@ -16,8 +16,6 @@ Arguments are read leniently: what is missing or cannot be read arrives as None,
 request has to be answered whatever it says. Answers are read strictly, as the competition's server does.
 """
 
-from __future__ import annotations
-
 import math
 
 from twisted.protocols import amp

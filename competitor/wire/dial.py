@@ -1,7 +1,5 @@
 """From a host name to an open TCP connection in asyncio's event loop. Both protocols dial alike."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -24,8 +24,6 @@ NaN and Infinity are read as well. Unknown fields are ignored. The lists of `ste
 length here: a wrong one is judged by the reader, who by then knows which match and step it belongs to.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar

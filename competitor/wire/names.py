@@ -3,8 +3,6 @@
 Nobody can turn a player with a deceptive name away from a foreign server, but a name can be shown as what it is.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Callable
 

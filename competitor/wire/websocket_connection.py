@@ -4,8 +4,6 @@ A server that stops reading makes messages wait, not their senders; one that flo
 answered, and of its pings only the last is.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

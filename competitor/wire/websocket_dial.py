@@ -1,7 +1,5 @@
 """From an address to an open WebSocket, with aiohttp: lookup, TCP, TLS, HTTP handshake; what failed is told apart."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

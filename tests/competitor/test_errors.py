@@ -1,7 +1,5 @@
 """Every error has its documented exit code and a message of one line."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -1,7 +1,5 @@
 """Saves of a training, as a run and a sparring partner's run keep them: whole or not at all."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

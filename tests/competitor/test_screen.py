@@ -1,7 +1,5 @@
 """Tables, facts and lines on narrow terminals, in other encodings, in pipes; other people's text is only text."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

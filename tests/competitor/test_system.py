@@ -1,7 +1,5 @@
 """One writer at a time for a directory, and how the process ends."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A finished run of the preset `debug`, made by the real command, and a command that has to fail."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

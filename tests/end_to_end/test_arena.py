@@ -1,7 +1,5 @@
 """The command `arena` as a user meets it: processes, signals, ports, files, and clients written for the real server."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

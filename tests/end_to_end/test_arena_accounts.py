@@ -1,7 +1,5 @@
 """The commands `arena accounts ...` as a teacher meets them, and the mistakes that can be made with a class list."""
 
-from __future__ import annotations
-
 import json
 import os
 import stat

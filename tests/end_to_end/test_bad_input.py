@@ -1,7 +1,5 @@
 """Every mistake of a user: a code of its own, one clear line, no traceback, nothing half-written."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

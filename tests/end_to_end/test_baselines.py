@@ -1,7 +1,5 @@
 """`benchmarks/baselines.py`: a stock learner meets what the dreamer meets, and curves of both are drawn together."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """200 matches over both wires, through a network that drops and delays, on an arena that is restarted."""
 
-from __future__ import annotations
-
 import os
 import random
 import subprocess

@@ -1,7 +1,5 @@
 """The three jobs through the real commands: train, evaluate what came out, resume."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

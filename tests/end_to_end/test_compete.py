@@ -1,7 +1,5 @@
 """The command `compete` as a user meets it: processes, signals, exit codes, files, and no token anywhere."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

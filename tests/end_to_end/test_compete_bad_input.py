@@ -1,7 +1,5 @@
 """Every mistake that `compete` can meet at its start: a code of its own, one clear line, docs/compete.md names it."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """Damaged files and names that lead elsewhere, as a user meets them: one line, a code, no harm."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

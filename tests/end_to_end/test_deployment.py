@@ -1,7 +1,5 @@
 """The systemd unit, the Dockerfile and docs/compete.md name commands, files and exit codes that exist."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

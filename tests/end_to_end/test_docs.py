@@ -1,7 +1,5 @@
 """What the pages say is there: links, example commands, exit codes."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path

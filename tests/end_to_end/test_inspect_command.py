@@ -1,7 +1,5 @@
 """`inspect` through the real command: report, files, mistakes."""
 
-from __future__ import annotations
-
 import json
 import sys
 from functools import partial

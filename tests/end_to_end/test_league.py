@@ -1,7 +1,5 @@
 """The commands `league ...` as a user types them: real processes, killed and stopped."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

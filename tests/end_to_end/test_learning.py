@@ -4,8 +4,6 @@ The task has the shape of hockey on a small scale: no reward but at the end of a
 A dot in a square has to reach a mark; uniformly random moves rarely do within the time limit.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`benchmarks/learning_curve.py` with a tiny agent: points, files, and going on after a cut."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

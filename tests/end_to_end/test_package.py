@@ -1,7 +1,5 @@
 """An installed wheel gives the same commands as the checkout, with the settings and the agent that ship."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Players of one's own through the real commands: evaluated, taken to a tournament, seated as a house bot."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """docs/python.md does what it says: its snippets run one after the other, as a reader would paste them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Records through the real commands: `matches` lists them, `train --replay` learns from them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

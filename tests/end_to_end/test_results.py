@@ -1,7 +1,5 @@
 """Places for results are tried before the work, a result that cannot be written is shown, pipes may close."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """`runs`, `plot`, `train --seeds` and `train --logger wandb`, by the real commands."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 The moment is exact: the signal is sent when a certain module begins to be imported.
 """
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What commands print, read at any width, in poor encodings and in a pipe."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A network that delays, cuts into pieces and drops: a proxy in front of a server, in a thread of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import random

@@ -1,7 +1,5 @@
 """A client of the course's protocol that knows nothing but the bytes on the wire: an independent check of the arena."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence

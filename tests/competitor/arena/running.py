@@ -1,7 +1,5 @@
 """An arena in a thread beside a test."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence

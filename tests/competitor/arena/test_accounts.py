@@ -1,7 +1,5 @@
 """Accounts and the files with their tokens."""
 
-from __future__ import annotations
-
 import contextlib
 import stat
 from collections.abc import Iterator

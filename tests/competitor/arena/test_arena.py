@@ -1,7 +1,5 @@
 """The whole arena on real sockets: matches, accounts, pages, restarts, and doors that do not open."""
 
-from __future__ import annotations
-
 import json
 import socket
 import threading

@@ -1,7 +1,5 @@
 """The house bots: they hold nobody up, and there is always one who waits."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import uuid

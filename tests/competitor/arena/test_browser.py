@@ -1,7 +1,5 @@
 """The arena in a real browser: boards move, replays scrub, and at phone width nothing is cut."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The arena as clients of the real server see it: bytes, order of boxes, and every way to fall out of a match."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gzip

@@ -1,7 +1,5 @@
 """The game of a match: what both players see, round for round, as the real server was seen to play it."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

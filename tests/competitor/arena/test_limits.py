@@ -1,7 +1,5 @@
 """What the other side may take of the arena: real sockets that flood, stall and never read, beside a running match."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc

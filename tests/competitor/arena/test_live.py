@@ -1,7 +1,5 @@
 """Live boards: every step reaches who keeps up, and who does not costs nothing but what he misses."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Coroutine

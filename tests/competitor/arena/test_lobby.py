@@ -1,7 +1,5 @@
 """The lobby with participants that need no network: who is told what, in which order, and what is written down."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import uuid

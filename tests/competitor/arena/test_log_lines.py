@@ -1,7 +1,5 @@
 """Warnings as lines for the terminal: the first of a kind, then counts, and never many."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """Who is matched with whom."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import count
 from random import Random

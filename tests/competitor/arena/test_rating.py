@@ -1,7 +1,5 @@
 """Ratings follow results: who has more goals counts, draws are draws."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Recorded matches: nothing of a match is lost, other commands read the files, and they never fill the disk."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import uuid

@@ -1,7 +1,5 @@
 """The arena's store: accounts, ratings, and matches that outlive everything but a fire."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """The arena's WebSocket with clients that know nothing but JSON: matches, faults, and both wires at one table."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

@@ -1,7 +1,5 @@
 """config.toml and its models agree, layers win in order, and a wrong setting is told in one line."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

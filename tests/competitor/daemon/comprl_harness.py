@@ -1,7 +1,5 @@
 """The comprl wire at a real tournament and engine, running in a thread; servers are in `misbehaving_server`."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Iterator

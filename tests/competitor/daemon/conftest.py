@@ -1,7 +1,5 @@
 """Servers that need nothing but a socket."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The whole daemon in this process, on both wires, against the real arena."""
 
-from __future__ import annotations
-
 import gc
 import json
 import os

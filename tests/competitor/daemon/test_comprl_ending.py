@@ -1,7 +1,5 @@
 """How the comprl wire ends: declined matches, finishing, leaving, and starting again in the same process."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Everything that can go wrong between the comprl wire and its server, and how playing goes on."""
 
-from __future__ import annotations
-
 import logging
 import socket
 

@@ -1,7 +1,5 @@
 """Playing on a comprl server: whatever it asks, in whatever order, gets one valid answer."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import logging

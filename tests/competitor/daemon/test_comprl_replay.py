@@ -1,7 +1,5 @@
 """The recorded session against the comprl wire: the answers are the recorded ones, byte by byte."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path

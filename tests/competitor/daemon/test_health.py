@@ -1,7 +1,5 @@
 """The HTTP port, asked over a real socket."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

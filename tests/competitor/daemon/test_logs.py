@@ -1,7 +1,5 @@
 """Logs: whole, rotated, and without the token in any spelling."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io

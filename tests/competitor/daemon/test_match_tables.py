@@ -1,7 +1,5 @@
 """The table of matches: its columns fit, its numbers are right, and a server's names cannot spoil it."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC
 from io import StringIO

@@ -1,7 +1,5 @@
 """From the options of `compete` and the environment to what is asked for: address, token, times."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any

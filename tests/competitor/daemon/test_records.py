@@ -1,7 +1,5 @@
 """The records: what is kept of a match, and that neither disk nor daemon nor server can spoil them."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

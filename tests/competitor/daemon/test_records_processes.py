@@ -1,7 +1,5 @@
 """The records among processes: several daemons in one directory, readers beside them, and kill -9."""
 
-from __future__ import annotations
-
 import sqlite3
 import subprocess
 import sys

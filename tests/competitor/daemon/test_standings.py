@@ -1,7 +1,5 @@
 """`matches` over several players, servers and accounts: tables per opponent, filters, CSV."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

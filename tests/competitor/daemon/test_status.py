@@ -1,7 +1,5 @@
 """Status files: one per daemon, alive as long as the process, and the table of them."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """The main thread of a daemon, with a wire that plays as long as it is let; phases and budget."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

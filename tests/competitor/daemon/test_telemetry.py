@@ -1,7 +1,5 @@
 """The numbers of a daemon, as Prometheus and the status file see them."""
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tournament: matches begin, are played and end; budget, liveness, records."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The WebSocket wire on real connections: whole conversations, how many matches it takes, how it comes and goes."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

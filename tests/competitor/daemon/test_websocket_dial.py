@@ -1,7 +1,5 @@
 """How a WebSocket connection comes about: addresses, TLS and whom to trust, the token's secrecy, being cut short."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import socket

@@ -1,7 +1,5 @@
 """Servers that do what they should not: nothing of it ends the wire, or a match that could go on."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Parts for the tests of engine and daemon: a brain that can be held up, inboxes for answers, observations."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """A checkpoint in play: its table of states, its self-test, and matches that know nothing of each other."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The engine: every step answered once and in time, by the brain or instead of it."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import threading

@@ -1,7 +1,5 @@
 """Any player in the engine: a memory for each match, one thread, and what a bad class cannot do."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

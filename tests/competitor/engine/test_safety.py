@@ -1,7 +1,5 @@
 """Whatever comes in, four finite doubles within [-1, 1] go out."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

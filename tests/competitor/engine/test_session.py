@@ -1,7 +1,5 @@
 """Where rounds begin, for all recorded games and for anything else; what a session notes down."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

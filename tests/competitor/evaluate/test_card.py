@@ -1,7 +1,5 @@
 """What has been measured comes onto a checkpoint's card, one command at a time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Evaluation of real players on the real rink: pairs, counting, early ends, reports, cross tables."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """All sparring partners as one opponent: who they are, what is made of the results, what the command says."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Formulas against known values, and the properties that hold for any counts."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

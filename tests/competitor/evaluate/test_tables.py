@@ -1,7 +1,5 @@
 """How results look on a narrow screen."""
 
-from __future__ import annotations
-
 import io
 
 from rich.console import Console

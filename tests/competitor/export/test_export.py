@@ -1,7 +1,5 @@
 """`export`: what is written plays like the agent, without torch, whatever the agent is made of."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """The yardstick of the dream: cuts, errors, goals, returns."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Critic against real returns, and the drift of a latent state over a whole round."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Rounds to judge by: played from a seed, or read from a folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

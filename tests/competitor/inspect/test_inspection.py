@@ -1,7 +1,5 @@
 """The inspection as a whole: what it says, on the screen, in the JSON and in pictures."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What a dream knows of the puck alone: windows that nobody touches, and shots in flight."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Finished matches to keep: recorded ones of the course's server, and ones played here with all known."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Damaged recordings of both kinds: reading one gives what it holds, or one RecordingError, never anything else."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

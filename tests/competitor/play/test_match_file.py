@@ -1,7 +1,5 @@
 """One file per match: nothing of it is lost, its rounds can be learned from, and a bad file is explained."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Who scored: checked against recorded games, rounds played here, and all assignments that are possible."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Recorded rounds: what a file keeps, that it replays bit for bit, and that a bad file is explained."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The round runner on the real rink: what is recorded, who plays when, the same on any number of rinks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How a player plays, counted in views that are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Many rinks as a vector environment of gymnasium: any opponent, seeds, rounds that begin anew by themselves."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Policies of stable-baselines3: read without unpickling anything, with the real library where it is installed."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Players: the slot contract, the basic opponents' chance, the dreamer's table of states, users' classes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

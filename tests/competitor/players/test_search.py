@@ -1,7 +1,5 @@
 """An agent that tries its actions out before it plays one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Sparring partners as players: they need NumPy alone, play the same in any batch, and their mistakes are one line."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

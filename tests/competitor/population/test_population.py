@@ -1,7 +1,5 @@
 """Roles, turns and what follows from them: real checkpoints, matches and files; the trainings are made by hand."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The basic opponents against their formulae, written once more with arrays."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """RinkBatch: the same game as HockeyEnv, on many rinks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal

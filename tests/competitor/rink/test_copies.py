@@ -1,7 +1,5 @@
 """Copies and pickles: of a rink a new one made alike, of an opponent the same one."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The installed package as engine, here a stand-in made of the built-in rink."""
 
-from __future__ import annotations
-
 import sys
 from enum import Enum
 from pathlib import Path

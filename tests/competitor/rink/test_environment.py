@@ -1,7 +1,5 @@
 """The environment's interface: modes, resets, states, rewards, actions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

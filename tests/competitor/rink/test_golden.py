@@ -1,7 +1,5 @@
 """Recordings of the reference environment, replayed: every float32 of every observation must be equal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The rink as gymnasium sees it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium

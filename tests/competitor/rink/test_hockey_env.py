@@ -1,7 +1,5 @@
 """The module that stands in for the course's: all of its names, and programs written for it."""
 
-from __future__ import annotations
-
 from math import pi
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The rink as a parallel environment of PettingZoo, by its own checkers and beside HockeyEnv."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 import warnings

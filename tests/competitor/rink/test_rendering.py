@@ -1,7 +1,5 @@
 """Pictures of the rink, without a screen."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A round that is known by two observations alone can be played on, whatever the rink was used for before."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

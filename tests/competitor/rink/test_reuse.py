@@ -1,7 +1,5 @@
 """One object over many rounds: bodies are destroyed and made again in the same world."""
 
-from __future__ import annotations
-
 import gc
 
 import numpy as np

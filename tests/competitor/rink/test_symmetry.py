@@ -1,7 +1,5 @@
 """The rink is the same when it is reflected up-down."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The commands `sparring ...` as a user types them."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Whom the learner meets, and how the pool of past selves is kept and drawn from."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from itertools import islice

@@ -1,7 +1,5 @@
 """The table of recipes, and what users may change of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Decisions cut from rounds, and the ring that holds them."""
 
-from __future__ import annotations
-
 from io import BytesIO
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Each weight of the reward, alone, in frames that are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The run's directory: whole saves, and what is said when it is none."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The real algorithms. JAX is no part of the development environment: without sbx-rl these tests are skipped."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

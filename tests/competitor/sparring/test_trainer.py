@@ -2,8 +2,6 @@
 of NumPy, so that none of this needs sbx-rl; tests/competitor/sparring/test_sbx.py has the real algorithms.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from itertools import count

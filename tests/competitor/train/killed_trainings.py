@@ -4,8 +4,6 @@ The moments are those at which a file is flushed, renamed or removed; every EVER
 FOLDER, killed there as if the power went. Ends with the number of copies as its only output.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Recorded rounds as experience: what is loaded, what is refused, and that a training has it in its replay."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

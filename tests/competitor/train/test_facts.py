@@ -1,7 +1,5 @@
 """trainer.json of a save: whatever value in it is damaged is named in one line, before anything is built from it."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Two processes at one run, and runs killed at any moment: one is told, and nothing is lost."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

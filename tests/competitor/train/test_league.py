@@ -1,7 +1,5 @@
 """The league: choice, ratings, bounds, persistence."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Who plays whom in training, and the rounds before it."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """The record of a run and what the console shows of it."""
 
-from __future__ import annotations
-
 import errno
 import io
 import itertools

@@ -1,7 +1,5 @@
 """A new run that starts from the weights of a checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Device and kernels: chosen once, told in one line, kept in the run, taken up again by --resume."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

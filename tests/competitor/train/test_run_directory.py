@@ -1,7 +1,5 @@
 """The run directory: whole saves or none, clear refusals."""
 
-from __future__ import annotations
-
 import errno
 import json
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Self-play training on the real rink with a tiny agent."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What is noticed when learning goes wrong."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Recordings to watch: rounds of the basic opponents, and a match of the course's server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Games whose steps, and what is heard from the page, are in the test's hands."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import threading

@@ -1,7 +1,5 @@
 """The commands `watch` and `play`: their mistakes, their files, and whole processes from the first line to Ctrl-C."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

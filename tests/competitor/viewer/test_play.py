@@ -1,7 +1,5 @@
 """`play`: a person against a player, in a real browser and over a real WebSocket, step by step as the test wants."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """The games of `play` over a real WebSocket: who may play, what is no message, and the rules of a game."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Any

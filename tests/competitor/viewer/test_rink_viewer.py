@@ -1,7 +1,5 @@
 """The element <rink-viewer> in a real browser: a whole round, and one that is played while it is watched."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`watch`: what it finds, what the page of it shows in a real browser, and the files that it exports."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

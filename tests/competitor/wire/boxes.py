@@ -1,7 +1,5 @@
 """The boxes of the course's protocol by hand: an independent check of whoever reads and writes them with a library."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 

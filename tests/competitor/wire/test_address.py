@@ -1,7 +1,5 @@
 """Every way to name a server, and one clear line for everything else."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The waits between two attempts to connect."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

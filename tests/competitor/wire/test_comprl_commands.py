@@ -1,7 +1,5 @@
 """Properties of what the comprl commands read and write."""
 
-from __future__ import annotations
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols.amp import AmpBox

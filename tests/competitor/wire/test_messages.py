@@ -1,7 +1,5 @@
 """The messages of the WebSocket protocol: what they are on the wire, and that nothing else is taken for one."""
 
-from __future__ import annotations
-
 import json
 import math
 import struct

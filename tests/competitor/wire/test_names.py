@@ -1,7 +1,5 @@
 """Names that a server sends, as they are kept and shown."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """docs/protocol.md says what the code does: its tables, its conversation, its client."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
