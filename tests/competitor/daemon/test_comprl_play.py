@@ -298,9 +298,9 @@ def test_damaged_matches_are_survived() -> None:
             for _ in range(chance.randint(1, 4)):
                 damaged[chance.randrange(len(damaged))] = chance.randrange(256)
             peer = server.accept()
-            peer.socket.sendall(damaged)
-            peer.socket.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(ConnectionResetError):  # a client that leaves without reading the rest resets
+            with contextlib.suppress(OSError):  # a client that leaves without reading the rest resets, at any moment
+                peer.socket.sendall(damaged)
+                peer.socket.shutdown(socket.SHUT_WR)
                 while peer.socket.recv(65536):
                     pass
             assert daemon.is_running
