@@ -233,7 +233,7 @@ def test_a_server_that_does_not_read_keeps_nobody_waiting(monkeypatch: pytest.Mo
         assert daemon.telemetry.numbers().steps == asked + 1
 
 
-def test_no_more_steps_are_read_than_can_be_answered() -> None:
+def test_reading_that_stopped_goes_on_as_steps_are_answered() -> None:
     steps = 4 * MOST_OPEN_STEPS
 
     async def script(peer: Peer) -> None:
