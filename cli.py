@@ -44,7 +44,7 @@ from competitor.play.commands import replay
 from competitor.population.commands import league
 from competitor.screen import ReaderLeft, open_output
 from competitor.sparring.commands import sparring
-from competitor.system import STOP_SIGNALS, code_version, end_quickly, raise_interrupt
+from competitor.system import STOP_SIGNALS, code_version, end_quickly, end_with, raise_interrupt
 from competitor.train.commands import plot, runs, train
 from competitor.viewer.commands import play, watch
 
@@ -93,7 +93,7 @@ def main() -> None:
             signal.signal(number, raise_interrupt)
     end_quickly()
     open_output()
-    sys.exit(run(sys.argv[1:]))
+    end_with(run(sys.argv[1:]))
 
 
 def run(arguments: list[str], command: click.Command = cli) -> int:

@@ -10,11 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 GIT_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 0.2
 """Longer than `is_held` takes to look."""
+LEAVE_S = 5.0
+"""For what others have to do when the process ends: far more than any library needs."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may hold the interpreter while others wait; Python's own 5 ms is long for an answer."""
 PROGRAM = "hockey-dreamer"
@@ -164,6 +167,23 @@ def end_quickly() -> None:
     That took 80 % of the 0.5 s of processor time between a command's last line and its end.
     """
     atexit.register(gc.freeze)
+
+
+def end_with(code: int) -> NoReturn:
+    """End the process with `code`, whose last line has been written.
+
+    It ends in any case: a thread that a player's class or a library has left, or what it wants done at the end, may
+    go on for ever.
+    """
+
+    def end() -> None:
+        os.write(2, b"note: what a player or a library has left running is not waited for\n")
+        os._exit(code)
+
+    timer = threading.Timer(LEAVE_S, end)
+    timer.daemon = True
+    timer.start()
+    sys.exit(code)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The command `export`. Heavy imports stand inside it."""
 
+import keyword
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from competitor.options import JSON, Command, ResultFile, also_written, json_tex
 from competitor.screen import Table, counter, print_line, print_table
 from competitor.system import code_version
 
+BEGINNING = '"""A step of play of '
+"""Of the Python files that are written."""
 MOST_DIFFERING = 0.01
 """Of the steps: a latent class that flips in the last digit makes a few, a wrong operation makes all."""
 
@@ -36,10 +40,8 @@ def export(
     """
     if numpy_path is None and onnx_path is None:
         raise click.UsageError("say what to write: --numpy FILE.py, --onnx FILE.onnx, or both")
-    if numpy_path is not None and not numpy_path.stem.isidentifier():
-        raise click.UsageError(
-            f"--numpy {numpy_path}: Python cannot import a file of this name; take letters, digits and _"
-        )
+    if numpy_path is not None:
+        _check_numpy(numpy_path, json_path)
     from competitor.export import numpy_code, onnx_file
     from competitor.export.step import CLOSE, Step, compare, play_to_compare
     from competitor.players import checkpoint_path
@@ -75,3 +77,15 @@ def export(
                 f"{path} does not play like {checkpoint}: {one.differing} of {one.steps} steps differ"
             )
     print_line(f"written: {', '.join(results)}")
+
+
+def _check_numpy(path: Path, json_path: Path | None) -> None:
+    """Raise UsageError for a module that nobody could import, and where somebody else's files would be lost."""
+    name, weights = path.stem, path.with_suffix(".npz")
+    if not name.isidentifier() or keyword.iskeyword(name) or name in (*sys.stdlib_module_names, "numpy"):
+        raise click.UsageError(f"--numpy {path}: Python cannot import a file of this name; take another one")
+    is_ours = os.path.isfile(path) and path.read_bytes().startswith(BEGINNING.encode())
+    there = [] if is_ours else [str(file) for file in (path, weights) if os.path.lexists(file)]
+    if there or weights == json_path:
+        lost = " and ".join(there) or weights
+        raise click.UsageError(f"--numpy {path}: {lost} would be lost, as its weights lie beside it: take another name")

@@ -3,7 +3,7 @@
 The step is traced by torch.export and written down operation by operation: whatever the agent computes, the file does.
 """
 
-import io
+import hashlib
 import operator
 import runpy
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from competitor.errors import CompetitorError, printable
 from competitor.export.step import Run, Step, tracing
+from competitor.play.npz import packed
 from dreamer.files import atomic_write_bytes, atomic_write_text
 
 # What stands for an operation of torch; {0}, {1}, ... are its arguments.
@@ -88,11 +89,16 @@ is the action (rows, {actions}). `Player` keeps the states of many rounds at onc
 current folder, `evaluate {stem}:Player` plays it. Written by hockey-dreamer {version}.
 """
 
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 
-WEIGHTS = dict(np.load(Path(__file__).with_suffix(".npz")))
+PACKED = Path(__file__).with_suffix(".npz").read_bytes()
+if hashlib.sha256(PACKED).hexdigest() != "{weights}":
+    raise ImportError(f"the weights beside {{__file__}} are damaged or another file's: export both again")
+WEIGHTS = dict(np.load(io.BytesIO(PACKED)))
 SIZES = {sizes}
 
 
@@ -155,10 +161,9 @@ def write_numpy(step: Step, path: Path, about: Mapping[str, str]) -> Run:
     facts = {"obs": agent.obs_size, "actions": agent.action_size, "stem": path.stem, "state": ", ".join(step.keys)}
     # Whatever a path holds, it does not end the text that it stands in.
     shown = {key: printable(value).translate(str.maketrans('\\"', "/'")) for key, value in about.items()}
-    text = FILE.format(body=body, sizes=sizes, **facts, **shown)
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **weights)
-    atomic_write_bytes(path.with_suffix(".npz"), packed.getvalue())
+    content = packed(weights)
+    text = FILE.format(body=body, sizes=sizes, weights=hashlib.sha256(content).hexdigest(), **facts, **shown)
+    atomic_write_bytes(path.with_suffix(".npz"), content)
     atomic_write_text(path, text)
     function = runpy.run_path(str(path))["step"]
 

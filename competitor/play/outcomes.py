@@ -58,8 +58,8 @@ class LastStep:
 
 
 def plausible(obs: Floats) -> NDArray[np.bool_]:
-    """Return which rows of obs (n, 18) a rink can have sent: finite, and nothing far outside of it."""
-    return np.asarray((np.abs(obs) <= LARGEST).all(axis=1))
+    """Return which rows of obs (n, 18 or 16) a rink can have sent: finite, and nothing far outside of it."""
+    return np.asarray((np.abs(obs) <= LARGEST[: obs.shape[1]]).all(axis=1))
 
 
 def last_step(obs: Floats, action: Floats, opponent: Floats = IDLE) -> LastStep | None:

@@ -13,7 +13,7 @@ about     text                    JSON: format version, seed, one_starting, mode
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,8 +22,9 @@ from pydantic import AliasChoices, Field
 
 from competitor.config import RewardWeights
 from competitor.errors import RecordingError
-from competitor.play.match_file import is_match_file, read_views
+from competitor.play.match_file import View, is_match_file, read_views
 from competitor.play.npz import SUFFIX, check_array, packed, read_about, read_arrays
+from competitor.play.outcomes import plausible
 from competitor.play.rounds import Round, RoundSetup
 from competitor.rink import Mode, RinkBatch, make_rink
 from competitor.rink.constants import MOST_STEPS
@@ -38,6 +39,8 @@ Result = Literal[-1, 0, 1]
 FORMAT_VERSION = 1
 KINDS = {"obs": np.float32, "actions": np.float32, "info": np.float64}
 OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
+LARGEST_INFO = 10.0
+"""What a rink says of one step lies within 1, or 3 for the closeness."""
 
 
 class About(Strict):
@@ -123,16 +126,31 @@ def load_episodes(directory: Path, weights: RewardWeights) -> Iterator[Episode]:
     """Yield what was recorded in `directory`, to learn from, in the order of the files' names.
 
     Of a round of `evaluate --record` both players' views, of a tournament's match the own view of each round.
-    Raises RecordingError when there is nothing or a file cannot be read.
+    Actions are clipped, as a rink does. Raises RecordingError when there is nothing, or a file cannot be read or holds
+    what no rink can have sent.
     """
     for path in recordings_in(directory):
-        if not is_match_file(path):
-            played = load_recording(path).round
-            yield from (played.episode(view, weights) for view in (0, 1))
-            continue
-        for seen in read_views(path):
-            decided = seen.terminal or len(seen.action) == MOST_STEPS  # a goal, or the clock's draw
-            yield Episode(seen.obs, seen.action, weights.rewards(seen.info), decided, own=False)
+        for seen in _views(path):
+            _check_learnable(path, seen)
+            actions = np.clip(seen.action, -1.0, 1.0)
+            yield Episode(seen.obs, actions, weights.rewards(seen.info), seen.terminal, own=False)
+
+
+def _views(path: Path) -> Iterator[View]:
+    if is_match_file(path):
+        for seen in read_views(path):  # a goal is an end, and the clock's draw
+            yield replace(seen, terminal=seen.terminal or len(seen.action) == MOST_STEPS)
+        return
+    played = load_recording(path).round
+    yield from (View(played.obs[i], played.actions[i], played.info[i], played.is_decided) for i in (0, 1))
+
+
+def _check_learnable(path: Path, seen: View) -> None:
+    """Raise RecordingError for what would spoil a training: it takes its scales from all that it replays."""
+    if len(seen.action) > MOST_STEPS:
+        raise RecordingError(f"{path} is damaged: a round has {len(seen.action)} steps, the clock allows {MOST_STEPS}")
+    if not plausible(seen.obs).all() or np.abs(seen.info).max() > LARGEST_INFO or abs(seen.info[-1, 3]) not in (0, 1):
+        raise RecordingError(f"{path} is damaged: it holds numbers that no rink can have sent")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the module that the user named is taken from it first, whatever it is called.
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
@@ -15,9 +16,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
 from competitor.errors import PlayerError, printable
 from competitor.players.player import ACTION_SIZE, Array, Flags, checked_actions, clean_actions
+from competitor.screen import open_output
 
 OUR_NAMES = ("cli", "competitor", "dreamer")
 
@@ -25,14 +28,15 @@ OUR_NAMES = ("cli", "competitor", "dreamer")
 class ForeignPlayer:
     """An object of the user's class: its mistakes become one sentence, its idle slots see zeros instead of NaN."""
 
-    def __init__(self, player: Any, name: str) -> None:
+    def __init__(self, player: Any, name: str, around: "Surroundings | None" = None) -> None:
+        """around: in which the class was made, if it was."""
         self.name = name
-        self._player = player
+        self._player, self._around = player, around or Surroundings()
         self._slots = 0
 
     def reset(self, slots: int) -> None:
         self._slots = slots
-        with explained(f"player {self.name} failed in reset()"):
+        with self._around.entered(), explained(f"player {self.name} failed in reset()"):
             self._player.reset(slots)
 
     def act(self, obs: Array, is_first: Flags) -> Array:
@@ -44,8 +48,53 @@ class ForeignPlayer:
 
     def raw_actions(self, obs: Array, is_first: Flags) -> Array:
         """Return what the class answers, (slots, 4), as it is: perhaps not finite; raises what `act` raises."""
-        with explained(f"player {self.name} failed in act()"):
+        with self._around.entered(), explained(f"player {self.name} failed in act()"):
             return checked_actions(self._player.act(np.nan_to_num(obs), is_first.copy()), self._slots, ACTION_SIZE)
+
+
+class Surroundings:
+    """What a class may change for the whole process: what it has set holds while its code runs, ours otherwise.
+
+    Where paths start, the type and device of torch's new tensors and what NumPy does on overflows: results must not
+    land elsewhere because a class has changed the folder. The standard streams are put back only.
+    """
+
+    def __init__(self) -> None:
+        self._theirs: tuple[Any, ...] | None = None
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """For code of the class."""
+        ours, streams = self._now(), (sys.stdout, sys.stderr)
+        self._set(self._theirs or ours)
+        try:
+            yield
+        finally:
+            self._theirs = self._now()
+            self._set(ours)
+            sys.stdout, sys.stderr = (None if getattr(one, "closed", True) else one for one in streams)
+            if None in (sys.stdout, sys.stderr):
+                open_output()
+
+    @staticmethod
+    def _now() -> tuple[Any, ...]:
+        folder = None
+        with contextlib.suppress(OSError):  # it may be gone
+            folder = os.getcwd()
+        return folder, torch.get_default_dtype(), torch.get_default_device(), np.geterr()
+
+    @classmethod
+    def _set(cls, wanted: tuple[Any, ...]) -> None:
+        now, (folder, dtype, device, floats) = cls._now(), wanted
+        if folder not in (None, now[0]):
+            with contextlib.suppress(OSError):
+                os.chdir(folder)
+        if dtype != now[1]:
+            torch.set_default_dtype(dtype)
+        if device != now[2]:
+            torch.set_default_device(None if device.type == "cpu" else device)
+        if floats != now[3]:
+            np.seterr(**floats)
 
 
 @contextlib.contextmanager
@@ -65,12 +114,13 @@ def explained(what: str) -> Iterator[None]:
 def load_class(spec: str) -> ForeignPlayer:
     """Import and build "module:Class"; raises PlayerError when that fails or the class is no player."""
     module_name, _, class_name = spec.partition(":")
-    with explained(f"player {spec} cannot be loaded"):
+    around = Surroundings()
+    with around.entered(), explained(f"player {spec} cannot be loaded"):
         player = getattr(_module(module_name), class_name)()
     missing = [method for method in ("reset", "act") if not callable(getattr(player, method, None))]
     if missing:
         raise PlayerError(f"player {spec} has no {missing[0]}(): docs/evaluation.md says what it needs")
-    return ForeignPlayer(player, spec)
+    return ForeignPlayer(player, spec, around)
 
 
 def source_of(spec: str) -> Path | None:

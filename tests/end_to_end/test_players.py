@@ -29,6 +29,28 @@ class Chaser:
 """
 
 
+RUDE = (
+    MINE
+    + """
+import atexit, os, sys, threading
+import torch
+
+class Rude(Chaser):
+    def __init__(self):
+        threading.Thread(target=threading.Event().wait).start()
+        atexit.register(threading.Event().wait)
+        torch.set_default_dtype(torch.float64)
+    def act(self, obs, is_first):
+        assert torch.zeros(1).dtype == torch.float64
+        os.chdir("/")
+        torch.set_default_device("meta")
+        np.seterr(all="raise")
+        sys.stdout.close()
+        return super().act(obs, is_first)
+"""
+)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with a module of the user's and files that are called like parts of the program."""
@@ -79,6 +101,21 @@ def test_files_called_like_the_program_s_do_not_break_it(own: str, folder: Path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     assert f"{own}:Chaser" in done.stdout
+
+
+def test_what_a_class_does_to_the_process_changes_no_result_and_does_not_keep_it(folder: Path) -> None:
+    (folder / "end_to_end_rude.py").write_text(RUDE)
+    results = {}
+    for spec in ("end_to_end_mine:Chaser", "end_to_end_rude:Rude"):
+        command = ["evaluate", "champion", "--against", spec, "--rounds", "2", "--json", f"{spec[-4:]}.json"]
+        process = [sys.executable, str(ROOT / "cli.py"), *command]
+        done = subprocess.run(process, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "2 rounds in" in done.stdout and spec in done.stdout
+        (results[spec],) = json.loads((folder / f"{spec[-4:]}.json").read_text())["results"]
+        results[spec].pop("opponent")
+    assert done.stderr == "note: what a player or a library has left running is not waited for\n"
+    assert results["end_to_end_mine:Chaser"] == results["end_to_end_rude:Rude"]
 
 
 def test_mistakes_are_one_line_with_their_code(folder: Path, fails: Fails) -> None:

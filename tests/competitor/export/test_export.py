@@ -107,6 +107,10 @@ assert actions.shape == (3, 4) and np.isfinite(actions).all() and not actions[1]
 assert (actions[0] == actions[2]).all() and player.fresh.tolist() == [False, True, False]
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+    Path("other.npz").write_bytes(Path("own_np.npz").read_bytes()[:-1])
+    Path("other.py").write_text(Path("own_np.py").read_text())
+    lone = subprocess.run([sys.executable, "-c", "import other"], check=False, capture_output=True, text=True)
+    assert lone.returncode == 1 and "are damaged or another file's" in lone.stderr
     match = ["--against", "weak", "--rounds", "4", "--seed", "7", "--json"]
     assert cli.run(["evaluate", checkpoint, *match, "a.json"]) == 0
     assert cli.run(["evaluate", "own_np:Player", *match, "b.json"]) == 0
@@ -129,11 +133,18 @@ def test_mistakes_have_their_line(checkpoint: str, monkeypatch: pytest.MonkeyPat
     for arguments in (
         [],
         ["--numpy", "a-b.py"],
+        ["--numpy", "class.py"],
+        ["--numpy", "numpy.py"],
+        ["--numpy", "a.py", "--json", "a.npz"],
         ["--numpy", "a.txt"],
         ["--onnx", "a.py"],
         ["--numpy", "a.py", "--rounds", "0"],
     ):
         assert cli.run(["export", checkpoint, *arguments]) == 2
+    for taken in ("code.py", "round.npz"):  # the user's own: the one named, and what would lie beside it
+        Path(taken).write_text("mine")
+        assert cli.run(["export", checkpoint, "--numpy", f"{Path(taken).stem}.py"]) == 2
+        assert Path(taken).read_text() == "mine"
     assert "no checkpoint none" in fails(4, "export", "./none", "--numpy", "a.py")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert "hockey-dreamer[onnx]" in fails(18, "export", checkpoint, "--onnx", "a.onnx")

@@ -158,3 +158,30 @@ def test_steps_whose_sum_runs_over(folder: Path, contents: dict[str, Path]) -> N
     more = {"steps": huge, "obs": np.zeros((steps + 3, 18), np.float32), "terminal": np.zeros(3, bool)}
     with pytest.raises(RecordingError, match="damaged"):
         list(read_views(write(folder, arrays | more)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_takes_nothing_that_no_rink_can_have_sent(
+    kind: str, folder: Path, contents: dict[str, Path]
+) -> None:
+    whole = unpacked(contents[kind])
+    weights, actions = RewardWeights(closeness=1.0), "actions" if kind == "round" else "action"
+
+    def changed(name: str, place: tuple[int, int], value: float) -> Path:
+        array = whole[name].copy()
+        array[(..., *place)] = value
+        return write(folder, whole | {name: array})
+
+    for name, place, value in (("obs", (1, 12), 1e30), ("info", (0, 0), 1e300), ("info", (-1, 3), 0.5)):
+        with pytest.raises(RecordingError, match=r"one\.npz is damaged: .*no rink can have sent"):
+            list(load_episodes(changed(name, place, value).parent, weights))
+    (episode, *_) = load_episodes(changed(actions, (0, 1), -1e30).parent, weights)  # the rink clips them as well
+    assert episode.action[0, 1] == -1.0 and np.isfinite(episode.reward).all()
+
+
+def test_a_round_longer_than_the_clock_allows(folder: Path, contents: dict[str, Path]) -> None:
+    whole = unpacked(contents["round"])
+    about = json.loads(str(whole["about"])) | {"steps": 252}
+    longer = {name: np.repeat(whole[name][:, :1], 253 if name == "obs" else 252, 1) for name in set(whole) - {"about"}}
+    with pytest.raises(RecordingError, match="a round has 252 steps, the clock allows 251"):
+        list(load_episodes(write(folder, longer | {"about": np.array(json.dumps(about))}).parent, RewardWeights()))
