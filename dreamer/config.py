@@ -100,9 +100,9 @@ class BehaviorConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> "BehaviorConfig":
         if self.lookahead >= self.horizon:
-            raise ValueError("lookahead must be smaller than horizon")
+            raise ValueError(f"lookahead = {self.lookahead} must be smaller than horizon = {self.horizon}")
         if self.starts % self.siblings:
-            raise ValueError("starts must be a multiple of siblings")
+            raise ValueError(f"starts = {self.starts} must be a multiple of siblings = {self.siblings}")
         return self
 
 

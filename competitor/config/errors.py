@@ -53,14 +53,16 @@ def check_layer(layer: Layer) -> None:
 
 
 def _check_value(where: str, value: object) -> None:
-    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    for part in parts:
-        if isinstance(part, float) and not math.isfinite(part):
-            raise ConfigError(f"{where} = {_show(value)}, expected a finite number")
-        if isinstance(part, str) and not part.isascii() and part.encode("utf-8", "replace").decode() != part:
-            raise ConfigError(f"{where}: expected text in UTF-8")
-        if isinstance(part, (dict, list)) and part is not value:
-            _check_value(where, part)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} = {_show(value)}, expected a finite number")
+    if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
+        raise ConfigError(f"{where}: expected text in UTF-8")
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_value(where, name)
+            _check_value(f"{where}.{name}", part)
+    for part in value if isinstance(value, list) else ():
+        _check_value(where, part)
 
 
 def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> str:

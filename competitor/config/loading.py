@@ -6,6 +6,7 @@ preset's tables `[presets.NAME.SECTION]`, and `--set section.key=value`.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from competitor.errors import ConfigError
 from dreamer.former import FormerSettingError
 
 LONGEST = 80  # characters of what was given with --set that a message repeats
+OVERRIDE = re.compile(r"""([^.=]+)\.([^.=]+)(?:\.(\s*"[^"]*"\s*|[^=]*))?=(.*)""", re.DOTALL)
+"""A name in quotes may hold what separates otherwise."""
 TABLES = ("league.opponents",)
 """Settings that are tables themselves, with names of the user's."""
 
@@ -144,14 +147,14 @@ def parse_override(text: str) -> dict[str, Any]:
 
     Raises ConfigError if the text has another form.
     """
-    key, equals, value = text.partition("=")
-    names = [name.strip() for name in key.split(".", 2)]
+    found = OVERRIDE.fullmatch(text)
+    names = [name.strip().strip('"') for name in found.groups()[:3] if name is not None] if found else []
     is_table = ".".join(names[:2]) in TABLES
-    if not equals or not all(names) or not (len(names) == 2 or (len(names) == 3 and is_table)):
+    if found is None or not all(names) or (len(names) == 3 and not is_table):
         raise ConfigError(f"--set {text}: expected section.key=value, for example training.rinks=16")
-    values: Any = _parse_value(value.strip())
+    values: Any = _parse_value(found[4].strip())
     for name in reversed(names):
-        values = {name.strip('"'): values}
+        values = {name: values}
     return dict(values)
 
 

@@ -57,7 +57,7 @@ class LastStep:
     winner: int
 
 
-def plausible(obs: Floats) -> NDArray[np.bool_]:
+def plausible(obs: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return which rows of obs (n, 18 or 16) a rink can have sent: finite, and nothing far outside of it."""
     return np.asarray((np.abs(obs) <= LARGEST[: obs.shape[1]]).all(axis=1))
 

@@ -127,15 +127,20 @@ class Book(Part):
         file = directory / BOOK
         try:
             book = cls.model_validate_json(file.read_bytes())
-            _ = book.main
         except FileNotFoundError:
             raise ResumeError(f"{directory} holds no population: it has no {BOOK}") from None
         except OSError as error:
             raise ResumeError(f"{file} cannot be read: {error.strerror}") from None
         except ValidationError as error:
+            if error.errors()[0]["loc"] == ("format",):
+                raise ResumeError(f"{file} has another format than this version of the program reads") from None
             raise ResumeError(f"{file} is damaged: {first_problem(error)}") from None
-        except StopIteration:
-            raise ResumeError(f"{file} is damaged: it names no main agent") from None
+        if [learner.name for learner in book.learners if learner.role == "main"] != ["main"]:
+            raise ResumeError(f"{file} is damaged: it does not name one main agent")
+        if len({learner.name for learner in book.learners}) < len(book.learners):
+            raise ResumeError(f"{file} is damaged: two learners have the same name")
+        if book.champion and book.member(book.champion) is None:
+            raise ResumeError(f"{file} is damaged: its champion {book.champion} is no member")
         return book
 
     def write(self, directory: Path) -> None:

@@ -3,12 +3,15 @@
 import importlib
 import importlib.util
 import os
+import re
+import socket
 from typing import Any
 
 from competitor.errors import EXIT_INTERRUPTED, PackageError, UnreachableError, missing_extra
 from competitor.population.workers import LOST, Turn, Workers, run_turn
 
 LOCAL = "local"
+REACH_S = 10.0
 
 
 class RayWorkers(Workers):
@@ -22,6 +25,7 @@ class RayWorkers(Workers):
         super().__init__(count)
         if importlib.util.find_spec("ray") is None:
             raise PackageError(missing_extra("--ray", "cluster"))
+        _check_answers(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of a population unasked
         self._ray: Any = importlib.import_module("ray")
         more = {"num_cpus": count, "include_dashboard": False} if address == LOCAL else {}
@@ -56,3 +60,14 @@ class RayWorkers(Workers):
         """Wait until all have ended, then leave the cluster."""
         super().close()
         self._ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise UnreachableError where nobody listens: Ray itself goes on trying for many minutes."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d{1,5})", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=REACH_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise UnreachableError(f"the Ray cluster {address} cannot be reached: {error}") from None

@@ -22,7 +22,8 @@ def turn_of(learner: Learner, directory: Path, minutes: float, met: Mapping[str,
     """The next turn of a learner; it begins the run if there is none yet. met: shares of opponents by name."""
     arguments = _sac(learner, directory, met) if learner.kind == "sac" else _dreamer(learner, directory, met)
     log = directory / "logs" / f"{learner.name}.log"
-    return Turn(learner.name, (*arguments, "--minutes", f"{minutes:.4f}"), directory, log)
+    # Rounded up: a turn of 0 minutes would never end.
+    return Turn(learner.name, (*arguments, "--minutes", f"{max(minutes, 1e-4):.4f}"), directory, log)
 
 
 def _dreamer(learner: Learner, directory: Path, met: Mapping[str, float]) -> list[str]:

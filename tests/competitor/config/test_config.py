@@ -107,6 +107,9 @@ def test_a_file_of_ones_own_may_change_a_shipped_preset(tmp_path: Path) -> None:
         ("a.b=['weak']", {"a": {"b": ["weak"]}}),
         ("rink.engine=a\nseed=3", {"rink": {"engine": "a\nseed=3"}}),
         ("reward.goal=", {"reward": {"goal": ""}}),
+        ('league.opponents. "sb3:lr=0.1/a.zip" =0.5', {"league": {"opponents": {"sb3:lr=0.1/a.zip": 0.5}}}),
+        ("league.opponents.runs/a.b=1", {"league": {"opponents": {"runs/a.b": 1}}}),
+        ("training.teacher=runs/lr=0.1", {"training": {"teacher": "runs/lr=0.1"}}),
     ],
 )
 def test_overrides(text: str, expected: dict[str, dict[str, object]]) -> None:
@@ -133,6 +136,10 @@ WRONG = [
     ("arena.bots=['a', 1]", "is fixed at ['weak', 'strong', 'champion'] now: give --bots to `arena`"),
     ("arena.host=0.0.0.0", "is fixed at 127.0.0.1 now: give --host to `arena`"),
     ("reward.goal=nan", "reward.goal = nan, expected a finite number"),
+    ("league.opponents.weak=nan", "league.opponents.weak = nan, expected a finite number"),
+    ('league.opponents.""=1', "expected section.key=value"),
+    ("behavior.horizon=5", "lookahead = 5 must be smaller than horizon = 5"),
+    ("behavior.siblings=3", "starts = 256 must be a multiple of siblings = 3"),
     ("optimizer.clip=inf", "optimizer.clip = inf, expected a finite number"),
     ("optimizer.clip=0.5", "optimizer.clip = 0.5: clip was a setting until version 0.3 and is fixed at 0.3 now"),
     ("evaluation.rounds=90", "was a setting until version 0.3 and is fixed at 200 now: give --rounds to `evaluate`"),

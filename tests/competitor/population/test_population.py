@@ -1,17 +1,22 @@
 """Roles, turns and what follows from them: real checkpoints, matches and files; the trainings are made by hand."""
 
+import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import cli
 from competitor.config import Config
-from competitor.errors import CompetitorError, ResumeError, StorageError
+from competitor.errors import CompetitorError, ResumeError, StorageError, UnreachableError
 from competitor.population import judge as judging
 from competitor.population import population as module
 from competitor.population.book import NEWEST, Book, Learner, Member
+from competitor.population.cluster import RayWorkers
 from competitor.population.judge import Judge, choose_met
 from competitor.population.population import Population
 from competitor.population.roles import add_exploiters, begin_again, opponents_of, turn_of
@@ -266,6 +271,21 @@ def test_nothing_is_judged_any_more_once_the_user_wants_to_stop(directory: Path,
     assert Book.read(directory) == book
 
 
+def test_a_cluster_that_is_not_there_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))  # which would go on trying
+    sys.modules["ray"].__spec__ = ModuleSpec("ray", None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    for form in (address, f"ray://{address}"):
+        with pytest.raises(UnreachableError, match=f"cluster {form} cannot be reached: .*refused"):
+            RayWorkers(form, 1)
+
+
+def test_the_shortest_turn_ends(tmp_path: Path) -> None:
+    turn = turn_of(Learner(name="main", role="main"), tmp_path, 1e-9, {})
+    assert float(turn.arguments[-1]) > 0.0
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "book.json").mkdir()
     with pytest.raises(StorageError, match=r"book\.json cannot be written"):
@@ -299,7 +319,10 @@ def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:
         (whole[:-20], "is damaged"),
         (whole.replace('"turns": 0', '"turns": -1'), r"learners\.0\.turns"),
         (whole.replace('"turns": 0', '"turns": 0, "colour": 1'), "Extra inputs"),
-        (whole.replace('"role": "main"', '"role": "exploiter"'), "names no main agent"),
+        (whole.replace('"role": "main"', '"role": "exploiter"'), "does not name one main agent"),
+        (whole.replace('"exploiter-1"', '"main"'), "two learners have the same name"),
+        (whole.replace('"champion": ""', '"champion": "nobody"'), "its champion nobody is no member"),
+        (whole.replace('"format": 1', '"format": 2'), "has another format than this version"),
         (whole.replace('"minutes": 0.0', '"minutes": 1e999'), r"learners\.0\.minutes"),
     ):
         (tmp_path / "book.json").write_text(damaged)
