@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +49,8 @@ class HockeyVectorEnv(VectorEnv[Rows, Rows, NDArray[Any]]):
         engine: str = "builtin",
         keep_mode: bool = True,
     ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         self.num_envs = num_envs
         self.opponent = make_player(opponent, seed=0, keep_mode=keep_mode) if isinstance(opponent, str) else opponent
         self._mode = Mode.parse(mode)
@@ -59,6 +62,7 @@ class HockeyVectorEnv(VectorEnv[Rows, Rows, NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._chances = [np.random.default_rng() for _ in range(num_envs)]
         self._rounds = [0] * num_envs
+        self._is_first = np.zeros(0, np.bool_)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -69,9 +73,10 @@ class HockeyVectorEnv(VectorEnv[Rows, Rows, NDArray[Any]]):
         that is there. options: none is known.
         """
         seeds = [seed] * self.num_envs if seed is None else seed
-        if isinstance(seeds, int):
-            seeds = [seeds + place for place in range(self.num_envs)]
-        assert len(seeds) == self.num_envs, "one seed for each rink"
+        if isinstance(seeds, int | np.integer):
+            seeds = [int(seeds) + place for place in range(self.num_envs)]
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"one seed for each of {self.num_envs} rinks was expected, not {len(seeds)}")
         for place, one in enumerate(seeds):
             if one is not None:
                 self._chances[place], self._rounds[place] = np.random.default_rng(one), 0
@@ -94,8 +99,10 @@ class HockeyVectorEnv(VectorEnv[Rows, Rows, NDArray[Any]]):
         """Play one step with your actions (num_envs, 4), clipped to [-1, 1].
 
         Returns observations, rewards, terminated, truncated and infos, a row for each rink. Raises PlayerError for
-        actions of another shape, ValueError for NaN.
+        actions of another shape, ValueError for NaN, ResetNeeded before the first `reset`.
         """
+        if not self._is_first.size:
+            raise ResetNeeded("call reset() before step()")
         own = checked_actions(actions, self.num_envs, self._action_size)
         ended = self._rinks.done.copy()
         seen = np.where(ended[:, None], np.nan, self._rinks.obs[1]).astype(np.float32)

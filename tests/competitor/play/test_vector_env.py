@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
@@ -67,7 +68,7 @@ def test_a_round_is_the_one_that_play_rounds_plays() -> None:
 def test_a_seed_decides_everything_that_follows(opponent: str) -> None:
     used = HockeyVectorEnv(3, opponent)
     played(used, seed=4)
-    one, other = played(used, seed=9), played(HockeyVectorEnv(3, opponent), seed=[9, 10, 11])
+    one, other = played(used, seed=np.int64(9)), played(HockeyVectorEnv(3, opponent), seed=[9, 10, 11])
     assert one.shape == (301, 3, 18) and np.array_equal(one, other)
     assert not np.array_equal(one, played(used, seed=None))
 
@@ -100,7 +101,14 @@ def test_the_wrappers_of_gymnasium_work() -> None:
 def test_mistakes_are_said() -> None:
     with pytest.raises(PlayerError, match="unknown player 'nobody'"):
         HockeyVectorEnv(2, "nobody")
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"num_envs must be at least 1, not {wrong}"):
+            HockeyVectorEnv(wrong)
     env = HockeyVectorEnv(2)
+    with pytest.raises(ResetNeeded, match=r"reset\(\) before step"):
+        env.step(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="one seed for each of 2 rinks was expected, not 3"):
+        env.reset(seed=[1, 2, 3])
     env.reset(seed=0)
     with pytest.raises(PlayerError, match=r"shape \(2, 4\)"):
         env.step(np.zeros((3, 4)))
