@@ -39,8 +39,8 @@ from competitor.wire.names import one_line
 
 CONNECT_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 1.0
-LOGIN_TIMEOUT_S = 15.0  # silence before the login is complete; afterwards it is normal for hours
-PROBE_AFTER_S = 20.0  # silence after the login: then the server is asked whether it is there,
+LOGIN_TIMEOUT_S = 15.0
+PROBE_AFTER_S = 20.0  # silence after the login, normal for hours: then the server is asked whether it is there,
 ANSWER_WITHIN_S = 30.0  # and has so long to say anything
 PROBE = b"Probe"  # no command of the protocol: answered with the error that AMP has for that, which costs nothing
 LINGER_S = 2.0  # for the last bytes to leave before the connection is cut, and for the server to close it itself
@@ -112,7 +112,6 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
         self._owed = 0  # answers
         self._pairs = 0  # of the box that is coming in
         self._is_closing = self._is_full = False
-        self._heard_s = loop.time()
         self._probed_s: float | None = None
         self._over: asyncio.Future[None] = loop.create_future()
         self.reason = ""  # why the connection ended
@@ -148,7 +147,7 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
             return
         now_s, participant = self._loop.time(), self._player.participant
         if participant is None:
-            if now_s - self._heard_s >= LOGIN_TIMEOUT_S:
+            if now_s - self._opened_s >= LOGIN_TIMEOUT_S:
                 self._give_up(f"no login for {LOGIN_TIMEOUT_S:g} s")
             return
         if self._probed_s is not None and now_s - self._probed_s >= ANSWER_WITHIN_S:
@@ -157,12 +156,13 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
             # One that hangs keeps its connections open for ever.
             self._probed_s = now_s
             super().sendBox(amp.AmpBox({amp.COMMAND: PROBE, amp.ASK: PROBE}))
-        if stuck := participant.stuck():  # the other player's failure can freeze a match for good
-            log.warning("%s: no step for too long, giving up match %s", self._owner.name, stuck[0].match_id)
-            self.hang_up("the match was stuck")
+        for session, reason in participant.stuck().items():  # the other player's failure can freeze a match for good
+            log.warning("%s: %s, giving up match %s", self._owner.name, reason, session.match_id)
+            self.hang_up(reason)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands; the server speaks first."""
+        self._opened_s = self._heard_s = self._loop.time()
         self.makeConnection(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from competitor.daemon.logs import Redaction
 from competitor.daemon.supervisor import Lifecycle
@@ -21,6 +22,9 @@ from competitor.engine.session import Reply, Session
 from competitor.play.finished_match import Ending, FinishedMatch, Keeper
 from competitor.play.outcomes import MOST_ROUNDS
 from competitor.wire.names import shown_name
+
+LONGEST_MATCH_S = 3 * 3600.0
+"""Of any use: 1,004 steps with 10 s for each, which is what servers allow, are 2.8 hours; usual is a minute."""
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +88,13 @@ class Tournament:
             saved()
 
 
+@dataclass
+class _InPlay:
+    brain: Brain
+    begun_s: float
+    active_s: float  # when the last step came, or the start
+
+
 class Participant:
     """One connection's side of the tournament."""
 
@@ -91,8 +102,7 @@ class Participant:
         self.name = name
         self._tournament = tournament
         self._lock = threading.Lock()
-        self._playing: dict[Session, Brain] = {}
-        self._active_s: dict[Session, float] = {}  # when the last step came, of those in play
+        self._playing: dict[Session, _InPlay] = {}
         self._reserved = 0
         self._is_closed = False
 
@@ -121,8 +131,8 @@ class Participant:
         session = Session(tournament.redact(match_id), opponent=name, rounds=rounds, started_at=tournament.wall_clock())
         with self._lock:
             was_reserved, self._reserved = self._reserved > 0, max(self._reserved - 1, 0)
-            self._playing[session] = tournament.note_begin(session, self, was_reserved=was_reserved)
-            self._active_s[session] = tournament.clock()
+            brain, now_s = tournament.note_begin(session, self, was_reserved=was_reserved), tournament.clock()
+            self._playing[session] = _InPlay(brain, now_s, now_s)
             is_closed = self._is_closed
         if is_closed:
             self.abandon(session, "the connection is gone")
@@ -130,8 +140,8 @@ class Participant:
 
     def step(self, session: Session, obs: Sequence[float], reply: Reply) -> None:
         """Have `obs` (18,) answered by one call of `reply`; also after the match has ended."""
-        if session in self._active_s:
-            self._active_s[session] = self._tournament.clock()
+        if in_play := self._playing.get(session):
+            in_play.active_s = self._tournament.clock()
         self._tournament.engine.submit(session, obs, reply)
 
     def end(
@@ -173,11 +183,15 @@ class Participant:
     def rated(self, rating: float) -> None:
         self._tournament.telemetry.rated(rating)
 
-    def stuck(self) -> list[Session]:
-        """Return the matches of this connection that have had no start and no step for `stuck_after_s`."""
-        since_s = self._tournament.clock() - self._tournament.stuck_after_s
+    def stuck(self) -> dict[Session, str]:
+        """Return the matches without start or step for `stuck_after_s`, or without end for LONGEST_MATCH_S, and why."""
+        now_s, silent_s = self._tournament.clock(), self._tournament.stuck_after_s
         with self._lock:
-            return [session for session, active_s in self._active_s.items() if active_s < since_s]
+            playing = list(self._playing.items())
+        endless, silent = f"no end after {LONGEST_MATCH_S / 3600:g} hours", f"no step for {silent_s:g} s"
+        return {session: endless for session, match in playing if now_s - match.begun_s > LONGEST_MATCH_S} | {
+            session: silent for session, match in playing if now_s - match.active_s > silent_s
+        }
 
     def closed(self, reason: str) -> None:
         """The connection is gone: its matches are abandoned, its reserved places free. A second call is nothing."""
@@ -194,8 +208,8 @@ class Participant:
     def _take_out(self, session: Session) -> Brain | None:
         """Take a match out of play and return who played it; None if it was not in play."""
         with self._lock:
-            self._active_s.pop(session, None)
-            return self._playing.pop(session, None)
+            in_play = self._playing.pop(session, None)
+        return in_play.brain if in_play else None
 
     def _finished(
         self,

@@ -256,10 +256,10 @@ class Play:
             self._ask_for_places(participant)
 
     def _give_up_stuck(self, participant: Participant) -> None:
-        stuck = set(participant.stuck())
+        stuck = participant.stuck()
         for name in [name for name, match in self._matches.items() if match.session in stuck]:
             self._connection.send(messages.Leave(match=name))
-            self._give_up(participant, name, "stuck: no step came for too long")
+            self._give_up(participant, name, stuck[self._matches[name].session])
 
     def _give_up(self, participant: Participant, name: str, reason: str) -> None:
         participant.abandon(self._matches.pop(name).session, reason)

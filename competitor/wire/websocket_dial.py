@@ -28,6 +28,7 @@ MOST_FRAME_BYTES = 16 * MOST_BYTES  # what is longer ends the connection; up to 
 TURNS_TO_CLOSE = 8  # TLS in its handshake takes four
 UNAUTHORIZED, SWITCHING = 401, 101
 COME_BACK_LATER = (429, 503)
+CLOSED = "the server closed the connection without an answer"
 CLIENT = f"hockey-dreamer {__version__}"
 
 # OpenSSL's numbers for what can be wrong with a certificate; all others: nobody we trust has signed it.
@@ -146,16 +147,16 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
             return DialError(f"there is no host '{one_line(address.host)}', or no network")
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno
-            return DialError(os.strerror(number) if number else str(error.os_error))
+            return DialError(os.strerror(number) if number else str(error.os_error) or CLOSED)
         case aiohttp.WSServerHandshakeError(status=status) if status != SWITCHING:
             headers: Mapping[str, str] = error.headers or {}
             asked = headers.get("Retry-After", "") if status in COME_BACK_LATER else ""
             kind = RefusedError if status == UNAUTHORIZED else DialError
             return kind(f"HTTP status {status}", retry_after_s(asked, time.time()))
         case aiohttp.ServerDisconnectedError() | ConnectionResetError():
-            return DialError("the server closed the connection without an answer")
+            return DialError(CLOSED)
         case aiohttp.ClientOSError():
-            return DialError(error.strerror or str(error))
+            return DialError(error.strerror or str(error) or CLOSED)
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error) or type(error).__name__
     said = said.partition("\n")[0]  # below it aiohttp quotes what came, which can be the beginning of the token
     return DialError(f"no WebSocket server: {one_line(said.strip(), redact)}")

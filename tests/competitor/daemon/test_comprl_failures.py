@@ -1,7 +1,9 @@
 """Everything that can go wrong between the comprl wire and its server, and how playing goes on."""
 
+import contextlib
 import logging
 import socket
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -13,6 +15,7 @@ from competitor.daemon.comprl import (
     LOOK_EVERY_S,
     PROBE_AFTER_S,
 )
+from competitor.daemon.tournament import LONGEST_MATCH_S
 from competitor.errors import LoginError, ProtocolVersionError, UnreachableError
 from competitor.wire import dial
 from tests.competitor.daemon.comprl_harness import ANSWER, Daemon, connected, play_on
@@ -102,11 +105,10 @@ def test_silence_instead_of_a_login(talks: bool, caplog: pytest.LogCaptureFixtur
     with Server() as server, Daemon(server.port, fake_time=True) as daemon:
         peer = server.accept()
         if talks:
-            daemon.pass_time(LOGIN_TIMEOUT_S - 1.0)
             peer.log_in()
-            daemon.pass_time(LOGIN_TIMEOUT_S - 1.0)
-            peer.answer(peer.ask("Message", msg="please wait"))
         daemon.pass_time(LOGIN_TIMEOUT_S - 0.5)
+        if talks:  # for ever, if it were let
+            peer.answer(peer.ask("Message", msg="please wait"))
         assert daemon.is_running and not server.is_called
         daemon.pass_time(LOOK_EVERY_S)
         peer.expect_end()
@@ -147,11 +149,26 @@ def test_a_match_that_is_stuck_is_given_up(reads: bool, caplog: pytest.LogCaptur
         if reads:
             peer.expect_end()
         daemon.pass_time(LINGER_S + 0.1)
-        assert daemon.has_kept("abandoned") == ["the match was stuck"]
+        assert daemon.has_kept("abandoned") == ["no step for 45 s"]
         daemon.wait_until_it_waits()
         daemon.pass_time(1.0)
         play_on(server)
     assert f"giving up match {GAME_ID}" in caplog.text
+
+
+def test_a_match_without_end_holds_nobody_who_wants_to_finish() -> None:
+    """A server that is slow, but never silent, as one whose matches never end."""
+    with connected(in_match=True, fake_time=True) as (_, daemon, peer):
+        daemon.wire.finish()
+        for _ in range(int(LONGEST_MATCH_S // 44) + 1):
+            daemon.pass_time(LOOK_EVERY_S)
+            assert daemon.kept.matches == []
+            daemon.rig.now_s += 44
+            assert peer.action(peer.ask("Step", obv=OBS)) == ANSWER
+        with contextlib.suppress(CancelledError):  # its loop may end before all of that has passed
+            daemon.pass_time(LOOK_EVERY_S)
+        peer.expect_end()
+        assert daemon.ended() is None and daemon.has_kept("abandoned") == ["no end after 3 hours"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType
 
+from competitor.daemon.tournament import LONGEST_MATCH_S
 from competitor.errors import ProtocolVersionError
 from competitor.wire.websocket_connection import Timing
 from tests.competitor.daemon.shared import STUCK_AFTER_S, TOKEN, echo, observation, wait_until
@@ -311,10 +312,15 @@ def test_a_stuck_match_is_left() -> None:
         await peer.play_on("alive", 4, 6, end=False)
         await peer.play("next")  # the place is free again
         await peer.expect("seen", match="next")
+        for step in range(7, 6 + int(LONGEST_MATCH_S // 44)):  # slow, but never silent
+            peer.daemon.rig.now_s += 44
+            await peer.play_on("alive", step, step, end=False)
+        peer.daemon.rig.now_s += 44
+        await peer.expect("leave", match="alive")
 
     daemon = play(script, matches=2, timing=Timing(turn_s=0.02))
     reasons = {match.match_id: match.reason for match in daemon.kept.matches}
-    assert reasons == {"stuck": "stuck: no step came for too long", "next": "", "alive": "leaving"}
+    assert reasons == {"stuck": "no step for 45 s", "next": "", "alive": "no end after 3 hours"}
 
 
 def test_an_error_of_one_match_ends_that_match_only() -> None:

@@ -149,6 +149,15 @@ def test_tls_on_one_side_only(authority: trustme.CA, has_tls: bool, change: tupl
         assert words in str(daemon.ended())
 
 
+def test_a_server_that_ends_tls_before_it_begins() -> None:
+    def script(peer: socket.socket) -> None:
+        with peer, peer.makefile("rb") as stream:  # all of it: what is left unread would make a reset of the end
+            stream.read(int.from_bytes(stream.read(5)[3:]))
+
+    with raw_server(script) as url, Daemon(url.replace("ws:", "wss:"), attempts=1) as daemon:
+        assert "one attempt: the server closed the connection without an answer" in str(daemon.ended())
+
+
 def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
