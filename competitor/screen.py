@@ -10,6 +10,7 @@
 import codecs
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,10 +46,13 @@ class Table:
 
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console for standard output (or error) that is as wide as it may be, without end in a pipe."""
-    console = Console(stderr=stderr)
-    if console.is_terminal or os.environ.get("COLUMNS", "").isdigit():
-        return console
-    return Console(stderr=stderr, width=PIPE_WIDTH)
+    environ = dict(os.environ)
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", environ.get("COLUMNS", "")):
+        environ.pop("COLUMNS", None)  # rich takes 0 for a width, and shows nothing
+    console = Console(stderr=stderr, _environ=environ)
+    if not console.is_terminal and "COLUMNS" not in environ:
+        console.width = PIPE_WIDTH
+    return console
 
 
 def print_table(table: Table, console: Console | None = None) -> None:

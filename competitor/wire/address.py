@@ -23,7 +23,7 @@ FORMS = "comprl://HOST:PORT, HOST:PORT, HOST, ws://HOST:PORT or wss://HOST:PORT"
 Scheme = Literal["comprl", "ws", "wss"]
 _PORTS: dict[Scheme, int] = {"comprl": COMPRL_PORT, "ws": 80, "wss": 443}
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[^:]*))?")
-_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?", re.IGNORECASE)
+_NAME = re.compile(r"(?!-)(?=.{1,253}$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}(?<!-)\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,13 @@ def _host(text: str) -> str:
         name = text if text.isascii() else idna.encode(text, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
         name = ""
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _NAME.fullmatch(name):
         raise AddressError("it has no host name" if not text else f"'{text}' is not a host name")
+    if name.rstrip(".").rpartition(".")[2].isdigit():  # no top-level domain is a number
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            raise AddressError(f"'{text}' is not an IPv4 address") from None
     return name
 
 

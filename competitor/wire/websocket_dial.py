@@ -143,7 +143,7 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
         case aiohttp.ClientConnectorSSLError():
             reason = getattr(error.os_error, "reason", None) or "connection closed"
             return DialError(f"TLS failed ({reason}); does the server speak TLS?")
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorError(os_error=socket.gaierror()):
             return DialError(f"there is no host '{one_line(address.host)}', or no network")
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno

@@ -127,11 +127,14 @@ def test_what_a_terminal_obeys_is_escaped() -> None:
     assert plain("Ilyas ± 日本 é") == "Ilyas ± 日本 é"
 
 
-def test_a_pipe_has_no_width_unless_it_is_given(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
+@pytest.mark.parametrize("none", ["0", "", "-5", "²", "9" * 5000])
+def test_a_pipe_has_no_width_unless_it_is_given(none: str, monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert make_console().width == PIPE_WIDTH
     monkeypatch.setenv("COLUMNS", "60")
     assert make_console().width == 60
+    monkeypatch.setenv("COLUMNS", none)
+    assert make_console().width == PIPE_WIDTH
 
 
 @pytest.fixture

@@ -223,14 +223,21 @@ def test_every_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
             server.done()
 
 
-@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
-def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("host", "error"),
+    [
+        ("nowhere.example", socket.gaierror(-2, "Name or service not known")),
+        ("nowhere.example", UnicodeError("label too long")),
+        ("[fe80::1%nowhere]", socket.gaierror(-2, "Name or service not known")),  # a zone that there is not
+    ],
+)
+def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, host: str, error: Exception) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with Daemon("ws://nowhere.example", attempts=1) as daemon:
-        assert "there is no host 'nowhere.example'" in str(daemon.ended())
+    with Daemon(f"ws://{host}", attempts=1) as daemon:
+        assert f"there is no host '{host.strip('[]')}'" in str(daemon.ended())
 
 
 @pytest.mark.parametrize("way", ["finish", "leave"])
