@@ -195,7 +195,7 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
     try:
         with closing(_reader(path)) as file, closing(sqlite3.connect(":memory:")) as copy:
             connection = file
-            if _version(file) in UPGRADES:  # what an earlier program wrote is read as it will be taken over
+            if _is_empty(file) or _version(file) in UPGRADES:  # read as `compete` will take it over
                 file.backup(copy)
                 _prepare(connection := copy, path)
             _check_version(connection, path)
@@ -272,9 +272,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file. Several daemons may try at once: a transaction lets one of them."""
-    is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
-    version = _version(connection)
-    statements = SCHEMA if is_empty and version == 0 else UPGRADES.get(version, ())
+    statements = SCHEMA if _is_empty(connection) else UPGRADES.get(_version(connection), ())
     for statement in statements:
         connection.execute(statement)
     if statements:
@@ -288,6 +286,11 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "use the program that wrote it, or another directory"
         )
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nobody has made tables in it: what made the file may have been killed before, or is about to."""
+    return connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,) and not _version(connection)
 
 
 def _version(connection: sqlite3.Connection) -> int:

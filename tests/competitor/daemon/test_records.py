@@ -1,5 +1,6 @@
 """The records: what is kept of a match, and that neither disk nor daemon nor server can spoil them."""
 
+import contextlib
 import errno
 import json
 import logging
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 
 from competitor.daemon import records as module
-from competitor.daemon.database import NAME, Database, last_matches
+from competitor.daemon.database import NAME, Database, Wanted, last_matches
+from competitor.daemon.match_tables import standings
 from competitor.daemon.records import Announcer, Records
 from competitor.errors import RecordingError, StorageError, message
 from competitor.play.finished_match import FinishedMatch
@@ -456,6 +458,15 @@ def test_a_damaged_database(tmp_path: Path) -> None:
     assert "is damaged" in refused(tmp_path, RecordingError)
     with pytest.raises(RecordingError, match="cannot be read"):
         last_matches(tmp_path, 1)
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA user_version", "PRAGMA journal_mode = WAL"])
+def test_a_database_whose_making_was_cut_short_is_an_empty_one(tmp_path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as connection:
+        connection.execute(statement)  # the first of them leaves a file without a byte
+    assert (tmp_path / NAME).exists() and last_matches(tmp_path, 1) == [] == standings(tmp_path, Wanted())
+    Records(tmp_path).close()
+    assert last_matches(tmp_path, 1) == []
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 4", "PRAGMA user_version = 0"])
