@@ -1,11 +1,15 @@
 """The environment's interface: modes, resets, states, rewards, actions."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import competitor
 from competitor.rink import HockeyEnv, HockeyEnv_BasicOpponent, Mode
 
 
@@ -189,3 +193,8 @@ def test_one_player_environment_plays_the_basic_opponent() -> None:
     assert abs(obs[6] - 3) > 0.1
     with pytest.raises(ValueError, match="4 numbers"):
         env.step(np.zeros(8))
+
+
+def test_it_is_loaded_where_warnings_are_errors() -> None:
+    command = [sys.executable, "-W", "error", "-c", "import competitor.rink"]
+    subprocess.run(command, check=True, cwd=Path(competitor.__file__).parents[1])
