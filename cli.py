@@ -36,7 +36,7 @@ import click
 
 from competitor.arena.commands import arena
 from competitor.daemon.commands import compete, matches, status
-from competitor.errors import EXIT_INTERRUPTED, exit_code, message, plain
+from competitor.errors import EXIT_INTERRUPTED, StorageError, exit_code, message, plain
 from competitor.evaluate.commands import evaluate
 from competitor.export.commands import export
 from competitor.inspect.commands import info, inspect
@@ -99,6 +99,7 @@ def main() -> None:
 def run(arguments: list[str], command: click.Command = cli) -> int:
     """Run one command and return its exit code; errors become one line on stderr."""
     try:
+        _check_folder()
         code = int(command.main(arguments, standalone_mode=False) or 0)
         sys.stdout.flush()
     except click.ClickException as error:
@@ -119,6 +120,14 @@ def run(arguments: list[str], command: click.Command = cli) -> int:
             _say(f"error: {plain(message(error))}")
         return found or 1
     return code
+
+
+def _check_folder() -> None:
+    """Raise StorageError where the current folder has been deleted: libraries end the process there, in words of theirs."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise StorageError("the current folder is gone: change to one that is there") from None
 
 
 def _say(line: str) -> None:

@@ -39,6 +39,14 @@ def test_wrong_setting(setting: str, words: str, fails: Fails, tmp_path: Path, m
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_folder_that_is_gone(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the current folder is gone" in fails(STORAGE, "runs")
+
+
 def test_a_gpu_that_is_not_there(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
