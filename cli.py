@@ -123,7 +123,7 @@ def run(arguments: list[str], command: click.Command = cli) -> int:
 
 
 def _check_folder() -> None:
-    """Raise StorageError where the current folder has been deleted: libraries end the process there, in words of theirs."""
+    """Raise StorageError where the current folder is gone: libraries end the process there, in their own words."""
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -80,7 +80,7 @@ def add(given: tuple[str, ...], directory: Path, tokens: Path | None) -> None:
             show(done, len(fresh))
     if existing:
         print_line(f"{len(existing)} were there already, left as they are: {', '.join(existing)}")
-    print_line(f"{len(fresh)} accounts added; their tokens are in {folder}, a file for each that only you can read")
+    print_line(f"accounts added: {len(fresh)}; their tokens are in {folder}, a file for each that only you can read")
 
 
 @accounts.command()

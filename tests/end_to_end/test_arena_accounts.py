@@ -50,7 +50,7 @@ def test_a_class_gets_its_accounts_and_the_terminal_no_token(run: Run) -> None:
     Path("class.csv").write_bytes(b'\xef\xbb\xbfMail;Name\r\na@x;ada\r\n\r\nb@x;" J\xc3\xb6rg "\r\n')
     code, out, err = run("add", "class.csv", "--tokens", "tokens of 5b")
     assert (code, err) == (0, "")
-    assert out == "2 accounts added; their tokens are in tokens of 5b, a file for each that only you can read\n"
+    assert out == "accounts added: 2; their tokens are in tokens of 5b, a file for each that only you can read\n"
     files = {file.name: file for file in Path("tokens of 5b").iterdir()}
     assert set(files) == set(accounts(run)) == {"ada", "Jörg"}
     store = Store(Path("arena/arena.sqlite"))
@@ -67,7 +67,7 @@ def test_who_has_an_account_keeps_it_and_its_token(run: Run) -> None:
     token = Path("arena/tokens/ada").read_text()
     Path("class.csv").write_text("name\nAda\nbob\n")
     _, out, _ = run("add", "class.csv", "cyd", "CYD", "--tokens", "elsewhere")
-    assert out.startswith("1 were there already, left as they are: Ada\n2 accounts added")
+    assert out.startswith("1 were there already, left as they are: Ada\naccounts added: 2")
     assert Path("arena/tokens/ada").read_text() == token and sorted(os.listdir("elsewhere")) == ["bob", "cyd"]
 
 
