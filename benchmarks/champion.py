@@ -20,7 +20,7 @@ import cli
 from dreamer.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-THINNING = 500
+THINNING = 2_000
 OPPONENTS = ("weak,strong,random", "gauntlet")
 
 
@@ -45,7 +45,8 @@ def main() -> int:
             return code
     curve = ROOT / "benchmarks" / "results" / "champion_training.json"
     curve.parent.mkdir(exist_ok=True)
-    curve.write_text(json.dumps(training_curve(arguments.checkpoint.parents[1]), indent=1) + "\n")
+    rows = map(json.dumps, training_curve(arguments.checkpoint.parents[1]))
+    curve.write_text("[\n" + ",\n".join(rows) + "\n]\n")
     return 0
 
 
