@@ -46,13 +46,18 @@ def opened_page(browser: Any, **settings: Any) -> Iterator[Any]:
 
 def wait_until(page: Any, condition: str) -> None:
     """Wait in the page until a JavaScript expression is true; our pages forbid playwright's own way (eval)."""
-    page.evaluate(
-        f"""new Promise((done, failed) => {{
-            const look = () => ({condition}) ? done(true) : requestAnimationFrame(look);
-            setTimeout(() => failed(new Error({condition!r} + " stays false")), {1000 * TIMEOUT_S});
-            look();
-        }})"""
-    )
+    script = f"""new Promise((done, failed) => {{
+        const look = () => ({condition}) ? done(true) : requestAnimationFrame(look);
+        setTimeout(() => failed(new Error({condition!r} + " stays false")), {1000 * TIMEOUT_S});
+        look();
+    }})"""
+    while True:
+        try:
+            page.evaluate(script)
+            return
+        except Exception as error:
+            if "context was destroyed" not in str(error):  # the click before leads to another page: look there
+                raise
 
 
 def width_of(page: Any) -> tuple[int, int]:
