@@ -12,8 +12,6 @@ from competitor.options import JSON, Command, ResultFile, also_written, json_tex
 from competitor.screen import Table, counter, print_line, print_table
 from competitor.system import code_version
 
-BEGINNING = '"""A step of play of '
-"""Of the Python files that are written."""
 MOST_DIFFERING = 0.01
 """Of the steps: a latent class that flips in the last digit makes a few, a wrong operation makes all."""
 
@@ -81,6 +79,8 @@ def export(
 
 def _check_numpy(path: Path, json_path: Path | None) -> None:
     """Raise UsageError for a module that nobody could import, and where somebody else's files would be lost."""
+    from competitor.export.numpy_code import BEGINNING
+
     name, weights = path.stem, path.with_suffix(".npz")
     if not name.isidentifier() or keyword.iskeyword(name) or name in (*sys.stdlib_module_names, "numpy"):
         raise click.UsageError(f"--numpy {path}: Python cannot import a file of this name; take another one")

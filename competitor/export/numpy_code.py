@@ -145,6 +145,8 @@ class Player:
             self.fresh[rows] = False
         return actions
 '''
+BEGINNING = FILE.partition("{name}")[0]
+"""By which a file is known to be one of these."""
 
 
 def write_numpy(step: Step, path: Path, about: Mapping[str, str]) -> Run:
