@@ -50,8 +50,10 @@ def make_console(*, stderr: bool = False) -> Console:
     if not re.fullmatch("0*[1-9][0-9]{0,8}", environ.get("COLUMNS", "")):
         environ.pop("COLUMNS", None)  # rich takes 0 for a width, and shows nothing
     console = Console(stderr=stderr, _environ=environ)
-    if not console.is_terminal and "COLUMNS" not in environ:
-        console.width = PIPE_WIDTH
+    if not console.file.isatty():  # FORCE_COLOR makes rich take it for a terminal; colours are all it asks for
+        console.is_interactive = False
+        if "COLUMNS" not in environ:
+            console.width = PIPE_WIDTH
     return console
 
 
@@ -235,7 +237,7 @@ def counter(what: str, console: Console | None = None) -> Iterator[Count]:
 
     console = console or make_console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task(what, total=None)
 
         def show(done: int, total: int) -> None:

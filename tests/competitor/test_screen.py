@@ -137,6 +137,13 @@ def test_a_pipe_has_no_width_unless_it_is_given(none: str, monkeypatch: pytest.M
     assert make_console().width == PIPE_WIDTH
 
 
+def test_a_pipe_that_takes_colours_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = make_console()
+    assert console.is_terminal and console.width == PIPE_WIDTH and not console.is_interactive
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     """A pipe (to read from, to write to)."""
