@@ -170,6 +170,7 @@ class Store(Queries):
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._inode = self.path.stat().st_ino
             (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise RecordingError(f"{self.path} is damaged: {one_line(verdict)}")
@@ -224,6 +225,9 @@ class Store(Queries):
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, and alone: ratings are read, changed and written without another process in between."""
         with self._lock, self._explained(), self._db:
+            if not self.path.exists() or self.path.stat().st_ino != self._inode:
+                # SQLite would go on writing where nobody finds it.
+                raise StorageError(f"{self.path} was moved away or deleted: move it back, or start the arena anew")
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
 

@@ -239,6 +239,19 @@ def test_a_full_disk_is_said_and_nothing_is_lost_when_it_has_room_again(path: Pa
     assert pair.match_count() == before + 1 == sum(line.games for line in pair.leaderboard()) / 2
 
 
+def test_a_result_is_not_written_where_nobody_finds_it(path: Path, pair: Store) -> None:
+    """The directory is moved, or deleted and made anew: SQLite goes on with the file that it has open."""
+    path.parent.rename(path.parent.with_name("moved"))
+    for make_anew in (lambda: None, lambda: Store(path).close()):
+        make_anew()
+        with pytest.raises(StorageError, match="was moved away or deleted: move it back"):
+            pair.save(result())
+    path.parent.rename(path.parent.with_name("new"))
+    path.parent.with_name("moved").rename(path.parent)
+    pair.save(result())
+    assert pair.match_count() == 1
+
+
 @pytest.mark.parametrize("version", [0, 1])
 def test_somebody_elses_database_is_left_alone(path: Path, version: int) -> None:
     path.parent.mkdir()
