@@ -60,6 +60,10 @@ SCHEMA = (
     starter TEXT, result INTEGER, PRIMARY KEY (match, number)) WITHOUT ROWID""",
     "CREATE INDEX matches_by_time ON matches (ended_at, id)",
 )
+INSERT_MATCH = (
+    f"INSERT INTO matches ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) ON CONFLICT (file) DO NOTHING"
+)
+INSERT_ROUND = "INSERT INTO rounds VALUES (?, ?, ?, ?, ?)"
 ROUNDS = "SELECT number, steps, starter, result FROM rounds WHERE match = ? ORDER BY number"
 _UPGRADE_2 = ("ALTER TABLE matches ADD COLUMN account TEXT NOT NULL DEFAULT ''",)
 _UPGRADE_1 = (
@@ -145,16 +149,12 @@ class Database:
         """Write a match safely to the disk; False when a match with this file is there already."""
         with self.open() as connection:  # all of it, or nothing
             connection.execute("BEGIN IMMEDIATE")
-            marks = ", ".join("?" * len(COLUMNS))
-            added = connection.execute(
-                f"INSERT INTO matches ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT (file) DO NOTHING",
-                astuple(row),
-            )
+            added = connection.execute(INSERT_MATCH, astuple(row))
             if added.rowcount < 1:
                 return False
             numbered = enumerate(rounds, start=1)
             values = [(added.lastrowid, number, one.steps, one.starter, one.result) for number, one in numbered]
-            connection.executemany("INSERT INTO rounds VALUES (?, ?, ?, ?, ?)", values)
+            connection.executemany(INSERT_ROUND, values)
             return True
 
     def files(self) -> set[str]:
@@ -198,7 +198,7 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
             if _is_empty(file) or _version(file) in UPGRADES:  # read as `compete` will take it over
                 file.backup(copy)
                 _prepare(connection := copy, path)
-            _check_version(connection, path)
+            _check(connection, path)
             values = {name: value for name, value in vars(wanted).items() if value is not None}
             conditions = " AND ".join(["TRUE", *(_CONDITIONS[name] for name in values)])
             yield connection, f"(SELECT * FROM matches WHERE {conditions})", values
@@ -277,15 +277,20 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(statement)
     if statements:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    _check_version(connection, path)
+    _check(connection, path)
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path) -> None:
     if (version := _version(connection)) != SCHEMA_VERSION:
         raise RecordingError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "use the program that wrote it, or another directory"
         )
+    try:  # what EXPLAIN compiles can be done
+        connection.execute(f"EXPLAIN {INSERT_MATCH}", [None] * len(COLUMNS))
+        connection.execute(f"EXPLAIN {INSERT_ROUND}", [None] * 5)
+    except sqlite3.OperationalError as error:
+        raise RecordingError(f"{path} holds other tables than a daemon's ({error}): move it away") from error
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

@@ -153,7 +153,8 @@ class Records:
         match = with_known_score(match, rounds)
         row = row_of(match, file_name(match), self._version)
         self._waiting.append(_Entry(row, rounds, match_bytes(match, rounds, self._version)))
-        self._flush()
+        if self._refusal is None or self._jobs.empty():  # a locked table takes its time to refuse
+            self._flush()
         if len(self._waiting) > MOST_WAITING:
             lost = self._waiting.popleft()
             log.error("match %s is lost: too many wait for the disk", lost.row.match_id)

@@ -163,7 +163,7 @@ def _remarks(one: Observed) -> Iterator[str]:
         why = one.status.error or ("killed" if not one.alive else f"silent for {duration(one.age_s)}")
         yield f"is {'stuck' if one.alive else 'dead'}: {why}; log: {one.status.log}"
     if waits := one.status.numbers.warning:
-        yield f"has no room on the disk: {waits}" if one.alive else f"had no room on the disk: {waits}"
+        yield f"{'cannot' if one.alive else 'could not'} write to the disk: {waits}"
 
 
 def _cells(one: Observed) -> list[str]:

@@ -243,6 +243,26 @@ def test_a_refused_row_is_written_later(
     assert "database is locked" in caplog.text
 
 
+def test_a_table_that_is_locked_is_not_waited_for_once_a_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock is waited for 10 s: whoever leaves with many matches would sit there for minutes."""
+    attempts, goes_on = [], threading.Event()
+
+    def locked(*_: Any) -> bool:
+        attempts.append(1)
+        assert goes_on.wait(WAIT_S)
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Database, "add", locked)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    records, saved = Records(tmp_path / "records"), threading.Semaphore(0)
+    for number in range(20):
+        records.keep(numbered_match(number), saved.release)
+    goes_on.set()
+    with pytest.raises(StorageError, match="database is locked: 20 matches stand in"):
+        records.close()
+    assert all(saved.acquire(blocking=False) for _ in range(20)) and len(attempts) <= 3
+
+
 def test_only_so_many_matches_wait(
     records: Records, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -479,6 +499,26 @@ def test_another_version(tmp_path: Path, statement: str) -> None:
     line = refused(tmp_path, RecordingError)
     assert f"has schema version {version}, this program knows 3" in line
     with pytest.raises(RecordingError, match=f"has schema version {version}"):
+        last_matches(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("ALTER TABLE matches RENAME TO kept", "CREATE VIEW matches AS SELECT * FROM kept"),
+        ("DROP TABLE matches", "CREATE TABLE matches (file TEXT UNIQUE, song TEXT)"),
+        ("DROP TABLE rounds", "CREATE TABLE rounds (match INTEGER, number INTEGER)"),
+    ],
+    ids=["a view", "somebody else's matches", "somebody else's rounds"],
+)
+def test_tables_that_take_no_match_are_refused_at_the_start(statements: tuple[str, str], tmp_path: Path) -> None:
+    """Not when the first match has been played."""
+    Records(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    assert "holds other tables than a daemon's" in refused(tmp_path, RecordingError)
+    with pytest.raises(RecordingError, match="holds other tables"):
         last_matches(tmp_path, 1)
 
 

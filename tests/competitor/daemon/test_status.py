@@ -179,7 +179,7 @@ def test_a_wall_clock_that_is_set_misleads_nobody(place: StatusFile, set_by_s: f
 def test_matches_that_wait_for_the_disk_are_shown(place: StatusFile, tmp_path: Path) -> None:
     place.write(replace(STATUS, numbers=replace(STATUS.numbers, waiting=3, refusal="records: No space left on device")))
     shown = " ".join(table(tmp_path).split())
-    assert "daemon 1 has no room on the disk: 3 matches wait to be written: records: No space left on device" in shown
+    assert "daemon 1 cannot write to the disk: 3 matches wait to be written: records: No space left on device" in shown
 
 
 def test_foreign_and_damaged_files_are_passed_over(tmp_path: Path) -> None:
