@@ -271,7 +271,9 @@ class ComprlConnection(amp.BinaryBoxProtocol, amp.BoxDispatcher, asyncio.Protoco
             self.hang_up(reason)
 
     def _hang_up_if_done(self) -> None:
-        if self._player.may_go and self._owed <= 0:
+        if self._player.is_overruled:
+            self._give_up("the server begins matches that nobody wants")
+        elif self._player.may_go and self._owed <= 0:
             self.hang_up("no more matches wanted")
 
     def _pace(self) -> None:

@@ -66,6 +66,7 @@ class ComprlPlayer(amp.CommandLocator):
         self._queued = False
         self._last_match = False
         self._declined = False
+        self._unwanted = 0  # matches begun after the last one
         self.participant: Participant | None = None
 
     @property
@@ -77,6 +78,11 @@ class ComprlPlayer(amp.CommandLocator):
     def has_declined(self) -> bool:
         """Whether no match is in play and the server was told that none is wanted: no reason to connect again."""
         return self._declined and not self._in_match
+
+    @property
+    def is_overruled(self) -> bool:
+        """Whether more matches begin after the last one than the one that may have been on its way."""
+        return self._unwanted > 1
 
     def log_in(self) -> None:
         """The server has accepted the login."""
@@ -115,6 +121,7 @@ class ComprlPlayer(amp.CommandLocator):
         """Begin a match, also if nothing was said of the end of the one before."""
         if self._in_match and game_id == self._game_id:
             return {}
+        self._unwanted += self._last_match
         before, self._session = self._session if self._in_match else None, None
         self._in_match, self._queued, self._game_id = True, False, game_id
         if before is not None:

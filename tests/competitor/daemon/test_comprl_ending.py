@@ -142,6 +142,22 @@ def test_a_match_that_begins_while_the_last_record_is_saved_is_played() -> None:
         ends_for_good(server, daemon, peer)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["each is ended", "none is ended"])
+def test_matches_without_end_do_not_hold_the_last_one(ends: bool) -> None:
+    """One may have been on its way; a server that begins another one then would never let anybody go."""
+    with connected(in_match=True, fake_time=True) as (server, daemon, peer):
+        daemon.wire.finish()
+        daemon.settle()
+        daemon.kept.delays = True  # as a disk does; meanwhile the next match has begun
+        for number in (1, 2):
+            end = [peer.request("EndGame", result=False, stats=[0.0, 1.0])] if ends else []
+            *ended, begun = peer.send(*end, peer.request("StartGame", game_id=bytes([number] * 16)))
+            peer.answer(begun)
+            peer.owed.difference_update(ended)
+        ends_for_good(server, daemon, peer)
+    daemon.has_kept(*["opponent left" if ends else "abandoned"] * 2, "abandoned")
+
+
 def test_finish_then_the_server_dies() -> None:
     """There is nothing to connect again for."""
     with connected(in_match=True) as (server, daemon, peer):
