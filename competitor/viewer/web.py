@@ -4,6 +4,7 @@ A page may load nothing from elsewhere and runs no script but ours; whoever serv
 """
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import os
@@ -21,7 +22,8 @@ from aiohttp.typedefs import Handler, Middleware
 from competitor.errors import PortError
 from competitor.system import stopped_by_signals
 from competitor.wire.address import host_and_port
-from competitor.wire.listener import HttpLog
+from competitor.wire.connections import Connections, most_connections
+from competitor.wire.listener import HttpLog, Listener
 
 STATIC = "/viewer/"
 HEADERS = {
@@ -37,6 +39,7 @@ TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
 FILES = ("rink-viewer.js", "watch.js", "play.js", "page.css")
 EVERYWHERE = ("0.0.0.0", "::", "")
 CLOSE_WITHIN_S = 1.0
+IDLE_S, LOOK_S = 15.0, 1.0  # who does not bring the token is closed after so long, or when others need the place
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,18 @@ def only_with(token: str) -> Middleware:
     return check
 
 
+def _staying(connections: Connections) -> Middleware:
+    """A middleware behind `only_with`: the connections of who brings the token stay open."""
+
+    @web.middleware
+    async def stay(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith(STATIC):
+            connections.log_in(request.transport, "a page")
+        return await handler(request)
+
+    return stay
+
+
 def new_app(token: str) -> web.Application:
     """An application that opens to who has the token, and serves the viewer's files."""
     app = web.Application(middlewares=[only_with(token)])
@@ -105,34 +120,40 @@ def serve(app: web.Application, token: str, host: str, port: int, *, browser: bo
 async def _serve(
     app: web.Application, token: str, host: str, port: int, browser: bool, say: Callable[[str], None]
 ) -> None:
-    logger = HttpLog(log, logging.DEBUG)
+    logger, connections = HttpLog(log, logging.DEBUG), Connections(most_connections())
+    app.middlewares.append(_staying(connections))
     runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=CLOSE_WITHIN_S)
     await runner.setup()
+    assert runner.server is not None
     try:
-        address = f"{await _listen(runner, host, port)}/?token={token}"
-        say(f"open {address}  (Ctrl-C ends)")
-        if browser and not _open(address):
-            say(f"no browser here; from another machine: ssh -L {_port(runner)}:localhost:{_port(runner)} ...")
-        with stopped_by_signals() as stop:
-            await stop.wait()
+        with contextlib.closing(await _listen(runner.server, host, port, connections)) as listener:
+            name = socket.gethostname() if host in EVERYWHERE else host
+            address = f"http://{host_and_port(name, listener.port)}/?token={token}"
+            say(f"open {address}  (Ctrl-C ends)")
+            if browser and not _open(address):
+                say(f"no browser here; from another machine: ssh -L {listener.port}:localhost:{listener.port} ...")
+            await _until_stopped(connections)
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+async def _until_stopped(connections: Connections) -> None:
+    with stopped_by_signals() as stop:
+        while not stop.is_set():
+            connections.close_overdue()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await stop.wait()
+
+
+async def _listen(server: web.Server, host: str, port: int, connections: Connections) -> Listener:
     try:
-        await web.TCPSite(runner, host or None, port).start()
+        return await Listener.open(host, port, server, connections, idle_s=IDLE_S)
     except (OSError, UnicodeError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
         raise PortError(
             f"cannot listen on {host_and_port(host, port)}: {reason}; choose another --port, 0 takes a free one"
         ) from None
-    name = socket.gethostname() if host in EVERYWHERE else host
-    return f"http://{host_and_port(name, _port(runner))}"
-
-
-def _port(runner: web.AppRunner) -> int:
-    return int(runner.addresses[0][1])
 
 
 def _open(address: str) -> bool:

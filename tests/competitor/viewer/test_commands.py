@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -98,6 +99,23 @@ def command(*arguments: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]
         address, _, token = said.split()[1].partition("?")
         assert address.startswith("http://127.0.0.1:") and said.endswith("(Ctrl-C ends)\n")
         yield address, token, process
+
+
+def test_who_has_no_token_keeps_nobody_out(folder: Path) -> None:
+    """Connections that say nothing make room for newcomers; a page that is open stays."""
+    with command("watch", str(folder)) as (address, token, process), ExitStack() as stack:
+        host, port = address.split("/")[2].split(":")
+        page = HTTPConnection(host, int(port), timeout=20)
+        stack.callback(page.close)
+        page.request("GET", f"/?{token}")
+        assert page.getresponse().read()
+        idle = [stack.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(300)]
+        assert idle[0].recv(1) == b""
+        held, page.auto_open = page.sock, 0
+        page.request("GET", f"/?{token}")
+        assert page.getresponse().read() and page.sock is held
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0 and "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
 
 
 def test_watch_serves_what_it_finds_until_ctrl_c(folder: Path) -> None:
