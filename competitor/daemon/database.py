@@ -203,7 +203,10 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
             conditions = " AND ".join(["TRUE", *(_CONDITIONS[name] for name in values)])
             yield connection, f"(SELECT * FROM matches WHERE {conditions})", values
     except sqlite3.Error as error:
-        raise RecordingError(f"{path} cannot be read: {error}") from error
+        # Where a daemon was killed, or runs, SQLite needs an index beside the file.
+        is_place = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN
+        advice = "; if its folder cannot be written, copy that to where you may write" * is_place
+        raise RecordingError(f"{path} cannot be read: {error}{advice}") from error
 
 
 _CONDITIONS = {name: f"{name} GLOB :{name}" for name in ("opponent", "server", "account")} | {

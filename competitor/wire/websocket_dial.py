@@ -159,7 +159,7 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
             return DialError(error.strerror or str(error) or CLOSED)
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error) or type(error).__name__
     said = said.partition("\n")[0]  # below it aiohttp quotes what came, which can be the beginning of the token
-    return DialError(f"no WebSocket server: {one_line(said.strip(), redact)}")
+    return DialError(f"no WebSocket server: {one_line(said.strip(' :'), redact)}")
 
 
 def _certificate_problem(host: str, error: ssl.SSLCertVerificationError) -> str:

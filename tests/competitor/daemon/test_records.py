@@ -522,6 +522,18 @@ def test_tables_that_take_no_match_are_refused_at_the_start(statements: tuple[st
         last_matches(tmp_path, 1)
 
 
+def test_a_log_that_cannot_be_read_where_it_lies(tmp_path: Path) -> None:
+    """A folder of a killed daemon on a disk that cannot be written: there the index cannot be made."""
+    with Records(tmp_path):
+        for file in tmp_path.glob(f"{NAME}*"):
+            (tmp_path / "copy").mkdir(exist_ok=True)
+            (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "copy" / f"{NAME}-shm").unlink()
+    (tmp_path / "copy" / f"{NAME}-shm").symlink_to("nowhere/at/all")
+    with pytest.raises(RecordingError, match="unable to open database file; if its folder cannot be written, copy"):
+        last_matches(tmp_path / "copy", 1)
+
+
 def test_every_match_leaves_a_line_with_the_results_so_far_and_is_handed_on(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     keeper, saved = KeptMatches(), []
