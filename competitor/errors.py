@@ -14,7 +14,7 @@
     │   ├── AddressError                13   the server's address is none, or missing
     │   ├── TokenError                  14   the access token is missing, empty or cannot be one
     │   ├── CertificateError            15   the server's certificate cannot be trusted
-    │   └── PackageError                18   a package of an extra is not installed
+    │   └── PackageError                18   a package of an extra is not installed, or cannot be loaded
     └── TransientError                       the same command may work later
         ├── StorageError                 7   the disk is full or refuses to be written
         ├── PortError                   16   a port to listen on is taken
@@ -30,6 +30,8 @@ Every message is one line that a user can act on: what is wrong, where, and what
 import errno
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from dreamer.errors import CheckpointError, DivergenceError, DreamerError, ReplayError
@@ -97,9 +99,19 @@ class PackageError(FatalError):
     exit_code = 18
 
 
-def missing_extra(what: str, extra: str) -> str:
-    """The sentence of a PackageError: `what` needs a package of the optional dependencies `extra`."""
-    return f"{what} needs the extra '{extra}': {shlex.quote(sys.executable)} -m pip install 'hockey-dreamer[{extra}]'"
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """For the imports of `what`: what they raise becomes a PackageError that names the optional dependencies `extra`.
+
+    Packages that do not fit each other raise anything, such as AttributeError; then the reason is told.
+    """
+    try:
+        yield
+    except Exception as error:
+        install = f"{shlex.quote(sys.executable)} -m pip install 'hockey-dreamer[{extra}]'"
+        known = isinstance(error, ModuleNotFoundError)
+        broken = "" if known else f", which cannot be used ({printable(f'{type(error).__name__}: {error}')})"
+        raise PackageError(f"{what} needs the extra '{extra}'{broken}: {install}") from error
 
 
 class StorageError(TransientError):

@@ -36,6 +36,21 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
+def atomic_write_both(path: Path, data: bytes, beside: Path, text: str) -> None:
+    """Write two files that are nothing without each other; raises like ``atomic_write``, and then both are as before.
+
+    A kill may come between the two renames: then ``beside`` is the new one.
+    """
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        atomic_write_text(beside, text)
+
+    atomic_write(path, write)
+
+
 def sync_directory(directory: Path) -> None:
     """Flush a directory to the disk, so that the names of its files survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)

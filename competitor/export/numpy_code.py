@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from competitor.errors import CompetitorError, printable
 from competitor.export.step import Run, Step, tracing
 from competitor.play.npz import packed
-from dreamer.files import atomic_write_bytes, atomic_write_text
+from dreamer.files import atomic_write_both
 
 # What stands for an operation of torch; {0}, {1}, ... are its arguments.
 OPERATIONS = {
@@ -165,8 +165,7 @@ def write_numpy(step: Step, path: Path, about: Mapping[str, str]) -> Run:
     shown = {key: printable(value).translate(str.maketrans('\\"', "/'")) for key, value in about.items()}
     content = packed(weights)
     text = FILE.format(body=body, sizes=sizes, weights=hashlib.sha256(content).hexdigest(), **facts, **shown)
-    atomic_write_bytes(path.with_suffix(".npz"), content)
-    atomic_write_text(path, text)
+    atomic_write_both(path.with_suffix(".npz"), content, path, text)
     function = runpy.run_path(str(path))["step"]
 
     def run(obs: Any, is_first: Any, state: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from competitor.errors import PackageError, missing_extra
+from competitor.errors import needing
 from competitor.export.step import Run, Step, tracing
 from dreamer.files import atomic_write_bytes
 
@@ -17,11 +17,9 @@ NEXT = "next_"
 
 def need_onnx() -> None:
     """Raises PackageError unless a file can be written and checked: before the work."""
-    try:
+    with needing("--onnx", "onnx"):
         for name in ("onnx", "onnxscript", "onnxruntime"):
             importlib.import_module(name)
-    except ImportError as error:
-        raise PackageError(missing_extra("--onnx", "onnx")) from error
 
 
 def write_onnx(step: Step, path: Path) -> Run:
@@ -35,7 +33,7 @@ def write_onnx(step: Step, path: Path) -> Run:
 
     names = {"input_names": ["obs", "is_first", *step.keys], "output_names": [NEXT + key for key in step.keys]}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # tells of packages that nobody needs
-    with tracing():
+    with tracing(), needing("--onnx", "onnx"):  # versions that do not fit each other are told by what they raise
         program = torch.onnx.export(
             step,
             step.example(),
@@ -44,10 +42,10 @@ def write_onnx(step: Step, path: Path) -> Run:
             verbose=False,
             **names,  # type: ignore[arg-type]
         )
-    assert program is not None
-    content = program.model_proto.SerializeToString()
+        assert program is not None
+        content = program.model_proto.SerializeToString()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     atomic_write_bytes(path, content)
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(obs: Any, is_first: Any, state: Any) -> Any:
         return dict(zip(step.keys, session.run(None, {"obs": obs, "is_first": is_first, **state}), strict=True))

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from competitor.errors import PackageError, missing_extra
+from competitor.errors import needing
 from competitor.inspect.dream_check import BODIES
 from competitor.rink.bodies import GOAL_2_X, PLAYER_SHAPE, PLAYER_SIZE, Point, mirrored
 from competitor.rink.constants import CENTER_X
@@ -30,11 +30,9 @@ VIEW = (4.75, 3.65)
 
 
 def need_matplotlib() -> None:
-    """Raises PackageError where matplotlib is not installed: better at once than after a minute's work."""
-    try:
+    """Raises PackageError where matplotlib cannot be loaded: better at once than after a minute's work."""
+    with needing("this picture", "plots"):
         importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise PackageError(missing_extra("this picture", "plots")) from error
 
 
 def rgb(colour: Colour) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ about     text                    JSON: format version, seed, one_starting, mode
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ Result = Literal[-1, 0, 1]
 FORMAT_VERSION = 1
 KINDS = {"obs": np.float32, "actions": np.float32, "info": np.float64}
 OUTCOMES = {1: "won", 0: "drawn", -1: "lost"}
+LONGEST_NAME = 80
+"""Of one of the two names in that of a file, which a file system lets have 255 bytes."""
 LARGEST_INFO = 10.0
 """What a rink says of one step lies within 1, or 3 for the closeness."""
 
@@ -76,8 +79,8 @@ def record_round(directory: Path, played: Round, *, number: int, player: str, en
     setup = played.setup
     about = About(
         format_version=FORMAT_VERSION,
-        player=player,
-        opponent=setup.opponent,
+        player=_utf8(player),
+        opponent=_utf8(setup.opponent),
         number=number,
         seed=setup.seed,
         one_starting=setup.one_starting,
@@ -208,6 +211,15 @@ def play_back(recording: Recording, engine: str = "builtin") -> Iterator[Any]:
         rink.close()
 
 
+def _utf8(name: str) -> str:
+    """Return `name` as JSON may hold it: a path need not be valid UTF-8."""
+    return name.encode(errors="replace").decode()
+
+
 def _plain(name: str) -> str:
-    """Return `name` without what a file name should not hold."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", name.removesuffix(".safetensors")).strip("._") or "player"
+    """Return `name` without what a file name should not hold; its digest tells apart what is cut, or not of ASCII."""
+    name = name.removesuffix(".safetensors")
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("._") or "player"
+    if len(plain) <= LONGEST_NAME and name.isascii():
+        return plain
+    return f"{plain[-LONGEST_NAME:]}_{zlib.crc32(os.fsencode(name)):08x}"

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from competitor.errors import PackageError, PlayerError, missing_extra
+from competitor.errors import PlayerError, needing
 from competitor.players.foreign import explained
 from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
 
@@ -116,10 +116,8 @@ def load_baseline(spec: str, *, seed: int, deterministic: bool) -> BaselinePlaye
 
 
 def _package(name: str) -> Any:
-    try:
+    with needing("a player of stable-baselines3", "baselines"):
         return importlib.import_module(name)
-    except ImportError as error:
-        raise PackageError(missing_extra("a player of stable-baselines3", "baselines")) from error
 
 
 def _read(spec: str, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

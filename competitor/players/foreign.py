@@ -8,7 +8,9 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -21,6 +23,7 @@ import torch
 from competitor.errors import PlayerError, printable
 from competitor.players.player import ACTION_SIZE, Array, Flags, checked_actions, clean_actions
 from competitor.screen import open_output
+from competitor.system import STOP_SIGNALS
 
 OUR_NAMES = ("cli", "competitor", "dreamer")
 
@@ -55,8 +58,9 @@ class ForeignPlayer:
 class Surroundings:
     """What a class may change for the whole process: what it has set holds while its code runs, ours otherwise.
 
-    Where paths start, the type and device of torch's new tensors and what NumPy does on overflows: results must not
-    land elsewhere because a class has changed the folder. The standard streams are put back only.
+    Where paths start, the type and device of torch's new tensors, whether torch keeps gradients, and what NumPy does on
+    overflows: results must not land elsewhere because a class has changed the folder. The standard streams and what
+    Ctrl-C does are put back only.
     """
 
     def __init__(self) -> None:
@@ -66,6 +70,7 @@ class Surroundings:
     def entered(self) -> Iterator[None]:
         """For code of the class."""
         ours, streams = self._now(), (sys.stdout, sys.stderr)
+        handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         self._set(self._theirs or ours)
         try:
             yield
@@ -75,17 +80,21 @@ class Surroundings:
             sys.stdout, sys.stderr = (None if getattr(one, "closed", True) else one for one in streams)
             if None in (sys.stdout, sys.stderr):
                 open_output()
+            for number, handler in handlers.items():
+                if signal.getsignal(number) != handler and threading.current_thread() is threading.main_thread():
+                    signal.signal(number, handler)
 
     @staticmethod
     def _now() -> tuple[Any, ...]:
         folder = None
         with contextlib.suppress(OSError):  # it may be gone
             folder = os.getcwd()
-        return folder, torch.get_default_dtype(), torch.get_default_device(), np.geterr()
+        kept = torch.is_grad_enabled()
+        return folder, torch.get_default_dtype(), torch.get_default_device(), kept, np.geterr()
 
     @classmethod
     def _set(cls, wanted: tuple[Any, ...]) -> None:
-        now, (folder, dtype, device, floats) = cls._now(), wanted
+        now, (folder, dtype, device, kept, floats) = cls._now(), wanted
         if folder not in (None, now[0]):
             with contextlib.suppress(OSError):
                 os.chdir(folder)
@@ -93,7 +102,8 @@ class Surroundings:
             torch.set_default_dtype(dtype)
         if device != now[2]:
             torch.set_default_device(None if device.type == "cpu" else device)
-        if floats != now[3]:
+        torch.set_grad_enabled(kept)
+        if floats != now[4]:
             np.seterr(**floats)
 
 

@@ -22,7 +22,7 @@ from competitor.errors import PlayerError
 from competitor.players.player import ACTION_SIZE, Array, Flags, clean_actions, playing_rows
 from competitor.rink.constants import OBSERVATION_SIZE
 from dreamer.errors import CheckpointError
-from dreamer.files import atomic_write_bytes, atomic_write_text
+from dreamer.files import atomic_write_both
 from dreamer.strict import Strict, first_problem
 
 PREFIX = "sparring:"
@@ -173,9 +173,9 @@ def read_card(path: Path) -> PartnerCard:
 
 
 def write_partner(path: Path, policy: SmallPolicy, card: PartnerCard) -> None:
-    """Write the weights to `path` (.safetensors) and the card beside it, each whole or not at all. Raises OSError."""
-    atomic_write_bytes(path, save(policy.tensors()))
-    atomic_write_text(path.with_suffix(".json"), json.dumps(card.model_dump(), indent=2, allow_nan=False) + "\n")
+    """Write the weights to `path` (.safetensors) and the card beside it, both or neither. Raises OSError."""
+    text = json.dumps(card.model_dump(), indent=2, allow_nan=False) + "\n"
+    atomic_write_both(path, save(policy.tensors()), path.with_suffix(".json"), text)
 
 
 def _folder() -> Path:

@@ -1,13 +1,12 @@
 """The same turns as tasks of a Ray cluster (extra `cluster`) whose machines share the population's directory."""
 
 import importlib
-import importlib.util
 import os
 import re
 import socket
 from typing import Any
 
-from competitor.errors import EXIT_INTERRUPTED, PackageError, UnreachableError, missing_extra
+from competitor.errors import EXIT_INTERRUPTED, UnreachableError, needing
 from competitor.population.workers import LOST, Turn, Workers, run_turn
 
 LOCAL = "local"
@@ -23,11 +22,10 @@ class RayWorkers(Workers):
 
     def __init__(self, address: str, count: int) -> None:
         super().__init__(count)
-        if importlib.util.find_spec("ray") is None:
-            raise PackageError(missing_extra("--ray", "cluster"))
-        _check_answers(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of a population unasked
-        self._ray: Any = importlib.import_module("ray")
+        with needing("--ray", "cluster"):
+            self._ray: Any = importlib.import_module("ray")
+        _check_answers(address)
         more = {"num_cpus": count, "include_dashboard": False} if address == LOCAL else {}
         try:
             self._ray.init(address=address, log_to_driver=False, logging_level="error", **more)

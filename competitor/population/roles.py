@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from competitor.errors import ResumeError
 from competitor.options import written
 from competitor.population.book import NEWEST, Book, Kind, Learner, Member
 from competitor.population.workers import Turn
@@ -19,7 +20,10 @@ FLOOR = 0.1
 
 
 def turn_of(learner: Learner, directory: Path, minutes: float, met: Mapping[str, float]) -> Turn:
-    """The next turn of a learner; it begins the run if there is none yet. met: shares of opponents by name."""
+    """The next turn of a learner; it begins the run if there is none yet. met: shares of opponents by name.
+
+    Raises ResumeError for a run that has lost its settings.
+    """
     arguments = _sac(learner, directory, met) if learner.kind == "sac" else _dreamer(learner, directory, met)
     log = directory / "logs" / f"{learner.name}.log"
     # Rounded up: a turn of 0 minutes would never end.
@@ -31,6 +35,8 @@ def _dreamer(learner: Learner, directory: Path, met: Mapping[str, float]) -> lis
     changes = [f"league.opponents.{name}={share}" for name, share in met.items()]
     if (run / CONFIG).is_file():
         begin = ["--resume", f"runs/{learner.run}"]
+    elif (run / "state" / "current").is_file():
+        raise ResumeError(f"{run} has saves and no {CONFIG}: put that back, or move the folder away")
     else:
         shutil.rmtree(run, ignore_errors=True)  # a kill before the run was one
         begin = ["--config", CONFIG, "--run", learner.run, "--seed", str(_seed(learner))]

@@ -19,7 +19,7 @@ from competitor.rink.simulation import fresh_simulation
 ENGINES = ("builtin", "hockey")
 HOCKEY_MODULE = "hockey.hockey_env"
 HOW_TO_GET_HOCKEY = (
-    "the rink engine 'hockey' needs the course's package, which is not installed: run "
+    "the rink engine 'hockey' needs the course's package, which is not installed, or cannot be loaded: run "
     "`pip install git+https://github.com/martius-lab/hockey-env.git`, or use engine 'builtin'"
 )
 
@@ -114,7 +114,7 @@ def _hockey_package(engine: str) -> ModuleType:
     if sys.modules.get(HOCKEY_MODULE) is None:
         try:
             importlib.import_module(HOCKEY_MODULE)
-        except ImportError as error:
+        except Exception as error:  # a package that does not fit raises anything
             raise EngineError(HOW_TO_GET_HOCKEY) from error
         register_rinks()  # the package has just put its own entries over ours
     return sys.modules[HOCKEY_MODULE]

@@ -6,14 +6,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from competitor.errors import PackageError, missing_extra
+from competitor.errors import needing
 from competitor.rink.constants import FPS, Mode
 from competitor.rink.env import HockeyEnv, Observation
 
-try:
+with needing("competitor.rink.parallel_env", "pettingzoo"):
     from pettingzoo import ParallelEnv
-except ImportError as error:
-    raise PackageError(missing_extra("competitor.rink.parallel_env", "pettingzoo")) from error
 
 ONE, TWO = "player_1", "player_2"
 OfEach = dict[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.errors import FatalError, PackageError, missing_extra
+from competitor.errors import FatalError, needing
 from competitor.rink.bodies import END_WALL, GOAL_1_X, GOAL_2_X, PLAYER_SHAPE, PLAYER_SIZE, PUCK_RADIUS, Point, mirrored
 from competitor.rink.constants import CENTER_X, CENTER_Y, FPS, HEIGHT, SCALE, VIEW_HEIGHT, VIEW_WIDTH
 from competitor.rink.simulation import Simulation, State
@@ -57,10 +57,8 @@ def load_pillow() -> Any:
 
 
 def _load(module: str) -> Any:
-    try:
+    with needing("drawing the rink", "render"):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise PackageError(missing_extra("drawing the rink", "render")) from error
 
 
 class Canvas:

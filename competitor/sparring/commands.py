@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from competitor.errors import EXIT_INTERRUPTED, PackageError, missing_extra
+from competitor.errors import EXIT_INTERRUPTED, needing
 from competitor.options import FILE, FOLDER, MOST_ROUNDS, MOST_SEED, Minutes, ResultFolder, plain_name
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def has_sbx() -> bool:
 
 
 def need_sbx(what: str) -> None:
-    """Raise PackageError where `what` cannot be done for want of sbx-rl."""
-    if not has_sbx():
-        raise PackageError(missing_extra(what, "sparring"))
+    """Raise PackageError where `what` cannot be done because sbx-rl cannot be loaded."""
+    with needing(what, "sparring"):
+        importlib.import_module("competitor.sparring.sbx_model")  # sets what JAX has to know before it is loaded
 
 
 @sparring.command("recipes")

@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from competitor.errors import ConfigError, PackageError, missing_extra
+from competitor.errors import ConfigError, needing
 from dreamer.files import atomic_write_text
 
 PROJECT = "hockey-dreamer"
 
 
 def need_wandb() -> None:
-    """Raises PackageError where wandb is not installed: before there is a run directory."""
-    try:
+    """Raises PackageError where wandb cannot be loaded: before there is a run directory."""
+    with needing("--logger wandb", "wandb"):
         importlib.import_module("wandb")
-    except ImportError as error:
-        raise PackageError(missing_extra("--logger wandb", "wandb")) from error
 
 
 class WandbLog:

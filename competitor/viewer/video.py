@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competitor.errors import PackageError, missing_extra
+from competitor.errors import needing
 from competitor.rink.constants import CENTER_X, CENTER_Y, FPS
 from competitor.rink.rendering import Canvas, load_pillow
 from competitor.screen import Count
@@ -87,11 +88,11 @@ def _write_mp4(pictures: Pictures, path: Path) -> None:
     ffmpeg, part = _ffmpeg(), path.with_name(f".{path.name}.{os.getpid()}.mp4")
     try:
         height, width, _ = (first := next(pictures)).shape
-        writer = ffmpeg.write_frames(str(part), (width, height), fps=FPS, macro_block_size=2, ffmpeg_log_level="error")
-        writer.send(None)
-        for picture in chain([first], pictures):
-            writer.send(picture)
-        writer.close()
+        settings = {"fps": FPS, "macro_block_size": 2, "ffmpeg_log_level": "error"}
+        with closing(ffmpeg.write_frames(str(part), (width, height), **settings)) as writer:  # also at Ctrl-C
+            writer.send(None)
+            for picture in chain([first], pictures):
+                writer.send(picture)
         part.replace(path)
     except OSError as error:  # its text is all that ffmpeg has said
         raise OSError(error.errno, "ffmpeg cannot write it: is the disk full?") from error
@@ -100,10 +101,8 @@ def _write_mp4(pictures: Pictures, path: Path) -> None:
 
 
 def _ffmpeg() -> Any:
-    try:
+    with needing("writing .mp4", "video"):
         import imageio_ffmpeg
 
-        imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as error:  # RuntimeError: it has found no ffmpeg
-        raise PackageError(missing_extra("writing .mp4", "video")) from error
+        imageio_ffmpeg.get_ffmpeg_exe()  # raises RuntimeError where it finds no ffmpeg
     return imageio_ffmpeg

@@ -1,7 +1,8 @@
 """Builds the C code of this folder with the compiler of this machine, once, and loads it.
 
-Without a compiler the plain modules calculate. A library is cached under its source, flags and machine, so that
-only the first process ever waits (one second), and verified before it is loaded: one that was damaged is built anew.
+Without a compiler the plain modules calculate; with one that fails too, and that is said. A library is cached under its
+source, flags and machine, so that only the first process ever waits (one second), and verified before it is loaded: one
+that was damaged is built anew.
 """
 
 import ctypes
@@ -33,6 +34,8 @@ PROBES = (-3.0, -0.5, 0.25, 2.0)  # of the functions of one number: a library th
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _TYPES = {"p": _POINTER, "i": _INT, "f": _FLOAT}
+_hanging: set[str] = set()
+"""Compilers that have not ended in time: this process does not wait for them again."""
 log = logging.getLogger(__name__)
 
 
@@ -57,11 +60,14 @@ def pointers(tensors: Iterable[Tensor]) -> Any:
 def load(code: Code) -> ctypes.CDLL | None:
     """The library of ``code``, built if it is not cached or was damaged; None where that is impossible."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if compiler is None:
+    if compiler is None or compiler in _hanging:
         return None
     try:
         library = _declared(ctypes.CDLL(str(_built(compiler, code))), code)
-    except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError):  # the last: no home directory
+    except (OSError, subprocess.SubprocessError, AttributeError, RuntimeError) as error:  # the last: no home directory
+        if isinstance(error, subprocess.TimeoutExpired):
+            _hanging.add(compiler)
+        log.warning("%s cannot be compiled, without it all is slower: %s", code.source, _reason(error))
         return None
     if not all(math.isclose(library.probe(x), x / (1.0 + math.exp(-x)), rel_tol=1e-5) for x in PROBES):
         log.warning("the compiled %s calculates wrongly on this machine and is not used", code.source)
@@ -150,11 +156,20 @@ def _build(compiler: str, code: Code, path: Path) -> None:
         source = Path(__file__).parent / code.source
         command = [compiler, *code.flags, *_target(), "-o", str(made), str(source), "-lm"]
         subprocess.run(command, check=True, capture_output=True, timeout=BUILD_TIMEOUT_S)
+        _declared(ctypes.CDLL(str(made)), code)  # what cannot be loaded is not kept
         with made.open("rb") as file:
             os.fsync(file.fileno())
         atomic_write_text(_digest_file(path), hashlib.sha256(made.read_bytes()).hexdigest())
         made.replace(path)
     sync_directory(path.parent)
+
+
+def _reason(error: Exception) -> str:
+    """In one line of some length."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"the compiler has not ended after {error.timeout:.0f} s"
+    said = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else ""
+    return ascii(" ".join((said or str(error)).split())[:200])
 
 
 def _declared(library: ctypes.CDLL, code: Code) -> ctypes.CDLL:

@@ -4,11 +4,13 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import cli
 import competitor.errors as errors
 from competitor import __version__
 from competitor.system import code_version, stopping_on_signals
@@ -106,3 +108,35 @@ def test_version_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / ".git").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert code_version(tmp_path) == __version__
+
+
+@pytest.mark.parametrize(
+    ("package", "command", "extra"),
+    [
+        ("stable_baselines3", "evaluate sb3:mine.zip", "baselines"),
+        ("onnxruntime", "export champion --onnx a.onnx", "onnx"),
+        ("wandb", "train --preset debug --run first --logger wandb", "wandb"),
+        ("flax", "sparring train striker", "sparring"),
+        ("imageio_ffmpeg", "watch champion --export a.mp4", "video"),
+    ],
+)
+def test_packages_that_do_not_fit_each_other_are_one_line(
+    package: str,
+    command: str,
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("packages")
+    Path("packages").mkdir()
+    for name in ("onnx", "onnxscript", package):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        Path(f"packages/{name}.py").touch()
+    Path(f"packages/{package}.py").write_text("raise AttributeError('np.float_ is gone:\\nold')")
+    assert cli.run(command.split()) == 18
+    told = f"needs the extra '{extra}', which cannot be used (AttributeError: np.float_ is gone: old): "
+    err = capsys.readouterr().err
+    assert told in err and f"hockey-dreamer[{extra}]" in err and err.count("\n") == 1
+    assert [path.name for path in Path().iterdir()] == ["packages"]

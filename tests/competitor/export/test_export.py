@@ -1,5 +1,6 @@
 """`export`: what is written plays like the agent, without torch, whatever the agent is made of."""
 
+import errno
 import importlib.util
 import json
 import subprocess
@@ -156,3 +157,24 @@ def test_mistakes_have_their_line(checkpoint: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(numpy_code.OPERATIONS, "aten.tanh.default")
     assert "there is nothing for aten.tanh.default" in fails(1, "export", checkpoint, "--numpy", "b.py")
     assert not Path("b.py").exists()
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "full"), 7)])
+def test_code_and_weights_are_written_both_or_neither(
+    checkpoint: str,  # noqa: F811
+    raised: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, rename = sorted(Path().iterdir()), Path.replace
+
+    def refuse(temporary: Path, target: Path) -> None:
+        if target.suffix == ".py":
+            raise raised
+        rename(temporary, target)
+
+    with monkeypatch.context() as during:
+        during.setattr(Path, "replace", refuse)
+        assert cli.run(["export", checkpoint, "--numpy", "a.py", "--rounds", "1"]) == code
+    assert sorted(Path().iterdir()) == before
+    assert cli.run(["export", checkpoint, "--numpy", "a.py", "--rounds", "1"]) == 0

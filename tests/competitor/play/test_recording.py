@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,14 @@ def test_names_of_files_are_plain(tmp_path: Path, short_round: Round) -> None:
     path = record_round(tmp_path, short_round, number=7, player="../my mod:Class", engine="builtin", keep_mode=True)
     assert path.parent == tmp_path and path.name.startswith("my_mod_Class-strong-00007-")
     assert load_recording(path).about.player == "../my mod:Class"
+
+
+def test_files_of_names_that_are_long_or_foreign_are_written_apart(tmp_path: Path, short_round: Round) -> None:
+    opponents = ["runs/kämpfer", "runs/kümpfer", "/a" * 200, "/b/" + "/a" * 200, os.fsdecode(b"runs/\xff")]
+    for opponent in opponents:
+        played = replace(short_round, setup=replace(short_round.setup, opponent=opponent))
+        record_round(tmp_path, played, number=7, player="p" * 250, engine="builtin", keep_mode=True)
+    assert {load_recording(path).about.opponent for path in tmp_path.iterdir()} == {*opponents[:-1], "runs/?"}
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Players: the slot contract, the basic opponents' chance, the dreamer's table of states, users' classes."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +236,10 @@ def test_a_file_of_another_kind_or_none_is_told(tmp_path: Path) -> None:
 
 
 USER_CLASSES = """
+import signal
+
 import numpy as np
+import torch
 
 class Good:
     def reset(self, slots):
@@ -279,6 +283,17 @@ class Leaving(Good):
 class Imaginary(Good):
     def act(self, obs, is_first):
         return np.full((self.slots, 4), 1j)
+
+
+class Inferring(Good):
+    def reset(self, slots):
+        super().reset(slots)
+        torch.set_grad_enabled(False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def act(self, obs, is_first):
+        assert not torch.is_grad_enabled()
+        return super().act(obs, is_first)
 
 
 class Needy(Good):
@@ -339,3 +354,11 @@ def test_user_class_that_fails_in_play(user_module: str) -> None:
             player.act(observations(), NEVER)
     with pytest.raises(PlayerError, match=r"reset\(\): OSError: no model file"):
         make_player("my_players:Unready", seed=0).reset(SLOTS)
+
+
+def test_a_user_class_ends_neither_gradients_nor_ctrl_c(user_module: str) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
+    player = make_player(f"{user_module}:Inferring", seed=0)
+    player.reset(SLOTS)
+    player.act(observations(), NEVER)
+    assert torch.is_grad_enabled() and signal.getsignal(signal.SIGINT) == interrupt

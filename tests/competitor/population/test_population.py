@@ -126,6 +126,15 @@ def test_the_main_agent_meets_the_list_and_the_members_that_are_met(tmp_path: Pa
     assert turn_of(main, tmp_path, 5.0, met).arguments[1:3] == ("--resume", "runs/main")
 
 
+def test_a_run_that_has_lost_its_settings_is_not_thrown_away(tmp_path: Path) -> None:
+    saved = tmp_path / "runs/main/state/current"
+    saved.parent.mkdir(parents=True)
+    saved.touch()
+    with pytest.raises(ResumeError, match="runs/main has saves and no config.toml: put that back"):
+        turn_of(Learner(name="main", role="main"), tmp_path, 5.0, {})
+    assert saved.exists()
+
+
 def test_an_exploiter_meets_the_newest_main_agent_alone(tmp_path: Path) -> None:
     dreamer = Learner(name="exploiter-1", role="exploiter", generation=3, begins_from="main-4")
     words = turn_of(dreamer, tmp_path, 1.0, opponents_of(dreamer, [], LISTED)).arguments

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -76,6 +79,24 @@ def test_an_mp4_has_a_picture_for_every_step(folder: Path, tmp_path: Path) -> No
         assert cli.run(["watch", str(path), "--export", str(tmp_path / "x.mp4")]) == 0
     assert ffmpeg.count_frames_and_secs(tmp_path / "x.mp4")[0] == a_round().steps + 1 + 40
     assert [left.name for left in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_ctrl_c_leaves_no_part_of_an_mp4(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ffmpeg makes its file when it gets there: it has to have ended before the file is removed."""
+
+    def write_frames(path: str, size: tuple[int, int], **settings: object) -> Iterator[None]:
+        try:
+            while True:
+                yield
+        finally:
+            Path(path).touch()
+
+    ffmpeg = SimpleNamespace(write_frames=write_frames, get_ffmpeg_exe=lambda: "ffmpeg")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", ffmpeg)
+    picture = np.zeros((48, 60, 3), np.uint8)
+    monkeypatch.setattr("competitor.viewer.video.Canvas.frame", Mock(side_effect=[picture, picture, KeyboardInterrupt]))
+    assert cli.run(["watch", str(folder), "--export", str(tmp_path / "x.mp4")]) == 130
+    assert not list(tmp_path.iterdir())
 
 
 def durations(gif: Any) -> list[int]:

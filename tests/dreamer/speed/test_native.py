@@ -17,6 +17,7 @@ CODES = [CHAINS, PLAY]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "_hanging", set())
     return tmp_path / "hockey-dreamer"
 
 
@@ -64,6 +65,48 @@ def test_the_target_makes_a_library_of_its_own(cache: Path, monkeypatch: pytest.
 def test_a_compiler_that_fails_leaves_torch(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TARGET_VARIABLE, "-march=no-such-processor")
     assert load(PLAY) is None and not list(cache.glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo mine: $$ is broken >&2; exit 1", "is broken"),
+        ("echo garbage | tee made.so", "No such file"),
+        ('for to; do [ "$last" = -o ] && echo garbage > $to; last=$to; done', "file too short"),
+        ("exec sleep 60", "the compiler has not ended after 1 s"),
+    ],
+)
+def test_a_broken_compiler_is_told_and_leaves_nothing(
+    script: str,
+    reason: str,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(native, "BUILD_TIMEOUT_S", 1.0)
+    assert load(PLAY) is None and not list(cache.iterdir())
+    (told,) = caplog.messages
+    assert told.startswith("play.c cannot be compiled, without it all is slower: ") and reason in told
+
+
+def test_a_compiler_that_hangs_is_waited_for_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "BUILD_TIMEOUT_S", 0.0)
+    assert [load(code) for code in CODES] == [None, None] and len(caplog.messages) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    assert load(PLAY) is None and "Not a directory" in caplog.text
 
 
 def test_a_library_that_miscalculates_is_not_used(
