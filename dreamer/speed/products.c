@@ -2,7 +2,7 @@
  * the way (twice as fast; sums stay in float32) and take a sum whose first terms are rounded and whose last are exact.
  * Included by chains.c.
  *
- * The tiles are left out where the processor has AMX: there these instructions are no faster than those of float32.
+ * The tiles are left out on Intel's processors, which have AMX or AVX512-FP16 besides: there sgemm is faster than they are.
  */
 
 #pragma once
@@ -42,7 +42,7 @@ typedef struct {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#if defined(__AVX512BF16__) && !defined(__AVX512FP16__) && !defined(__AMX_BF16__)
 #include <immintrin.h>
 #include <stdlib.h>
 
