@@ -1,7 +1,8 @@
 """How well the world model dreams after some minutes of learning from recorded rounds, and nothing else.
 
 The data are 600 rounds between basic opponents, disturbed ones and random players, made by a seed; the last 60 are held
-out. The tables are those of `inspect` (docs/inspect.md); the JSON has means and further shares as well.
+out. The mean of the latest weights dreams, which is also what a training judges and keeps. The tables are those of
+`inspect` (docs/inspect.md); the JSON has means and further shares as well.
 """
 
 import os
@@ -29,6 +30,7 @@ from competitor.screen import print_line
 from competitor.system import use_threads
 from dreamer import fast
 from dreamer.agent import Dreamer
+from dreamer.averaging import WeightAverage
 from dreamer.replay import Episode, EpisodeBuffer
 from dreamer.update import Updater
 
@@ -44,20 +46,21 @@ def recorded(config: Config) -> list[Episode]:
 def train(
     config: Config, episodes: list[Episode], *, seconds: float, updates: int, seed: int
 ) -> tuple[Dreamer, dict[str, float]]:
-    """Fit the world model alone until either limit is reached: (agent, how long it learned)."""
+    """Fit the world model alone until either limit is reached: (its averaged weights, how long it learned)."""
     agent = Dreamer(config.dreamer, *sizes(config), seed=seed)
     replay = EpisodeBuffer(config.replay, *sizes(config), mirror=mirror(config), seed=seed)
     for episode in episodes:
         replay.add(episode)
     count = 2 * len(replay)
     agent.fit_normalizer(replay.observations(count), replay.changes(count))
-    updater = Updater(agent)
+    updater, average = Updater(agent), WeightAverage(agent, config.dreamer.optimizer.average_share)
     start, start_cpu, done = time.monotonic(), time.process_time(), 0
     while time.process_time() - start_cpu < seconds and done < updates:
         updater.learn_world(replay.sample())
+        average.update()
         done += 1
     spent = {"minutes": (time.monotonic() - start) / 60, "cpu_minutes": (time.process_time() - start_cpu) / 60}
-    return agent, {"updates": done, **spent}
+    return average.agent, {"updates": done, **spent}
 
 
 @click.command(help=__doc__)

@@ -178,7 +178,7 @@ def _modern(config: Any) -> Any:
         if isinstance(given.get(name), dict):
             given[name] = {key: value for key, value in given[name].items() if key in section.model_fields}
     if isinstance(given.get("model"), dict):
-        given["model"].setdefault("observed", False)  # cards up to version 0.3 did not tell
+        given["model"] = {"observed": False, "prediction_width": 1, **given["model"]}  # cards up to 0.3 did not tell
     if isinstance(given.get("behavior"), dict):
         given["behavior"] = {"lookahead": 0, "siblings": 1, **given["behavior"]}  # nor did those up to 0.1
     name_kind(given)

@@ -32,6 +32,7 @@ class ModelConfig(Section):
     classes: Annotated[int, Field(ge=2, le=256)] = 8
     units: Width = 128
     observed: bool = True
+    prediction_width: Annotated[int, Field(ge=1, le=16)] = 2
 
     layers: ClassVar[int] = 2
     """Of the encoder, the decoder, the policy, the reward and the value; the seed document has as many."""

@@ -45,13 +45,17 @@ class Perceptron(nn.Sequential):
 
 
 def build_mlp(
-    inputs: int, outputs: int, config: ModelConfig, *, layers: int = ModelConfig.layers, exact: int = 0
+    inputs: int, outputs: int, config: ModelConfig, *, layers: int = ModelConfig.layers, width: int = 1, exact: int = 0
 ) -> Perceptron:
-    """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``; exact: see ``Perceptron``."""
+    """``layers`` blocks of Linear, norm, activation, then a plain Linear to ``outputs``.
+
+    width: of the blocks, in ``config.units``; exact: see ``Perceptron``.
+    """
     blocks: list[nn.Module] = []
-    for width in [inputs, *[config.units] * (layers - 1)]:
-        blocks += build_block(width, config.units, config)
-    return Perceptron(*blocks, nn.Linear(config.units, outputs), exact=exact)
+    units = width * config.units
+    for size in [inputs, *[units] * (layers - 1)]:
+        blocks += build_block(size, units, config)
+    return Perceptron(*blocks, nn.Linear(units, outputs), exact=exact)
 
 
 def build_block(inputs: int, outputs: int, config: ModelConfig) -> list[nn.Module]:

@@ -21,7 +21,7 @@ class NextObservation(nn.Module):
         super().__init__()
         self.register_buffer("spread", torch.ones(obs_size))
         known = obs_size + action_size
-        self.net = build_mlp(inputs + known, obs_size, config, exact=known)
+        self.net = build_mlp(inputs + known, obs_size, config, width=config.prediction_width, exact=known)
         self.linear = nn.Linear(known, obs_size, bias=False)
 
     def zero_output(self) -> None:

@@ -35,7 +35,7 @@ OPPONENTS = ("weak", "strong", "self", "past")
 
 
 BEFORE = {
-    **{"model.observed": False, "behavior.lookahead": 0, "behavior.siblings": 1},
+    **{"model.observed": False, "model.prediction_width": 1, "behavior.lookahead": 0, "behavior.siblings": 1},
     **{"training.prelude_updates": 0, "training.lesson_rounds": 0},
 }
 """What held in runs whose config.toml is older than the setting."""

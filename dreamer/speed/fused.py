@@ -237,7 +237,8 @@ class _Steps:
         dlogits = torch.zeros_like(logits) if dlogits is None else dlogits.reshape(logits.shape).clone()
         gradients = [_gradients(weights, self.rows) for weights in self.weights]
         dembeds = torch.empty_like(self.tables["embeds"]) if "embeds" in self.tables else None
-        widths = self.tables["seen"].shape[1] + hidden + self.wide + max(self.model.config.units, 3 * hidden)
+        predicting = self.model.config.units * self.model.config.prediction_width
+        widths = self.tables["seen"].shape[1] + hidden + self.wide + max(predicting, 3 * hidden)
         self._hand_over(dstates=dstates, dlogits=dlogits, dembeds=dembeds, room=states.new_empty(self.rows * widths))
         self._hand_over(**dict(zip(GRADIENTS, gradients[0], strict=False)))
         self._call(chains().calls.rollout_backward, [*gradients[1:3], ()])
