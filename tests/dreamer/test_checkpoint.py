@@ -282,6 +282,17 @@ def test_a_checkpoint_from_before_observed_states_plays_on_without_them(tmp_path
     )
 
 
+def test_a_checkpoint_from_before_wider_predictions_keeps_its_narrow_one(tmp_path: Path) -> None:
+    agent, path = tiny_agent(model={"observed": True, "prediction_width": 1}), tmp_path / "old.safetensors"
+    save_checkpoint(path, agent, {})
+    config = read_card(path)["config"]
+    del config["model"]["prediction_width"]
+    change_card(path, config=config)
+    today = tiny_agent(model={"observed": True})
+    old, new = (one.world_model.dynamics.next_observation.net[0] for one in (load_checkpoint(path)[0], today))
+    assert (old.out_features, new.out_features) == (16, 32)
+
+
 def test_a_run_from_before_there_were_deviations_of_the_state_goes_on(tmp_path: Path) -> None:
     updater = tiny_updater(model={"observed": True})
     batch, world = filled_buffer(updater.agent.config).sample(), updater.agent.world_model

@@ -88,9 +88,12 @@ def test_a_run_from_before_lookahead_goes_on_whatever_its_settings_for_other_com
     assert run_facts(run.path).state == "stopped"
 
 
-def test_a_run_from_before_observed_states_goes_on_without_them(run: RunDirectory) -> None:
+@pytest.mark.parametrize(("setting", "before"), [("observed", False), ("prediction_width", 1)])
+def test_a_run_from_before_a_setting_of_the_model_goes_on_without_it(
+    run: RunDirectory, setting: str, before: object
+) -> None:
     file = run.path / "config.toml"
     lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(line for line in lines if not line.startswith("observed =")))
-    assert not run.config().model.observed and "model.observed" not in run.newer_settings()
-    assert not run.config(["training.minutes=3.0"]).model.observed
+    file.write_text("".join(line for line in lines if not line.startswith(f"{setting} =")))
+    assert getattr(run.config().model, setting) == before and f"model.{setting}" not in run.newer_settings()
+    assert getattr(run.config(["training.minutes=3.0"]).model, setting) == before

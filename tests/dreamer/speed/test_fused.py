@@ -54,12 +54,18 @@ def observed_world_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]
     return world_pass(wanted, observed=True)
 
 
+def widely_predicting_world_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
+    return world_pass(wanted, observed=True, prediction_width=8)  # wider than all gates together
+
+
 def observed_behavior_pass(wanted: Kind) -> tuple[Tensor, State, dict[str, Tensor]]:
     return behavior_pass(wanted, observed=True)
 
 
-def world_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, dict[str, Tensor]]:
-    agent = agent_with(wanted, model=SIZES | {"observed": observed})
+def world_pass(
+    wanted: Kind, observed: bool = False, prediction_width: int = 2
+) -> tuple[Tensor, State, dict[str, Tensor]]:
+    agent = agent_with(wanted, model=SIZES | {"observed": observed, "prediction_width": prediction_width})
     random = noise_source(8)
     hot = torch.eye(7)[torch.randint(7, (4, 5), generator=random)].flatten(1)
     context = {"h": torch.randn(4, 24, generator=random), "z": hot}
@@ -82,8 +88,8 @@ def behavior_pass(wanted: Kind, observed: bool = False) -> tuple[Tensor, State, 
 
 @pytest.mark.parametrize(
     "run",
-    [world_pass, behavior_pass, observed_world_pass, observed_behavior_pass],
-    ids=["world model", "dream and behaviour", "observed world model", "observed dream and behaviour"],
+    [world_pass, behavior_pass, observed_world_pass, observed_behavior_pass, widely_predicting_world_pass],
+    ids=["world model", "dream and behaviour", "observed model", "observed dream and behaviour", "wide prediction"],
 )
 def test_loss_states_and_every_gradient_agree_with_the_plain_path(
     run: Callable[[Kind], tuple[Tensor, State, dict[str, Tensor]]],
