@@ -70,12 +70,14 @@ def compete(*, search: bool | None, dry_run: bool, **options: Any) -> int:
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         asked = with_search(asked, search)
-        from competitor.daemon.compete import compete, rehearse
-
         if dry_run:
+            from competitor.daemon.rehearsal import rehearse
+
             print_facts(rehearse(asked))
             print_line("all is well; nothing was connected and nothing written")
             return 0
+        from competitor.daemon.compete import compete
+
         return 0 if compete(asked) else EXIT_INTERRUPTED
 
 

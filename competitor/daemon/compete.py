@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from competitor.config import CompeteConfig, Config
-from competitor.daemon.database import SHOWN_DIGITS, Wanted
+from competitor.daemon.announcer import Announcer
+from competitor.daemon.database import SHOWN_DIGITS
 from competitor.daemon.health import HealthServer
 from competitor.daemon.logs import CONSOLE, Redaction, log_header, logging_to
 from competitor.daemon.options import CompeteOptions
 from competitor.daemon.reconnecting import ReconnectingWire
-from competitor.daemon.records import Announcer, Records
+from competitor.daemon.records import Records
 from competitor.daemon.status import WRITE_EVERY_S, DaemonStatus, StatusFile
 from competitor.daemon.supervisor import Lifecycle, Signals, Supervisor, signals_to
 from competitor.daemon.telemetry import Telemetry
@@ -30,7 +31,6 @@ from competitor.engine.engine import Engine
 from competitor.engine.guard import Brain
 from competitor.engine.session import ACTION_SIZE, OBS_SIZE
 from competitor.errors import PlayerError, StorageError, message
-from competitor.options import check_place
 from competitor.players import AGENTS, agent_path, fingerprint, kind_of
 from competitor.system import code_version, low_latency
 from competitor.wire.address import host_and_port
@@ -58,51 +58,6 @@ def compete(options: CompeteOptions) -> bool:
         except OSError as error:
             raise _refused(options.records, error) from error
         return Daemon(options, config, place, digest, signals).live()
-
-
-def rehearse(options: CompeteOptions) -> dict[str, str]:
-    """Check settings, player, token, certificates, records and port as `compete` does; returns what would happen.
-
-    It does not connect: a login takes a place in the server's queue, and one that is given up counts against an
-    account. Nothing is left on the disk. Raises what `compete` raises before it connects.
-    """
-    from competitor.daemon.match_tables import standings
-    from competitor.daemon.websocket import checked
-
-    config = options.load_config()
-    digest = weights_digest(options.checkpoint)
-    check_place(options.records / "match", shown=options.records)
-    played = sum(one.tally.matches + one.unfinished for one in standings(options.records, Wanted()))
-    if options.http is not None:
-        stuck_after_s = config.compete.stuck_after_s
-        HealthServer(*options.http, Telemetry(), lambda: "dry run", stuck_after_s=stuck_after_s).close()
-    _load(options, config)
-    if options.address.wire == "websocket":
-        checked(options.address, options.token, options.ca_file)
-    return _facts(options, config.compete, digest, played)
-
-
-def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played: int) -> dict[str, str]:
-    ends = ["a signal stops it"]
-    if options.games is not None:
-        ends.insert(0, f"{options.games} matches are finished")
-    if options.until is not None:
-        ends.insert(0, f"it is {options.until}")
-    tries = f"{compete.attempts} times in a row at most" if compete.attempts else "for ever"
-    facts = {
-        "server": f"{options.address}{'' if options.address.scheme == 'wss' else ' (not encrypted)'}",
-        "token": f"{len(options.token)} characters{f', account {options.account}' if options.account else ''}",
-        "player": f"{options.checkpoint} ({digest[:SHOWN_DIGITS]}), {_how(compete)}; it has answered test observations",
-        "records": f"{options.records}, which can be written and holds {played} matches",
-        "plays": f"{options.connections} at once, until {' or '.join(ends)}",
-        "answers": f"within {1000 * compete.deadline_s:.0f} ms, else the strong basic opponent's",
-        "reconnects": f"after {compete.retry_first_s:g} to {compete.retry_most_s:g} s, {tries}",
-    }
-    if options.http is not None:
-        facts["health"] = f"http://{host_and_port(*options.http)}/healthz and /metrics"
-    if options.warning:
-        facts["warning"] = options.warning
-    return facts
 
 
 class Daemon:
@@ -144,7 +99,7 @@ class Daemon:
     def _play(self) -> tuple[bool, str]:
         """Play; returns what `compete` does, and how the matches went."""
         options, compete = self._options, self._config.compete
-        brain = _load(options, self._config)
+        brain = load(options, self._config)
         with ExitStack() as stack:
             self._engine = Engine(
                 brain,
@@ -156,18 +111,7 @@ class Daemon:
             self._engine.start()
             records = stack.enter_context(Records(options.records, stored=self._telemetry.stored))
             announcer = Announcer(records)
-            tournament = Tournament(
-                self._engine,
-                announcer,
-                self._lifecycle,
-                self._telemetry,
-                wire=options.address.wire,
-                server=self._server,
-                account=options.account,
-                stuck_after_s=compete.stuck_after_s,
-                redact=self._redact,
-            )
-            wire = _make_wire(options, compete, tournament)
+            wire = _make_wire(options, compete, self._tournament(announcer))
             if self._signals.is_stopping:
                 return True, announcer.summary
             stack.enter_context(low_latency())
@@ -182,11 +126,24 @@ class Daemon:
             as_asked = supervisor.run()
         return as_asked, announcer.summary
 
+    def _tournament(self, announcer: Announcer) -> Tournament:
+        return Tournament(
+            self._engine,
+            announcer,
+            self._lifecycle,
+            self._telemetry,
+            wire=self._options.address.wire,
+            server=self._server,
+            account=self._options.account,
+            stuck_after_s=self._config.compete.stuck_after_s,
+            redact=self._redact,
+        )
+
     def _reload(self) -> None:
         """Weights and settings anew, for the matches to come; if that fails, whatever the reason, nothing changes."""
         try:
             config = self._options.load_config()
-            brain = _load(self._options, config)
+            brain = load(self._options, config)
         except Exception as error:
             log.warning("not reloaded, the weights and settings before stay: %s", message(error), exc_info=error)
             return
@@ -249,9 +206,9 @@ class Daemon:
             log.info("the status file could not be written: %s", problem)
 
     def _say_hello(self) -> None:
-        options, how = self._options, _how(self._config.compete)
+        options, actions = self._options, how(self._config.compete)
         console.info("hockey-dreamer %s plays on %s", self._version, self._server)
-        console.info("checkpoint %s (%s), %s", options.checkpoint, self._digest[:SHOWN_DIGITS], how)
+        console.info("checkpoint %s (%s), %s", options.checkpoint, self._digest[:SHOWN_DIGITS], actions)
         console.info("daemon %d of %s, log %s", self._place.number, options.records, self._log)
         console.info("Ctrl-C finishes the matches in play, a second Ctrl-C leaves at once")
         if options.warning:
@@ -278,7 +235,7 @@ def _make_wire(options: CompeteOptions, compete: CompeteConfig, tournament: Tour
     )
 
 
-def _load(options: CompeteOptions, config: Config) -> Brain:
+def load(options: CompeteOptions, config: Config) -> Brain:
     """The player as the settings want it, tested."""
     compete, run = config.compete, config.run
     brain = load_brain(
@@ -292,7 +249,7 @@ def _load(options: CompeteOptions, config: Config) -> Brain:
     return brain
 
 
-def _how(compete: CompeteConfig) -> str:
+def how(compete: CompeteConfig) -> str:
     return "most likely actions" if compete.deterministic else "sampled actions"
 
 

@@ -22,18 +22,10 @@ from competitor.daemon.comprl_player import ComprlPlayer
 from competitor.daemon.reconnecting import NewLoop, ReconnectingWire, Reconnector
 from competitor.daemon.tournament import Tournament
 from competitor.engine.session import Action
-from competitor.errors import CompetitorError, LoginError, ProtocolVersionError, message
+from competitor.errors import message
 from competitor.wire.address import host_and_port
 from competitor.wire.backoff import Retries
-from competitor.wire.comprl_commands import (
-    LOGIN_FAILED,
-    PROTOCOL_VERSION,
-    WRONG_VERSION,
-    EndGame,
-    Ready,
-    StartGame,
-    Step,
-)
+from competitor.wire.comprl_commands import AFTER_LOGIN, Step, refusal_of
 from competitor.wire.dial import DialError, open_socket
 from competitor.wire.names import one_line
 
@@ -46,9 +38,6 @@ PROBE = b"Probe"  # no command of the protocol: answered with the error that AMP
 LINGER_S = 2.0  # for the last bytes to leave before the connection is cut, and for the server to close it itself
 MOST_PAIRS = 64  # in a box; the largest box in real play has four
 MOST_OWED = 512  # answers; beyond these nothing more is read until some are given
-
-# A server that sends one of these has accepted the login.
-AFTER_LOGIN = frozenset(command.commandName for command in (Ready, StartGame, Step, EndGame))
 
 OBS, ACTION = dict(Step.arguments)[b"obv"], dict(Step.response)[b"action"]
 
@@ -306,13 +295,3 @@ class Calls:
         self._is_woken = False
         while self._waiting:
             self._loop.call_soon(self._waiting.popleft())
-
-
-def refusal_of(text: str, address: str) -> CompetitorError | None:
-    """The fatal error that the server's text means, or None."""
-    if text == LOGIN_FAILED:
-        return LoginError(f"{address} does not accept the token; ask whoever runs the server for yours")
-    if text == WRONG_VERSION:
-        need = f"does not speak version {PROTOCOL_VERSION} of the comprl protocol"
-        return ProtocolVersionError(f"{address} {need}; look for a newer version of this program")
-    return None

@@ -16,7 +16,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -24,18 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from competitor.daemon.database import Database, MatchRow, row_of
-from competitor.daemon.logs import CONSOLE
 from competitor.errors import RecordingError, StorageError
-from competitor.play.finished_match import FinishedMatch, Keeper
+from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import PATTERN, file_name, match_bytes, read_match
 from competitor.play.outcomes import PlayedRound, rounds_of, with_known_score
 from competitor.system import code_version
 from dreamer.files import atomic_write, sync_directory
 
-WORDS = {"W": "won", "D": "drew", "L": "lost"}
-
 log = logging.getLogger(__name__)
-console = logging.getLogger(CONSOLE)
 RETRY_S = 30.0
 MOST_WAITING = 1000  # about 100 MB
 LEFTOVER_S = 60.0  # no file takes longer to write
@@ -215,50 +211,6 @@ class Records:
         except (*REFUSED, OverflowError) as error:
             return f"{path.name}: {error}"
         return None
-
-
-class Announcer:
-    """A Keeper before the keeper: tells of each match as soon as it is kept."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self.results: Counter[str] = Counter()
-        self.not_played = 0
-
-    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
-        """Hand the match on, and say how it went when it is safe on the disk. Returns at once."""
-        if match.ending == "played":
-            self.results[match.result] += 1
-        else:
-            self.not_played += 1
-        line = self._line(match)
-
-        def tell() -> None:
-            console.info("%s", line)
-            saved()
-
-        self._keeper.keep(match, tell)
-
-    @property
-    def tally(self) -> str:
-        """For example `W 3 D 0 L 1`."""
-        return " ".join(f"{result} {self.results[result]}" for result in WORDS)
-
-    @property
-    def summary(self) -> str:
-        """How all matches went, for the end."""
-        played = self.results.total()
-        more = f", {self.not_played} not played to the end" if self.not_played else ""
-        return f"{played} {'match' if played == 1 else 'matches'} played ({self.tally}){more}"
-
-    def _line(self, match: FinishedMatch) -> str:
-        score, steps = f"{match.own}:{match.other}", len(match.obs)
-        against = f"match against {match.opponent}" if match.opponent else f"match {match.match_id[:8]}"
-        if match.ending == "abandoned":
-            return f"{against}: given up after {steps} steps: {match.reason}"
-        said = f"{WORDS[match.result]} {score}" if match.ending == "played" else f"the opponent left at {score}"
-        rating = "" if match.rating is None else f", rating {match.rating:.1f}"
-        return f"{against}: {said} in {steps} steps{rating} ({self.tally})"
 
 
 def _opened(directory: Path) -> Database:

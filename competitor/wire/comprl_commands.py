@@ -20,6 +20,8 @@ import math
 
 from twisted.protocols import amp
 
+from competitor.errors import CompetitorError, LoginError, ProtocolVersionError
+
 PROTOCOL_VERSION = 1
 LOGIN_FAILED = "Authentication failed"
 WRONG_VERSION = "Tried to connect with wrong version"
@@ -82,3 +84,17 @@ class Message(amp.Command):
 
 class Error(amp.Command):
     arguments = [(b"msg", amp.String(optional=True))]
+
+
+AFTER_LOGIN = frozenset(command.commandName for command in (Ready, StartGame, Step, EndGame))
+"""A server that sends one of these has accepted the login."""
+
+
+def refusal_of(text: str, address: str) -> CompetitorError | None:
+    """The fatal error that the server's text means, or None."""
+    if text == LOGIN_FAILED:
+        return LoginError(f"{address} does not accept the token; ask whoever runs the server for yours")
+    if text == WRONG_VERSION:
+        need = f"does not speak version {PROTOCOL_VERSION} of the comprl protocol"
+        return ProtocolVersionError(f"{address} {need}; look for a newer version of this program")
+    return None

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from competitor.daemon import records as module
+from competitor.daemon.announcer import Announcer
 from competitor.daemon.database import NAME, Database, Wanted, last_matches
 from competitor.daemon.match_tables import standings
-from competitor.daemon.records import Announcer, Records
+from competitor.daemon.records import Records
 from competitor.errors import RecordingError, StorageError, message
 from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import file_name, match_bytes, read_match
