@@ -210,18 +210,17 @@ def standings_json(listed: Iterable[Standing]) -> list[dict[str, Any]]:
     ]
 
 
-def print_standings(listed: Sequence[Standing], console: Console | None = None) -> None:
+def print_standings(listed: Sequence[Standing]) -> None:
     """Print a table of opponents for each player, server and account."""
-    console = console or make_console()
     for title, group in groupby(listed, _title):
         rows = list(group)
         cells = [_standing_cells(shown_name(one.opponent or "?"), one) for one in rows]
         if len(rows) > 1:
             cells.append(_standing_cells("all", _sum(rows)))
         columns = ("opponent", "matches", "points", "W/D/L", "rounds", "off", "Elo")
-        print_table(Table(columns, cells, title), console)
+        print_table(Table(columns, cells, title))
     if listed:
-        print_line(STANDINGS_LEGEND, console, style="dim")
+        print_line(STANDINGS_LEGEND, style="dim")
 
 
 def _title(one: Standing) -> str:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from competitor.daemon.telemetry import FINITE, Numbers
-from competitor.screen import Table, duration, make_console, print_line, print_table
+from competitor.screen import Table, duration, print_line, print_table
 from competitor.system import is_locked
 from dreamer.files import atomic_write_text
 
@@ -146,7 +146,6 @@ def status_json(daemons: list[Observed]) -> str:
 
 def print_status(daemons: list[Observed], records: Path, console: Console | None = None) -> None:
     """Print one row per daemon, why the dead ones ended, and what waits for the disk."""
-    console = console or make_console()
     if daemons:
         print_table(Table(COLUMNS, [_cells(one) for one in daemons], texts=3), console)
     else:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from competitor.evaluate import statistics
-from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, evaluate, policy_of
+from competitor.evaluate.evaluation import REPORT_FORMAT, evaluate, policy_of
 from competitor.evaluate.results import OpponentResult
 from competitor.players import Player
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 
 
 @dataclass(frozen=True)
@@ -40,46 +41,29 @@ def cross_table(
     *,
     rounds: int,
     seed: int = 0,
-    rinks: int = RINKS,
-    engine: str = "builtin",
-    keep_mode: bool = True,
-    stops_early: bool = True,
-    on_progress: Count | None = None,
+    on_progress: Count = uncounted,
+    **how: Any,
 ) -> CrossTable:
     """Play `rounds` paired rounds of every player against every other and rate them all together.
 
-    Ctrl-C ends early with a table marked partial, or is raised unless `stops_early`. Raises PlayerError, EngineError.
+    how: as for `evaluate`. Ctrl-C ends early with a table marked partial, or is raised unless `stops_early`. Raises
+    PlayerError, EngineError.
     """
     names = list(players)
     meetings: dict[str, dict[str, OpponentResult]] = {}
-    partial = False
-    even = rounds + rounds % 2
-    total = even * (len(names) * (len(names) - 1) // 2)
+    partial, before, total = False, 0, (rounds + rounds % 2) * len(names) * (len(names) - 1) // 2
+
+    def shown(done: int, _: int) -> None:
+        on_progress(before + done, total)
+
     for place, name in enumerate(names[:-1]):
-        before = even * sum(len(names) - 1 - earlier for earlier in range(place))
-        report = evaluate(
-            players[name],
-            {other: players[other] for other in names[place + 1 :]},
-            rounds=rounds,
-            seed=seed,
-            rinks=rinks,
-            engine=engine,
-            keep_mode=keep_mode,
-            stops_early=stops_early,
-            on_progress=_shifted(on_progress, before, total),
-        )
+        others = {other: players[other] for other in names[place + 1 :]}
+        report = evaluate(players[name], others, rounds=rounds, seed=seed, on_progress=shown, **how)
         meetings[name] = {result.opponent: result for result in report.results if result.rounds}
-        partial = report.partial
-        if partial:
+        before += (rounds + rounds % 2) * len(others)
+        if partial := report.partial:
             break
     return CrossTable(seed, policy_of(*players.values()), partial, _standings(names, meetings), meetings)
-
-
-def _shifted(on_progress: Count | None, before: int, total: int) -> Count | None:
-    """Return a callback that reports one player's progress as part of the whole table's."""
-    if on_progress is None:
-        return None
-    return lambda done, _: on_progress(before + done, total)
 
 
 def _standings(names: list[str], meetings: Mapping[str, Mapping[str, OpponentResult]]) -> list[Standing]:

@@ -21,7 +21,7 @@ from competitor.evaluate.statistics import Sprt
 from competitor.play.recording import record_round
 from competitor.play.rounds import Round, RoundRunner, RoundSetup
 from competitor.players import Player
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 
 RINKS = 128
 REPORT_FORMAT = 2  # 1 said by_seat instead of by_side
@@ -89,7 +89,7 @@ def evaluate(
     stops_early: bool = True,
     record_dir: Path | None = None,
     on_round: Callable[[Round], object] | None = None,
-    on_progress: Count | None = None,
+    on_progress: Count = uncounted,
 ) -> EvaluationReport:
     """Play `rounds` paired rounds of `player` against each opponent and report them.
 
@@ -165,7 +165,7 @@ def _schedule(meetings: Mapping[str, Meeting], seed: int) -> Iterator[Scheduled]
             yield setup
 
 
-def _play(runner: RoundRunner, meetings: Mapping[str, Meeting], on_progress: Count | None) -> Iterator[Round]:
+def _play(runner: RoundRunner, meetings: Mapping[str, Meeting], on_progress: Count) -> Iterator[Round]:
     """Play until every meeting is complete; yield the rounds after they were counted."""
     total = sum(meeting.rounds for meeting in meetings.values())
     done = 0
@@ -175,8 +175,7 @@ def _play(runner: RoundRunner, meetings: Mapping[str, Meeting], on_progress: Cou
             meetings[setup.opponent].enter(setup.number, Outcome.of(played))
             yield played
             done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            on_progress(done, total)
 
 
 def _scheduled(played: Round) -> Scheduled:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from competitor.errors import PlayerError
-from competitor.evaluate.results import OpponentResult, Tally
+from competitor.evaluate.results import OpponentResult
 from competitor.players.sparring import PREFIX, partner_names, partner_path, read_card
 
 GAUNTLET = "gauntlet"
@@ -63,17 +63,13 @@ def gauntlet_of(results: Sequence[OpponentResult]) -> Gauntlet:
         held_out_points=_mean(held_out) if held_out else None,
         worst=worst.opponent,
         worst_points=worst.score,
-        own_start=_mean([_points(result.by_starter["own"]) for result in partners]),
-        other_start=_mean([_points(result.by_starter["other"]) for result in partners]),
+        own_start=_mean([result.by_starter["own"].score for result in partners]),
+        other_start=_mean([result.by_starter["other"].score for result in partners]),
     )
 
 
 def _is_held_out(opponent: str) -> bool:
     return read_card(partner_path(opponent.removeprefix(PREFIX))).held_out
-
-
-def _points(tally: Tally) -> float:
-    return (tally.wins + tally.draws / 2) / max(1, tally.rounds)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -23,6 +23,11 @@ class Tally:
     def rounds(self) -> int:
         return self.wins + self.draws + self.losses
 
+    @property
+    def score(self) -> float:
+        """Points per round; a draw is half a point."""
+        return (self.wins + self.draws / 2) / max(1, self.rounds)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -127,7 +132,7 @@ class Meeting:
             losses=tally.losses,
             win_rate=tally.wins / rounds,
             ci95=statistics.paired_interval(self._pairs_by_wins()),
-            score=(tally.wins + tally.draws / 2) / rounds,
+            score=tally.score,
             goals_for=tally.wins,
             goals_against=tally.losses,
             mean_steps=sum(outcome.steps for outcome in outcomes) / rounds,

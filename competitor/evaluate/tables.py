@@ -15,7 +15,6 @@ STANDING = ("player", "rating", "rounds", "points")
 
 def print_report(report: EvaluationReport, console: Console | None = None) -> None:
     """Print the report, one line per opponent: the score, the difference, how the rounds divide up."""
-    console = console or make_console()
     partial = ", partial" if report.partial else ""
     print_line(f"{report.checkpoint} ({report.policy} policy{partial})", console, style="bold")
     print_line("", console)

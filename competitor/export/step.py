@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,14 +73,12 @@ class Comparison:
 
 def play_to_compare(agent: Dreamer, rounds: int, on_round: Count) -> list[Round]:
     """Whole rounds of the agent against the strong opponent."""
-    done: list[Round] = []
+    done = count(1)
     setups = [RoundSetup(one_starting=number % 2 == 0, seed=SEED + number // 2) for number in range(rounds)]
     keep_mode = agent.action_size == 4
     player, opponent = DreamerPlayer(agent, "agent"), BasicPlayer(weak=False, keep_mode=keep_mode)
-    for played in play_rounds(player, opponent, setups, rinks=min(rounds, 8), keep_mode=keep_mode):
-        done.append(played)
-        on_round(len(done), rounds)
-    return done
+    how: dict[str, Any] = {"rinks": min(rounds, 8), "keep_mode": keep_mode}
+    return play_rounds(player, opponent, setups, **how, on_round=lambda played: on_round(next(done), rounds))
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from competitor.inspect.dream_check import BODIES, CONTEXT
 from competitor.inspect.examples import DreamExample
 from competitor.inspect.rink_axes import BODY_COLOURS, SIDES, draw_rink, racket_outline, rgb
 from competitor.rink.bodies import PUCK_RADIUS
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 from dreamer.files import atomic_write
 from dreamer.replay import Array
 
@@ -31,15 +31,14 @@ TEXTS = ((0.25, 0.93, 12), (0.75, 0.93, 12), (0.25, 0.035, 10), (0.66, 0.035, 10
 """Place and size of the two headings and of the two lines below."""
 
 
-def write_gif(examples: list[DreamExample], path: Path, on_frame: Count | None = None) -> int:
+def write_gif(examples: list[DreamExample], path: Path, on_frame: Count = uncounted) -> int:
     """Draw the examples one after another; returns the number of frames. Raises OSError when the disk refuses."""
     frames = [(example, seen) for example in examples for seen in range(1, CONTEXT + _dreamed(example) + 1)]
     stage, pictures, durations = _Stage(), [], []
     for number, (example, seen) in enumerate(frames, start=1):
         pictures.append(stage.picture(example, seen))
         durations.append(PAUSE_MS if seen == CONTEXT + _dreamed(example) else FRAME_MS)
-        if on_frame is not None:
-            on_frame(number, len(frames))
+        on_frame(number, len(frames))
     first, rest = pictures[0], pictures[1:]
     options = {"save_all": True, "append_images": rest, "duration": durations, "loop": 0}
     atomic_write(path, lambda file: first.save(file, format="GIF", **options))

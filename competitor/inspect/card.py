@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from competitor.evaluate.card import results_on, summaries
-from competitor.screen import Table, make_console, print_facts, print_line, print_table
+from competitor.screen import Table, print_facts, print_line, print_table
 from dreamer.agent import Dreamer
 
 ABOUT = {
@@ -22,16 +20,15 @@ ABOUT = {
 }
 
 
-def print_card(path: Path, agent: Dreamer, card: dict[str, Any], console: Console | None = None) -> None:
+def print_card(path: Path, agent: Dreamer, card: dict[str, Any]) -> None:
     """Print what `card` says of the checkpoint at `path`, which `agent` was loaded from."""
-    console = console or make_console()
-    print_facts(_facts(path, agent, card), console)
+    print_facts(_facts(path, agent, card))
     results = results_on(card)
     if results:
-        print_line("", console)
-        print_table(_results(results), console)
+        print_line("")
+        print_table(_results(results))
     for line in summaries(card):
-        print_line(line, console)
+        print_line(line)
 
 
 def _facts(path: Path, agent: Dreamer, card: dict[str, Any]) -> dict[str, str]:

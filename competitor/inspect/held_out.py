@@ -17,7 +17,7 @@ from competitor.play.recording import load_episodes
 from competitor.play.rounds import Round, play_rounds
 from competitor.play.warmup import play_warmup
 from competitor.players import BasicPlayer, DreamerPlayer
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 from dreamer.agent import Dreamer
 from dreamer.replay import Episode
 
@@ -55,7 +55,7 @@ def play_held_out(
     *,
     basic: int = BASIC_ROUNDS,
     own: int = OWN_ROUNDS,
-    on_round: Count | None = None,
+    on_round: Count = uncounted,
 ) -> HeldOut:
     """Play `basic` warm-up style rounds, and `own` rounds of the agent's deterministic policy against weak and strong
     each. Raises PlayerError for an agent of another game."""
@@ -65,8 +65,7 @@ def play_held_out(
     def count(_: Round) -> None:
         nonlocal played
         played += 1
-        if on_round is not None:
-            on_round(played, total)
+        on_round(played, total)
 
     own_rounds = _own_rounds(agent, own, seed, keep_mode, count)
     others = play_warmup(basic, _chance(seed), rinks=RINKS, keep_mode=keep_mode, on_round=count)

@@ -15,7 +15,7 @@ from competitor.inspect.heads_check import CriticReport, DriftReport, check_crit
 from competitor.inspect.held_out import OWN, HeldOut
 from competitor.play.sizes import ACTIONS, FEATURES, WITHOUT_KEEP_MODE
 from competitor.players import checkpoint_path
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import load_checkpoint
 from dreamer.errors import CheckpointError
@@ -73,7 +73,7 @@ class Inspection:
     context: int = CONTEXT
 
 
-def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part: Count | None = None) -> Inspection:
+def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part: Count = uncounted) -> Inspection:
     """Dream through all rounds, source by source, then judge critic and heads; takes some seconds.
 
     seed: fixes the samples. on_part: is told how many parts of this are done.
@@ -81,15 +81,14 @@ def inspect(inspected: InspectedAgent, held_out: HeldOut, *, seed: int, on_part:
     began, own = time.monotonic(), held_out.episodes.get(OWN)
     discount = inspected.agent.config.behavior.discount
     parts = len(held_out.episodes) + 2
-    count = on_part or (lambda done, total: None)
     dreams = {}
     for done, source in enumerate(held_out.episodes):
-        count(done, parts)
+        on_part(done, parts)
         windows = cut_windows(held_out.episodes[source])
         dreams[source] = check_dream(inspected.agent.world_model, windows, discount=discount, seed=seed)
-    count(parts - 2, parts)
+    on_part(parts - 2, parts)
     critic = check_critic(inspected.agent, own, seed=seed) if own else None
-    count(parts - 1, parts)
+    on_part(parts - 1, parts)
     drift = check_drift(inspected.agent.world_model, held_out.all_episodes)
     return Inspection(
         checkpoint=inspected.name,

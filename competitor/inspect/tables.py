@@ -9,14 +9,13 @@ from competitor.inspect.dream_check import BODIES, CONTEXT, HORIZONS, DreamRepor
 from competitor.inspect.heads_check import LATE, CriticReport, DriftReport
 from competitor.inspect.held_out import BASIC, OWN, RECORDED
 from competitor.inspect.inspection import Inspection
-from competitor.screen import Table, make_console, print_line, print_table
+from competitor.screen import Table, print_line, print_table
 
 ROUNDS_OF = {BASIC: "of basic players", OWN: "of this agent", RECORDED: "views of recorded rounds"}
 
 
 def print_inspection(inspection: Inspection, console: Console | None = None) -> None:
     """Print the errors of the dreams, goals and returns, the puck alone, then critic and drift in a sentence each."""
-    console = console or make_console()
     print_line(f"How well {inspection.checkpoint} dreams", console, style="bold")
     print_line("", console)
     for table in dream_tables(inspection.dreams):

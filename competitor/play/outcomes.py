@@ -97,8 +97,7 @@ def _results(match: FinishedMatch, guesses: Sequence[RoundResult], lengths: Sequ
     if match.ending != "abandoned":
         return settle(guesses, lengths, (match.own, match.other), all_played=match.ending == "played")
     # Nobody sent a score. The last round was cut, unless its last step decides it.
-    fitting = [guess if guess in _prices(guess, steps) else None for guess, steps in zip(guesses, lengths, strict=True)]
-    return fitting
+    return [guess if guess in _prices(guess, steps) else None for guess, steps in zip(guesses, lengths, strict=True)]
 
 
 def with_known_score(match: FinishedMatch, rounds: Sequence[PlayedRound]) -> FinishedMatch:

@@ -61,7 +61,7 @@ class Judge:
         )
 
     def _held_out(self, player: str) -> float | None:
-        """The mean of the points from the held-out half of the gauntlet; None if no partner ships."""
+        """The mean of the points from the partners that are held out; None if no partner ships."""
         points = self.points(player, {name: PREFIX + name for name in partner_names(held_out=True)})
         return sum(points.values()) / len(points) if points else None
 

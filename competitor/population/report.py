@@ -1,32 +1,29 @@
 """A population on the screen."""
 
-from rich.console import Console
-
 from competitor.evaluate.tables import print_cross_table
 from competitor.population.book import Book
-from competitor.screen import Table, make_console, print_line, print_table
+from competitor.screen import Table, print_line, print_table
 
 LAST_TRIALS = 5
 UNMEASURED = "to measure the champion: evaluate CHECKPOINT --against gauntlet --card, league exploit CHECKPOINT --card"
 
 
-def print_book(book: Book, *, is_running: bool, measured: list[str], console: Console | None = None) -> None:
+def print_book(book: Book, *, is_running: bool, measured: list[str]) -> None:
     """Print who learns, who is a member, the last trials for the title, and the newest cross table.
 
     measured: what the champion's card says of the gauntlet and of its exploitability.
     """
-    console = console or make_console()
     champion = f"champion: {book.champion}" if book.champion else "there is no champion yet"
-    print_line(f"{'running' if is_running else 'not running'}; {champion}", console, style="bold")
+    print_line(f"{'running' if is_running else 'not running'}; {champion}", style="bold")
     for line in measured or [UNMEASURED]:
-        print_line(line, console)
-    print_line("", console)
+        print_line(line)
+    print_line("")
     for table in (_learners(book), _members(book), _trials(book)):
-        print_table(table, console)
+        print_table(table)
     if book.table is None:
-        print_line("There is no cross table yet: it is made with every fourth turn of the main agent.", console)
+        print_line("There is no cross table yet: it is made with every fourth turn of the main agent.")
     else:
-        print_cross_table(book.table, console)
+        print_cross_table(book.table)
 
 
 def _learners(book: Book) -> Table:

@@ -2,39 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-
 from competitor.players.sparring import PartnerCard
-from competitor.screen import Table, make_console, print_line, print_table
+from competitor.screen import Table, print_line, print_table
 from competitor.sparring.recipes import Recipe
 
 
-def print_recipes(recipes: Mapping[str, Recipe], console: Console | None = None) -> None:
+def print_recipes(recipes: Mapping[str, Recipe]) -> None:
     """Print one line per recipe: what kind it is, whom it meets, what it is for."""
-    console = console or make_console()
     rows = []
     for name, recipe in recipes.items():
         numbers = f"{recipe.discount:g}", str(recipe.repeat), f"{recipe.updates:,}"
         rows.append([name, recipe.algorithm, *numbers, "yes" if recipe.held_out else ""])
     columns = ["recipe", "algorithm", "discount", "repeat", "updates", "held out"]
-    print_table(Table(columns, rows, texts=2), console)
+    print_table(Table(columns, rows, texts=2))
     for name, recipe in recipes.items():
         shares = ", ".join(f"{kind} {share:g}" for kind, share in recipe.shares.items())
-        print_line(f"{name}: {recipe.style} ({shares})", console)
+        print_line(f"{name}: {recipe.style} ({shares})")
 
 
-def print_partners(cards: Sequence[PartnerCard], console: Console | None = None) -> None:
-    console = console or make_console()
+def print_partners(cards: Sequence[PartnerCard]) -> None:
     if not cards:
-        print_line("there are no sparring partners here: sparring train makes them, sparring export adds them", console)
+        print_line("there are no sparring partners here: sparring train makes them, sparring export adds them")
         return
-    print_table(_strength(cards), console)
-    print_table(_style(cards), console)
+    print_table(_strength(cards))
+    print_table(_style(cards))
     legend = (
         "Shots: median speed (units/s), angle to the rink's length (degrees), steps since the catch; "
         "x and y: mean place along (-5 own end, 0 middle) and spread across. Against weak and strong."
     )
-    print_line(legend, console)
+    print_line(legend)
 
 
 def _strength(cards: Sequence[PartnerCard]) -> Table:

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from competitor.errors import ConfigError, plain
@@ -60,9 +59,9 @@ def curves_json(curves: Sequence[Curve], metric: str, over: str) -> str:
     return json.dumps({"metric": metric, "over": over, "runs": runs}, indent=1) + "\n"
 
 
-def print_curves(curves: Sequence[Curve], metric: str, over: str, console: Console | None = None) -> None:
+def print_curves(curves: Sequence[Curve], metric: str, over: str) -> None:
     """Draw the curves with characters, each with a mark and a colour of its own, and a legend below."""
-    console = console or make_console()
+    console = make_console()
     width = min(WIDTH, console.width)
     for line in [Text(metric, style="bold"), *_drawing(curves, over, width), *_legend(curves, width)]:
         console.print(line, soft_wrap=True)

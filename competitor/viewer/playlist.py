@@ -14,7 +14,7 @@ from competitor.play.recording import load_recording
 from competitor.play.rounds import Round, RoundSetup, play_rounds
 from competitor.players import CHAMPION, BasicPlayer, DreamerPlayer
 from competitor.players.specs import is_run
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 from competitor.viewer.frames import Json
 from competitor.viewer.match_json import match_json, round_shown
 from competitor.viewer.mind import Mind, called
@@ -42,7 +42,7 @@ class Playlist:
     note: str = ""
 
 
-def open_playlist(target: Path, agent: str | None = None, on_item: Count = lambda done, total: None) -> Playlist:
+def open_playlist(target: Path, agent: str | None = None, on_item: Count = uncounted) -> Playlist:
     """What there is to see at `target`; agent: the checkpoint whose values and dreams are shown, None: the player's.
 
     Raises RecordingError when there is nothing, CheckpointError for an agent or a run that cannot be used.

@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from competitor.errors import CompetitorError, message
-from competitor.screen import Count
+from competitor.screen import Count, uncounted
 from competitor.viewer.playlist import Item
 from competitor.viewer.web import HEADERS, new_app, page, static_text
 from dreamer.files import atomic_write_text
@@ -56,7 +56,7 @@ def _round(items: Sequence[Item]) -> Handler:
     return handle
 
 
-def write_html(items: Sequence[Item], path: Path, on_item: Count = lambda done, total: None) -> None:
+def write_html(items: Sequence[Item], path: Path, on_item: Count = uncounted) -> None:
     """Write one file that shows `items` in any browser, without a server; raises OSError and what an item raises."""
     matches = []
     for done, item in enumerate(items, start=1):
