@@ -54,17 +54,6 @@ def use(wanted: Kind | Literal["auto"]) -> Kind:
 
 
 @contextmanager
-def using(wanted: Kind) -> Iterator[None]:
-    """The chosen way inside a with block."""
-    before = kind()
-    use(wanted)
-    try:
-        yield
-    finally:
-        use(before)
-
-
-@contextmanager
 def plainly() -> Iterator[None]:
     """The modules as written inside a with block, in this thread alone."""
     before, _thread.plain = getattr(_thread, "plain", False), True

@@ -43,20 +43,17 @@ class ReturnScale(nn.Module):
 
     low: Tensor
     high: Tensor
-    shares: Tensor
 
     def __init__(self, rate: float = 0.01, floor: float = 1.0) -> None:
         super().__init__()
         self.rate, self.floor = rate, floor
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
-        # Made here and not in every update: a CUDA graph cannot hold a copy from the host.
-        self.register_buffer("shares", torch.tensor([0.05, 0.95]), persistent=False)
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> Tensor:
         """Move towards the percentiles of ``returns`` (any shape) and give the scale to divide by, a scalar."""
-        low, high = torch.quantile(returns.flatten(), self.shares)
+        low, high = torch.quantile(returns.flatten(), returns.new_tensor([0.05, 0.95]))
         self.low.lerp_(low, self.rate)
         self.high.lerp_(high, self.rate)
         return self.value

@@ -16,6 +16,7 @@ from dreamer.fast import native
 LOWEST_SHARE = 0.1
 """Of a rate that falls: without a floor, what a run of hours meets last hardly moves its weights, and a continued run
 cannot adapt. A tenth of the default is still three times the rate at which DreamerV3 learns throughout (4e-5)."""
+SMALLEST_NORM = 1e-3
 
 
 class LaProp(torch.optim.Optimizer):
@@ -81,13 +82,13 @@ def laprop_(
 
 
 @torch.no_grad()
-def clip_factors(weights: list[Tensor], norms: Tensor, limit: float, minimum: float = 1e-3) -> Tensor:
+def clip_factors(weights: list[Tensor], norms: Tensor, limit: float) -> Tensor:
     """Adaptive gradient clipping (AGC, arXiv 2102.06171): each gradient's norm at most ``limit`` times its weight's.
 
-    norms (n,) are those of the gradients. Returns the factors (n,), at most 1, that do it; ``minimum`` stands in for
-    the norm of weights that start at zero.
+    norms (n,) are those of the gradients. Returns the factors (n,), at most 1, that do it; SMALLEST_NORM stands
+    in for the norm of weights that start at zero.
     """
-    weight_norms = torch.stack(torch._foreach_norm(weights)).clamp(min=minimum)
+    weight_norms = torch.stack(torch._foreach_norm(weights)).clamp(min=SMALLEST_NORM)
     return (limit * weight_norms / norms.clamp(min=1e-12)).clamp(max=1.0)
 
 

@@ -164,7 +164,7 @@ class Connection(BinaryBoxProtocol, BoxDispatcher, asyncio.Protocol):
     def offend(self, text: str, reason: Reason) -> None:
         """The client has broken a rule: tell it so and close."""
         if self.lost is None:
-            self.callRemote(Error, msg=text.encode()).addErrback(_ignore)
+            self.callRemote(Error, msg=text.encode()).addErrback(lambda failure: None)
             self._mark_lost(reason)
         self.close()
 
@@ -197,7 +197,3 @@ class Connection(BinaryBoxProtocol, BoxDispatcher, asyncio.Protocol):
                 answer.exception()
         self._waiting.clear()
         self._on_lost(self, reason)
-
-
-def _ignore(failure: Failure) -> None:
-    """Nothing follows from it."""

@@ -59,7 +59,7 @@ class ComprlParticipant:
     async def ready(self) -> bool:
         """Ask; the text that the login worked follows the first question."""
         frozen = partial(log.warning, "%s answered Ready with something unreadable: it is never asked again", self.user)
-        answer = self._connection.ask(Ready, _ready_of, frozen)
+        answer = self._connection.ask(Ready, lambda fields: bool(fields["ready"]), frozen)
         if not self._welcomed:
             self._welcomed = True
             self._say("Authentication successful")
@@ -160,10 +160,6 @@ class ComprlServer:
 
 def _login_of(fields: Fields) -> tuple[int, str]:
     return fields["version"], fields["token"].decode()
-
-
-def _ready_of(fields: Fields) -> bool:
-    return bool(fields["ready"])
 
 
 def _action_of(fields: Fields) -> Action:

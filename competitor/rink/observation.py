@@ -93,13 +93,13 @@ def info_two(rink: Simulation) -> InfoRow:
     return _info_row(x - state[6], dy, CENTER_X - x, -state[14], score.held_2, rink.limit, -score.winner)
 
 
-def info_of_view(view: Sequence[float], winner: int, limit: int = NORMAL_LIMIT) -> InfoRow:
-    """What info_one says of a round of that limit, from the player's own view (18,); winner: 1 if it has won.
+def info_of_view(view: Sequence[float], winner: int) -> InfoRow:
+    """What info_one says of an ordinary round, from the player's own view (18,); winner: 1 if it has won.
 
     A view is rounded, so the closeness may differ in its seventh digit from what the rink itself says.
     """
     x = view[12]
-    return _info_row(view[0] - x, view[1] - view[13], x, view[14], view[16], limit, winner)
+    return _info_row(view[0] - x, view[1] - view[13], x, view[14], view[16], NORMAL_LIMIT, winner)
 
 
 def _info_row(dx: float, dy: float, x: float, vx: float, held: float, limit: int, winner: int) -> InfoRow:
