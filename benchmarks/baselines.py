@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.common import machine
+from benchmarks.learning_curve import EVALUATION_SEED, KEPT, OPPONENTS, Point
 from competitor.config import PAST, Config, load_config
 from competitor.errors import EXIT_INTERRUPTED
 from competitor.evaluate.evaluation import evaluate
@@ -35,13 +36,8 @@ from competitor.train.curves import COLOURS
 from dreamer.files import atomic_write_text
 
 RUNS = Path(__file__).resolve().parent.parent / "runs" / "sparring"
-OPPONENTS = ("weak", "strong")
-EVALUATION_SEED = 20_261_123
-"""That of learning_curve.py: all curves meet the same rounds."""
 POINTS = "points.json"
-KEPT = ("rounds", "wins", "draws", "losses", "win_rate", "ci95", "score")
 OVER = {"minutes": (1.0, "minutes"), "environment_steps": (1e6, "million steps of play")}
-Point = dict[str, Any]
 
 
 def stock(algorithm: str, seed: int, frames: int, config: Config) -> Recipe:

@@ -13,9 +13,7 @@ server sees: from sending a step to having read its answer.
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.common import report
 from benchmarks.load_server import Load, comprl_server, websocket_server
+from competitor.screen import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = {"comprl": comprl_server, "websocket": websocket_server}
@@ -75,13 +73,13 @@ def share_cores(count: int) -> Cores:
     return frozenset(cores[:count])
 
 
-async def peak_memory(process_id: int, every_s: float = 0.1) -> float:
+async def peak_memory(process_id: int) -> float:
     """The most resident memory, in MB, that the process was seen with until it ended."""
     peak, process = 0, psutil.Process(process_id)
     try:
         while process.status() != psutil.STATUS_ZOMBIE:
             peak = max(peak, process.memory_info().rss)
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(0.1)
     except psutil.NoSuchProcess:
         pass
     return peak / 2**20
@@ -95,14 +93,19 @@ def summary(load: Load, matches: int) -> Result:
     return {"steps": len(latencies), **points, "steps_per_s": rate, "refused": load.refused}
 
 
-def print_table(results: Sequence[Result]) -> None:
+def table_of(results: Sequence[Result]) -> Table:
     """One row per measurement."""
-    table = Table("wire", "matches", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "MB", "refused")
-    for row in results:
-        points = [f"{row[key]:.2f}" for key in ("p50", "p90", "p99", "max")]
-        rest = [f"{row['steps_per_s']:,.0f}", f"{row['memory_mb']:.0f}", str(row["refused"])]
-        table.add_row(row["wire"], str(row["matches"]), *points, *rest)
-    Console().print(table)
+    columns = {"p50": ".2f", "p90": ".2f", "p99": ".2f", "max": ".2f", "steps_per_s": ",.0f", "memory_mb": ".0f"}
+    rows = [
+        [
+            row["wire"],
+            str(row["matches"]),
+            *(f"{row[key]:{form}}" for key, form in columns.items()),
+            str(row["refused"]),
+        ]
+        for row in results
+    ]
+    return Table(["wire", "matches", "p50 ms", "p90 ms", "p99 ms", "max ms", "steps/s", "MB", "refused"], rows)
 
 
 def main() -> None:
@@ -118,10 +121,7 @@ def main() -> None:
     for matches in map(int, arguments.matches.split(",")):
         work = (matches, arguments.steps, arguments.checkpoint, cores)
         results += [asyncio.run(measure(wire, *work)) for wire in SERVERS]
-    print_table(results)
-    if arguments.json:
-        about = {"machine": platform.platform(), "cores": len(cores), "results": results}
-        arguments.json.write_text(json.dumps(about, indent=2) + "\n")
+    report({"cores": len(cores), "results": results}, arguments.json, table_of(results))
 
 
 if __name__ == "__main__":

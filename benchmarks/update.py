@@ -72,11 +72,11 @@ def standard_unit(default: DreamerConfig) -> DreamerConfig:
     return DreamerConfig.model_validate({name: part | STANDARD.get(name, {}) for name, part in settings.items()})
 
 
-def random_replay(config: DreamerConfig, episodes: int = 60) -> EpisodeBuffer:
+def random_replay(config: DreamerConfig) -> EpisodeBuffer:
     """Rounds of random numbers, as long as real ones."""
     random = np.random.default_rng(0)
     buffer = EpisodeBuffer(config.replay, OBS_SIZE, ACTION_SIZE, mirror=None, seed=0)
-    for steps in random.integers(30, 252, episodes):
+    for steps in random.integers(30, 252, 60):
         obs = random.normal(size=(steps + 1, OBS_SIZE)).astype(np.float32)
         action = random.uniform(-1, 1, (steps, ACTION_SIZE)).astype(np.float32)
         buffer.add(Episode(obs, action, np.zeros(steps, np.float32), terminal=True))

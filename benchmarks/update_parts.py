@@ -29,11 +29,11 @@ def median_ms(work: Callable[[], object], repeats: int) -> list[float]:
     return [statistics.median(times[2:]), min(times[2:]), max(times[2:])]
 
 
-def peak_gflops(device: torch.device, repeats: int = 10) -> float:
+def peak_gflops(device: torch.device) -> float:
     """Speed of a large matrix product there, with the current number of threads, in 10^9 operations a second."""
     size = 8192 if device.type == "cuda" else 768
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    return 2 * size**3 / (median_ms(lambda: float((a @ b)[0, 0]), repeats)[0] * 1e6)
+    return 2 * size**3 / (median_ms(lambda: float((a @ b)[0, 0]), 10)[0] * 1e6)
 
 
 def update_gflop(updater: Updater, replay: EpisodeBuffer) -> float:
