@@ -14,7 +14,6 @@ from competitor.config.models import SELF as SELF
 from competitor.config.models import ArenaConfig as ArenaConfig
 from competitor.config.models import CompeteConfig as CompeteConfig
 from competitor.config.models import Config as Config
-from competitor.config.models import LeagueConfig as LeagueConfig
 from competitor.config.models import RewardWeights as RewardWeights
 from competitor.config.models import RunConfig as RunConfig
 from competitor.config.models import TrainingConfig as TrainingConfig

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,8 +76,12 @@ def play_to_compare(agent: Dreamer, rounds: int, on_round: Count) -> list[Round]
     setups = [RoundSetup(one_starting=number % 2 == 0, seed=SEED + number // 2) for number in range(rounds)]
     keep_mode = agent.action_size == 4
     player, opponent = DreamerPlayer(agent, "agent"), BasicPlayer(weak=False, keep_mode=keep_mode)
-    how: dict[str, Any] = {"rinks": min(rounds, 8), "keep_mode": keep_mode}
-    return play_rounds(player, opponent, setups, **how, on_round=lambda played: on_round(next(done), rounds))
+    rinks = min(rounds, 8)
+
+    def counted(_: Round) -> None:
+        on_round(next(done), rounds)
+
+    return play_rounds(player, opponent, setups, rinks=rinks, keep_mode=keep_mode, on_round=counted)
 
 
 @torch.inference_mode()

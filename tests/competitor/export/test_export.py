@@ -16,6 +16,7 @@ import cli
 from competitor.export import numpy_code
 from competitor.export.numpy_code import write_numpy
 from competitor.export.step import Step, compare, play_to_compare
+from competitor.players import DreamerPlayer
 from dreamer.agent import Dreamer
 from dreamer.checkpoint import save_checkpoint
 from tests.dreamer.tiny import tiny_config
@@ -40,6 +41,13 @@ def lively_agent(kind: str, action_size: int = 4) -> Dreamer:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=chance))
     agent.fit_normalizer(torch.randn(50, agent.obs_size, generator=chance))
     return agent
+
+
+def test_rounds_are_counted_while_others_are_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, act, counted = [], DreamerPlayer.act, []
+    monkeypatch.setattr(DreamerPlayer, "act", lambda self, *seen: steps.append(seen) or act(self, *seen))
+    play_to_compare(lively_agent("default"), 2, lambda done, total: counted.append((done, total, len(steps))))
+    assert [one[:2] for one in counted] == [(1, 2), (2, 2)] and counted[0][2] < counted[1][2]
 
 
 @pytest.mark.parametrize("kind", KINDS)
