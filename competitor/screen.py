@@ -58,6 +58,11 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def match_count(count: int) -> str:
+    """In words: 1 match, 2 matches."""
+    return "1 match" if count == 1 else f"{count} matches"
+
+
 def print_table(table: Table, console: Console | None = None) -> None:
     """Print the table in columns, or stacked where the console is too narrow; nothing is printed without rows."""
     console = console or make_console()

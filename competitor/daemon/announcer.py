@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from competitor.daemon.logs import CONSOLE
 from competitor.play.finished_match import FinishedMatch, Keeper
+from competitor.screen import match_count
 
 WORDS = {"W": "won", "D": "drew", "L": "lost"}
 
@@ -42,9 +43,8 @@ class Announcer:
     @property
     def summary(self) -> str:
         """How all matches went, for the end."""
-        played = self.results.total()
         more = f", {self.not_played} not played to the end" if self.not_played else ""
-        return f"{played} {'match' if played == 1 else 'matches'} played ({self.tally}){more}"
+        return f"{match_count(self.results.total())} played ({self.tally}){more}"
 
     def _line(self, match: FinishedMatch) -> str:
         score, steps = f"{match.own}:{match.other}", len(match.obs)

@@ -17,7 +17,7 @@ from rich.console import Console
 from competitor.daemon.database import COLUMNS as COLUMNS_KEPT
 from competitor.daemon.database import SHOWN_DIGITS, ListedMatch, MatchRow, MatchTally, Wanted, reading
 from competitor.evaluate.statistics import elo_with_error, wilson_interval
-from competitor.screen import Table, fits, make_console, print_line, print_table
+from competitor.screen import Table, fits, make_console, match_count, print_line, print_table
 from competitor.wire.names import shown_name
 
 LONGEST_NAME = 15
@@ -149,7 +149,9 @@ def _summary(tally: MatchTally) -> str:
         return "no match has been played to its end yet"
     low, high = wilson_interval(tally.wins, tally.matches)
     won = f"{tally.wins} won, {tally.draws} drawn, {tally.losses} lost"
-    return f"{tally.matches} matches: {won}; win rate {100 * rate:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f})"
+    return (
+        f"{match_count(tally.matches)}: {won}; win rate {100 * rate:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f})"
+    )
 
 
 @dataclass(frozen=True)

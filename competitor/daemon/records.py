@@ -28,6 +28,7 @@ from competitor.errors import RecordingError, StorageError
 from competitor.play.finished_match import FinishedMatch
 from competitor.play.match_file import PATTERN, file_name, match_bytes, read_match
 from competitor.play.outcomes import PlayedRound, rounds_of, with_known_score
+from competitor.screen import match_count
 from competitor.system import code_version
 from dreamer.files import atomic_write, sync_directory
 
@@ -232,7 +233,7 @@ def _opened(directory: Path) -> Database:
 
 def _rescued(entries: Sequence[_Entry], directory: Path, refusal: str | None) -> str:
     """Write what the disk of `directory` does not take to the system's temporary folder; say what was done."""
-    count = "1 match" if len(entries) == 1 else f"{len(entries)} matches"
+    count = match_count(len(entries))
     try:
         folder = Path(tempfile.mkdtemp(prefix="hockey-matches-"))
         for entry in entries:

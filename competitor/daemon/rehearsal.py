@@ -8,6 +8,7 @@ from competitor.daemon.match_tables import standings
 from competitor.daemon.options import CompeteOptions
 from competitor.daemon.telemetry import Telemetry
 from competitor.options import check_place
+from competitor.screen import match_count
 from competitor.wire.address import host_and_port
 
 
@@ -35,7 +36,7 @@ def rehearse(options: CompeteOptions) -> dict[str, str]:
 def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played: int) -> dict[str, str]:
     ends = ["a signal stops it"]
     if options.games is not None:
-        ends.insert(0, f"{options.games} matches are finished")
+        ends.insert(0, f"{match_count(options.games)} {'is' if options.games == 1 else 'are'} finished")
     if options.until is not None:
         ends.insert(0, f"it is {options.until}")
     tries = f"{compete.attempts} times in a row at most" if compete.attempts else "for ever"
@@ -43,7 +44,7 @@ def _facts(options: CompeteOptions, compete: CompeteConfig, digest: str, played:
         "server": f"{options.address}{'' if options.address.scheme == 'wss' else ' (not encrypted)'}",
         "token": f"{len(options.token)} characters{f', account {options.account}' if options.account else ''}",
         "player": f"{options.checkpoint} ({digest[:SHOWN_DIGITS]}), {how(compete)}; it has answered test observations",
-        "records": f"{options.records}, which can be written and holds {played} matches",
+        "records": f"{options.records}, which can be written and holds {match_count(played)}",
         "plays": f"{options.connections} at once, until {' or '.join(ends)}",
         "answers": f"within {1000 * compete.deadline_s:.0f} ms, else the strong basic opponent's",
         "reconnects": f"after {compete.retry_first_s:g} to {compete.retry_most_s:g} s, {tries}",

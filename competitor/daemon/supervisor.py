@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from competitor.daemon.logs import CONSOLE
+from competitor.screen import match_count
 from competitor.system import Handler, ending_at_once, handling
 
 if TYPE_CHECKING:
@@ -200,13 +201,13 @@ class Supervisor:
         self._lifecycle.finish()
         self._wire.finish()
         playing = self._lifecycle.in_play
-        matches = f"finishing {_matches(playing)} in play" if playing else "no match is in play"
+        matches = f"finishing {match_count(playing)} in play" if playing else "no match is in play"
         again = "Ctrl-C (or SIGTERM) again leaves at once" if self._was_asked else "Ctrl-C twice leaves at once"
         console.info("%s: %s, taking no new ones; %s", why, matches, again)
 
     def _leave(self) -> None:
         playing = self._lifecycle.in_play
-        given_up = f"{_matches(playing)} in play {'is' if playing == 1 else 'are'} given up"
+        given_up = f"{match_count(playing)} in play {'is' if playing == 1 else 'are'} given up"
         console.info("asked again: leaving at once, %s", given_up if playing else "no match is in play")
         self._lifecycle.leave()
         self._wire.leave()
@@ -224,7 +225,3 @@ def signals_to(signals: Signals) -> AbstractContextManager[None]:
     stop: Handler = lambda number, frame: signals.stop()  # noqa: E731
     reload: Handler = lambda number, frame: signals.reload()  # noqa: E731
     return handling({**dict.fromkeys(STOPS, stop), **dict.fromkeys(HANGUP, reload)})
-
-
-def _matches(count: int) -> str:
-    return "1 match" if count == 1 else f"{count} matches"

@@ -59,6 +59,10 @@ def test_unfinished_matches_have_no_result() -> None:
     assert "2692 matches: 1235 won, 567 drawn, 890 lost; win rate 45.9 % (95 %: 44.0 to 47.8)" in lines
 
 
+def test_a_single_match_is_one_match() -> None:
+    assert any(line.startswith("1 match: 1 won") for line in printed([listed(MatchTally(1))]))
+
+
 @pytest.mark.parametrize("width", [120, 100])
 def test_where_there_is_room_there_is_everything(width: int) -> None:
     lines = printed(LONG, width)
