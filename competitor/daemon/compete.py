@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from competitor.config import CompeteConfig, Config
-from competitor.daemon.announcer import Announcer
 from competitor.daemon.database import SHOWN_DIGITS
 from competitor.daemon.health import HealthServer
-from competitor.daemon.logs import CONSOLE, Redaction, log_header, logging_to
+from competitor.daemon.logs import CONSOLE, Announcer, Redaction, log_header, logging_to
 from competitor.daemon.options import CompeteOptions
 from competitor.daemon.reconnecting import ReconnectingWire
 from competitor.daemon.records import Records

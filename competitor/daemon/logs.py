@@ -20,6 +20,7 @@ import re
 import sys
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -28,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
-from competitor.screen import OUTPUT_LOST
+from competitor.play.finished_match import FinishedMatch, Keeper
+from competitor.screen import OUTPUT_LOST, match_count
 from competitor.wire.budget import Throttle
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ HIDDEN = "***"
 LEAST_BASE64 = 8  # letters: fewer may stand in any text by chance
 # What is logged here stands on the console as it is; of all other loggers only warnings do.
 CONSOLE = "competitor.console"
+WORDS = {"W": "won", "D": "drew", "L": "lost"}
 LIBRARIES = ("torch", "numpy", "twisted", "aiohttp")
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -197,3 +200,46 @@ def _log_dead_thread(args: threading.ExceptHookArgs) -> None:
     """Thread errors that nobody catches: to the log, where they can be found."""
     name = args.thread.name if args.thread else "unknown"
     logging.getLogger(__name__).error("the thread %s died: %s", name, args.exc_value, exc_info=args.exc_value)
+
+
+class Announcer:
+    """A Keeper before the keeper: tells of each match as soon as it is kept."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self.results: Counter[str] = Counter()
+        self.not_played = 0
+
+    def keep(self, match: FinishedMatch, saved: Callable[[], None]) -> None:
+        """Hand the match on, and say how it went when it is safe on the disk. Returns at once."""
+        if match.ending == "played":
+            self.results[match.result] += 1
+        else:
+            self.not_played += 1
+        line = self._line(match)
+
+        def tell() -> None:
+            logging.getLogger(CONSOLE).info("%s", line)
+            saved()
+
+        self._keeper.keep(match, tell)
+
+    @property
+    def tally(self) -> str:
+        """For example `W 3 D 0 L 1`."""
+        return " ".join(f"{result} {self.results[result]}" for result in WORDS)
+
+    @property
+    def summary(self) -> str:
+        """How all matches went, for the end."""
+        more = f", {self.not_played} not played to the end" if self.not_played else ""
+        return f"{match_count(self.results.total())} played ({self.tally}){more}"
+
+    def _line(self, match: FinishedMatch) -> str:
+        score, steps = f"{match.own}:{match.other}", len(match.obs)
+        against = f"match against {match.opponent}" if match.opponent else f"match {match.match_id[:8]}"
+        if match.ending == "abandoned":
+            return f"{against}: given up after {steps} steps: {match.reason}"
+        said = f"{WORDS[match.result]} {score}" if match.ending == "played" else f"the opponent left at {score}"
+        rating = "" if match.rating is None else f", rating {match.rating:.1f}"
+        return f"{against}: {said} in {steps} steps{rating} ({self.tally})"

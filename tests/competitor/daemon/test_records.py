@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from competitor.daemon import records as module
-from competitor.daemon.announcer import Announcer
 from competitor.daemon.database import NAME, Database, Wanted, last_matches
+from competitor.daemon.logs import Announcer
 from competitor.daemon.match_tables import standings
 from competitor.daemon.records import Records
 from competitor.errors import RecordingError, StorageError, message
