@@ -59,11 +59,11 @@ def test_one_match_is_played_as_by_a_player(agent: Dreamer, brain: DreamerBrain)
 
 
 def test_the_previous_action_is_the_one_that_the_caller_tells(brain: DreamerBrain) -> None:
-    slots = [brain.open(), brain.open()]
-    obs = np.repeat(observations(1), 2, axis=0)
-    brain.act(slots, obs, first(2), np.zeros((2, 4), np.float32))
-    one, two = brain.act(slots, obs, first(2, False), np.float32([[1, 1, 1, 1], [-1, -1, -1, -1]]))
-    assert not np.array_equal(one, two)
+    slots = [brain.open() for _ in range(64)]
+    obs, told = np.repeat(observations(32), 2, axis=0), np.tile(np.float32([[1.0], [-1.0]]), (32, 4))
+    brain.act(slots, obs, first(64), np.zeros((64, 4), np.float32))
+    actions = brain.act(slots, obs, first(64, False), told)
+    assert not np.array_equal(actions[::2], actions[1::2])
 
 
 def test_matches_come_and_go_beside_one_in_play(agent: Dreamer, brain: DreamerBrain) -> None:

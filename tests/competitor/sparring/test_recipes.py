@@ -59,7 +59,7 @@ def test_a_users_table_may_add_a_recipe(tmp_path: Path) -> None:
     mine.write_text('[mine]\nstyle = "my own"\nalgorithm = "SAC"\nseed = 99\n')
     assert recipe_names(mine) == [*NAMES, "mine"]
     recipe = load_recipe("mine", mine)
-    assert recipe.seed == 99 and recipe.reward == load_recipe("calm", changes=["reward.closeness=0.3"]).reward
+    assert recipe.seed == 99 and recipe.reward == load_recipe("striker", changes=["reward.direction=0"]).reward
 
 
 @pytest.mark.parametrize(
