@@ -62,12 +62,26 @@ def cli() -> None:
     """An agent that learns laser hockey by dreaming (DreamerV3): train it, evaluate it, compete with it."""
 
 
-for commands in (
-    (train, runs, plot, evaluate, compete, matches, status, arena, league, sparring),
-    (play, watch, replay, inspect, info, export),
-):
-    for command in commands:
-        cli.add_command(command)
+COMMANDS = (
+    train,
+    runs,
+    plot,
+    evaluate,
+    compete,
+    matches,
+    status,
+    arena,
+    league,
+    sparring,
+    play,
+    watch,
+    replay,
+    inspect,
+    info,
+    export,
+)
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ from dreamer.update import Updater
 
 OBS_SIZE, ACTION_SIZE = 18, 4
 STANDARD = {
-    "model": {"hidden": 256, "groups": 16, "classes": 16, "units": 256},
+    "model": {"hidden": 256, "groups": 16, "classes": 16, "units": 256, "prediction_width": 1},
     "behavior": {"starts": 1024, "siblings": 1, "horizon": 15, "lookahead": 0},
     "replay": {"batch_size": 16, "sequence_length": 64},
 }

@@ -31,8 +31,8 @@ STACK_RULE = 20
 """Length of the line above a stacked row: short, so that it does not look like a table's."""
 ASCII = {"±": "+-", "…": "...", "─": "-", "━": "-", "╸": "-", "╺": "-", "–": "-", "—": "-", "×": "x", "→": "->"}
 Count = Callable[[int, int], None]
-uncounted: Count = lambda done, total: None  # noqa: E731
 """Called with how much has been done, of how much."""
+uncounted: Count = lambda done, total: None  # noqa: E731
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from aiohttp import web
@@ -55,9 +56,9 @@ def _events(site: Site, renew: Renew) -> Handler:
     return handle
 
 
-def limited(renew: Renew) -> Middleware:
+def limited(renew: Renew, clock: Callable[[], float] = time.monotonic) -> Middleware:
     """A middleware that refuses what is more than an address may ask for. `renew` hears of every request."""
-    budgets = Budgets(REQUESTS_AT_ONCE, REQUESTS_PER_S)
+    budgets = Budgets(REQUESTS_AT_ONCE, REQUESTS_PER_S, clock)
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:

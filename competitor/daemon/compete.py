@@ -249,6 +249,7 @@ def load(options: CompeteOptions, config: Config) -> Brain:
 
 
 def how(compete: CompeteConfig) -> str:
+    """Return how it acts, in words."""
     return "most likely actions" if compete.deterministic else "sampled actions"
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from competitor.evaluate import statistics
-from competitor.evaluate.evaluation import REPORT_FORMAT, evaluate, policy_of
+from competitor.evaluate.evaluation import REPORT_FORMAT, RINKS, evaluate, policy_of
 from competitor.evaluate.results import OpponentResult
 from competitor.players import Player
 from competitor.screen import Count, uncounted
@@ -41,13 +40,15 @@ def cross_table(
     *,
     rounds: int,
     seed: int = 0,
+    rinks: int = RINKS,
+    engine: str = "builtin",
+    keep_mode: bool = True,
+    stops_early: bool = True,
     on_progress: Count = uncounted,
-    **how: Any,
 ) -> CrossTable:
     """Play `rounds` paired rounds of every player against every other and rate them all together.
 
-    how: as for `evaluate`. Ctrl-C ends early with a table marked partial, or is raised unless `stops_early`. Raises
-    PlayerError, EngineError.
+    Ctrl-C ends early with a table marked partial, or is raised unless `stops_early`. Raises PlayerError, EngineError.
     """
     names = list(players)
     meetings: dict[str, dict[str, OpponentResult]] = {}
@@ -58,7 +59,17 @@ def cross_table(
 
     for place, name in enumerate(names[:-1]):
         others = {other: players[other] for other in names[place + 1 :]}
-        report = evaluate(players[name], others, rounds=rounds, seed=seed, on_progress=shown, **how)
+        report = evaluate(
+            players[name],
+            others,
+            rounds=rounds,
+            seed=seed,
+            rinks=rinks,
+            engine=engine,
+            keep_mode=keep_mode,
+            stops_early=stops_early,
+            on_progress=shown,
+        )
         meetings[name] = {result.opponent: result for result in report.results if result.rounds}
         before += (rounds + rounds % 2) * len(others)
         if partial := report.partial:

@@ -8,6 +8,7 @@ import functools
 import inspect
 import logging
 import struct
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -200,12 +201,18 @@ class Servers:
 
 @asynccontextmanager
 async def open_servers(
-    *, rounds: int = 1, deadline_s: float = 10.0, tick_s: float = 0.002, most: int = 64, heartbeat_s: float = 20.0
+    *,
+    rounds: int = 1,
+    deadline_s: float = 10.0,
+    tick_s: float = 0.002,
+    most: int = 64,
+    heartbeat_s: float = 20.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Servers]:
     store = MemoryStore()
     lobby = Lobby(store, random=Random(7), rounds=rounds, tick_s=tick_s)
     servers = Servers(store, lobby, most, deadline_s, heartbeat_s)
-    app = web.Application(middlewares=[limited(lambda request: servers.connections.renew(request.transport))])
+    app = web.Application(middlewares=[limited(lambda request: servers.connections.renew(request.transport), clock)])
     servers.websocket.add_to(app)
     runner = web.AppRunner(app, logger=HttpLog(log, logging.WARNING), shutdown_timeout=1.0)
     await runner.setup()
