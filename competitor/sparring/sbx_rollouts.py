@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import torch
+from jax.scipy.special import ndtr, ndtri
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
@@ -55,13 +56,26 @@ class RolloutLearner(SbxLearner):
         """Turn the views into columns: observation, action, value, log probability, advantage, return."""
         judged = [self._advantages(obs, reward, terminal) for obs, _, reward, terminal in self._views]
         obs = np.concatenate([normalized(view[0][:-1]) for view in self._views])[:FRAMES]
-        action = np.concatenate([view[1] for view in self._views])[:FRAMES]
+        action = self._as_drawn(obs, np.concatenate([view[1] for view in self._views])[:FRAMES])
         self.values = np.concatenate([values for values, _ in judged])[:FRAMES]
         advantages = np.concatenate([gained for _, gained in judged])[:FRAMES]
         self.returns = self.values + advantages
         state = self.model.policy.actor_state
         chances = np.array(state.apply_fn(state.params, obs).log_prob(action))
         self._columns = [obs, action, self.values, chances, advantages, self.returns]
+
+    def _as_drawn(self, obs: Array, action: Array) -> Array:
+        """Actions (n, 4) as they were before the rink's bounds cut them, drawn anew where they were cut.
+
+        What lies beyond a bound plays alike, so any of it is as likely as it was. Taken for draws, the bounds
+        themselves would pull the policy to them whatever they bring (Fujita & Maeda 2018, arXiv 1802.07564).
+        """
+        state = self.model.policy.actor_state
+        chances = state.apply_fn(state.params, obs)
+        mean, spread, sign = np.asarray(chances.mean()), np.asarray(chances.stddev()), np.sign(action)
+        beyond = np.asarray(ndtr((sign * mean - 1.0) / spread)) * (1.0 - self._chance.random(action.shape))
+        drawn = sign * mean - spread * np.asarray(ndtri(np.maximum(beyond, 1e-30)))
+        return np.where(np.abs(action) < 1.0, action, sign * np.maximum(drawn, 1.0)).astype(np.float32)
 
     def _advantages(self, obs: Array, reward: Array, terminal: bool) -> tuple[Array, Array]:
         """Values and generalised advantages of one view (Schulman et al. 2016, arXiv 1506.02438, equation 16)."""

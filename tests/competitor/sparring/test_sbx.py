@@ -82,6 +82,21 @@ def test_a_saved_learner_learns_on_as_the_one_before(tmp_path: Path) -> None:
     np.testing.assert_allclose(other.actor().sample(obs, quiet), learner.actor().sample(obs, quiet), atol=1e-6)
 
 
+def test_ppo_learns_from_actions_as_they_were_before_the_bounds_cut_them() -> None:
+    learner = learner_of(load_recipe("rollout"))
+    obs = np.random.default_rng(1).normal(size=(20_000, 18)).astype(np.float32)
+    state = learner.model.policy.actor_state
+    chances = state.apply_fn(state.params, obs)
+    mean, spread = np.asarray(chances.mean()), np.asarray(chances.stddev())
+    drawn = mean + spread * np.random.default_rng(2).standard_normal(mean.shape).astype(np.float32)
+    again = learner._as_drawn(obs, np.clip(drawn, -1, 1))
+    cut = np.abs(drawn) > 1
+    assert 0.1 < cut.mean() < 0.9
+    assert np.array_equal(again[~cut], drawn[~cut]) and np.array_equal(np.clip(again, -1, 1), np.clip(drawn, -1, 1))
+    np.testing.assert_allclose(((again - mean) / spread).mean(axis=0), 0.0, atol=0.03)
+    np.testing.assert_allclose(((again - mean) / spread).std(axis=0), 1.0, atol=0.03)
+
+
 def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
