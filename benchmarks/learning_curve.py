@@ -2,7 +2,9 @@
 
 Trains in runs/ and stops every `--every` minutes of training to play `--rounds` paired rounds with the deterministic
 policy against weak and against strong, with a seed of its own, and to dream through the held-out rounds of the
-training's own check. The time of this is not training time. The JSON is written after every point. A run that was cut
+training's own check. The time of this is not training time. With `training.overlap=false` one thread does everything,
+and minutes are its processor time, so that a busy machine measures the same; with overlap they are those of the
+clock. The JSON is written after every point. A run that was cut
 goes on with the same command: its run directory is named by preset, seed and settings, and its points lie there too.
 """
 
@@ -11,6 +13,8 @@ import json
 import math
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +77,7 @@ class Curve:
         self.options = options
         # Whoever measures something else, or with other defaults, gets a run of its own; more minutes go on with it.
         learning = load_config(preset=options.preset, overrides=options.settings)
+        self._clock: Callable[[], float] = time.monotonic if learning.training.overlap else time.process_time
         kind = repr((learning.model_dump(exclude={"compete", "arena"}), options.every, options.rounds)).encode()
         name = f"curve-{options.preset}-{options.seed}-{hashlib.sha256(kind).hexdigest()[:6]}"
         self.path = options.runs / name
@@ -92,10 +97,11 @@ class Curve:
         options = self.options
         if self.path.exists():
             left = due - trained_minutes(self.path)
-            return Trainer.resume(self.path, [f"training.minutes={left}"] if left > 0 else []), left
+            overrides = [f"training.minutes={left}"] if left > 0 else []
+            return Trainer.resume(self.path, overrides, clock=self._clock), left
         limits = (f"training.environment_steps={NEVER}", f"training.minutes={due}")
         config = load_config(preset=options.preset, overrides=(*options.settings, f"run.seed={options.seed}", *limits))
-        return Trainer.start(config, self.path, preset=options.preset), due
+        return Trainer.start(config, self.path, preset=options.preset, clock=self._clock), due
 
     def add(self, point: Point) -> None:
         """Take in a point and write everything anew, in the run's directory and to --json."""
@@ -116,6 +122,7 @@ class Curve:
             "preset": options.preset,
             "settings": list(options.settings),
             "seed": options.seed,
+            "minutes_of": "the wall" if self._clock is time.monotonic else "the processor",
             "every_minutes": options.every,
             "rounds": options.rounds,
             "evaluation_seed": EVALUATION_SEED,
