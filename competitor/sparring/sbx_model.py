@@ -35,11 +35,11 @@ class _Spaces(gymnasium.Env[Array, Array]):
     action_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
 
 
-def make_model(recipe: Recipe, **settings: Any) -> Any:
-    """An sbx-rl model of the recipe's algorithm with two hidden layers of 256."""
+def make_model(recipe: Recipe, *, policy: dict[str, Any] | None = None, **settings: Any) -> Any:
+    """An sbx-rl model of the recipe's algorithm with two hidden layers of 256; `policy`: what else its policy takes."""
     model = getattr(sbx, recipe.algorithm)(
         "MlpPolicy", _Spaces(), seed=recipe.seed, gamma=recipe.discount,
-        policy_kwargs={"net_arch": [256, 256]}, **settings,
+        policy_kwargs={"net_arch": [256, 256], **(policy or {})}, **settings,
     )  # fmt: skip
     model.set_logger(Logger(None, []))
     return model

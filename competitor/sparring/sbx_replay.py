@@ -32,7 +32,7 @@ class ReplayLearner(SbxLearner):
     """Learns from both players' views of a round, the newest and older ones."""
 
     def __init__(self, recipe: Recipe, chance: np.random.Generator) -> None:
-        entropy = {} if recipe.algorithm == "TD3" else {"ent_coef": FIRST_ENTROPY}
+        entropy: dict[str, Any] = {} if recipe.algorithm == "TD3" else {"ent_coef": FIRST_ENTROPY}
         super().__init__(recipe, make_model(recipe, buffer_size=1, policy_delay=ACTOR_DELAY, **entropy))
         self.model.replay_buffer = self
         self.replay = Replay(CAPACITY)

@@ -1,6 +1,11 @@
-"""PPO: a learner that learns from its newest rounds and forgets them."""
+"""PPO: a learner that imitates the first rounds, then learns from its newest ones and forgets them.
+
+Without lessons it had not begun to win after two million frames; with them it wins three quarters against strong after
+one million.
+"""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,27 +20,43 @@ from competitor.sparring.sbx_model import SbxLearner, dense_layers, make_model
 
 Array = NDArray[np.float32]
 
-FRAMES = 32_768  # frames of own play that are learned from at once
+FRAMES = 16_384  # frames of own play that are learned from at once
 BATCH = 1024
 EPOCHS = 4
 ENTROPY = 0.002
+LESSON_STEPS = 5_000  # of imitation; the error falls no further
+LOG_STD = -1.0  # logarithm of the first actions' deviation: with 0 a third lies beyond the bounds, and noise plays
 LONGEST = 252  # observations of the longest round; JAX compiles anew for every shape, so all rounds get this one
+
+
+def _imitated(state: Any, obs: Array, action: Array) -> Any:
+    """The actor after a step towards these actions, by the squared error of its mean."""
+
+    def error(params: Any) -> Any:
+        return ((state.apply_fn(params, obs).mean() - action) ** 2).mean()
+
+    return state.apply_gradients(grads=jax.grad(error)(state.params))
 
 
 class RolloutLearner(SbxLearner):
     """Collects own views until there are enough of them, then makes a few passes over them."""
 
     def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe, make_model(recipe, n_epochs=EPOCHS, batch_size=BATCH, ent_coef=ENTROPY))
+        policy = {"log_std_init": LOG_STD}
+        model = make_model(recipe, policy=policy, n_epochs=EPOCHS, batch_size=BATCH, ent_coef=ENTROPY)
+        super().__init__(recipe, model)
         self.model.rollout_buffer = self
         self._chance = np.random.default_rng(recipe.seed)
         self._views: list[tuple[Array, Array, Array, bool]] = []
         self._frames = 0
+        self._lessons: list[tuple[Array, Array]] | None = None if recipe.begins_from else []
         self._columns: list[Array] = []
         self.values = self.returns = np.zeros(0, np.float32)
 
     def enter(self, obs: Array, action: Array, reward: Array, *, terminal: bool, own: bool) -> None:
-        """Take in one own view, decision by decision; others' views are of no use to PPO."""
+        """Take in one own view, decision by decision; others' views are lessons until there is a policy."""
+        if not own and self._lessons is not None:
+            self._lessons.append((obs[:-1], action))
         if own:
             begin = np.arange(0, len(action), self.recipe.repeat)
             rewards = np.add.reduceat(reward, begin)
@@ -51,6 +72,16 @@ class RolloutLearner(SbxLearner):
         self.updates += EPOCHS * (FRAMES // BATCH)
         self._views, self._frames = [], 0
         return True
+
+    def _imitate(self, lessons: list[tuple[Array, Array]]) -> None:
+        """Take over what others did in these views."""
+        obs, action = (np.concatenate(column) for column in zip(*lessons, strict=True))
+        state, obs = self.model.policy.actor_state, normalized(obs)
+        step = jax.jit(_imitated)
+        for _ in range(LESSON_STEPS):
+            rows = self._chance.integers(len(obs), size=BATCH)
+            state = step(state, obs[rows], action[rows])
+        self.model.policy.actor_state = state
 
     def _prepare(self) -> None:
         """Turn the views into columns: observation, action, value, log probability, advantage, return."""
@@ -98,6 +129,9 @@ class RolloutLearner(SbxLearner):
             yield RolloutBufferSamples(*(torch.from_numpy(column[rows]) for column in self._columns))
 
     def actor(self) -> Actor:
+        if self._lessons:
+            self._imitate(self._lessons)
+        self._lessons = None
         tree = jax.tree.map(np.asarray, self.model.policy.actor_state.params)["params"]
         *hidden, mean = dense_layers(tree)
         log_std = np.zeros_like(mean[0]), tree["log_std"].copy()

@@ -97,6 +97,19 @@ def test_ppo_learns_from_actions_as_they_were_before_the_bounds_cut_them() -> No
     np.testing.assert_allclose(((again - mean) / spread).std(axis=0), 1.0, atol=0.03)
 
 
+def test_ppo_begins_with_what_others_did_and_takes_no_lessons_later() -> None:
+    learner = learner_of(load_recipe("rollout"))
+    chance = np.random.default_rng(4)
+    obs = chance.normal(0, 2, (5_001, 18)).astype(np.float32)
+    shown = np.sign(obs[:-1, :4]) * 0.8
+    learner.enter(obs, shown, np.zeros(5_000, np.float32), terminal=True, own=False)
+    quiet = np.zeros((5_000, 4), np.float32)
+    taught = learner.actor().sample(obs[:-1], quiet)
+    assert np.abs(taught - shown).mean() < 0.2
+    learner.enter(obs, -shown, np.zeros(5_000, np.float32), terminal=True, own=False)
+    assert np.array_equal(learner.actor().sample(obs[:-1], quiet), taught)
+
+
 def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
