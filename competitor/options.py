@@ -135,6 +135,8 @@ class ResultFile(click.Path):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path; fails when its name has another suffix. Raises StorageError like `check_place`."""
         path = Path(str(super().convert(value, param, ctx)))  # type: ignore[arg-type]
+        if not path.name:
+            self.fail("the name of the file is missing", param, ctx)
         if self.suffixes and not path.name.lower().endswith(self.suffixes):
             self.fail(f"{path}: the name of this file has to end with {' or '.join(self.suffixes)}", param, ctx)
         if path.suffix.lower() in KEPT and os.path.isfile(path):

@@ -280,7 +280,7 @@ def _learners(updater: Updater) -> dict[str, Learner]:
 
 def _paths(path: Path) -> tuple[Path, Path]:
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
-    return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
+    return stem.parent / f"{stem.name}.safetensors", stem.parent / f"{stem.name}.json"  # a path may have no name
 
 
 def _read(path: Path) -> bytes:

@@ -38,8 +38,11 @@ def _constants(section: type, *names: str) -> dict[str, Any]:
     return {name: getattr(section, name) for name in names}
 
 
+KINDS, LATENTS = ("dreamerv3", "seed"), ("categorical", "gaussian")
+
 FORMER: Former = {
     "model": {
+        "latent": of_kind(*LATENTS),
         **_constants(ModelConfig, "layers", "unimix", "gaussian_min_std", "gaussian_size"),
         "embedding": same_as("model", "units"),
         "head_units": same_as("model", "units"),
@@ -76,8 +79,8 @@ FORMER: Former = {
 def name_kind(values: Values) -> None:
     """Change `values` from before there was model.kind: the latent tells it."""
     model = values.get("model")
-    if isinstance(model, dict) and "latent" in model:
-        model.setdefault("kind", "seed" if model.pop("latent") == "gaussian" else "dreamerv3")
+    if isinstance(model, dict) and model.get("latent") in LATENTS and "kind" not in model:
+        model["kind"] = KINDS[LATENTS.index(model.pop("latent"))]
 
 
 def drop_former(values: Values, former: Former = FORMER) -> None:

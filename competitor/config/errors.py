@@ -27,6 +27,7 @@ BOUNDS = {
     "exclusiveMaximum": "and below",
 }
 LONGEST_VALUE = 60
+MOST_NESTED = 8  # tables or lists within each other; settings need two
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def check_layer(layer: Layer) -> None:
             _check_value(f"{layer.name}: {section}.{key}", value)
 
 
-def _check_value(where: str, value: object) -> None:
+def _check_value(where: str, value: object, depth: int = 0) -> None:
+    if depth > MOST_NESTED:
+        raise ConfigError(f"{where}: nested too deeply")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} = {_show(value)}, expected a finite number")
     if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
@@ -60,9 +63,9 @@ def _check_value(where: str, value: object) -> None:
     if isinstance(value, dict):
         for name, part in value.items():
             _check_value(where, name)
-            _check_value(f"{where}.{name}", part)
+            _check_value(f"{where}.{name}", part, depth + 1)
     for part in value if isinstance(value, list) else ():
-        _check_value(where, part)
+        _check_value(where, part, depth + 1)
 
 
 def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> str:

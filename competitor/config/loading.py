@@ -104,7 +104,7 @@ def _layers(path: Path | None, preset: str, overrides: Sequence[str]) -> Iterato
         raise ConfigError(f"unknown preset '{preset}'{hint}")
     yield from presets
     for text in overrides:
-        yield Layer(f"--set {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}", parse_override(text))
+        yield Layer(_option(text), parse_override(text))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -151,11 +151,16 @@ def parse_override(text: str) -> dict[str, Any]:
     names = [name.strip().strip('"') for name in found.groups()[:3] if name is not None] if found else []
     is_table = ".".join(names[:2]) in TABLES
     if found is None or not all(names) or (len(names) == 3 and not is_table):
-        raise ConfigError(f"--set {text}: expected section.key=value, for example training.rinks=16")
+        raise ConfigError(f"{_option(text)}: expected section.key=value, for example training.rinks=16")
     values: Any = _parse_value(found[4].strip())
     for name in reversed(names):
         values = {name: values}
     return dict(values)
+
+
+def _option(text: str) -> str:
+    """How a message calls what was given with --set."""
+    return f"--set {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}"
 
 
 def _parse_value(text: str) -> Any:

@@ -80,9 +80,11 @@ def export(
 def _check_numpy(path: Path, json_path: Path | None) -> None:
     """Raise UsageError for a module that nobody could import, and where somebody else's files would be lost."""
     from competitor.export.numpy_code import BEGINNING
+    from competitor.players.foreign import OUR_NAMES
 
     name, weights = path.stem, path.with_suffix(".npz")
-    if not name.isidentifier() or keyword.iskeyword(name) or name in (*sys.stdlib_module_names, "numpy"):
+    taken = name in (*sys.stdlib_module_names, "numpy", *OUR_NAMES)
+    if not name.isidentifier() or keyword.iskeyword(name) or taken or path.suffix != ".py":
         raise click.UsageError(f"--numpy {path}: Python cannot import a file of this name; take another one")
     is_ours = os.path.isfile(path) and path.read_bytes().startswith(BEGINNING.encode())
     there = [] if is_ours else [str(file) for file in (path, weights) if os.path.lexists(file)]

@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -74,6 +75,7 @@ class Recording:
 def record_round(directory: Path, played: Round, *, number: int, player: str, engine: str, keep_mode: bool) -> Path:
     """Write `played` to a file of its own in `directory` and return its path; the file is whole or absent.
 
+    Another round that has this name already stays, and this one's has a number more.
     Raises OSError when the disk is full or the directory cannot be written.
     """
     setup = played.setup
@@ -93,9 +95,20 @@ def record_round(directory: Path, played: Round, *, number: int, player: str, en
     )
     # Of the player only the last part: a directory is usually its own. Opponents have to differ.
     names = f"{_plain(Path(player).name)}-{_plain(setup.opponent)}"
-    path = directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}{SUFFIX}"
     arrays = {name: getattr(played, name) for name in KINDS}
-    atomic_write_bytes(path, packed({**arrays, "about": np.array(about.model_dump_json())}))
+    content = packed({**arrays, "about": np.array(about.model_dump_json())})
+    path = _place(directory / f"{names}-{number:05d}-{OUTCOMES[played.result]}", content)
+    atomic_write_bytes(path, content)
+    return path
+
+
+def _place(stem: Path, content: bytes) -> Path:
+    """The first file of this name that is not there, or holds this very round."""
+    path = stem.parent / f"{stem.name}{SUFFIX}"
+    for again in count(2):
+        if not path.exists() or path.read_bytes() == content:
+            break
+        path = stem.parent / f"{stem.name}-{again}{SUFFIX}"
     return path
 
 

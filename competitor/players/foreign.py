@@ -127,9 +127,9 @@ def load_class(spec: str) -> ForeignPlayer:
     around = Surroundings()
     with around.entered(), explained(f"player {spec} cannot be loaded"):
         player = getattr(_module(module_name), class_name)()
-    missing = [method for method in ("reset", "act") if not callable(getattr(player, method, None))]
-    if missing:
-        raise PlayerError(f"player {spec} has no {missing[0]}(): docs/evaluation.md says what it needs")
+        missing = [method for method in ("reset", "act") if not callable(getattr(player, method, None))]
+        if missing:
+            raise PlayerError(f"it has no {missing[0]}(): docs/evaluation.md says what it needs")
     return ForeignPlayer(player, spec, around)
 
 

@@ -132,7 +132,7 @@ def partner_path(name: str) -> Path:
     """
     is_path = name.endswith(".safetensors") or "/" in name or len(Path(name).parts) > 1
     path = Path(name) if is_path else _folder() / name
-    path = path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
+    path = path if path.suffix == ".safetensors" else path.parent / f"{path.name}.safetensors"
     if not os.path.isfile(path):
         known = ", ".join(found.stem for found in sorted(_folder().glob("*.safetensors"))) or "none"
         raise PlayerError(f"there is no sparring partner {name}; there are: {known}; or give the path of its weights")

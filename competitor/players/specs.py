@@ -112,6 +112,8 @@ def checkpoint_path(spec: str) -> Path:
     if os.path.isfile(path) and path.suffix not in SUFFIXES and not has_weights:
         hint = f"; a policy of stable-baselines3 is {BASELINES}{spec}" if path.suffix == ".zip" else ""
         raise CheckpointError(f"{spec} is no checkpoint: those are NAME.safetensors with a card NAME.json{hint}")
+    if os.path.isdir(path) and not has_weights:
+        raise CheckpointError(f"the folder {path} is no run, which would have its checkpoints in {BEST_OF_RUN.parent}/")
     if not has_weights and (spec in (*BASIC, RANDOM) or spec.startswith((BASELINES, SPARRING, SEARCH))):
         raise CheckpointError(f"{spec} is a player without a checkpoint: give {CHAMPION}, a checkpoint or a run")
     if has_weights and _is_partner(weights):

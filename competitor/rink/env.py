@@ -17,6 +17,7 @@ from competitor.rink.simulation import Simulation, fresh_simulation
 
 Observation = NDArray[np.float64]
 Info = dict[str, Any]
+LARGEST = 1e6  # of a state's numbers: far beyond any rink, and far from the end of float32
 
 
 class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]], EzPickle):
@@ -142,11 +143,14 @@ class HockeyEnv(ReferenceNames, gymnasium.Env[Observation, NDArray[np.floating]]
     def set_state(self, state: ArrayLike) -> None:
         """Put everything to where player one's observation says, counters included.
 
-        Raises ValueError for a wrong shape or numbers that are not finite.
+        Raises ValueError for a wrong shape or numbers that are not finite, or beyond a million: the physics engine
+        would come to NaN, for good.
         """
         values = np.asarray(state, np.float64)
-        if values.shape != self.observation_space.shape or not np.isfinite(values).all():
-            raise ValueError(f"a state is an observation of {self.observation_space.shape} finite numbers")
+        if values.shape != self.observation_space.shape or not (np.abs(values) <= LARGEST).all():
+            raise ValueError(
+                f"a state is an observation of {self.observation_space.shape} finite numbers up to {LARGEST:g}"
+            )
         self._rink.place(state_of_view(values))
         if self.keep_mode:
             score = self._rink.score

@@ -64,9 +64,13 @@ def test_wrong_config_file(fails: Fails, tmp_path: Path, monkeypatch: pytest.Mon
     assert "unknown preset 'debgu'; did you mean 'debug'" in fails(CONFIG, "train", "--preset", "debgu")
 
 
-def test_missing_checkpoint(fails: Fails) -> None:
+def test_missing_checkpoint(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert "there is no checkpoint" in fails(CHECKPOINT, "evaluate", "none.safetensors")
     assert "there is no checkpoint" in fails(CHECKPOINT, "info", "none")
+    for folder in (".", "/", ""):
+        assert "is no run" in fails(CHECKPOINT, "info", folder)
+    assert "there is no sparring partner /" in fails(PLAYER, "evaluate", "sparring:/")
 
 
 @pytest.mark.parametrize("kept", [0, 7, 1000, -1])

@@ -109,6 +109,11 @@ def test_a_suffix_says_what_the_file_is(arguments: list[str], suffix: str, capsy
     assert f"{arguments[-1]}: the name of this file has to end with {suffix}" in capsys.readouterr().err
 
 
+def test_a_result_without_a_name(capsys: Captured) -> None:
+    assert cli.run([*QUICK, "--json", ""]) == 2
+    assert "the name of the file is missing" in capsys.readouterr().err
+
+
 @FULL
 def test_a_result_that_cannot_be_written_is_shown(capsys: Captured) -> None:
     assert cli.run([*QUICK, "--json", "/dev/full"]) == 7

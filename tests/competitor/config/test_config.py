@@ -285,6 +285,18 @@ def test_settings_do_not_change() -> None:
         load_config().run.seed = 3  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("depth", [9, 250, 3000])
+@pytest.mark.parametrize("name", ["run.seed", "league.opponents", "x.y"])
+def test_settings_nested_too_deeply(name: str, depth: int) -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_config(overrides=[f"{name}={{{'.'.join('a' * depth)}=1}}"])
+
+
+def test_a_latent_that_never_was() -> None:
+    with pytest.raises(ConfigError, match='model.latent = "x": latent was a setting until'):
+        load_config(overrides=['model.latent="x"'])
+
+
 FORMER = """
 [evaluation]
 rounds = 200

@@ -145,6 +145,8 @@ def test_mistakes_have_their_line(checkpoint: str, monkeypatch: pytest.MonkeyPat
         ["--numpy", "a-b.py"],
         ["--numpy", "class.py"],
         ["--numpy", "numpy.py"],
+        ["--numpy", "dreamer.py"],
+        ["--numpy", "a.PY"],
         ["--numpy", "a.py", "--json", "a.npz"],
         ["--numpy", "a.txt"],
         ["--onnx", "a.py"],

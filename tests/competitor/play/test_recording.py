@@ -109,6 +109,13 @@ def test_files_of_names_that_are_long_or_foreign_are_written_apart(tmp_path: Pat
     assert {load_recording(path).about.opponent for path in tmp_path.iterdir()} == {*opponents[:-1], "runs/?"}
 
 
+def test_another_round_of_the_same_name_is_kept_beside_the_first(tmp_path: Path, short_round: Round) -> None:
+    other = replace(short_round, setup=replace(short_round.setup, seed=6))
+    paths = [record(tmp_path, played) for played in (short_round, other, short_round, other)]
+    assert paths[:2] == paths[2:] and paths[1].stem == f"{paths[0].stem}-2"
+    assert {load_recording(path).about.seed for path in tmp_path.iterdir()} == {5, 6}
+
+
 def test_missing_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="there is no recorded round"):
         load_recording(tmp_path / "absent.npz")

@@ -303,6 +303,9 @@ class Needy(Good):
 class Mute:
     def reset(self, slots):
         pass
+
+class Shut:
+    reset = property(lambda self: exit(3))
 """
 
 
@@ -328,6 +331,7 @@ def test_user_class_from_the_current_directory(user_module: str) -> None:
         ("my_players:Absent", "cannot be loaded: AttributeError"),
         ("my_players:Needy", "cannot be loaded: TypeError.*argument"),
         ("my_players:Mute", "has no act()"),
+        ("my_players:Shut", r"it called sys.exit\(3\)"),
         ("absent_module:Class", "cannot be loaded: ModuleNotFoundError"),
         ("broken_players:Class", "cannot be loaded: SyntaxError"),
         (":", "cannot be loaded: ValueError"),

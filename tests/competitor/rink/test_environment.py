@@ -119,7 +119,7 @@ def test_set_state_restores_a_round() -> None:
     np.testing.assert_allclose(other.step(move)[0], env.step(move)[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("state", [np.zeros(16), np.full(18, np.nan), np.zeros((2, 18))])
+@pytest.mark.parametrize("state", [np.zeros(16), np.full(18, np.nan), np.zeros((2, 18)), np.full(18, 1e30)])
 def test_set_state_refuses_what_is_no_observation(state: Any) -> None:
     with pytest.raises(ValueError, match="finite numbers"):
         HockeyEnv().set_state(state)
