@@ -5,6 +5,7 @@ steps, starter ("own", "other" or NULL: on whose side the puck lay) and result (
 """
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -199,7 +200,7 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
                 file.backup(copy)
                 _prepare(connection := copy, path)
             _check(connection, path)
-            values = {name: value for name, value in vars(wanted).items() if value is not None}
+            values = {name: _as_kept(value) for name, value in vars(wanted).items() if value is not None}
             conditions = " AND ".join(["TRUE", *(_CONDITIONS[name] for name in values)])
             yield connection, f"(SELECT * FROM matches WHERE {conditions})", values
     except sqlite3.Error as error:
@@ -207,6 +208,11 @@ def reading(directory: Path, wanted: Wanted) -> Iterator[tuple[sqlite3.Connectio
         is_place = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN
         advice = "; if its folder cannot be written, copy that to where you may write" * is_place
         raise RecordingError(f"{path} cannot be read: {error}{advice}") from error
+
+
+def _as_kept(value: str | float) -> str | float:
+    """A pattern as the records keep it: a byte that is no text, which SQLite does not take, is a question mark."""
+    return re.sub("[\ud800-\udfff]", "[?]", value) if isinstance(value, str) else value
 
 
 _CONDITIONS = {name: f"{name} GLOB :{name}" for name in ("opponent", "server", "account")} | {

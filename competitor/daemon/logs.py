@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import errno
 import html
 import json
 import logging
@@ -104,7 +105,9 @@ class DailyFile(TimedRotatingFileHandler):
     """Begins a new file at midnight, and every file with what `header` returns then."""
 
     def __init__(self, path: Path, header: Callable[[], str]) -> None:
-        super().__init__(path, when="midnight", backupCount=DAYS_KEPT, encoding="utf-8")
+        if path.is_fifo():  # to open one waits for a reader
+            raise OSError(errno.EINVAL, f"{path.name} is a pipe")
+        super().__init__(path, when="midnight", backupCount=DAYS_KEPT, encoding="utf-8", errors="backslashreplace")
         self._header = header
         self._failed = False
         self.setFormatter(logging.Formatter(FILE_FORMAT))

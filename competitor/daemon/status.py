@@ -97,8 +97,9 @@ class StatusFile:
         self.path = folder / f"{number}.json"
 
     def write(self, status: DaemonStatus) -> None:
-        """Replace what the file says. Raises OSError."""
-        atomic_write_text(self.path, json.dumps(asdict(status), indent=2) + "\n")
+        """Replace what the file says; bytes of a path that are no text become question marks. Raises OSError."""
+        text = json.dumps(asdict(status), indent=2, ensure_ascii=False) + "\n"
+        atomic_write_text(self.path, text.encode(errors="replace").decode())
 
     def __enter__(self) -> StatusFile:
         return self

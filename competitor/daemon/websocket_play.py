@@ -27,6 +27,7 @@ from competitor.errors import ProtocolVersionError
 from competitor.wire import messages
 from competitor.wire.dial import DialError
 from competitor.wire.messages import PROTOCOL_VERSION, MessageError, ServerMessage
+from competitor.wire.names import one_line
 from competitor.wire.websocket_connection import Connection, Timing
 from competitor.wire.websocket_dial import CLIENT
 
@@ -97,7 +98,7 @@ class Play:
         """Play until the connection is over; what it returns and raises is said at Conversation."""
         reason = "an error"
         try:
-            reason = await self._connection.run(self)
+            reason = one_line(await self._connection.run(self), self._tournament.redact)
         finally:
             if self._participant is not None:
                 self._participant.closed(reason)

@@ -1,6 +1,8 @@
 """How long to wait before connecting again, and when to give up. Both protocols wait alike."""
 
 import random
+import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 STEADY_S = 60.0  # a connection that has stood for so long after its login was useful, though nothing was played
@@ -46,12 +48,18 @@ class Retries:
 def retry_after_s(text: str, now_s: float) -> float | None:
     """Return the seconds that a Retry-After header asks for, a number or a date; None when it is neither.
 
-    now_s: unix seconds.
+    Of several numbers, as proxies join them, the first counts. now_s: unix seconds, by the server's clock if known.
     """
-    text = text.strip()
-    if text.isascii() and text.isdecimal():
-        return float(text[:12])
+    if number := re.match(r"\s*([0-9]{1,12})[0-9]*(\.[0-9]{1,9})?\s*(,|$)", text):
+        return float(number[1] + (number[2] or ""))
+    date_s = http_date_s(text)
+    return None if date_s is None else max(0.0, date_s - now_s)
+
+
+def http_date_s(text: str) -> float | None:
+    """Return the unix seconds of a header's date, which is GMT where it names no zone; None if it is none."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+        date = parsedate_to_datetime(text.strip())
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

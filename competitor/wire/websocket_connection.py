@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from aiohttp import ClientError, ClientWebSocketResponse, WSCloseCode, WSMessage, WSMsgType
 
 from competitor.wire.messages import MOST_BYTES, ClientMessage, encode
-from competitor.wire.names import one_line
 
 MOST_UNSENT = 512  # messages; beyond these nothing more is read until the server reads, too
 FAIR = 32  # messages read before everybody else has a turn
@@ -102,7 +101,7 @@ class Connection:
         self._write_wanted.set()
 
     async def run(self, handler: Handler) -> str:
-        """Serve the connection until it is over, and return why. What the handler raises comes through."""
+        """Serve the connection till it is over; returns why, unredacted. What the handler raises comes through."""
         tasks = [
             asyncio.ensure_future(work) for work in (self._read(handler), self._write(), self._take_turns(handler))
         ]
@@ -147,11 +146,11 @@ class Connection:
             case WSMsgType.PONG:
                 handler.echoed(bytes(message.data))
             case WSMsgType.CLOSE:
-                text = one_line(str(message.extra or ""))
+                text = str(message.extra or "")
                 code = f" ({message.data}{' ' * bool(text)}{text})" if message.data else ""
                 return f"the server closed the connection{code}"
             case WSMsgType.ERROR:
-                return f"the server broke the WebSocket protocol: {one_line(str(message.data))}"
+                return f"the server broke the WebSocket protocol: {message.data}"
             case _:
                 return "closed" if self._closing else "the server closed the connection without a word"
         if handler.busy or self._outbox:

@@ -19,7 +19,7 @@ from yarl import URL
 from competitor import __version__
 from competitor.errors import CertificateError
 from competitor.wire.address import Address
-from competitor.wire.backoff import retry_after_s
+from competitor.wire.backoff import http_date_s, retry_after_s
 from competitor.wire.dial import DialError, look_up
 from competitor.wire.messages import MOST_BYTES
 from competitor.wire.names import one_line
@@ -152,7 +152,8 @@ def _explained(address: Address, error: Exception, redact: Callable[[str], str])
             headers: Mapping[str, str] = error.headers or {}
             asked = headers.get("Retry-After", "") if status in COME_BACK_LATER else ""
             kind = RefusedError if status == UNAUTHORIZED else DialError
-            return kind(f"HTTP status {status}", retry_after_s(asked, time.time()))
+            now_s = http_date_s(headers.get("Date", ""))  # by the clock that the server's own date was read from
+            return kind(f"HTTP status {status}", retry_after_s(asked, time.time() if now_s is None else now_s))
         case aiohttp.ServerDisconnectedError() | ConnectionResetError():
             return DialError(CLOSED)
         case aiohttp.ClientOSError():

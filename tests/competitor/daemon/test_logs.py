@@ -119,6 +119,18 @@ def test_a_token_in_the_header_is_hidden(tmp_path: Path) -> None:
     assert path.read_text() == "# server ***\n"
 
 
+def test_a_path_that_is_no_text_is_written_all_the_same(tmp_path: Path) -> None:
+    with logging_to(tmp_path / "1.log", header=lambda: "checkpoint \udcff", secret=TOKEN) as path:
+        log.info("playing \udcff")
+    assert "# checkpoint \\udcff\n" in path.read_text() and "playing \\udcff\n" in path.read_text()
+
+
+def test_a_pipe_in_the_place_of_the_log_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.log")  # to open it would wait for a reader
+    with pytest.raises(OSError, match="1.log is a pipe"), logging_to(tmp_path / "1.log", header=str, secret=TOKEN):
+        pass
+
+
 def test_a_file_a_day_for_a_week_each_with_the_header(tmp_path: Path) -> None:
     path = tmp_path / "compete-1.log"
     day_s = 24 * 3600

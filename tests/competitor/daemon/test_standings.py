@@ -68,6 +68,7 @@ def test_each_player_server_and_account_has_its_own_table(records: Path, capsys:
         (["--checkpoint", "cdcd"], {6, 7}),
         (["--account", "nobody"], set()),
         (["--opponent", "' OR TRUE --"], set()),
+        (["--checkpoint", "\udcff"], set()),  # what Python makes of bytes that are no text
     ],
 )
 def test_filters(records: Path, options: list[str], numbers: set[int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,6 +169,12 @@ def test_a_narrow_terminal_stacks_and_cuts_nothing(place: StatusFile, width: int
     assert max(map(len, shown.splitlines())) <= width
 
 
+def test_a_path_that_is_no_text_does_not_hide_a_daemon(place: StatusFile, tmp_path: Path) -> None:
+    place.write(replace(STATUS, checkpoint="runs/\udcff", log="\udcff/compete-1.log"))
+    (one,) = seen(tmp_path, 2)
+    assert (one.status.checkpoint, one.status.log) == ("runs/?", "?/compete-1.log")
+
+
 @pytest.mark.parametrize("set_by_s", [-7200.0, 7200.0])
 def test_a_wall_clock_that_is_set_misleads_nobody(place: StatusFile, set_by_s: float, tmp_path: Path) -> None:
     for silent_s, state in ((2.0, "playing"), (61.0, "hangs")):

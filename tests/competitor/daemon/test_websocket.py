@@ -404,6 +404,21 @@ def test_a_server_says_when_to_come_back(status: int, asked: str, caplog: pytest
     assert "trying again in 3600.0 s as the server asks" in caplog.text  # an hour is the most that is believed
 
 
+def test_a_date_to_come_back_is_read_by_the_servers_clock(caplog: pytest.LogCaptureFixture) -> None:
+    """Ours may be wrong by days."""
+
+    def refuse(peer: socket.socket) -> None:
+        peer.recv(65536)
+        dates = (
+            f"{name}: Wed, 01 Jan 2020 00:{minute}:00 GMT" for name, minute in (("Date", "00"), ("Retry-After", 10))
+        )
+        peer.sendall("\r\n".join(["HTTP/1.1 503 Busy", *dates, "Content-Length: 0", "", ""]).encode())
+
+    with raw_server(refuse) as url, Daemon(url):
+        wait_until(lambda: "trying again" in caplog.text)
+    assert "trying again in 600.0 s as the server asks" in caplog.text
+
+
 def test_waits_grow_until_a_connection_was_useful() -> None:
     """A login alone is no use: who is let in and thrown out again must not come back every second."""
     before: list[int] = []
@@ -454,8 +469,12 @@ def test_no_piece_of_the_token_is_kept_or_shown(caplog: pytest.LogCaptureFixture
         await peer.send("error", code=TOKEN.upper(), message=long, match="m1")
         await peer.play("m2")
         await peer.expect("seen", match="m2")
+        await peer.send("start", match="m3", rounds=1)
+        await peer.socket.close(message=f"{wide} {TOKEN[:9]}\u200b{TOKEN[9:]}".encode()[:123])
 
-    first = play(script).kept.matches[0]
+    kept = play(script, logs_in).kept.matches
+    first = kept[0]
+    assert kept[-1].reason == "the server closed the connection (1000 *** ***)" and "s3cret-To" not in caplog.text
     assert first.opponent == "***" and first.reason.startswith("***: xxx")
     assert piece not in first.reason + caplog.text and "unknown type" in caplog.text
 

@@ -1,6 +1,8 @@
 """The waits between two attempts to connect."""
 
 import random
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,16 @@ class Fixed(random.Random):
 
     def uniform(self, a: float, b: float) -> float:
         return a + self._place * (b - a)
+
+
+@pytest.fixture
+def far_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's clock is hours from GMT."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,14 @@ def test_clients_that_lost_the_server_together_come_back_apart() -> None:
         ("Sun, 06 Nov 1994 08:49:37 GMT", 37.0),
         ("Sun, 06 Nov 1994 08:00:00 GMT", 0.0),  # has passed
         ("9" * 400, 999_999_999_999.0),
+        ("Sun Nov  6 08:49:37 1994", 37.0),  # the old forms: GMT without saying so
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 37.0),
+        ("Sun, 06 Nov 1994 08:49:37", 37.0),
+        ("Sun, 06 Nov 1994 08:49:37 -0000", 37.0),
+        ("Sun, 06 Nov 1994 09:49:37 +0100", 37.0),
+        ("1.5", 1.5),
+        ("120, 240", 120.0),
+        ("120 240", None),
         ("", None),
         ("-1", None),
         ("soon", None),
@@ -60,7 +80,7 @@ def test_clients_that_lost_the_server_together_come_back_apart() -> None:
         ("Sun, 99 Nov 1994 08:49:37 GMT", None),
     ],
 )
-def test_the_servers_word_on_when_to_come_back(text: str, seconds: float | None) -> None:
+def test_the_servers_word_on_when_to_come_back(text: str, seconds: float | None, far_zone: None) -> None:
     assert retry_after_s(text, 784_111_740.0) == seconds
 
 
