@@ -174,7 +174,7 @@ def curves(docs: Path) -> None:
     growth.write_png(json.loads((results / "growth.json").read_text())["results"], docs / "growth.png")
     former, stock = ("observed_1", "1", "2"), ("observed_1", "sac_1", "td3_1")
     for picture, names in (("learning_curve", former), ("comparison", stock)):
-        files = [results / f"learning_curve_{name}.json" for name in ("deviation_1", *names)]
+        files = [results / f"learning_curve_{name}.json" for name in ("wide_2", "deviation_1", *names)]
         baselines.write_png(baselines.read_curves(files), docs / f"{picture}.png")
 
 

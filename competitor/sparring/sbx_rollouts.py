@@ -1,7 +1,6 @@
 """PPO: a learner that imitates the first rounds, then learns from its newest ones and forgets them.
 
-Without lessons it had not begun to win after two million frames; with them it wins three quarters against strong after
-one million.
+Without lessons it won 12 % against strong after two million frames, with them 52 %, and 77 % after 3.6 million.
 """
 
 from collections.abc import Iterator
