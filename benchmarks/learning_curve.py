@@ -4,8 +4,8 @@ Trains in runs/ and stops every `--every` minutes of training to play `--rounds`
 policy against weak and against strong, with a seed of its own, and to dream through the held-out rounds of the
 training's own check. The time of this is not training time. With `training.overlap=false` one thread does everything,
 and minutes are its processor time, so that a busy machine measures the same; with overlap they are those of the
-clock. The JSON is written after every point. A run that was cut
-goes on with the same command: its run directory is named by preset, seed and settings, and its points lie there too.
+clock. The JSON is written after every point. A run that was cut goes on with the same command: its run directory is
+named by preset, seed and settings, and its points lie there too.
 """
 
 import hashlib

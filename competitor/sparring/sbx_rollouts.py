@@ -23,7 +23,7 @@ FRAMES = 16_384  # frames of own play that are learned from at once
 BATCH = 1024
 EPOCHS = 4
 ENTROPY = 0.002
-LESSON_STEPS = 5_000  # of imitation; the error falls no further
+LESSON_STEPS = 5_000  # of imitation, each with BATCH decisions; enough to begin with, not tuned
 LOG_STD = -1.0  # logarithm of the first actions' deviation: with 0 a third lies beyond the bounds, and noise plays
 LONGEST = 252  # observations of the longest round; JAX compiles anew for every shape, so all rounds get this one
 
