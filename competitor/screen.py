@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,6 +234,12 @@ def text_output(descriptor: int, encoding: str) -> io.TextIOWrapper:
     raw = _Output(descriptor, "w", closefd=False)
     buffer = io.BufferedWriter(raw)
     return io.TextIOWrapper(buffer, encoding, errors=ASCII_ERRORS, line_buffering=raw.isatty())
+
+
+def say(text: str) -> None:
+    """Print a line about work that goes on though nobody reads it any more, or nothing more can be written."""
+    with suppress(*OUTPUT_LOST):
+        print_line(text)
 
 
 @contextmanager

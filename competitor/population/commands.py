@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from competitor.errors import EXIT_INTERRUPTED, ConfigError
-from competitor.options import CONFIG, FOLDER, JSON, MOST_SEED, ROUNDS, SET, Command, Minutes, also_written, json_text
-from competitor.screen import counter, print_line
+from competitor.options import (
+    CONFIG,
+    FOLDER,
+    JSON,
+    MOST_SEED,
+    ROUNDS,
+    SET,
+    Command,
+    Minutes,
+    also_written,
+    json_text,
+    written,
+)
+from competitor.screen import counter, print_line, say
 from competitor.sparring.commands import has_sbx, need_sbx
 from competitor.system import command_line, is_held, sole_writer, stopping_on_signals, use_threads
 
@@ -112,7 +124,8 @@ def run(
     use_threads(1)
     with sole_writer(directory, f"the population {directory}"):
         if begins is not None and not Book.exists(directory):
-            _begin(directory, begins, source)
+            with written(directory):
+                _begin(directory, begins, source)
         elif any(value is not None for value in (config_path, preset, source, *overrides)):
             raise click.UsageError(f"{directory} has its own settings: drop --config, --preset, --set and --start-from")
         config = load_config(directory / CONFIG, training=True)
@@ -128,13 +141,13 @@ def run(
                 life_minutes=life,
                 sac=has_sbx(),
                 clock=time.monotonic,
-                say=lambda line: print_line(f"{datetime.now():%H:%M:%S}  {line}"),
+                say=lambda line: say(f"{datetime.now():%H:%M:%S}  {line}"),
                 count=shown,
             )
-            print_line(f"running {directory} on {count} workers (Ctrl-C saves and stops)")
+            say(f"running {directory} on {count} workers (Ctrl-C saves and stops)")
             with stopping_on_signals(population.stop) as signals:
                 population.run(minutes=minutes)
-    print_line(f"all is saved in {directory}; continue with: {command_line('league', directory)}")
+    say(f"all is saved in {directory}; continue with: {command_line('league', directory)}")
     return EXIT_INTERRUPTED if signals else 0
 
 
@@ -235,7 +248,7 @@ def exploit(checkpoint: str, minutes: float, rounds: int, seed: int, json_path: 
     run_path = Path("runs") / "sparring" / f"exploiter-{datetime.now():%Y%m%d-%H%M%S}"
     with counter("rounds") as count:
         result, was_stopped = measure_exploitability(
-            checkpoint, run_path, minutes=minutes, rounds=rounds, seed=seed, say=print_line, count=count
+            checkpoint, run_path, minutes=minutes, rounds=rounds, seed=seed, say=say, count=count
         )
     with also_written(json_path, json_text(result)):
         print_line(result.line)

@@ -82,6 +82,7 @@ def train(
 
 
 def _train(run: Run, minutes: float, *, is_new: bool) -> int:
+    from competitor.screen import say
     from competitor.sparring.run import held
     from competitor.sparring.trainer import Trainer
     from competitor.system import command_line, stopping_on_signals, use_threads
@@ -90,17 +91,15 @@ def _train(run: Run, minutes: float, *, is_new: bool) -> int:
     with held(run.path):
         if is_new:
             run.create(run.path, run.recipe)
-        click.echo(f"preparing {run.path}: {run.recipe.style}")
-        trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=click.echo)
+        say(f"preparing {run.path}: {run.recipe.style}")
+        trainer = Trainer(run, _make_learner(run), clock=time.monotonic, say=say)
         with stopping_on_signals(trainer.stop) as signals:
-            click.echo("training (Ctrl-C saves and stops)")
+            say("training (Ctrl-C saves and stops)")
             trainer.train(minutes=minutes)
     if trainer.finished:
-        click.echo(
-            f"finished after {trainer.learner.updates:,} updates: see {command_line('sparring', 'export', run.path)}"
-        )
+        say(f"finished after {trainer.learner.updates:,} updates: see {command_line('sparring', 'export', run.path)}")
     else:
-        click.echo(f"continue with: {command_line('sparring', 'train', '--resume', run.path)}")
+        say(f"continue with: {command_line('sparring', 'train', '--resume', run.path)}")
     return EXIT_INTERRUPTED if signals else 0
 
 

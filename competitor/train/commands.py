@@ -27,7 +27,7 @@ from competitor.options import (
     plain_name,
     written,
 )
-from competitor.screen import print_line
+from competitor.screen import print_line, say
 from competitor.system import stopping_on_signals
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def train(
         raise click.UsageError("give either --seed or --seeds")
     from competitor.config import as_overrides, load_config
     from competitor.rink import make_rink
-    from competitor.train.display import say
     from competitor.train.run_directory import check_is_new, default_name
     from competitor.train.selfplay import Trainer
     from competitor.train.wandb_log import need_wandb
@@ -124,7 +123,7 @@ def train(
 
 
 def _train(trainer: Trainer, what: str) -> int:
-    from competitor.train.display import Display, say
+    from competitor.train.display import Display
 
     with trainer, stopping_on_signals(trainer.stop) as signals:
         say(f"{what} {trainer.run.path} (Ctrl-C saves and stops)")

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
-import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from competitor.screen import fact_lines
+from competitor.screen import OUTPUT_LOST, fact_lines
 from competitor.train.report import Status
 
 LINE_EVERY_S = 10.0
@@ -32,16 +31,8 @@ WIN_RATE = "/win_rate"
 GAUNTLET = "gauntlet/points"
 IN_A_LINE = ("phase", "steps", "updates", "win rate", "learning", "warning")
 """What of the panel stands in a line as well."""
-GONE = (OSError, SystemExit)
-"""What writing to a closed terminal or pipe raises; rich makes a broken pipe a SystemExit."""
-
-
-def say(text: str) -> None:
-    """Print a line; if nobody is there to read it any more, that is no reason to fail."""
-    try:
-        click.echo(text)
-    except GONE:
-        write_to_nowhere()
+GONE = (*OUTPUT_LOST, SystemExit)
+"""What writing to a closed terminal or pipe raises; rich makes the system's broken pipe a SystemExit."""
 
 
 def write_to_nowhere() -> None:

@@ -1,5 +1,6 @@
 """The commands `league ...` as a user types them: real processes, killed and stopped."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 import cli
-from competitor.errors import BusyError
+from competitor.errors import BusyError, StorageError
 from competitor.population.book import Book
 from tests.end_to_end.conftest import Fails
 
@@ -76,6 +77,14 @@ def test_a_killed_population_goes_on_and_a_signal_saves_it(tmp_path: Path, finis
     status_is_shown(tmp_path / "pool", after)
 
 
+def test_a_population_that_nobody_reads_runs_as_long_as_it_shall(tmp_path: Path) -> None:
+    with league("pool", *SMALL, *SHORT, "--minutes", "0.3", cwd=tmp_path) as process:
+        assert process.stdout is not None and process.stdout.readline().startswith("running pool")
+        process.stdout.close()
+        assert process.wait(timeout=240) == 0
+    assert Book.read(tmp_path / "pool").main.turns >= 1
+
+
 def status_is_shown(directory: Path, book: Book) -> None:
     environment = {**os.environ, "COLUMNS": "80"}
     command = [sys.executable, str(ROOT / "cli.py"), "league", "status", ".", "--json", "status.json"]
@@ -104,6 +113,16 @@ def test_a_killed_worker_of_a_cluster_costs_its_last_save_at_most(tmp_path: Path
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 130 and "continue with: " in said
     assert Book.read(tmp_path / "pool").main.turns >= 2
+
+
+def test_a_full_disk_at_the_beginning_is_named(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dreamer.files.atomic_write_text", full)
+    said = fails(StorageError.exit_code, "league", "pool", *SMALL, "--minutes", "1")
+    assert "pool cannot be written: No space left on device" in said
 
 
 def test_mistakes_are_one_line(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -151,16 +152,37 @@ def program(arguments: list[str]) -> list[str]:
     return [sys.executable, str(ROOT / "cli.py"), *arguments]
 
 
+def closed_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
 COMMANDS = [["--help"], ["matches"], ["info", "champion"], QUICK]
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda one: one[0])
 def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
+    writer = closed_pipe()
     done = subprocess.run(program(arguments), stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+TINY = ["--preset", "debug", "--run", "tiny", "--set", "training.environment_steps=400"]
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize("opened", [closed_pipe, pytest.param(full_disk, marks=FULL)])
+def test_a_training_that_nobody_can_read_goes_on_to_its_end(opened: Callable[[], int], tmp_path: Path) -> None:
+    out = opened()
+    done = subprocess.run(program(["train", *TINY]), cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+    os.close(out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "runs/tiny/state/current").is_file()
 
 
 @FULL
