@@ -237,9 +237,9 @@ def text_output(descriptor: int, encoding: str) -> io.TextIOWrapper:
 
 
 def say(text: str) -> None:
-    """Print a line about work that goes on though nobody reads it any more, or nothing more can be written."""
+    """Print a line, uncut, about work that goes on though nobody reads it any more, or nothing can be written."""
     with suppress(*OUTPUT_LOST):
-        print_line(text)
+        print(text, flush=True)
 
 
 @contextmanager

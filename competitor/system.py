@@ -134,16 +134,17 @@ def ending_at_once(numbers: Iterable[signal.Signals], words: bytes) -> AbstractC
 def stopping_on_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
     """Call `stop` at the first SIGINT, SIGTERM or SIGHUP within the block; a second one raises KeyboardInterrupt.
 
-    A SIGHUP never is that second one: a terminal that closes often sends two. Yields the list of the signals
-    received so far.
+    A SIGHUP never is that second one, as a terminal that closes often sends two, nor is the first SIGTERM after it: who
+    sends both at once is heard in either order. Yields the list of the signals received so far.
     """
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not received:
-            received.append(number)
+        earlier = set(received)
+        received.append(number)
+        if not earlier:
             stop()
-        elif number != CLOSED_TERMINAL:
+        elif number == signal.SIGINT or (number != CLOSED_TERMINAL and earlier != {CLOSED_TERMINAL}):
             raise_interrupt(number, frame)
 
     heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # not under nohup

@@ -147,7 +147,7 @@ def run(
             say(f"running {directory} on {count} workers (Ctrl-C saves and stops)")
             with stopping_on_signals(population.stop) as signals:
                 population.run(minutes=minutes)
-    say(f"all is saved in {directory}; continue with: {command_line('league', directory)}")
+    say(f"{directory} has ended; continue with: {command_line('league', directory)}")
     return EXIT_INTERRUPTED if signals else 0
 
 

@@ -9,7 +9,7 @@ from competitor.errors import EXIT_INTERRUPTED, CompetitorError
 from competitor.population.book import NEWEST, Book, Learner, Member, Role
 from competitor.population.judge import Judge, choose_met
 from competitor.population.roles import add_exploiters, begin_again, freeze, learned, opponents_of, turn_of
-from competitor.population.workers import LOST, Workers
+from competitor.population.workers import LOST, UNBEGUN, Workers
 from competitor.screen import Count
 
 BEATEN = 0.6  # share of the points by which an exploiter has beaten the main agent
@@ -72,16 +72,18 @@ class Population:
         Raises CompetitorError when the main agent's turns fail, StorageError when something cannot be written.
         """
         ends_at = self._clock() + 60 * minutes if minutes else float("inf")
+        asked = False
         try:
             while not self._stopped and self._clock() < ends_at:
                 self._begin_turns((ends_at - self._clock()) / 60)
                 self._finish_turns()
-            self._stopped = True
+            self._stopped = asked = True
             self._workers.stop()
             while self._running:
                 self._finish_turns()
-        except BaseException:
-            self._workers.stop()
+        except BaseException as error:
+            if not asked or isinstance(error, KeyboardInterrupt):
+                self._workers.stop()
             raise
         finally:
             self._workers.close()
@@ -119,14 +121,16 @@ class Population:
             learner.minutes, learner.turns, learner.failures = learner.minutes + minutes, learner.turns + 1, 0
             self._say(f"{learner.run}: turn {learner.turns} has ended, {learner.minutes:.1f} minutes in all")
             return
-        if self._stopped:
+        if self._stopped and code == UNBEGUN:
             return
-        learner.failures += 1
-        self._ready_at[learner.name] = self._clock() + PAUSE_S * learner.failures
         log = self._directory / "logs" / f"{learner.name}.log"
         ended = "was killed" if code == LOST else f"ended with exit code {code}"
         reason = f"{learner.run}: its turn {ended}; see {log}"
         self._say(reason)
+        if self._stopped:
+            return
+        learner.failures += 1
+        self._ready_at[learner.name] = self._clock() + PAUSE_S * learner.failures
         if learner.failures >= MOST_FAILURES:
             if learner.role == "main":
                 raise CompetitorError(f"{reason}; {learner.failures} turns in a row have failed")

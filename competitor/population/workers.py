@@ -17,6 +17,13 @@ from pathlib import Path
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
 """The command line: beside the package in a checkout and in an installation."""
 PARENT_DIED = 1  # PR_SET_PDEATHSIG of Linux: the kernel sends a signal when the parent has died
+ASKED = getattr(signal, "SIGHUP", signal.SIGTERM)
+"""Asks a turn to save and end: never the second wish of `competitor.system.stopping_on_signals`, which ends it unsaved.
+
+Whoever stops a service sends SIGTERM to all its processes, and so to the turns as well.
+"""
+UNBEGUN = -int(ASKED)
+"""The exit code of a turn that was asked before it could hear: there was nothing to save."""
 LOST = -int(getattr(signal, "SIGKILL", 9))
 """The exit code of a turn whose worker has died."""
 Process = subprocess.Popen[bytes]
@@ -49,7 +56,7 @@ class Workers:
         def begun(process: Process) -> None:
             self._processes[turn.learner] = process
             if self._stopped:
-                process.terminate()
+                process.send_signal(ASKED)
 
         try:
             return run_turn(turn, begun)
@@ -58,9 +65,9 @@ class Workers:
 
     def stop(self) -> None:
         """Ask every turn to save and end. A second call ends them at once."""
-        self._stopped = True
+        again, self._stopped = self._stopped, True
         for process in list(self._processes.values()):
-            process.terminate()
+            process.terminate() if again else process.send_signal(ASKED)
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -87,16 +94,17 @@ def run_turn(turn: Turn, begun: Callable[[Process], None] = lambda process: None
         try:
             return process.wait()
         except BaseException:  # a cluster's task that is cancelled
-            process.terminate()
+            process.send_signal(ASKED)
             process.wait()
             raise
 
 
 def main() -> None:
-    """Become a command of cli.py that gets SIGTERM, and so saves, when its parent dies."""
+    """Become a command of cli.py that is asked to save when its parent dies."""
     parent, *arguments = sys.argv[1:]
+    signal.signal(ASKED, signal.SIG_DFL)  # it is ignored under nohup
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PARENT_DIED, ASKED)
         if os.getppid() != int(parent):
             sys.exit("whoever wanted this turn has ended")
     os.execv(sys.executable, [sys.executable, str(CLI), *arguments])

@@ -86,6 +86,19 @@ def test_first_signal_asks_and_second_interrupts() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_hang_up_and_a_sigterm_are_one_wish_in_either_order() -> None:
+    asked: list[str] = []
+    for pair in ((signal.SIGHUP, signal.SIGTERM), (signal.SIGTERM, signal.SIGHUP)):
+        with stopping_on_signals(lambda: asked.append("stop")) as received:
+            for number in pair:
+                os.kill(os.getpid(), number)
+            assert tuple(received) == pair
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+    assert asked == ["stop", "stop"]
+
+
 def git(folder: Path, *words: str) -> None:
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)

@@ -15,6 +15,7 @@ import pytest
 import cli
 from competitor.errors import BusyError, StorageError
 from competitor.population.book import Book
+from competitor.population.workers import Turn, Workers
 from tests.end_to_end.conftest import Fails
 
 ROOT = Path(cli.__file__).parent
@@ -83,6 +84,43 @@ def test_a_population_that_nobody_reads_runs_as_long_as_it_shall(tmp_path: Path)
         process.stdout.close()
         assert process.wait(timeout=240) == 0
     assert Book.read(tmp_path / "pool").main.turns >= 1
+
+
+SLOW = """
+import signal
+from pathlib import Path
+class Slow:
+    steps = 0
+    def reset(self, slots):
+        self.slots = slots
+    def act(self, obs, is_first):
+        self.steps += 1
+        if self.steps == 20:  # the training has begun
+            hears = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *what: (Path("heard").touch(), hears(*what)))
+            Path("asked").touch()
+            while not Path("go").exists():
+                pass
+        return [[0.0] * 4] * self.slots
+"""
+
+
+def test_a_turn_that_gets_sigterm_itself_as_well_saves(tmp_path: Path) -> None:
+    """Who stops a service sends it to all processes; the population's wish comes on top and is no second one."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    only = 'league.opponents={weak=0, strong=0, self=0, past=0, "slow:Slow"=1}'
+    changes = [f"--set={each}" for each in (only, "training.lesson_rounds=0", "training.prelude_updates=0")]
+    log, workers = tmp_path / "log", Workers(1)
+    future = workers.submit(Turn("main", ("train", "--run", "main", *SMALL, *changes), tmp_path, log))
+    while not (tmp_path / "asked").exists():
+        assert not future.done(), log.read_text()
+    psutil.Process().children()[-1].send_signal(signal.SIGTERM)
+    while not (tmp_path / "heard").exists():
+        assert not future.done(), log.read_text()
+    workers.stop()
+    (tmp_path / "go").touch()
+    assert (future.result(), "all is saved" in log.read_text()) == (130, True), log.read_text()
+    workers.close()
 
 
 def status_is_shown(directory: Path, book: Book) -> None:
